@@ -1,0 +1,178 @@
+//! [`Context`]: what every verb, check and task is given: a deadline, a cancellation, a place to
+//! say how far it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::error::{BackendError, BackendErrorKind};
+
+/// A signal to stop, seen by everyone who holds a clone.
+#[derive(Debug, Clone)]
+pub struct Cancellation {
+    tx: Arc<watch::Sender<bool>>,
+}
+
+impl Default for Cancellation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cancellation {
+    /// A signal that has not been given.
+    pub fn new() -> Self {
+        Self {
+            tx: Arc::new(watch::Sender::new(false)),
+        }
+    }
+
+    /// Gives the signal. It cannot be taken back.
+    pub fn cancel(&self) {
+        self.tx.send_replace(true);
+    }
+
+    /// Whether it has been given.
+    pub fn is_cancelled(&self) -> bool {
+        *self.tx.borrow()
+    }
+
+    /// Resolves when it is given.
+    pub async fn cancelled(&self) {
+        let mut rx = self.tx.subscribe();
+        // The sender lives in `self`, so the channel cannot close under us.
+        let _ = rx.wait_for(|c| *c).await;
+    }
+}
+
+/// Where progress lines go. Ephemeral: never stored.
+#[derive(Debug, Clone, Default)]
+pub struct ProgressSink {
+    tx: Option<Arc<watch::Sender<String>>>,
+}
+
+impl ProgressSink {
+    /// A sink and the end that reads the newest line.
+    pub fn channel() -> (Self, watch::Receiver<String>) {
+        let (tx, rx) = watch::channel(String::new());
+        (
+            Self {
+                tx: Some(Arc::new(tx)),
+            },
+            rx,
+        )
+    }
+
+    /// Says how far things are, in one line without secrets.
+    pub fn say(&self, line: impl Into<String>) {
+        if let Some(tx) = &self.tx {
+            tx.send_replace(line.into());
+        }
+    }
+}
+
+/// Deadline, cancellation and progress of one call.
+#[derive(Debug, Clone)]
+pub struct Context {
+    deadline: Instant,
+    cancellation: Cancellation,
+    progress: ProgressSink,
+    steps: Option<Arc<AtomicUsize>>,
+}
+
+impl Context {
+    /// A context that ends `timeout` from now.
+    pub fn new(timeout: Duration) -> Self {
+        Self {
+            // A caller's Duration::MAX must not overflow the clock: 30 years will do.
+            deadline: Instant::now() + timeout.min(Duration::from_secs(60 * 60 * 24 * 365 * 30)),
+            cancellation: Cancellation::new(),
+            progress: ProgressSink::default(),
+            steps: None,
+        }
+    }
+
+    /// The same with this cancellation.
+    #[must_use]
+    pub fn with_cancellation(mut self, cancellation: Cancellation) -> Self {
+        self.cancellation = cancellation;
+        self
+    }
+
+    /// The same with this sink.
+    #[must_use]
+    pub fn with_progress(mut self, progress: ProgressSink) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// The same, cancelled at the `n`th [`check`](Self::check) from now (0: the first). With it a
+    /// conformance suite stops a verb at every boundary between two of its effects.
+    #[must_use]
+    pub fn stopping_after(mut self, n: usize) -> Self {
+        self.steps = Some(Arc::new(AtomicUsize::new(n)));
+        self
+    }
+
+    /// The same, ending `timeout` from now if that is sooner.
+    #[must_use]
+    pub fn within(&self, timeout: Duration) -> Self {
+        let mut inner = self.clone();
+        inner.deadline = inner.deadline.min(Context::new(timeout).deadline);
+        inner
+    }
+
+    /// When the call has to be over.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// How long is left; zero when it is over.
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// The signal to stop.
+    pub fn cancellation(&self) -> &Cancellation {
+        &self.cancellation
+    }
+
+    /// Says how far things are.
+    pub fn say(&self, line: impl Into<String>) {
+        self.progress.say(line);
+    }
+
+    /// An error if the call should stop now. Call it between steps; its impact is `Unknown`
+    /// until the caller says [`untouched`](BackendError::untouched).
+    pub fn check(&self) -> Result<(), BackendError> {
+        if let Some(steps) = &self.steps
+            && steps
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+                .is_err()
+        {
+            self.cancellation.cancel();
+        }
+        if self.cancellation.is_cancelled() {
+            return Err(BackendError::new(BackendErrorKind::Cancelled, "cancelled"));
+        }
+        if self.remaining().is_zero() {
+            return Err(BackendError::new(
+                BackendErrorKind::DeadlineExceeded,
+                "the deadline passed before the step ended",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Waits for `d`, or until the call should stop, and then says so.
+    pub async fn sleep(&self, d: Duration) -> Result<(), BackendError> {
+        tokio::select! {
+            () = self.cancellation.cancelled() => {}
+            () = tokio::time::sleep(d.min(self.remaining())) => {}
+        }
+        self.check()
+    }
+}

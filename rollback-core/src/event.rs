@@ -1,0 +1,182 @@
+//! Events: what a deployment did, in order. The record is the fold of these, and the fold
+//! rejects an order that cannot have happened.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::{Evidence, Prepared};
+use crate::deployment::{Outcome, Settlement};
+use crate::health::{Site, Verdict};
+use crate::id::DeploymentId;
+use crate::time::Timestamp;
+
+/// Why a deployment turned round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Cause {
+    /// A step failed.
+    StepFailed {
+        /// What it said.
+        error: String,
+    },
+    /// The successor was unhealthy before it had the traffic.
+    Unhealthy {
+        /// What the gate said.
+        diagnostic: String,
+    },
+    /// A guard refused after the deployment had been opened.
+    Guarded {
+        /// The guard and its reason.
+        why: String,
+    },
+    /// Somebody asked to stop.
+    Cancelled,
+    /// The process died before anything live was touched.
+    Interrupted,
+}
+
+impl Cause {
+    /// How a deployment that went back for this cause ends.
+    pub fn outcome(&self, switched: bool) -> Outcome {
+        match self {
+            Self::StepFailed { .. } | Self::Unhealthy { .. } if switched => {
+                Outcome::FailedAndRolledBack
+            }
+            Self::StepFailed { .. } | Self::Unhealthy { .. } => Outcome::Failed,
+            Self::Guarded { .. } => Outcome::Refused,
+            Self::Cancelled => Outcome::Cancelled,
+            Self::Interrupted => Outcome::Interrupted,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StepFailed { error } => f.write_str(error),
+            Self::Unhealthy { diagnostic } => write!(f, "unhealthy: {diagnostic}"),
+            Self::Guarded { why } => f.write_str(why),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Interrupted => f.write_str("the engine's process ended half-way"),
+        }
+    }
+}
+
+/// One step on a deployment's timeline. `…Intended` is durable before the effect, the other
+/// half is its evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// `prepare` is about to run.
+    PrepareIntended,
+    /// `to` stands at the target, not live.
+    Prepared(Prepared),
+    /// A release task is about to run.
+    TaskIntended {
+        /// Its name.
+        name: String,
+    },
+    /// It ran.
+    TaskDone {
+        /// Its name.
+        name: String,
+    },
+    /// `start` is about to run.
+    StartIntended,
+    /// `to` runs beside `from`.
+    Started {
+        /// Proof.
+        evidence: Evidence,
+    },
+    /// `switch` is about to run: from here on the live release may be either.
+    SwitchIntended,
+    /// `to` is live.
+    Switched {
+        /// Proof.
+        evidence: Evidence,
+    },
+    /// A gate ended.
+    Judged {
+        /// Where it looked.
+        site: Site,
+        /// What it found.
+        verdict: Verdict,
+    },
+    /// A remediation is about to run.
+    RemediationIntended {
+        /// Its name.
+        name: String,
+    },
+    /// It ran; the gate judges again.
+    Remediated {
+        /// Its name.
+        name: String,
+        /// What it did.
+        did: String,
+    },
+    /// The deployment turns round.
+    GoingBack(Cause),
+    /// `switch` of the reversed operation is about to run.
+    SwitchBackIntended,
+    /// `from` is live again.
+    SwitchedBack {
+        /// Proof.
+        evidence: Evidence,
+    },
+    /// `retire` is about to run, in whichever direction the deployment goes.
+    RetireIntended,
+    /// Only the live release runs.
+    Retired,
+    /// Another process took the deployment over from a dead one.
+    TakenOver {
+        /// What recovery decided, in words.
+        decision: String,
+    },
+    /// Settled: the last event but one.
+    Settled(Settlement),
+    /// Its automatic rollback succeeded: failed *and rolled back*.
+    RolledBackBy {
+        /// The automatic rollback.
+        deployment: DeploymentId,
+    },
+}
+
+impl Event {
+    /// Its name in one word, for timelines and errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PrepareIntended => "prepare-intended",
+            Self::Prepared(_) => "prepared",
+            Self::TaskIntended { .. } => "task-intended",
+            Self::TaskDone { .. } => "task-done",
+            Self::StartIntended => "start-intended",
+            Self::Started { .. } => "started",
+            Self::SwitchIntended => "switch-intended",
+            Self::Switched { .. } => "switched",
+            Self::Judged { .. } => "judged",
+            Self::RemediationIntended { .. } => "remediation-intended",
+            Self::Remediated { .. } => "remediated",
+            Self::GoingBack(_) => "going-back",
+            Self::SwitchBackIntended => "switch-back-intended",
+            Self::SwitchedBack { .. } => "switched-back",
+            Self::RetireIntended => "retire-intended",
+            Self::Retired => "retired",
+            Self::TakenOver { .. } => "taken-over",
+            Self::Settled(_) => "settled",
+            Self::RolledBackBy { .. } => "rolled-back-by",
+        }
+    }
+}
+
+/// An event and when it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimedEvent {
+    /// When, by the engine's clock. For people: the order is the list's.
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}

@@ -1,0 +1,214 @@
+//! Health: the verdict, the checks that reach it, and the gate they form.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::backend::Instance;
+use crate::context::Context;
+use crate::id::WorkloadId;
+
+/// How a health gate ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Nobody looked, or nobody could tell. Not healthy.
+    #[default]
+    Unknown,
+    /// Healthy.
+    Passed,
+    /// Unhealthy at first, healthy after this remediation.
+    Healed {
+        /// The remediation's name.
+        by: String,
+    },
+    /// Unhealthy.
+    Failed {
+        /// What a person should read first. Redacted, at most [`MAX_DIAGNOSTIC`] bytes.
+        diagnostic: String,
+    },
+}
+
+/// Longest diagnostic that is stored, in bytes: 64 KiB.
+pub const MAX_DIAGNOSTIC: usize = 64 * 1024;
+
+impl Verdict {
+    /// A failure, its diagnostic cut to [`MAX_DIAGNOSTIC`] bytes (the end is kept: that is where
+    /// logs say what killed them).
+    pub fn failed(diagnostic: impl Into<String>) -> Self {
+        let mut diagnostic: String = diagnostic.into();
+        if diagnostic.len() > MAX_DIAGNOSTIC {
+            let mut cut = diagnostic.len() - MAX_DIAGNOSTIC + '…'.len_utf8();
+            while !diagnostic.is_char_boundary(cut) {
+                cut += 1;
+            }
+            diagnostic = format!("…{}", &diagnostic[cut..]);
+        }
+        Self::Failed { diagnostic }
+    }
+
+    /// Passed or healed.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Passed | Self::Healed { .. })
+    }
+
+    /// Failed.
+    pub fn is_failed(&self) -> bool {
+        matches!(self, Self::Failed { .. })
+    }
+
+    /// The kind alone, for columns and filters.
+    pub fn kind(&self) -> VerdictKind {
+        match self {
+            Self::Unknown => VerdictKind::Unknown,
+            Self::Passed => VerdictKind::Passed,
+            Self::Healed { .. } => VerdictKind::Healed,
+            Self::Failed { .. } => VerdictKind::Failed,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("not checked"),
+            Self::Passed => f.write_str("healthy"),
+            Self::Healed { by } => write!(f, "healthy after {by}"),
+            Self::Failed { diagnostic } => {
+                write!(f, "unhealthy: {}", diagnostic.lines().next().unwrap_or(""))
+            }
+        }
+    }
+}
+
+/// A [`Verdict`] without its details.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum VerdictKind {
+    /// See [`Verdict::Unknown`].
+    Unknown,
+    /// See [`Verdict::Passed`].
+    Passed,
+    /// See [`Verdict::Healed`].
+    Healed,
+    /// See [`Verdict::Failed`].
+    Failed,
+}
+
+/// Where a gate looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Site {
+    /// At the successor, before it has the traffic.
+    Beside,
+    /// At what is live.
+    Live,
+}
+
+/// What a check is asked to look at.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// The workload.
+    pub workload: WorkloadId,
+    /// The instance that should answer.
+    pub instance: Instance,
+    /// Where.
+    pub site: Site,
+}
+
+/// Why a check says no: one or a few lines for a person, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{diagnostic}")]
+pub struct Unhealthy {
+    /// What was seen, and what was expected.
+    pub diagnostic: String,
+}
+
+impl Unhealthy {
+    /// A no with its reason.
+    pub fn new(diagnostic: impl Into<String>) -> Self {
+        Self {
+            diagnostic: diagnostic.into(),
+        }
+    }
+}
+
+/// One question about health, asked once. The [`Gate`] repeats it.
+///
+/// An implementor answers within the context's deadline, says `Ok` only on proof ("starting" and
+/// "nothing configured" are not proof), and keeps secrets out of the diagnostic.
+#[async_trait]
+pub trait HealthCheck: fmt::Debug + Send + Sync {
+    /// A name for people, such as `GET http://127.0.0.1:8080/healthz`.
+    fn name(&self) -> String;
+
+    /// Looks once.
+    async fn check(&self, cx: &Context, probe: &Probe) -> Result<(), Unhealthy>;
+}
+
+/// How patient the health gate is. Recorded with every deployment, so that recovery judges by
+/// the same measure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gate {
+    /// Failed attempts in a row, after the start period, that make it unhealthy. At least 1.
+    pub retries: u32,
+    /// Good attempts in a row that make it healthy. At least 1.
+    pub successes: u32,
+    /// Pause between attempts.
+    #[serde(with = "millis")]
+    pub interval: Duration,
+    /// For this long after the switch, failed attempts do not count.
+    #[serde(with = "millis")]
+    pub start_period: Duration,
+    /// Longest time for one check.
+    #[serde(with = "millis")]
+    pub timeout: Duration,
+}
+
+impl Default for Gate {
+    /// 3 retries, 1 success, 1 s apart, 5 s to start, 5 s a check.
+    fn default() -> Self {
+        Self {
+            retries: 3,
+            successes: 1,
+            interval: Duration::from_secs(1),
+            start_period: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+pub(crate) mod millis {
+    //! Durations as whole milliseconds.
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_u64(u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+        u64::deserialize(d).map(Duration::from_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_diagnostic_keeps_its_end() {
+        let Verdict::Failed { diagnostic } = Verdict::failed(format!("{}end", "é".repeat(60_000)))
+        else {
+            panic!("failed() makes a failure")
+        };
+        assert!(diagnostic.len() <= MAX_DIAGNOSTIC);
+        assert!(diagnostic.ends_with("end"));
+    }
+}

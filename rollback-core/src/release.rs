@@ -1,0 +1,254 @@
+//! A release: what a backend can make live, described once and never changed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::id::BackendKind;
+
+/// What was asked for, and what it resolved to: the tag and the image digest, the branch and the
+/// commit, the unit's name and its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Artifact {
+    /// The reference as a person wrote it. For display; never resolved again.
+    pub reference: String,
+    /// What the reference meant when it was resolved. This alone is run.
+    pub digest: String,
+}
+
+impl Artifact {
+    /// An artifact. `digest` is the platform's own immutable name.
+    pub fn new(reference: impl Into<String>, digest: impl Into<String>) -> Self {
+        Self {
+            reference: reference.into(),
+            digest: digest.into(),
+        }
+    }
+
+    /// The digest, cut to what a person compares: 12 characters after any algorithm prefix.
+    pub fn short(&self) -> &str {
+        let bare = self.digest.rsplit(':').next().unwrap_or(&self.digest);
+        bare.get(..12).unwrap_or(bare)
+    }
+}
+
+/// One value in a [`Facet::Table`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FacetValue {
+    /// A value that anyone may read.
+    Plain(String),
+    /// A keyed fingerprint of a secret: tells whether it changed, never what it is.
+    Fingerprint(String),
+}
+
+/// One named part of a release's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Facet {
+    /// A text, compared line by line: a unit file, a compose file.
+    Text(String),
+    /// Names and values: environment, labels, mounts.
+    Table(BTreeMap<String, FacetValue>),
+}
+
+/// An immutable description of what a backend can make live.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Release {
+    backend: BackendKind,
+    artifact: Artifact,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    facets: BTreeMap<String, Facet>,
+}
+
+impl Release {
+    /// A release without configuration of its own.
+    pub fn new(backend: BackendKind, artifact: Artifact) -> Self {
+        Self {
+            backend,
+            artifact,
+            facets: BTreeMap::new(),
+        }
+    }
+
+    /// Adds or replaces a facet.
+    #[must_use]
+    pub fn with_facet(mut self, name: impl Into<String>, facet: Facet) -> Self {
+        self.facets.insert(name.into(), facet);
+        self
+    }
+
+    /// Which backend can run it.
+    pub fn backend(&self) -> &BackendKind {
+        &self.backend
+    }
+
+    /// What runs.
+    pub fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+
+    /// The configuration it runs with, by name.
+    pub fn facets(&self) -> &BTreeMap<String, Facet> {
+        &self.facets
+    }
+
+    /// This release's artifact with another's configuration, as far as `restore` says.
+    #[must_use]
+    pub fn restored(&self, today: &Release, restore: &Restore) -> Release {
+        let mut facets = match restore {
+            Restore::Everything => return self.clone(),
+            Restore::Artifact => today.facets.clone(),
+            Restore::Facets(names) => {
+                let mut facets = today.facets.clone();
+                for name in names {
+                    match self.facets.get(name) {
+                        Some(facet) => facets.insert(name.clone(), facet.clone()),
+                        None => facets.remove(name),
+                    };
+                }
+                facets
+            }
+        };
+        facets.retain(|_, f| !matches!(f, Facet::Table(t) if t.is_empty()));
+        Release {
+            backend: self.backend.clone(),
+            artifact: self.artifact.clone(),
+            facets,
+        }
+    }
+
+    /// The canonical digest of what runs: two releases with the same digest are the same
+    /// release, whatever tag or branch they were asked for by.
+    ///
+    /// Every field is length-prefixed, so no two releases can spell the same bytes.
+    pub fn digest(&self) -> ReleaseDigest {
+        let mut h = Sha256::new();
+        let mut put = |s: &str| {
+            h.update((s.len() as u64).to_be_bytes());
+            h.update(s.as_bytes());
+        };
+        put("rollback release 1");
+        put(self.backend.as_str());
+        put(&self.artifact.digest);
+        for (name, facet) in &self.facets {
+            put(name);
+            match facet {
+                Facet::Text(text) => {
+                    put("text");
+                    put(text);
+                }
+                Facet::Table(table) => {
+                    put("table");
+                    put(&table.len().to_string());
+                    for (key, value) in table {
+                        put(key);
+                        match value {
+                            FacetValue::Plain(v) => {
+                                put("plain");
+                                put(v);
+                            }
+                            FacetValue::Fingerprint(v) => {
+                                put("fingerprint");
+                                put(v);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        ReleaseDigest(h.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.artifact.reference == self.artifact.digest {
+            write!(f, "{}", self.artifact.short())
+        } else {
+            write!(f, "{} ({})", self.artifact.reference, self.artifact.short())
+        }
+    }
+}
+
+/// SHA-256 over a release's canonical form, in lowercase hex.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReleaseDigest(String);
+
+impl ReleaseDigest {
+    /// The 64 hex digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ReleaseDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// How much of an older release a rollback brings back.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Restore {
+    /// The artifact, with today's configuration.
+    Artifact,
+    /// The artifact and the configuration recorded with it.
+    Everything,
+    /// The artifact and these facets; the others stay as they are today.
+    Facets(Vec<String>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(reference: &str, digest: &str) -> Release {
+        Release::new("git".parse().unwrap(), Artifact::new(reference, digest))
+    }
+
+    fn table(rows: &[(&str, &str)]) -> Facet {
+        Facet::Table(
+            rows.iter()
+                .map(|(k, v)| ((*k).into(), FacetValue::Plain((*v).into())))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn a_moved_tag_does_not_change_what_a_release_is() {
+        assert_eq!(
+            release("v1", "abc").digest(),
+            release("latest", "abc").digest()
+        );
+        assert_ne!(release("v1", "abc").digest(), release("v1", "abd").digest());
+    }
+
+    #[test]
+    fn facets_cannot_be_shifted_into_one_another() {
+        let a = release("v", "d").with_facet("env", table(&[("A", "B=C")]));
+        let b = release("v", "d").with_facet("env", table(&[("A=B", "C")]));
+        assert_ne!(a.digest(), b.digest());
+    }
+
+    #[test]
+    fn restore_artifact_keeps_todays_configuration() {
+        let old = release("v1", "1").with_facet("env", table(&[("MODE", "old")]));
+        let new = release("v2", "2").with_facet("env", table(&[("MODE", "new")]));
+        let back = old.restored(&new, &Restore::Artifact);
+        assert_eq!(back.artifact().digest, "1");
+        assert_eq!(back.facets(), new.facets());
+        assert_eq!(old.restored(&new, &Restore::Everything), old);
+        assert_eq!(
+            old.restored(&new, &Restore::Facets(vec!["env".into()])),
+            old
+        );
+    }
+}

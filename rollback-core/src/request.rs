@@ -1,0 +1,170 @@
+//! What a caller asks for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Actor, DeploymentId, GuardName, ShortText, WorkloadId};
+use crate::release::Restore;
+use crate::time::Timestamp;
+
+/// Where a rollback goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Goal {
+    /// The newest earlier deployment with a good verdict: what bare `rollback` means.
+    #[default]
+    LastHealthy,
+    /// The last distinct release that was live before.
+    Previous,
+    /// This deployment's release.
+    To(DeploymentId),
+    /// What was live before this deployment: undoes it.
+    Before(DeploymentId),
+    /// What was live at this time.
+    AsOf(Timestamp),
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LastHealthy => f.write_str("the last healthy release"),
+            Self::Previous => f.write_str("the previous release"),
+            Self::To(id) => write!(f, "the release of {id}"),
+            Self::Before(id) => write!(f, "what was live before {id}"),
+            Self::AsOf(t) => write!(f, "what was live at {t}"),
+        }
+    }
+}
+
+/// What is to be made live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wish {
+    /// A reference, resolved once when the plan is made.
+    Deploy {
+        /// A tag, branch, commit, image, unit source.
+        reference: String,
+    },
+    /// An older release.
+    Rollback {
+        /// Which.
+        goal: Goal,
+    },
+}
+
+/// Whether a rollback to what is live already does anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reapply {
+    /// It is a typed no-op.
+    #[default]
+    No,
+    /// The release is put in place anew, which undoes drift.
+    Yes,
+}
+
+/// A request: who wants what where, and why.
+///
+/// ```
+/// use rollback_core::prelude::*;
+/// # fn main() -> Result<(), rollback_core::id::InvalidId> {
+/// let request = Request::rollback("api@web-1".parse()?, Goal::LastHealthy, Actor::user("ada")?)
+///     .because("checkout returns 500".parse()?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub(crate) workload: WorkloadId,
+    pub(crate) wish: Wish,
+    pub(crate) actor: Actor,
+    pub(crate) reason: Option<ShortText>,
+    pub(crate) forced: Vec<GuardName>,
+    pub(crate) restore: Option<Restore>,
+    pub(crate) reapply: Reapply,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) correlation: Option<ShortText>,
+}
+
+impl Request {
+    fn new(workload: WorkloadId, wish: Wish, actor: Actor) -> Self {
+        Self {
+            workload,
+            wish,
+            actor,
+            reason: None,
+            forced: Vec::new(),
+            restore: None,
+            reapply: Reapply::No,
+            labels: BTreeMap::new(),
+            correlation: None,
+        }
+    }
+
+    /// Deploy a reference.
+    pub fn deploy(workload: WorkloadId, reference: impl Into<String>, actor: Actor) -> Self {
+        Self::new(
+            workload,
+            Wish::Deploy {
+                reference: reference.into(),
+            },
+            actor,
+        )
+    }
+
+    /// Roll back to a goal.
+    pub fn rollback(workload: WorkloadId, goal: Goal, actor: Actor) -> Self {
+        Self::new(workload, Wish::Rollback { goal }, actor)
+    }
+
+    /// Says why; recorded.
+    #[must_use]
+    pub fn because(mut self, reason: ShortText) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// Skips this guard; recorded. Validity, conflict and staleness cannot be forced.
+    #[must_use]
+    pub fn force(mut self, guard: GuardName) -> Self {
+        if !self.forced.contains(&guard) {
+            self.forced.push(guard);
+        }
+        self
+    }
+
+    /// Says how much a rollback restores, against the policy.
+    #[must_use]
+    pub fn restore(mut self, restore: Restore) -> Self {
+        self.restore = Some(restore);
+        self
+    }
+
+    /// Puts the release in place anew even if it is live.
+    #[must_use]
+    pub fn reapply(mut self) -> Self {
+        self.reapply = Reapply::Yes;
+        self
+    }
+
+    /// Adds a label; recorded and searchable.
+    #[must_use]
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// The embedder's own id for what this belongs to; recorded.
+    #[must_use]
+    pub fn correlation(mut self, id: ShortText) -> Self {
+        self.correlation = Some(id);
+        self
+    }
+
+    /// The workload.
+    pub fn workload(&self) -> &WorkloadId {
+        &self.workload
+    }
+}

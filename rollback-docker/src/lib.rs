@@ -1,0 +1,1 @@
+//! Docker image swap for rollback: one container, replaced and put back.

@@ -1,0 +1,1 @@
+//! Git ref swap for rollback: release directories and an atomic current link.

@@ -1,0 +1,1 @@
+//! Health checks for rollback: HTTP, TCP and command.

@@ -1,0 +1,1 @@
+//! Deployment history in one SQLite file, for rollback.

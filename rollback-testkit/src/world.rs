@@ -1,0 +1,72 @@
+//! [`World`]: one target with one service on a real platform, as the backend suite, the kill
+//! sweep and the fault tests drive it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rollback_core::backend::Backend;
+use rollback_core::id::WorkloadId;
+
+/// One of the releases that every world can make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Build {
+    /// Serves "v1".
+    V1,
+    /// Serves "v2".
+    V2,
+    /// Serves "v3".
+    V3,
+    /// Can be prepared and switched to, but is not healthy: it exits at once or answers 500.
+    Broken,
+    /// A well-formed reference to nothing.
+    Missing,
+}
+
+impl Build {
+    /// What it answers when it serves.
+    pub fn answer(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+            Self::V3 => "v3",
+            Self::Broken => "broken",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// A target with one service. Dropping it tears the service down, also after a failed test.
+#[async_trait]
+pub trait World: Send + Sync {
+    /// The workload.
+    fn workload(&self) -> WorkloadId;
+
+    /// A new backend value for it, as a new process would make one.
+    fn backend(&self) -> Arc<dyn Backend>;
+
+    /// The reference under which a build is deployed.
+    fn reference(&self, build: Build) -> String;
+
+    /// What serves now, asked of the service itself and never of the backend: an answer such as
+    /// "v1", or `None` if nothing answers. Waits up to a few seconds for an answer that settles.
+    async fn serving(&self) -> Option<String>;
+
+    /// How many instances of the service run now (processes, containers), asked of the platform
+    /// and never of the backend. A world without processes says 1 while something is published.
+    async fn running(&self) -> usize;
+
+    /// Makes a build live the way a person would, without the backend: for adoption.
+    async fn install_by_hand(&self, build: Build);
+
+    /// Changes what is live by hand: drift.
+    async fn tamper(&self);
+
+    /// Destroys a build's artifact everywhere: what stands by, what is cached, what can be fetched.
+    async fn lose(&self, build: Build);
+
+    /// Makes the platform unreachable for backends made from now on, until [`mend`](Self::mend).
+    async fn cut(&self);
+
+    /// Ends [`cut`](Self::cut).
+    async fn mend(&self);
+}

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{End, Instance, Operation, Prepared};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::health::{Gate, Verdict};
-use crate::history::Sequence;
+use crate::history::{Annotation, Sequence};
 use crate::id::{Actor, BackendKind, DeploymentId, GuardName, ShortText, WorkloadId};
 use crate::plan::Warning;
 use crate::policy::Policy;
@@ -211,6 +211,8 @@ pub struct NewDeployment {
     pub opened_at: Timestamp,
     /// What was live on record when it was opened.
     pub replaces: LiveRecord,
+    /// What is live on record if it goes back: the same, unless drift made the record untrue.
+    pub fallback: LiveRecord,
     /// What was live at the platform.
     pub from: End,
     /// What will be: planned, or an instance that history knows.
@@ -324,6 +326,22 @@ pub struct Annotations {
     /// Notes, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<ShortText>,
+}
+
+impl Annotations {
+    /// For stores: these with one more; `None` when the record takes no more notes.
+    #[must_use]
+    pub fn annotated(mut self, what: &Annotation) -> Option<Self> {
+        match what {
+            Annotation::Pin => self.pinned = true,
+            Annotation::Unpin => self.pinned = false,
+            Annotation::MarkBad(why) => self.bad = Some(why.clone()),
+            Annotation::ClearBad => self.bad = None,
+            Annotation::Note(_) if self.notes.len() >= crate::memory::MAX_NOTES => return None,
+            Annotation::Note(note) => self.notes.push(note.clone()),
+        }
+        Some(self)
+    }
 }
 
 /// The event cannot follow the ones before it.

@@ -1,10 +1,25 @@
-//! The engine.
-/// To come.
-#[derive(Debug)]
-pub struct RollbackEngine;
-impl RollbackEngine {
-    /// To come.
-    pub fn preview(&self) {}
-    /// To come.
-    pub fn execute(&self) {}
-}
+//! [`RollbackEngine`]: plans, runs, recovers.
+//!
+//! `builder` and `catalog` compose it; `planning` gathers what the pure planner chooses from;
+//! `runner`, `back` and `act` are the one run path; `recovery` and `adopt` enter it elsewhere.
+
+mod act;
+mod adopt;
+mod back;
+mod builder;
+mod catalog;
+mod facade;
+mod gate;
+mod inner;
+mod planning;
+mod recovery;
+mod report;
+mod run;
+mod runner;
+
+pub use builder::EngineBuilder;
+pub use catalog::Workload;
+pub use facade::{HealthReport, RollbackEngine};
+pub use recovery::Recovered;
+pub use report::{AutomaticRollback, NotAttempted, Report};
+pub use run::{Progress, Run};

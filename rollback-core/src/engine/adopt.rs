@@ -1,0 +1,87 @@
+//! Adoption: puts on record what is live already, as it is.
+
+use std::sync::Arc;
+
+use super::inner::{Inner, Start};
+use super::planning;
+use super::report::Report;
+use super::runner::Step;
+use crate::backend::{End, Live, Prepared, Rollout};
+use crate::context::Context;
+use crate::deployment::{Deployment, NewDeployment, Trigger};
+use crate::drift::drift;
+use crate::error::Error;
+use crate::history::Holder;
+use crate::id::{Actor, DeploymentId, WorkloadId};
+use crate::lineage::Lineage;
+use crate::plan::Refusal;
+
+pub(super) const INTERRUPTED: &str =
+    "The adoption was not finished; nothing was changed. Adopt again.";
+
+pub(super) async fn adopt(
+    inner: &Arc<Inner>,
+    id: &WorkloadId,
+    actor: Actor,
+) -> Result<Report, Error> {
+    let workload = inner.workload(id)?;
+    let state = planning::idle(inner, id).await?;
+    let policy = state
+        .policy
+        .clone()
+        .unwrap_or_else(|| workload.policy.clone());
+    let records = inner.records(id).await?;
+    let lineage = Lineage::new(&records, &state.live);
+    let cx = Context::new(policy.deadlines.observe);
+    let observed = workload.backend.observe(&cx, &[]).await?;
+    let sighting = match &observed.live {
+        Live::Nothing => {
+            return Err(Refusal::NothingToAdopt {
+                workload: id.clone(),
+            }
+            .into());
+        }
+        Live::Mixed(_, why) => return Err(Refusal::MixedLive { why: why.clone() }.into()),
+        Live::One(sighting) => sighting,
+    };
+    if let Some(live) = lineage.live()
+        && !drift(live.instance(), &observed).is_drift()
+        && live.outcome() == Some(crate::deployment::Outcome::Succeeded)
+    {
+        return Err(Refusal::AlreadyLive {
+            deployment: live.id().clone(),
+            release: sighting.instance.release.to_string(),
+        }
+        .into());
+    }
+    let now = inner.clock.now();
+    let new = NewDeployment {
+        id: DeploymentId::generate(now),
+        workload: id.clone(),
+        trigger: Trigger::Adopt,
+        actor,
+        reason: None,
+        opened_at: now,
+        replaces: state.live.clone(),
+        fallback: state.live.clone(),
+        from: End::Placed(sighting.instance.clone()),
+        to: End::Placed(sighting.instance.clone()),
+        gate: workload.gate.clone(),
+        policy,
+        forced: Vec::new(),
+        warnings: Vec::new(),
+        labels: std::collections::BTreeMap::new(),
+        correlation: None,
+        group: None,
+    };
+    let prepared = Prepared {
+        rollout: Rollout::Replace,
+        to: sighting.instance.clone(),
+        way_back: sighting.way_back.clone(),
+    };
+    let holder = Holder::this_process(now);
+    let begun = inner.store.begin(&new, &holder, state.version).await?;
+    let deployment = Deployment::open(new, begun.sequence);
+    let start = Start::Fresh(Box::new(Step::Adopt(Box::new(prepared))));
+    inner.spawn(begun.lease, deployment, start).await?.await
+}

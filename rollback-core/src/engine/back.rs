@@ -1,0 +1,249 @@
+//! Going back, and settling: the other half of the run path.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::runner::{Runner, Step};
+use crate::backend::{End, Live, Operation};
+use crate::context::Cancellation;
+use crate::deployment::{Deployment, LiveRecord, Outcome, Settlement, TriggerKind};
+use crate::error::{BackendError, Error, ErrorKind};
+use crate::event::{Cause, Event, TimedEvent};
+use crate::history::{Finished, Then};
+
+/// How often a transient failure on the way back, or of `retire`, is tried again.
+const TRIES: u32 = 3;
+
+impl Runner {
+    /// Turns round. What follows depends only on whether a switch was begun.
+    pub(super) async fn go_back(&mut self, cause: Cause) -> Result<Step, Error> {
+        self.journal(Event::GoingBack(cause)).await?;
+        // The way back is not cancelled by what made us take it.
+        self.cancellation = Cancellation::new();
+        Ok(self.way_back())
+    }
+
+    /// Recovery's way to turn round.
+    pub(super) async fn interrupted(&mut self) -> Result<Step, Error> {
+        self.go_back(Cause::Interrupted).await
+    }
+
+    /// The first step back from here.
+    pub(super) fn way_back(&self) -> Step {
+        if self.deployment.switch_began() {
+            Step::SwitchBack
+        } else {
+            Step::RetireBack
+        }
+    }
+
+    pub(super) async fn switch_back(&mut self) -> Result<Step, Error> {
+        self.confirm().await?;
+        self.journal(Event::SwitchBackIntended).await?;
+        let op = self.deployment.operation().reversed();
+        let mut tried = 0;
+        let error = loop {
+            let (backend, o) = (Arc::clone(&self.workload.backend), op.clone());
+            let limits = self.limits(self.deadlines().switch, false);
+            match self
+                .act(limits, |cx| async move { backend.switch(&cx, &o).await })
+                .await
+            {
+                Ok(evidence) => {
+                    self.journal(Event::SwitchedBack { evidence }).await?;
+                    return Ok(Step::RetireBack);
+                }
+                Err(e) => {
+                    tried += 1;
+                    if tried >= TRIES {
+                        break e;
+                    }
+                    pause(tried).await;
+                }
+            }
+        };
+        if error.is_transient() {
+            // The platform is away: nothing can be known or done now. Recovery goes on.
+            return Err(self.stopped(&error));
+        }
+        let live = self.seen(&op).await?;
+        let cause = self
+            .deployment
+            .cause()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        Ok(Step::Settle(
+            Box::new(Settlement {
+                outcome: Outcome::Degraded,
+                verdict: self.deployment.verdict().clone(),
+                summary: format!(
+                    "It failed ({cause}), and what was live before could not be put back: \
+                     {error}. Look at the platform, then adopt or deploy."
+                ),
+                live,
+            }),
+            Box::new(Then::Release),
+        ))
+    }
+
+    /// What history may say is live after a way back that failed.
+    async fn seen(&self, back: &Operation) -> Result<LiveRecord, Error> {
+        let (backend, ends) = (Arc::clone(&self.workload.backend), Vec::<End>::new());
+        let limits = self.limits(self.deadlines().observe, false);
+        let observed = self
+            .act(
+                limits,
+                |cx| async move { backend.observe(&cx, &ends).await },
+            )
+            .await
+            .map_err(|e| self.stopped(&e))?;
+        let new = self.deployment.new_deployment();
+        Ok(match &observed.live {
+            Live::Nothing => LiveRecord::Nothing,
+            Live::One(s)
+                if back
+                    .from
+                    .instance()
+                    .is_some_and(|i| i.handle == s.instance.handle) =>
+            {
+                LiveRecord::Known(new.id.clone())
+            }
+            Live::One(s)
+                if back
+                    .to
+                    .instance()
+                    .is_some_and(|i| i.handle == s.instance.handle) =>
+            {
+                new.fallback.clone()
+            }
+            _ => LiveRecord::Unknown,
+        })
+    }
+
+    pub(super) async fn retire_back(&mut self) -> Result<Step, Error> {
+        self.confirm().await?;
+        self.journal(Event::RetireIntended).await?;
+        let retired = self.retire_op(self.deployment.operation().reversed()).await;
+        if let Err(e) = &retired
+            && e.is_transient()
+        {
+            return Err(self.stopped(e));
+        }
+        if retired.is_ok() {
+            self.journal(Event::Retired).await?;
+        }
+        let switched = self.deployment.switch_began();
+        let (mut outcome, mut summary) = match self.deployment.cause() {
+            Some(cause) => (
+                cause.outcome(switched),
+                format!("{} did not go live: {cause}.", self.release_name()),
+            ),
+            None => (Outcome::Interrupted, "It did not go live.".to_owned()),
+        };
+        if self.deployment.trigger().kind() == TriggerKind::AutomaticRollback
+            && matches!(outcome, Outcome::Failed | Outcome::FailedAndRolledBack)
+        {
+            outcome = Outcome::Degraded;
+        }
+        if let Some(task) = self.deployment.task_in_doubt() {
+            summary.push_str(&format!(
+                " Release task {task} was begun and may have run: check it before the next deploy."
+            ));
+        }
+        if let Err(e) = retired {
+            outcome = Outcome::Degraded;
+            summary.push_str(&format!(" What it prepared was not put away: {e}."));
+        }
+        let fallback = self.deployment.new_deployment().fallback.clone();
+        summary.push_str(match (&fallback, switched) {
+            (LiveRecord::Nothing, _) => " Nothing is live.",
+            (_, true) => " What was live before is live again.",
+            (_, false) => " What was live is live still.",
+        });
+        Ok(Step::Settle(
+            Box::new(Settlement {
+                outcome,
+                verdict: self.deployment.verdict().clone(),
+                live: fallback,
+                summary,
+            }),
+            Box::new(Then::Release),
+        ))
+    }
+
+    pub(super) async fn retire_op(&self, op: Operation) -> Result<(), BackendError> {
+        let mut tried = 0;
+        loop {
+            let (backend, o) = (Arc::clone(&self.workload.backend), op.clone());
+            let limits = self.limits(self.deadlines().retire, false);
+            match self
+                .act(limits, |cx| async move { backend.retire(&cx, &o).await })
+                .await
+            {
+                Ok(()) => return Ok(()),
+                Err(e) => {
+                    tried += 1;
+                    if tried >= TRIES {
+                        return Err(e);
+                    }
+                    pause(tried).await;
+                }
+            }
+        }
+    }
+
+    /// Settles. `Some`: the successor was opened under the same lease, and this is its first
+    /// step.
+    pub(super) async fn settle(
+        &mut self,
+        settlement: Settlement,
+        then: Then,
+    ) -> Result<Option<Step>, Error> {
+        let at = self.inner.clock.now();
+        let mut tried = 0;
+        let finished = loop {
+            let Some(lease) = self.lease.take() else {
+                return Err(self.no_lease());
+            };
+            match self.inner.store.finish(lease, &settlement, at, &then).await {
+                Ok(finished) => break finished,
+                Err((lease, e)) => {
+                    self.lease = Some(lease);
+                    tried += 1;
+                    // What is live cannot be unmade because it cannot be written down: insist.
+                    if !e.is_transient() || tried >= 6 {
+                        return Err(Error::from(e).advice(format!(
+                            "{} is unsettled and live is {:?}; run recover when the store answers",
+                            self.deployment.id(),
+                            settlement.live
+                        )));
+                    }
+                    tokio::time::sleep(Duration::from_millis(25 << tried)).await;
+                }
+            }
+        };
+        let timed = TimedEvent {
+            at,
+            event: Event::Settled(settlement),
+        };
+        self.deployment.apply(timed.clone()).map_err(|e| {
+            Error::new(ErrorKind::Interrupted, e.to_string()).advice("report this as a bug")
+        })?;
+        self.announce(Some(timed));
+        self.inner.forget_running(self.deployment.id());
+        match (finished, then) {
+            (Finished::Opened(begun), Then::Open(new)) => {
+                self.lease = Some(begun.lease);
+                self.cancellation = Cancellation::new();
+                self.deployment = Deployment::open(*new, begun.sequence);
+                self.announce(None);
+                Ok(Some(Step::Prepare))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+async fn pause(tried: u32) {
+    tokio::time::sleep(Duration::from_millis(200 * u64::from(tried))).await;
+}

@@ -1,0 +1,82 @@
+//! [`EngineBuilder`]: composes a store, a catalog and observers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tokio::sync::broadcast;
+
+use super::inner::Inner;
+use crate::engine::{RollbackEngine, Workload};
+use crate::error::{Error, ErrorKind};
+use crate::guard::Observer;
+use crate::history::HistoryStore;
+use crate::time::{Clock, SystemClock};
+
+/// How many notices a slow subscriber may fall behind before it misses some.
+const NOTICES: usize = 1_024;
+
+/// Builds a [`RollbackEngine`].
+#[derive(Debug)]
+pub struct EngineBuilder {
+    store: Arc<dyn HistoryStore>,
+    clock: Arc<dyn Clock>,
+    workloads: Vec<Workload>,
+    observers: Vec<Arc<dyn Observer>>,
+}
+
+impl EngineBuilder {
+    pub(super) fn new(store: Arc<dyn HistoryStore>) -> Self {
+        Self {
+            store,
+            clock: Arc::new(SystemClock),
+            workloads: Vec::new(),
+            observers: Vec::new(),
+        }
+    }
+
+    /// Adds a workload to the catalog.
+    #[must_use]
+    pub fn workload(mut self, workload: Workload) -> Self {
+        self.workloads.push(workload);
+        self
+    }
+
+    /// Adds an observer.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observers.push(Arc::new(observer));
+        self
+    }
+
+    /// Reads the time from here; the machine's clock unless set.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The engine. Fails if a workload is in the catalog twice.
+    pub fn build(self) -> Result<RollbackEngine, Error> {
+        let mut catalog = BTreeMap::new();
+        for workload in self.workloads {
+            let id = workload.id.clone();
+            if catalog.insert(id.clone(), workload).is_some() {
+                return Err(Error::new(
+                    ErrorKind::InvalidTarget,
+                    "a workload is in the catalog twice",
+                )
+                .on(id)
+                .advice("give every workload one backend"));
+            }
+        }
+        Ok(RollbackEngine::from_inner(Inner {
+            store: self.store,
+            clock: self.clock,
+            catalog,
+            notices: broadcast::Sender::new(NOTICES),
+            observers: self.observers,
+            pumps: OnceLock::new(),
+            running: Mutex::new(HashMap::new()),
+        }))
+    }
+}

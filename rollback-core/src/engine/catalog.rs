@@ -1,0 +1,92 @@
+//! The catalog: how each workload is deployed, judged and guarded.
+
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::guard::{Guard, ReleaseTask, Remediation};
+use crate::health::{Gate, HealthCheck};
+use crate::id::WorkloadId;
+use crate::policy::Policy;
+
+/// One workload's entry in the catalog.
+#[derive(Debug, Clone)]
+pub struct Workload {
+    pub(crate) id: WorkloadId,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) checks: Vec<Arc<dyn HealthCheck>>,
+    pub(crate) gate: Gate,
+    pub(crate) policy: Policy,
+    pub(crate) guards: Vec<Arc<dyn Guard>>,
+    pub(crate) remediations: Vec<Arc<dyn Remediation>>,
+    pub(crate) tasks: Vec<Arc<dyn ReleaseTask>>,
+}
+
+impl Workload {
+    /// A workload on a backend, judged by the platform's own view alone until checks are added.
+    pub fn new(id: WorkloadId, backend: impl Backend + 'static) -> Self {
+        Self::shared(id, Arc::new(backend))
+    }
+
+    /// The same with a backend that is shared.
+    pub fn shared(id: WorkloadId, backend: Arc<dyn Backend>) -> Self {
+        Self {
+            id,
+            backend,
+            checks: Vec::new(),
+            gate: Gate::default(),
+            policy: Policy::default(),
+            guards: Vec::new(),
+            remediations: Vec::new(),
+            tasks: Vec::new(),
+        }
+    }
+
+    /// Adds a health check: one edge of the workload. It is unhealthy only when all edges fail.
+    #[must_use]
+    pub fn check(mut self, check: impl HealthCheck + 'static) -> Self {
+        self.checks.push(Arc::new(check));
+        self
+    }
+
+    /// Sets the gate's patience.
+    #[must_use]
+    pub fn gate(mut self, gate: Gate) -> Self {
+        self.gate = gate;
+        self
+    }
+
+    /// Sets the policy; one that the store holds for the workload takes its place.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Arms automatic rollback.
+    #[must_use]
+    pub fn auto_rollback(mut self) -> Self {
+        self.policy.auto_rollback = crate::policy::AutoRollback::Armed;
+        self
+    }
+
+    /// Adds a guard.
+    #[must_use]
+    pub fn guard(mut self, guard: impl Guard + 'static) -> Self {
+        self.guards.push(Arc::new(guard));
+        self
+    }
+
+    /// Adds a remediation; they are tried in order.
+    #[must_use]
+    pub fn remediation(mut self, remediation: impl Remediation + 'static) -> Self {
+        self.remediations.push(Arc::new(remediation));
+        self
+    }
+
+    /// Adds a release task; they run in order.
+    #[must_use]
+    pub fn task(mut self, task: impl ReleaseTask + 'static) -> Self {
+        self.tasks.push(Arc::new(task));
+        self
+    }
+}

@@ -1,0 +1,269 @@
+//! The engine as embedders see it.
+
+use std::sync::Arc;
+
+use tokio::sync::broadcast;
+
+use super::inner::{Inner, Start};
+use super::runner::Step;
+use super::{EngineBuilder, Progress, Recovered, Report, Run, adopt, planning, recovery};
+use crate::backend::{End, Live, Operation};
+use crate::context::Context;
+use crate::deployment::Deployment;
+use crate::drift::{Drift, drift};
+use crate::error::{Error, ErrorKind};
+use crate::guard::Notice;
+use crate::health::{Probe, Site, Verdict};
+use crate::history::{HistoryStore, Holder, Liveness, Page, Query, WorkloadState};
+use crate::id::{Actor, DeploymentId, WorkloadId};
+use crate::lineage::Lineage;
+use crate::plan::{Plan, Refusal};
+use crate::request::{Goal, Request};
+
+/// How often a request is planned anew when the workload moves under it.
+const REPLANS: usize = 5;
+
+/// Records every deployment, and reverses any of them. Cheap to clone; clones share everything.
+#[derive(Debug, Clone)]
+pub struct RollbackEngine {
+    inner: Arc<Inner>,
+}
+
+/// What [`RollbackEngine::health`] saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthReport {
+    /// What is live by the platform, in words; `None` if nothing is.
+    pub live: Option<String>,
+    /// The platform's own view.
+    pub platform: Verdict,
+    /// Each check by name, and why it said no.
+    pub checks: Vec<(String, Result<(), String>)>,
+    /// Whether what is live is what is on record.
+    pub drift: Drift,
+}
+
+impl RollbackEngine {
+    /// Starts an engine on a store. The catalog is added to the builder.
+    pub fn builder(store: impl HistoryStore + 'static) -> EngineBuilder {
+        Self::builder_shared(Arc::new(store))
+    }
+
+    /// The same with a store that is shared.
+    pub fn builder_shared(store: Arc<dyn HistoryStore>) -> EngineBuilder {
+        EngineBuilder::new(store)
+    }
+
+    pub(super) fn from_inner(inner: Inner) -> Self {
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// What a request would do, without doing it. Resolves references and asks the platform and
+    /// the guards; changes nothing.
+    pub async fn preview(&self, request: &Request) -> Result<Plan, Error> {
+        planning::plan(&self.inner, request).await
+    }
+
+    /// Carries a plan out. Returns as soon as the intent is durable; the run goes on by itself.
+    ///
+    /// Fails with [`ErrorKind::Stale`] if the workload changed since the plan was made, and with
+    /// [`ErrorKind::Conflict`] while another deployment runs. One whose process died is
+    /// recovered first; the plan is stale then.
+    pub async fn execute(&self, plan: Plan) -> Result<Run, Error> {
+        let mut new = plan.new.clone();
+        new.opened_at = self.inner.clock.now();
+        let holder = Holder::this_process(new.opened_at);
+        self.inner.workload(&new.workload)?;
+        let begun = match self.inner.store.begin(&new, &holder, plan.version).await {
+            Ok(begun) => begun,
+            Err(e) if e.conflict().is_some_and(|c| c.liveness == Liveness::Dead) => {
+                recovery::one(&self.inner, &new.workload).await?;
+                return Err(Error::new(
+                    ErrorKind::Stale,
+                    "an interrupted deployment was recovered first",
+                )
+                .on(&new.workload)
+                .advice("preview again"));
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let deployment = Deployment::open(new, begun.sequence);
+        let start = Start::Fresh(Box::new(Step::Guard(Box::new(plan))));
+        self.inner.spawn(begun.lease, deployment, start).await
+    }
+
+    /// Previews and executes a request. Plans anew if the workload moves in between; recovers
+    /// first what a dead process left.
+    pub async fn run(&self, request: Request) -> Result<Run, Error> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let result = match self.preview(&request).await {
+                Ok(plan) => self.execute(plan).await,
+                Err(e) => Err(e),
+            };
+            match result {
+                Err(e) if tried < REPLANS && e.kind() == ErrorKind::Stale => {}
+                Err(e)
+                    if tried < REPLANS
+                        && e.conflict().is_some_and(|c| c.liveness == Liveness::Dead) =>
+                {
+                    match recovery::one(&self.inner, &request.workload).await {
+                        Ok(_) => {}
+                        // Somebody else was quicker: look again.
+                        Err(e) if e.kind() == ErrorKind::Conflict => {}
+                        Err(e) => return Err(e),
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Deploys a reference.
+    pub async fn deploy(
+        &self,
+        workload: &WorkloadId,
+        reference: impl Into<String>,
+        actor: Actor,
+    ) -> Result<Run, Error> {
+        self.run(Request::deploy(workload.clone(), reference, actor))
+            .await
+    }
+
+    /// Rolls back to a goal.
+    pub async fn rollback(
+        &self,
+        workload: &WorkloadId,
+        goal: Goal,
+        actor: Actor,
+    ) -> Result<Run, Error> {
+        self.run(Request::rollback(workload.clone(), goal, actor))
+            .await
+    }
+
+    /// Puts on record what is live already, so that there is something to go back to.
+    pub async fn adopt(&self, workload: &WorkloadId, actor: Actor) -> Result<Report, Error> {
+        adopt::adopt(&self.inner, workload, actor).await
+    }
+
+    /// Settles whatever dead processes left unfinished. Call it when the program starts; it is
+    /// also done inline when a request meets a dead holder.
+    pub async fn recover(&self) -> Result<Vec<Recovered>, Error> {
+        recovery::all(&self.inner).await
+    }
+
+    /// Asks a deployment to stop, in whichever process it runs.
+    pub async fn cancel(&self, id: &DeploymentId, by: &Actor) -> Result<(), Error> {
+        self.inner.store.request_cancel(id, by).await?;
+        if let Some(channels) = self.inner.running(id) {
+            channels.cancellation.cancel();
+        }
+        Ok(())
+    }
+
+    /// How far a deployment of this engine is; `None` if it does not run here.
+    pub fn progress(&self, id: &DeploymentId) -> Option<Progress> {
+        self.inner.running(id).map(|channels| channels.progress())
+    }
+
+    /// Events of all deployments of this engine from now on, each after it became durable.
+    pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
+        self.inner.notices.subscribe()
+    }
+
+    /// How a workload is now. Looks once, changes and records nothing.
+    pub async fn health(&self, workload: &WorkloadId) -> Result<HealthReport, Error> {
+        let entry = self.inner.workload(workload)?;
+        let state = self.inner.store.workload(workload).await?;
+        let record = match state.live.known() {
+            Some(id) => self.inner.store.get(id).await?,
+            None => None,
+        };
+        let cx = Context::new(entry.policy.deadlines.gate);
+        let observed = entry.backend.observe(&cx, &[]).await?;
+        let drift = drift(record.as_ref().and_then(Deployment::instance), &observed);
+        let Live::One(sighting) = &observed.live else {
+            return Ok(HealthReport {
+                live: None,
+                platform: Verdict::Unknown,
+                checks: Vec::new(),
+                drift,
+            });
+        };
+        let instance = sighting.instance.clone();
+        let op = Operation {
+            deployment: record.as_ref().map_or_else(
+                || DeploymentId::generate(self.inner.clock.now()),
+                |d| d.id().clone(),
+            ),
+            sequence: record
+                .as_ref()
+                .map(Deployment::sequence)
+                .unwrap_or_default(),
+            workload: workload.clone(),
+            from: End::Nothing,
+            to: End::Placed(instance.clone()),
+        };
+        let platform = entry.backend.health(&cx, &op).await?;
+        let live = Some(instance.release.to_string());
+        let probe = Probe {
+            workload: workload.clone(),
+            instance,
+            site: Site::Live,
+        };
+        let mut checks = Vec::new();
+        for check in &entry.checks {
+            let looked = check.check(&cx.within(entry.gate.timeout), &probe).await;
+            checks.push((check.name(), looked.map_err(|e| e.diagnostic)));
+        }
+        Ok(HealthReport {
+            live,
+            platform,
+            checks,
+            drift,
+        })
+    }
+
+    /// The state of every workload in the catalog, in order, deployed or not.
+    pub async fn workloads(&self) -> Result<Vec<WorkloadState>, Error> {
+        let mut states = Vec::new();
+        for id in self.inner.catalog.keys() {
+            states.push(self.inner.store.workload(id).await?);
+        }
+        Ok(states)
+    }
+
+    /// One record.
+    pub async fn get(&self, id: &DeploymentId) -> Result<Deployment, Error> {
+        self.inner.record(id).await
+    }
+
+    /// Records, newest first.
+    pub async fn list(&self, query: &Query) -> Result<Page, Error> {
+        Ok(self.inner.store.list(query).await?)
+    }
+
+    /// Where a bare rollback would go, without asking the platform.
+    pub async fn last_healthy(&self, workload: &WorkloadId) -> Result<Option<DeploymentId>, Error> {
+        let entry = self.inner.workload(workload)?;
+        let state = self.inner.store.workload(workload).await?;
+        let records = self.inner.records(workload).await?;
+        let lineage = Lineage::new(&records, &state.live);
+        let selection = crate::planner::Selection {
+            workload,
+            goal: &Goal::LastHealthy,
+            lineage: &lineage,
+            today: lineage.live().and_then(crate::lineage::release_of),
+            restore: &crate::release::Restore::Everything,
+            policy: state.policy.as_ref().unwrap_or(&entry.policy),
+            reapply: crate::request::Reapply::No,
+        };
+        match selection.candidates() {
+            Ok(found) => Ok(found.candidates.first().map(|d| d.id().clone())),
+            Err(Refusal::NoRollbackPoint { .. }) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+}

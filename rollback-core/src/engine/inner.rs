@@ -1,0 +1,173 @@
+//! What all parts of an engine share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tokio::sync::{broadcast, watch};
+
+use super::run::{Channels, Run};
+use super::runner::{Runner, Step};
+use crate::context::{Cancellation, ProgressSink};
+use crate::deployment::Deployment;
+use crate::engine::Workload;
+use crate::error::{Error, ErrorKind};
+use crate::guard::{Notice, Observer};
+use crate::history::{HistoryStore, Lease, Query};
+use crate::id::{DeploymentId, WorkloadId};
+use crate::time::Clock;
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) store: Arc<dyn HistoryStore>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) catalog: BTreeMap<WorkloadId, Workload>,
+    pub(super) notices: broadcast::Sender<Notice>,
+    pub(super) observers: Vec<Arc<dyn Observer>>,
+    pub(super) pumps: OnceLock<()>,
+    pub(super) running: Mutex<HashMap<DeploymentId, Channels>>,
+}
+
+impl Inner {
+    pub(super) fn workload(&self, id: &WorkloadId) -> Result<&Workload, Error> {
+        self.catalog.get(id).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotRegistered,
+                "this workload is not in the engine's catalog",
+            )
+            .on(id)
+            .advice("add it to the builder with its backend")
+        })
+    }
+
+    /// One record that must be there.
+    pub(super) async fn record(&self, id: &DeploymentId) -> Result<Deployment, Error> {
+        self.store.get(id).await?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "no such deployment")
+                .on(id)
+                .advice("list the history for the ids it has")
+        })
+    }
+
+    /// All records of a workload, newest first. A page that cannot be read whole is an error:
+    /// a plan made from half a history could choose wrongly.
+    pub(super) async fn records(&self, workload: &WorkloadId) -> Result<Vec<Deployment>, Error> {
+        let mut query = Query::workload(workload).limit(1_000);
+        let mut all = Vec::new();
+        loop {
+            let page = self.store.list(&query).await?;
+            for unreadable in &page.unreadable {
+                tracing::warn!(%workload, record = %unreadable, "unreadable record passed over");
+            }
+            all.extend(page.deployments);
+            match page.next {
+                Some(next) => query.before = Some(next),
+                None => return Ok(all),
+            }
+        }
+    }
+
+    /// Sets a run going; it does not depend on anybody waiting for it.
+    pub(super) async fn spawn(
+        self: &Arc<Self>,
+        lease: Lease,
+        deployment: Deployment,
+        start: Start,
+    ) -> Result<Run, Error> {
+        let workload = self.workload(deployment.workload())?.clone();
+        self.start_pumps();
+        let id = deployment.id().clone();
+        let cancellation = Cancellation::new();
+        let (phase, phase_rx) = watch::channel((id.clone(), deployment.phase()));
+        let (progress, line) = ProgressSink::channel();
+        let channels = Channels {
+            cancellation: cancellation.clone(),
+            phase: phase_rx,
+            line,
+        };
+        self.lock_running().insert(id.clone(), channels.clone());
+        let mut runner = Runner::new(
+            Arc::clone(self),
+            workload,
+            lease,
+            deployment,
+            cancellation,
+            phase,
+            progress,
+        );
+        let inner = Arc::clone(self);
+        let key = id.clone();
+        let task = tokio::spawn(async move {
+            // Also when the run panics, nobody should find it among the running.
+            let _forget = Forget { inner, id: key };
+            match start {
+                Start::Fresh(step) => {
+                    runner.announce(None);
+                    runner.drive(*step).await
+                }
+                Start::Recovered { decision, step } => {
+                    runner.taken_over(&decision).await?;
+                    let step = match *step {
+                        Some(step) => step,
+                        None => runner.interrupted().await?,
+                    };
+                    runner.drive(step).await
+                }
+            }
+        });
+        Ok(Run { id, channels, task })
+    }
+
+    pub(super) fn running(&self, id: &DeploymentId) -> Option<Channels> {
+        self.lock_running().get(id).cloned()
+    }
+
+    pub(super) fn forget_running(&self, id: &DeploymentId) {
+        self.lock_running().remove(id);
+    }
+
+    fn lock_running(&self) -> std::sync::MutexGuard<'_, HashMap<DeploymentId, Channels>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One task an observer, so that a slow one delays no run and each sees events in order.
+    fn start_pumps(&self) {
+        self.pumps.get_or_init(|| {
+            for observer in &self.observers {
+                let (observer, mut notices) = (Arc::clone(observer), self.notices.subscribe());
+                tokio::spawn(async move {
+                    loop {
+                        match notices.recv().await {
+                            Ok(notice) => observer.notice(&notice).await,
+                            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                                tracing::warn!(missed, "an observer is too slow");
+                            }
+                            Err(broadcast::error::RecvError::Closed) => return,
+                        }
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// How a run enters the path.
+pub(super) enum Start {
+    /// From the beginning.
+    Fresh(Box<Step>),
+    /// By recovery's decision. No step: turn round, because it was interrupted.
+    Recovered {
+        decision: String,
+        step: Box<Option<Step>>,
+    },
+}
+
+struct Forget {
+    inner: Arc<Inner>,
+    id: DeploymentId,
+}
+
+impl Drop for Forget {
+    fn drop(&mut self) {
+        self.inner.forget_running(&self.id);
+    }
+}

@@ -1,0 +1,125 @@
+//! [`Report`]: how a run ended.
+
+use serde::Serialize;
+
+use crate::deployment::{Deployment, LiveRecord, Outcome};
+use crate::health::Verdict;
+
+/// Whether and how the engine rolled back by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "automatic_rollback", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AutomaticRollback {
+    /// No gate failed on a switched release.
+    NotNeeded,
+    /// It was needed and not attempted; the failed release is live.
+    NotAttempted {
+        /// Why.
+        reason: NotAttempted,
+    },
+    /// It was attempted, once.
+    Attempted {
+        /// The automatic rollback's own record.
+        deployment: Box<Deployment>,
+        /// Whether its target has a good verdict on record (else: the newest earlier release).
+        to_last_healthy: bool,
+        /// Whether the target passed the gate again.
+        recovered: bool,
+    },
+}
+
+/// Why automatic rollback was not attempted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NotAttempted {
+    /// The policy has it disarmed.
+    NotArmed,
+    /// There is no earlier release to go back to.
+    NoRollbackPoint,
+    /// What failed was a rollback: the engine does not double back.
+    WasARollback,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub(crate) deployment: Deployment,
+    #[serde(flatten)]
+    pub(crate) automatic_rollback: AutomaticRollback,
+    pub(crate) live: LiveRecord,
+}
+
+impl Report {
+    /// The record, settled.
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// How the deployment ended. A failed one whose automatic rollback recovered is
+    /// [`Outcome::FailedAndRolledBack`].
+    pub fn outcome(&self) -> Outcome {
+        self.deployment.outcome().unwrap_or(Outcome::Interrupted)
+    }
+
+    /// How its health gate ended.
+    pub fn verdict(&self) -> &Verdict {
+        self.deployment.verdict()
+    }
+
+    /// Whether the deployment itself succeeded.
+    pub fn succeeded(&self) -> bool {
+        self.outcome() == Outcome::Succeeded
+    }
+
+    /// What the engine did by itself.
+    pub fn automatic_rollback(&self) -> &AutomaticRollback {
+        &self.automatic_rollback
+    }
+
+    /// What is live now.
+    pub fn live(&self) -> &LiveRecord {
+        &self.live
+    }
+
+    /// One or two sentences for a person: what happened, and what to do next.
+    pub fn summary(&self) -> String {
+        let own = self
+            .deployment
+            .settlement()
+            .map_or("", |s| s.summary.as_str());
+        match &self.automatic_rollback {
+            AutomaticRollback::NotNeeded => own.to_owned(),
+            AutomaticRollback::NotAttempted { reason } => {
+                let why = match reason {
+                    NotAttempted::NotArmed => "automatic rollback is not armed",
+                    NotAttempted::NoRollbackPoint => {
+                        "there is no rollback point for an automatic rollback"
+                    }
+                    NotAttempted::WasARollback => "a rollback is not rolled back by itself",
+                };
+                format!("{own} {}.", sentence(why))
+            }
+            AutomaticRollback::Attempted {
+                deployment,
+                recovered,
+                ..
+            } => {
+                let then = deployment.settlement().map_or("", |s| s.summary.as_str());
+                let end = if *recovered {
+                    "The former release serves again; fix forward."
+                } else {
+                    "It did not recover: look at what both releases depend on."
+                };
+                format!("{own} Automatic rollback {}: {then} {end}", deployment.id())
+            }
+        }
+    }
+}
+
+fn sentence(s: &str) -> String {
+    let mut chars = s.chars();
+    chars
+        .next()
+        .map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
+}

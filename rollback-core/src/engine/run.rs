@@ -1,0 +1,89 @@
+//! [`Run`]: a handle on a deployment that runs by itself.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::context::Cancellation;
+use crate::deployment::Phase;
+use crate::engine::Report;
+use crate::error::{Error, ErrorKind};
+use crate::id::DeploymentId;
+
+/// How far a run is. Ephemeral; the timeline is in the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// The deployment that runs now; an automatic rollback has its own.
+    pub deployment: DeploymentId,
+    /// Its phase.
+    pub phase: Phase,
+    /// The backend's newest line.
+    pub line: String,
+}
+
+/// What the engine and the handle share of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Channels {
+    pub(crate) cancellation: Cancellation,
+    pub(crate) phase: watch::Receiver<(DeploymentId, Phase)>,
+    pub(crate) line: watch::Receiver<String>,
+}
+
+impl Channels {
+    pub(crate) fn progress(&self) -> Progress {
+        let (deployment, phase) = self.phase.borrow().clone();
+        Progress {
+            deployment,
+            phase,
+            line: self.line.borrow().clone(),
+        }
+    }
+}
+
+/// A running deployment. `.await` it for the [`Report`]; drop it and the run goes on.
+#[derive(Debug)]
+#[must_use = "the deployment runs by itself, but its report is lost"]
+pub struct Run {
+    pub(crate) id: DeploymentId,
+    pub(crate) channels: Channels,
+    pub(crate) task: JoinHandle<Result<Report, Error>>,
+}
+
+impl Run {
+    /// The deployment's id; its intent is durable.
+    pub fn id(&self) -> &DeploymentId {
+        &self.id
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        self.channels.progress()
+    }
+
+    /// Asks it to stop. Until what is live has passed its gate, it goes back; afterwards it ends
+    /// as if nobody had asked.
+    pub fn cancel(&self) {
+        self.channels.cancellation.cancel();
+    }
+}
+
+impl IntoFuture for Run {
+    type Output = Result<Report, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            self.task.await.unwrap_or_else(|join| {
+                Err(Error::new(
+                    ErrorKind::Interrupted,
+                    "the run ended before it was settled",
+                )
+                .on(&self.id)
+                .advice("run recover; it observes, and finishes or goes back")
+                .because(join))
+            })
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! Lineage: what followed what, derived from the records. Pure.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::deployment::{Deployment, LiveRecord};
+use crate::history::Sequence;
+use crate::id::DeploymentId;
+use crate::release::Release;
+use crate::time::Timestamp;
+
+/// What has become of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Standing {
+    /// Its release is live.
+    Live,
+    /// A later deployment took its place.
+    Superseded,
+    /// A rollback went past it: abandoned.
+    RolledBack,
+    /// It never settled as live.
+    NeverLive,
+}
+
+/// One workload's records and what is live, newest first.
+#[derive(Debug)]
+pub struct Lineage<'a> {
+    records: &'a [Deployment],
+    index: HashMap<&'a DeploymentId, usize>,
+    live: &'a LiveRecord,
+}
+
+impl<'a> Lineage<'a> {
+    /// `records`: all of one workload, newest first.
+    pub fn new(records: &'a [Deployment], live: &'a LiveRecord) -> Self {
+        let index = records
+            .iter()
+            .enumerate()
+            .map(|(i, d)| (d.id(), i))
+            .collect();
+        Self {
+            records,
+            index,
+            live,
+        }
+    }
+
+    /// The records, newest first.
+    pub fn records(&self) -> &'a [Deployment] {
+        self.records
+    }
+
+    /// One record.
+    pub fn get(&self, id: &DeploymentId) -> Option<&'a Deployment> {
+        self.index.get(id).map(|i| &self.records[*i])
+    }
+
+    /// The live record, where it is known.
+    pub fn live(&self) -> Option<&'a Deployment> {
+        self.live.known().and_then(|id| self.get(id))
+    }
+
+    /// The deployment that first brought this one's release: a rollback leads back to its
+    /// target, and so on.
+    pub fn origin(&self, deployment: &'a Deployment) -> &'a Deployment {
+        let mut d = deployment;
+        while let Some(target) = d.trigger().restores().and_then(|id| self.get(id)) {
+            if target.sequence() >= d.sequence() {
+                break;
+            }
+            d = target;
+        }
+        d
+    }
+
+    /// From where `LastHealthy` looks back: before the live release's origin.
+    pub fn anchor(&self) -> Sequence {
+        self.live()
+            .map_or(Sequence(u64::MAX), |live| self.origin(live).sequence())
+    }
+
+    /// The last release that was live before this deployment's and differs from it, following
+    /// provenance: after `D1 D2 rollback→D1`, what D1 followed, not D2.
+    pub fn previous(&self, deployment: &'a Deployment) -> Option<&'a Deployment> {
+        let release = release_of(deployment)?.digest();
+        let mut at = self.origin(deployment);
+        loop {
+            let before = at
+                .new_deployment()
+                .replaces
+                .known()
+                .and_then(|id| self.get(id))?;
+            if before.sequence() >= at.sequence() {
+                return None;
+            }
+            if before.went_live() && release_of(before).is_some_and(|r| r.digest() != release) {
+                return Some(before);
+            }
+            at = self.origin(before);
+        }
+    }
+
+    /// The deployment that was live at a time.
+    pub fn as_of(&self, time: Timestamp) -> Option<&'a Deployment> {
+        self.records
+            .iter()
+            .find(|d| d.settled_at().is_some_and(|at| at <= time) && d.settlement().is_some())
+            .and_then(|d| match &d.settlement()?.live {
+                LiveRecord::Known(id) => self.get(id),
+                _ => None,
+            })
+    }
+
+    /// What has become of a deployment.
+    pub fn standing(&self, deployment: &Deployment) -> Standing {
+        if self.live.known() == Some(deployment.id()) {
+            return Standing::Live;
+        }
+        if !deployment.went_live() {
+            return match deployment.rolled_back_by() {
+                Some(_) => Standing::RolledBack,
+                None => Standing::NeverLive,
+            };
+        }
+        let abandoned = self.records.iter().any(|r| {
+            r.went_live()
+                && r.sequence() > deployment.sequence()
+                && r.trigger()
+                    .restores()
+                    .and_then(|id| self.get(id))
+                    .is_some_and(|target| {
+                        self.origin(target).sequence() < deployment.sequence()
+                            && target.sequence() < deployment.sequence()
+                    })
+        });
+        if abandoned {
+            Standing::RolledBack
+        } else {
+            Standing::Superseded
+        }
+    }
+}
+
+/// A deployment's release, as prepared or as planned.
+pub fn release_of(deployment: &Deployment) -> Option<&Release> {
+    deployment
+        .instance()
+        .map(|i| &i.release)
+        .or_else(|| deployment.new_deployment().to.release())
+}

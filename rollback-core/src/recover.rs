@@ -1,0 +1,70 @@
+//! Recovery's decisions: what an unfinished deployment and the platform say together. Pure.
+
+use std::fmt;
+
+use crate::backend::{Live, Observation};
+use crate::deployment::{Deployment, Phase, TriggerKind};
+
+/// Where the run path is entered again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Decision {
+    /// Nothing live was touched: go back, and settle as interrupted.
+    GoBack,
+    /// It had turned round already: finish that.
+    ContinueBack,
+    /// The switch was begun: do it again (it converges), judge, and so on.
+    Switch,
+    /// It is live and not judged: judge it.
+    Gate,
+    /// It is live and judged: act on the verdict.
+    Conclude,
+    /// An adoption that was not settled: nothing was changed, settle as interrupted.
+    Drop,
+    /// Something that this deployment does not know is live: touch nothing, say so.
+    Leave,
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::GoBack => "nothing live was touched: go back",
+            Self::ContinueBack => "finish going back",
+            Self::Switch => "the switch was begun: finish it, then judge",
+            Self::Gate => "it is live: judge it",
+            Self::Conclude => "it is live and judged: conclude",
+            Self::Drop => "nothing was changed: settle",
+            Self::Leave => "something else is live: touch nothing",
+        })
+    }
+}
+
+/// Decides. Never guesses: what neither record nor platform knows is left alone.
+pub fn decide(deployment: &Deployment, observed: &Observation) -> Decision {
+    if deployment.trigger().kind() == TriggerKind::Adopt {
+        return Decision::Drop;
+    }
+    if deployment.cause().is_some() {
+        return Decision::ContinueBack;
+    }
+    if !deployment.switch_began() {
+        return Decision::GoBack;
+    }
+    let op = deployment.operation();
+    let (to, from) = (op.to.instance(), op.from.instance());
+    let to_is_live = to.is_some_and(|to| observed.shows(to));
+    if let Live::One(sighting) = &observed.live
+        && !to_is_live
+        && from.is_none_or(|from| from.handle != sighting.instance.handle)
+    {
+        return Decision::Leave;
+    }
+    if !to_is_live {
+        return Decision::Switch;
+    }
+    match deployment.phase() {
+        Phase::Switched | Phase::Remediating => Decision::Gate,
+        Phase::Judged | Phase::Retiring | Phase::Retired => Decision::Conclude,
+        _ => Decision::Switch,
+    }
+}

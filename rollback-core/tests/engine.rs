@@ -1,0 +1,582 @@
+//! The engine's rules, on a backend of a few lines. Names say the rule, or what users asked for.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rollback_core::engine::{AutomaticRollback, NotAttempted, Workload};
+use rollback_core::guard::{Guard, ReleaseTask, Remediation, Ruling};
+use rollback_core::history::{Annotation, HistoryStore, Hold};
+use rollback_core::id::GuardName;
+use rollback_core::lineage::{Lineage, Standing};
+use rollback_core::prelude::*;
+use support::{Bench, me};
+
+#[tokio::test]
+async fn bare_rollback_goes_to_the_last_healthy_release_not_to_the_one_before() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    b.deploy("sick2").await;
+    assert_eq!(b.live(), "sick2", "automatic rollback is not armed");
+    b.deploy("sick3").await;
+    let report = b.rollback(Goal::LastHealthy).await.unwrap();
+    assert!(report.succeeded());
+    assert_eq!(b.live(), "v1");
+}
+
+#[tokio::test]
+async fn automatic_rollback_puts_the_last_healthy_release_back_and_says_so() {
+    let b = Bench::armed();
+    let v1 = b.deploy("v1").await;
+    let report = b.deploy("sick2").await;
+    assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
+    let AutomaticRollback::Attempted {
+        deployment,
+        to_last_healthy,
+        recovered,
+    } = report.automatic_rollback()
+    else {
+        panic!("attempted: {:?}", report.automatic_rollback())
+    };
+    assert!(*recovered && *to_last_healthy);
+    assert_eq!(deployment.trigger().restores(), Some(v1.deployment().id()));
+    assert!(matches!(deployment.actor(), Actor::System { .. }));
+    assert_eq!(b.live(), "v1");
+    assert_eq!(report.live().known(), Some(deployment.id()));
+    let stored = b.engine.get(report.deployment().id()).await.unwrap();
+    assert_eq!(stored.outcome(), Some(Outcome::FailedAndRolledBack));
+    assert!(report.summary().contains("The former release serves again"));
+}
+
+#[tokio::test]
+async fn a_first_deploy_that_fails_has_no_rollback_point_and_is_named_as_live() {
+    let b = Bench::armed();
+    let report = b.deploy("sick1").await;
+    assert_eq!(report.outcome(), Outcome::Failed);
+    assert_eq!(
+        *report.automatic_rollback(),
+        AutomaticRollback::NotAttempted {
+            reason: NotAttempted::NoRollbackPoint
+        }
+    );
+    assert_eq!(report.live().known(), Some(report.deployment().id()));
+    assert_eq!(b.live(), "sick1");
+}
+
+#[tokio::test]
+async fn the_first_adoption_is_a_target_too() {
+    let b = Bench::armed();
+    let by_hand = Instance {
+        release: Release::new("shelf".parse().unwrap(), Artifact::new("found", "found")),
+        handle: Handle::new("by-hand"),
+    };
+    b.shelf.0.lock().unwrap().live = Some(by_hand.clone());
+    let adopted = b.engine.adopt(&b.api, me()).await.unwrap();
+    assert!(adopted.succeeded());
+    assert!(adopted.verdict().is_good());
+    let report = b.deploy("sick2").await;
+    assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
+    assert_eq!(b.shelf.0.lock().unwrap().live, Some(by_hand));
+    let again = b.engine.adopt(&b.api, me()).await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::AlreadyLive);
+}
+
+#[tokio::test]
+async fn a_rollback_that_fails_its_gate_is_degraded_and_does_not_double_back() {
+    let b = Bench::armed();
+    let sick = b.deploy("sick1").await;
+    b.deploy("v2").await;
+    let report = b
+        .rollback(Goal::To(sick.deployment().id().clone()))
+        .await
+        .unwrap();
+    assert_eq!(report.outcome(), Outcome::Degraded);
+    assert_eq!(
+        *report.automatic_rollback(),
+        AutomaticRollback::NotAttempted {
+            reason: NotAttempted::WasARollback
+        }
+    );
+    assert_eq!(b.live(), "sick1");
+    assert!(
+        b.deploy("v3").await.succeeded(),
+        "a later deployment leaves that state"
+    );
+}
+
+#[tokio::test]
+async fn previous_follows_provenance_and_does_not_toggle() {
+    let b = Bench::new();
+    let d1 = b.deploy("v1").await;
+    b.deploy("v2").await;
+    b.deploy("v3").await;
+    b.rollback(Goal::Previous).await.unwrap();
+    assert_eq!(b.live(), "v2");
+    b.rollback(Goal::Previous).await.unwrap();
+    assert_eq!(b.live(), "v1");
+    let e = b.rollback(Goal::Previous).await.unwrap_err();
+    assert!(
+        matches!(e.refusal(), Some(Refusal::NoRollbackPoint { .. })),
+        "{e}"
+    );
+    let e = b
+        .rollback(Goal::To(d1.deployment().id().clone()))
+        .await
+        .unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::AlreadyLive);
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_by_rolling_back_so_rolling_forward_works() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    let v2 = b.deploy("v2").await;
+    b.rollback(Goal::Previous).await.unwrap();
+    let forward = b
+        .rollback(Goal::To(v2.deployment().id().clone()))
+        .await
+        .unwrap();
+    assert!(forward.succeeded());
+    assert_eq!(b.live(), "v2");
+}
+
+#[tokio::test]
+async fn before_undoes_one_deployment_and_as_of_goes_to_a_time() {
+    let b = Bench::new();
+    let d1 = b.deploy("v1").await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let d2 = b.deploy("v2").await;
+    b.rollback(Goal::Before(d2.deployment().id().clone()))
+        .await
+        .unwrap();
+    assert_eq!(b.live(), "v1");
+    b.deploy("v3").await;
+    let then = d1.deployment().settled_at().unwrap();
+    b.rollback(Goal::AsOf(then)).await.unwrap();
+    assert_eq!(b.live(), "v1");
+}
+
+#[tokio::test]
+async fn an_id_of_another_workload_is_not_found() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    let id = "deploy-20200101-000000-abcd".parse().unwrap();
+    let e = b.rollback(Goal::To(id)).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_plan_that_the_world_overtook_is_stale() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    b.deploy("v2").await;
+    let plan = b
+        .engine
+        .preview(&Request::rollback(b.api.clone(), Goal::Previous, me()))
+        .await
+        .unwrap();
+    b.deploy("v3").await;
+    let e = b.engine.execute(plan).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Stale);
+    assert_eq!(b.live(), "v3", "nothing was done");
+}
+
+#[tokio::test]
+async fn preview_changes_nothing_and_says_what_execute_does() {
+    let b = Bench::new();
+    let d1 = b.deploy("v1").await;
+    let d2 = b.deploy("v2").await;
+    let request = Request::rollback(b.api.clone(), Goal::LastHealthy, me());
+    let plan = b.engine.preview(&request).await.unwrap();
+    assert_eq!(b.live(), "v2");
+    assert_eq!(plan.target(), Some(d1.deployment().id()));
+    assert_eq!(plan.skipped(), [d2.deployment().id().clone()]);
+    assert!(
+        plan.warnings()
+            .iter()
+            .any(|w| matches!(w, Warning::NotRestored { .. }))
+    );
+    let text = plan.to_string();
+    assert!(text.contains("Roll api@web-1 back to v1") && text.contains("artifact v2 -> v1"));
+    let report = b.engine.execute(plan.clone()).await.unwrap().await.unwrap();
+    assert_eq!(report.deployment().id(), &plan.deployment().id);
+    assert_eq!(b.live(), "v1");
+}
+
+#[tokio::test]
+async fn a_pruned_target_is_passed_over_and_named() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    let v2 = b.deploy("v2").await;
+    b.deploy("v3").await;
+    b.shelf.0.lock().unwrap().gone.insert("v2".into());
+    let request = Request::rollback(b.api.clone(), Goal::LastHealthy, me());
+    let plan = b.engine.preview(&request).await.unwrap();
+    assert_eq!(plan.release().unwrap().artifact().digest, "v1");
+    assert_eq!(plan.passed_over()[0].deployment, *v2.deployment().id());
+    let e = b
+        .rollback(Goal::To(v2.deployment().id().clone()))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(e.refusal(), Some(Refusal::InvalidTarget { .. })),
+        "{e}"
+    );
+}
+
+#[tokio::test]
+async fn a_release_marked_bad_is_never_a_target() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    let v2 = b.deploy("v2").await;
+    b.deploy("v3").await;
+    let bad = Annotation::MarkBad("leaks".parse().unwrap());
+    b.store.annotate(v2.deployment().id(), &bad).await.unwrap();
+    b.rollback(Goal::LastHealthy).await.unwrap();
+    assert_eq!(b.live(), "v1");
+}
+
+#[tokio::test]
+async fn without_any_verdict_the_newest_earlier_release_is_taken_with_a_warning() {
+    let b = Bench::new();
+    b.deploy("mute1").await;
+    b.deploy("mute2").await;
+    let request = Request::rollback(b.api.clone(), Goal::LastHealthy, me());
+    let plan = b.engine.preview(&request).await.unwrap();
+    assert_eq!(plan.release().unwrap().artifact().digest, "mute1");
+    assert!(
+        plan.warnings()
+            .iter()
+            .any(|w| matches!(w, Warning::NotKnownHealthy { .. }))
+    );
+}
+
+#[tokio::test]
+async fn when_all_earlier_ones_failed_there_is_no_last_healthy() {
+    let b = Bench::new();
+    b.deploy("sick1").await;
+    b.deploy("sick2").await;
+    let e = b.rollback(Goal::LastHealthy).await.unwrap_err();
+    let Some(Refusal::NoRollbackPoint { passed_over, .. }) = e.refusal() else {
+        panic!("{e}")
+    };
+    assert_eq!(passed_over.len(), 1);
+}
+
+#[tokio::test]
+async fn a_switch_that_fails_is_taken_back() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    b.shelf.0.lock().unwrap().switch_fails.insert("v2".into());
+    let report = b.deploy("v2").await;
+    assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
+    assert_eq!(b.live(), "v1");
+    assert!(
+        report.summary().contains("it does not start"),
+        "{}",
+        report.summary()
+    );
+}
+
+#[tokio::test]
+async fn a_first_deploy_whose_switch_fails_leaves_nothing_live() {
+    let b = Bench::new();
+    b.shelf.0.lock().unwrap().switch_fails.insert("v1".into());
+    let report = b.deploy("v1").await;
+    assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
+    assert_eq!(*report.live(), LiveRecord::Nothing);
+    assert_eq!(b.live(), "nothing");
+}
+
+#[tokio::test]
+async fn an_unknown_reference_is_refused_before_anything_is_opened() {
+    let b = Bench::new();
+    let e = b.engine.deploy(&b.api, "missing", me()).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::NotFound);
+    assert!(
+        b.engine
+            .list(&Query::default())
+            .await
+            .unwrap()
+            .deployments
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_deploy_that_goes_back_is_given_a_rollbacks_warnings() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    b.deploy("v2").await;
+    let plan = b
+        .engine
+        .preview(&Request::deploy(b.api.clone(), "v1", me()))
+        .await
+        .unwrap();
+    assert!(
+        plan.warnings()
+            .iter()
+            .any(|w| matches!(w, Warning::GoesBack { .. }))
+    );
+    let plan = b
+        .engine
+        .preview(&Request::deploy(b.api.clone(), "v3", me()))
+        .await
+        .unwrap();
+    assert_eq!(plan.warnings(), [], "empty when all is well");
+}
+
+#[tokio::test]
+async fn dropping_the_run_stops_nothing() {
+    let b = Bench::new();
+    let mut events = b.engine.subscribe();
+    drop(b.engine.deploy(&b.api, "v1", me()).await.unwrap());
+    loop {
+        let notice = events.recv().await.unwrap();
+        if matches!(notice.event.map(|e| e.event), Some(Event::Settled(_))) {
+            break;
+        }
+    }
+    assert_eq!(b.live(), "v1");
+}
+
+#[tokio::test]
+async fn a_hold_lets_rollbacks_through_and_nothing_else() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    b.deploy("v2").await;
+    let hold = Hold {
+        by: me(),
+        why: "v3 is known bad".parse().unwrap(),
+        since: Timestamp::UNIX_EPOCH,
+    };
+    b.store.set_hold(&b.api, Some(&hold)).await.unwrap();
+    let e = b.engine.deploy(&b.api, "v3", me()).await.unwrap_err();
+    assert!(matches!(e.refusal(), Some(Refusal::Held { .. })), "{e}");
+    assert!(b.rollback(Goal::Previous).await.unwrap().succeeded());
+}
+
+#[derive(Debug)]
+struct Never;
+
+#[async_trait]
+impl Guard for Never {
+    fn name(&self) -> GuardName {
+        "never".parse().unwrap()
+    }
+    async fn check(&self, _: &Context, _: &Plan) -> Ruling {
+        Ruling::Refuse("not today".into())
+    }
+}
+
+#[tokio::test]
+async fn a_guard_refuses_unless_it_is_forced_by_name_and_that_is_recorded() {
+    let b = Bench::with(|w| w.guard(Never));
+    let e = b.engine.deploy(&b.api, "v1", me()).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Refused);
+    let request = Request::deploy(b.api.clone(), "v1", me()).force("never".parse().unwrap());
+    let report = b.engine.run(request).await.unwrap().await.unwrap();
+    assert!(report.succeeded());
+    assert_eq!(report.deployment().new_deployment().forced.len(), 1);
+}
+
+#[derive(Debug)]
+struct Medicine(support::Shelf);
+
+#[async_trait]
+impl Remediation for Medicine {
+    fn name(&self) -> String {
+        "medicine".into()
+    }
+    async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, String> {
+        Ok("gave it".into())
+    }
+}
+
+#[derive(Debug)]
+struct SecondLook(std::sync::atomic::AtomicUsize);
+
+#[async_trait]
+impl HealthCheck for SecondLook {
+    fn name(&self) -> String {
+        "second look".into()
+    }
+    async fn check(&self, _: &Context, _: &Probe) -> Result<(), Unhealthy> {
+        match self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            0 => Err(Unhealthy::new("not yet")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_remediation_that_heals_is_named_in_the_verdict() {
+    let gate = Gate {
+        retries: 1,
+        start_period: Duration::ZERO,
+        ..Gate::default()
+    };
+    let b = Bench::with(|w| {
+        w.check(SecondLook(0.into()))
+            .gate(gate)
+            .remediation(Medicine(support::Shelf::default()))
+    });
+    let report = b.deploy("v1").await;
+    assert_eq!(
+        *report.verdict(),
+        Verdict::Healed {
+            by: "medicine".into()
+        }
+    );
+    assert!(report.succeeded());
+}
+
+#[derive(Debug)]
+struct Migration(&'static str);
+
+#[async_trait]
+impl ReleaseTask for Migration {
+    fn name(&self) -> String {
+        "migrate".into()
+    }
+    fn runs_on(&self, trigger: TriggerKind) -> bool {
+        trigger == TriggerKind::Deploy
+    }
+    async fn run(&self, _: &Context, op: &Operation) -> Result<(), String> {
+        match op.to.release().map(|r| r.artifact().digest.as_str()) {
+            Some(digest) if digest == self.0 => Err("column exists".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_release_task_that_fails_leaves_what_is_live_alone() {
+    let b = Bench::with(|w| w.task(Migration("v2")));
+    b.deploy("v1").await;
+    let report = b.deploy("v2").await;
+    assert_eq!(report.outcome(), Outcome::Failed);
+    assert_eq!(b.live(), "v1");
+    assert_eq!(
+        b.shelf.0.lock().unwrap().switches,
+        1,
+        "v2 was never switched to"
+    );
+}
+
+#[tokio::test]
+async fn a_cancelled_deploy_goes_back_and_the_next_one_works() {
+    let gate = Gate {
+        retries: 1_000,
+        interval: Duration::from_millis(10),
+        ..Gate::default()
+    };
+    #[derive(Debug)]
+    struct NotYet;
+    #[async_trait]
+    impl HealthCheck for NotYet {
+        fn name(&self) -> String {
+            "never".into()
+        }
+        async fn check(&self, _: &Context, probe: &Probe) -> Result<(), Unhealthy> {
+            match probe.instance.release.artifact().digest.as_str() {
+                "slow" => Err(Unhealthy::new("starting")),
+                _ => Ok(()),
+            }
+        }
+    }
+    let b = Bench::with(|w| w.check(NotYet).gate(gate));
+    b.deploy("v1").await;
+    let run = b.engine.deploy(&b.api, "slow", me()).await.unwrap();
+    while b.live() != "slow" {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let busy = b.engine.deploy(&b.api, "v3", me()).await.unwrap_err();
+    assert_eq!(busy.kind(), ErrorKind::Conflict);
+    assert_eq!(busy.conflict().unwrap().deployment, *run.id());
+    b.engine.cancel(run.id(), &me()).await.unwrap();
+    let report = run.await.unwrap();
+    assert_eq!(report.outcome(), Outcome::Cancelled);
+    assert_eq!(b.live(), "v1");
+    assert!(b.deploy("v3").await.succeeded());
+}
+
+#[tokio::test]
+async fn a_platform_that_goes_away_leaves_the_record_for_recovery() {
+    let b = Bench::armed();
+    b.deploy("v1").await;
+    b.shelf.0.lock().unwrap().vanishes_at_switch = true;
+    let e = b
+        .engine
+        .deploy(&b.api, "v2", me())
+        .await
+        .unwrap()
+        .await
+        .unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Interrupted, "{e}");
+    let still_away = b.engine.recover().await.unwrap();
+    assert_eq!(
+        still_away[0].result.as_ref().unwrap_err().kind(),
+        ErrorKind::Interrupted
+    );
+    b.shelf.0.lock().unwrap().unreachable = false;
+    let recovered = b.engine.recover().await.unwrap();
+    let report = recovered[0].result.as_ref().unwrap();
+    assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
+    assert_eq!(b.live(), "v1");
+    let state = b.store.workload(&b.api).await.unwrap();
+    assert!(state.in_flight.is_none());
+    let live = b.engine.get(state.live.known().unwrap()).await.unwrap();
+    assert_eq!(live.instance().unwrap().release.artifact().digest, b.live());
+}
+
+#[tokio::test]
+async fn standing_is_derived_from_lineage() {
+    let b = Bench::new();
+    let d1 = b.deploy("v1").await;
+    let d2 = b.deploy("v2").await;
+    let d3 = b.rollback(Goal::Previous).await.unwrap();
+    let records = b
+        .engine
+        .list(&Query::workload(&b.api))
+        .await
+        .unwrap()
+        .deployments;
+    let live = d3.live().clone();
+    let lineage = Lineage::new(&records, &live);
+    let standing = |r: &rollback_core::engine::Report| lineage.standing(r.deployment());
+    assert_eq!(standing(&d1), Standing::Superseded);
+    assert_eq!(standing(&d2), Standing::RolledBack);
+    assert_eq!(standing(&d3), Standing::Live);
+    let _ = Workload::new(b.api.clone(), b.shelf.clone());
+}
+
+#[tokio::test]
+async fn drift_is_undone_by_rolling_back_to_what_should_be_live() {
+    let b = Bench::new();
+    let d1 = b.deploy("v1").await;
+    b.shelf.0.lock().unwrap().live.as_mut().unwrap().handle = Handle::new("hand-made");
+    let request =
+        Request::rollback(b.api.clone(), Goal::To(d1.deployment().id().clone()), me()).reapply();
+    let plan = b.engine.preview(&request).await.unwrap();
+    assert!(plan.drift().is_drift());
+    assert!(
+        plan.warnings()
+            .iter()
+            .any(|w| matches!(w, Warning::Drifted { .. }))
+    );
+    assert!(
+        b.engine
+            .execute(plan)
+            .await
+            .unwrap()
+            .await
+            .unwrap()
+            .succeeded()
+    );
+    let health = b.engine.health(&b.api).await.unwrap();
+    assert!(!health.drift.is_drift());
+    assert!(health.platform.is_good());
+}

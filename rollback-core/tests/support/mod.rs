@@ -1,0 +1,225 @@
+//! A backend of a few lines, and an engine on it.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use rollback_core::engine::{Report, RollbackEngine, Workload};
+use rollback_core::memory::MemoryStore;
+use rollback_core::prelude::*;
+
+#[derive(Debug, Default)]
+pub struct Target {
+    pub live: Option<Instance>,
+    pub standbys: Vec<Instance>,
+    pub gone: BTreeSet<String>,
+    pub unreachable: bool,
+    pub vanishes_at_switch: bool,
+    pub switches: usize,
+    pub switch_fails: BTreeSet<String>,
+}
+
+/// Releases are their references; those that begin with "sick" are unhealthy.
+#[derive(Debug, Clone, Default)]
+pub struct Shelf(pub Arc<Mutex<Target>>);
+
+impl Shelf {
+    pub fn live(&self) -> Option<String> {
+        self.0
+            .lock()
+            .unwrap()
+            .live
+            .as_ref()
+            .map(|i| i.release.artifact().digest.clone())
+    }
+
+    fn reach(&self) -> Result<std::sync::MutexGuard<'_, Target>, BackendError> {
+        let target = self.0.lock().unwrap();
+        if target.unreachable {
+            return Err(BackendError::new(BackendErrorKind::Unreachable, "shelf away").untouched());
+        }
+        Ok(target)
+    }
+}
+
+#[async_trait]
+impl Backend for Shelf {
+    fn kind(&self) -> BackendKind {
+        "shelf".parse().unwrap()
+    }
+
+    fn default_restore(&self) -> Restore {
+        Restore::Everything
+    }
+
+    async fn resolve(&self, _: &Context, reference: &str) -> Result<Release, BackendError> {
+        drop(self.reach()?);
+        if reference.is_empty() || reference == "missing" {
+            return Err(
+                BackendError::new(BackendErrorKind::NotFound, "no such release")
+                    .on(reference)
+                    .untouched(),
+            );
+        }
+        Ok(Release::new(
+            self.kind(),
+            Artifact::new(reference, reference),
+        ))
+    }
+
+    async fn observe(&self, _: &Context, ends: &[End]) -> Result<Observation, BackendError> {
+        let target = self.reach()?;
+        let live = target.live.as_ref().map_or(Live::Nothing, |instance| {
+            Live::One(Sighting {
+                instance: instance.clone(),
+                running: Running::Yes,
+                evidence: Evidence::default(),
+                way_back: WayBack::Exact,
+            })
+        });
+        let availability = ends
+            .iter()
+            .map(
+                |end| match end.release().map(|r| r.artifact().digest.as_str()) {
+                    Some(digest) if target.gone.contains(digest) => {
+                        Availability::Gone("it was pruned".into())
+                    }
+                    _ if end.instance().is_some_and(|i| target.standbys.contains(i)) => {
+                        Availability::Standby
+                    }
+                    _ => Availability::Local,
+                },
+            )
+            .collect();
+        Ok(Observation {
+            live,
+            standbys: target.standbys.clone(),
+            availability,
+        })
+    }
+
+    async fn prepare(&self, _: &Context, op: &Operation) -> Result<Prepared, BackendError> {
+        let mut target = self.reach()?;
+        let to = match &op.to {
+            End::Placed(instance) => instance.clone(),
+            end => Instance {
+                release: end.release().unwrap().clone(),
+                handle: Handle::new(op.deployment.as_str()),
+            },
+        };
+        if target.gone.contains(&to.release.artifact().digest) {
+            return Err(BackendError::new(BackendErrorKind::Gone, "pruned").untouched());
+        }
+        if !target.standbys.contains(&to) {
+            target.standbys.push(to.clone());
+        }
+        Ok(Prepared {
+            rollout: Rollout::Replace,
+            to,
+            way_back: WayBack::Exact,
+        })
+    }
+
+    async fn start(&self, _: &Context, _: &Operation) -> Result<Evidence, BackendError> {
+        Ok(Evidence::default())
+    }
+
+    async fn switch(&self, _: &Context, op: &Operation) -> Result<Evidence, BackendError> {
+        let mut target = self.reach()?;
+        target.switches += 1;
+        if std::mem::take(&mut target.vanishes_at_switch) {
+            target.unreachable = true;
+            return Err(BackendError::new(
+                BackendErrorKind::Unreachable,
+                "shelf away",
+            ));
+        }
+        let to = op.to.instance().cloned();
+        if let Some(to) = &to
+            && target.switch_fails.contains(&to.release.artifact().digest)
+        {
+            target.live = None;
+            return Err(BackendError::new(
+                BackendErrorKind::Failed,
+                "it does not start",
+            ));
+        }
+        target.live = to;
+        Ok(Evidence::default().with("switch", target.switches.to_string()))
+    }
+
+    async fn retire(&self, _: &Context, _: &Operation) -> Result<(), BackendError> {
+        self.reach().map(|_| ())
+    }
+
+    async fn health(&self, _: &Context, op: &Operation) -> Result<Verdict, BackendError> {
+        drop(self.reach()?);
+        let digest = &op.to.release().unwrap().artifact().digest;
+        Ok(if digest.starts_with("sick") {
+            Verdict::failed(format!("{digest} is sick"))
+        } else if digest.starts_with("mute") {
+            Verdict::Unknown
+        } else {
+            Verdict::Passed
+        })
+    }
+
+    async fn retain(&self, _: &Context, _: &[Instance]) -> Result<(), BackendError> {
+        Ok(())
+    }
+}
+
+pub struct Bench {
+    pub shelf: Shelf,
+    pub store: MemoryStore,
+    pub engine: RollbackEngine,
+    pub api: WorkloadId,
+}
+
+pub fn me() -> Actor {
+    Actor::user("ada").unwrap()
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::with(|workload| workload)
+    }
+
+    pub fn armed() -> Self {
+        Self::with(Workload::auto_rollback)
+    }
+
+    pub fn with(adjust: impl FnOnce(Workload) -> Workload) -> Self {
+        let (shelf, store) = (Shelf::default(), MemoryStore::new());
+        let api: WorkloadId = "api@web-1".parse().unwrap();
+        let workload = adjust(Workload::new(api.clone(), shelf.clone()));
+        let engine = RollbackEngine::builder(store.clone())
+            .workload(workload)
+            .build()
+            .unwrap();
+        Self {
+            shelf,
+            store,
+            engine,
+            api,
+        }
+    }
+
+    pub async fn deploy(&self, reference: &str) -> Report {
+        self.engine
+            .deploy(&self.api, reference, me())
+            .await
+            .unwrap()
+            .await
+            .unwrap()
+    }
+
+    pub async fn rollback(&self, goal: Goal) -> Result<Report, Error> {
+        self.engine.rollback(&self.api, goal, me()).await?.await
+    }
+
+    pub fn live(&self) -> String {
+        self.shelf.live().unwrap_or_else(|| "nothing".into())
+    }
+}

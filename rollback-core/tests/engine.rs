@@ -383,7 +383,7 @@ async fn a_guard_refuses_unless_it_is_forced_by_name_and_that_is_recorded() {
 }
 
 #[derive(Debug)]
-struct Medicine(support::Shelf);
+struct Medicine;
 
 #[async_trait]
 impl Remediation for Medicine {
@@ -421,7 +421,7 @@ async fn a_remediation_that_heals_is_named_in_the_verdict() {
     let b = Bench::with(|w| {
         w.check(SecondLook(0.into()))
             .gate(gate)
-            .remediation(Medicine(support::Shelf::default()))
+            .remediation(Medicine)
     });
     let report = b.deploy("v1").await;
     assert_eq!(

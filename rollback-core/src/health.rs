@@ -35,19 +35,25 @@ pub enum Verdict {
 /// Longest diagnostic that is stored, in bytes: 64 KiB.
 pub const MAX_DIAGNOSTIC: usize = 64 * 1024;
 
+/// The last [`MAX_DIAGNOSTIC`] bytes.
+pub(crate) fn tail(text: String) -> String {
+    if text.len() <= MAX_DIAGNOSTIC {
+        return text;
+    }
+    let mut cut = text.len() - MAX_DIAGNOSTIC + '…'.len_utf8();
+    while !text.is_char_boundary(cut) {
+        cut += 1;
+    }
+    format!("…{}", &text[cut..])
+}
+
 impl Verdict {
     /// A failure, its diagnostic cut to [`MAX_DIAGNOSTIC`] bytes (the end is kept: that is where
     /// logs say what killed them).
     pub fn failed(diagnostic: impl Into<String>) -> Self {
-        let mut diagnostic: String = diagnostic.into();
-        if diagnostic.len() > MAX_DIAGNOSTIC {
-            let mut cut = diagnostic.len() - MAX_DIAGNOSTIC + '…'.len_utf8();
-            while !diagnostic.is_char_boundary(cut) {
-                cut += 1;
-            }
-            diagnostic = format!("…{}", &diagnostic[cut..]);
+        Self::Failed {
+            diagnostic: tail(diagnostic.into()),
         }
-        Self::Failed { diagnostic }
     }
 
     /// Passed or healed.

@@ -64,6 +64,8 @@ pub fn decide(deployment: &Deployment, observed: &Observation) -> Decision {
     }
     match deployment.phase() {
         Phase::Switched | Phase::Remediating => Decision::Gate,
+        // A failed verdict may have been about to be remedied: judge again, it costs a look.
+        Phase::Judged if deployment.verdict().is_failed() => Decision::Gate,
         Phase::Judged | Phase::Retiring | Phase::Retired => Decision::Conclude,
         _ => Decision::Switch,
     }

@@ -9,6 +9,7 @@ use crate::context::{Cancellation, Context};
 use crate::error::{BackendError, BackendErrorKind, Error, ErrorKind, StoreError};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::guard::Notice;
+use crate::health::tail;
 use crate::history::{Lease, Renewal};
 use crate::policy::Deadlines;
 
@@ -75,7 +76,7 @@ impl Runner {
             Cause::Cancelled
         } else {
             Cause::StepFailed {
-                error: error.to_string(),
+                error: tail(error.to_string()),
             }
         }
     }

@@ -231,11 +231,23 @@ impl Runner {
         })?;
         self.announce(Some(timed));
         self.inner.forget_running(self.deployment.id());
+        if let (Then::ReleaseAndAmend(_), Some(failed)) = (&then, &mut self.failed) {
+            // The store has amended its record in the same step; so does the copy in the report.
+            let event = Event::RolledBackBy {
+                deployment: self.deployment.id().clone(),
+            };
+            failed.apply(TimedEvent { at, event }).map_err(|e| {
+                Error::new(ErrorKind::Interrupted, e.to_string()).advice("report this as a bug")
+            })?;
+        }
         match (finished, then) {
             (Finished::Opened(begun), Then::Open(new)) => {
                 self.lease = Some(begun.lease);
                 self.cancellation = Cancellation::new();
-                self.deployment = Deployment::open(*new, begun.sequence);
+                let successor = Deployment::open(*new, begun.sequence);
+                self.failed = Some(std::mem::replace(&mut self.deployment, successor));
+                self.inner
+                    .note_running(self.deployment.id(), self.channels());
                 self.announce(None);
                 Ok(Some(Step::Prepare))
             }

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 
 use super::run::{Channels, Run};
 use super::runner::{Runner, Step};
-use crate::context::{Cancellation, ProgressSink};
 use crate::deployment::Deployment;
 use crate::engine::Workload;
 use crate::error::{Error, ErrorKind};
@@ -76,24 +75,9 @@ impl Inner {
         let workload = self.workload(deployment.workload())?.clone();
         self.start_pumps();
         let id = deployment.id().clone();
-        let cancellation = Cancellation::new();
-        let (phase, phase_rx) = watch::channel((id.clone(), deployment.phase()));
-        let (progress, line) = ProgressSink::channel();
-        let channels = Channels {
-            cancellation: cancellation.clone(),
-            phase: phase_rx,
-            line,
-        };
-        self.lock_running().insert(id.clone(), channels.clone());
-        let mut runner = Runner::new(
-            Arc::clone(self),
-            workload,
-            lease,
-            deployment,
-            cancellation,
-            phase,
-            progress,
-        );
+        let mut runner = Runner::new(Arc::clone(self), workload, lease, deployment);
+        let channels = runner.channels();
+        self.note_running(&id, channels.clone());
         let inner = Arc::clone(self);
         let key = id.clone();
         let task = tokio::spawn(async move {
@@ -119,6 +103,10 @@ impl Inner {
 
     pub(super) fn running(&self, id: &DeploymentId) -> Option<Channels> {
         self.lock_running().get(id).cloned()
+    }
+
+    pub(super) fn note_running(&self, id: &DeploymentId, channels: Channels) {
+        self.lock_running().insert(id.clone(), channels);
     }
 
     pub(super) fn forget_running(&self, id: &DeploymentId) {

@@ -12,6 +12,7 @@ use super::gate;
 use super::inner::Inner;
 use super::planning::{self, SuccessorPlan};
 use super::report::{AutomaticRollback, NotAttempted, Report};
+use super::run::Channels;
 use crate::backend::{Prepared, Rollout};
 use crate::context::{Cancellation, Context, ProgressSink};
 use crate::deployment::{Deployment, LiveRecord, Outcome, Phase, Settlement, Trigger, TriggerKind};
@@ -52,9 +53,11 @@ pub(super) struct Runner {
     pub(super) cancellation: Cancellation,
     pub(super) phase: watch::Sender<(DeploymentId, Phase)>,
     pub(super) progress: ProgressSink,
+    line: watch::Receiver<String>,
     not_attempted: Option<NotAttempted>,
     /// The deployment whose failure set off the automatic rollback that now runs.
-    failed: Option<(DeploymentId, bool)>,
+    pub(super) failed: Option<Deployment>,
+    to_last_healthy: bool,
 }
 
 impl Runner {
@@ -63,20 +66,29 @@ impl Runner {
         workload: Workload,
         lease: Lease,
         deployment: Deployment,
-        cancellation: Cancellation,
-        phase: watch::Sender<(DeploymentId, Phase)>,
-        progress: ProgressSink,
     ) -> Self {
+        let (progress, line) = ProgressSink::channel();
         Self {
             inner,
             workload,
             lease: Some(lease),
+            phase: watch::Sender::new((deployment.id().clone(), deployment.phase())),
             deployment,
-            cancellation,
-            phase,
+            cancellation: Cancellation::new(),
             progress,
+            line,
             not_attempted: None,
             failed: None,
+            to_last_healthy: false,
+        }
+    }
+
+    /// What a handle on this run needs.
+    pub(super) fn channels(&self) -> Channels {
+        Channels {
+            cancellation: self.cancellation.clone(),
+            phase: self.phase.subscribe(),
+            line: self.line.clone(),
         }
     }
 
@@ -98,7 +110,7 @@ impl Runner {
                 Step::RetireBack => self.retire_back().await?,
                 Step::Settle(settlement, then) => match self.settle(*settlement, *then).await? {
                     Some(step) => step,
-                    None => return self.report().await,
+                    None => return Ok(self.report()),
                 },
             };
         }
@@ -377,7 +389,7 @@ impl Runner {
             live: LiveRecord::Known(self.deployment.id().clone()),
             summary: format!("{} is {}.", self.release_name(), self.deployment.verdict()),
         };
-        self.failed = Some((self.deployment.id().clone(), plan.to_last_healthy));
+        self.to_last_healthy = plan.to_last_healthy;
         Ok(Step::Settle(
             Box::new(settlement),
             Box::new(Then::Open(Box::new(plan.new))),
@@ -460,28 +472,30 @@ impl Runner {
         .await
     }
 
-    async fn report(self) -> Result<Report, Error> {
-        let automatic_rollback = match (&self.failed, self.not_attempted) {
-            (Some((_, to_last_healthy)), _) => AutomaticRollback::Attempted {
-                recovered: self.deployment.outcome() == Some(Outcome::Succeeded),
-                to_last_healthy: *to_last_healthy,
-                deployment: Box::new(self.deployment.clone()),
-            },
-            (None, Some(reason)) => AutomaticRollback::NotAttempted { reason },
-            (None, None) => AutomaticRollback::NotNeeded,
-        };
+    fn report(self) -> Report {
         let live = self
             .deployment
             .settlement()
             .map_or(LiveRecord::Unknown, |settlement| settlement.live.clone());
-        let deployment = match self.failed {
-            Some((id, _)) => self.inner.record(&id).await?,
-            None => self.deployment,
+        let Some(failed) = self.failed else {
+            let automatic_rollback = match self.not_attempted {
+                Some(reason) => AutomaticRollback::NotAttempted { reason },
+                None => AutomaticRollback::NotNeeded,
+            };
+            return Report {
+                deployment: self.deployment,
+                automatic_rollback,
+                live,
+            };
         };
-        Ok(Report {
-            deployment,
-            automatic_rollback,
+        Report {
+            deployment: failed,
+            automatic_rollback: AutomaticRollback::Attempted {
+                recovered: self.deployment.outcome() == Some(Outcome::Succeeded),
+                to_last_healthy: self.to_last_healthy,
+                deployment: Box::new(self.deployment),
+            },
             live,
-        })
+        }
     }
 }

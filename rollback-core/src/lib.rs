@@ -1,4 +1,55 @@
-//! Record every deploy and reverse any of them.
+//! Record every deploy, and reverse any of them.
+//!
+//! An embedding program composes a [`RollbackEngine`](engine::RollbackEngine) from a
+//! [`HistoryStore`](history::HistoryStore), a [`Backend`](backend::Backend) for each workload,
+//! and its health checks. The engine then deploys, rolls back, recovers after a crash, and keeps
+//! the history. After a crash at any instant nothing acknowledged is lost, exactly one release is
+//! live, and nobody has to clean up.
+//!
+//! ```
+//! use rollback_core::engine::{RollbackEngine, Workload};
+//! use rollback_core::memory::MemoryStore;
+//! use rollback_core::prelude::*;
+//! # #[path = "../tests/support/mod.rs"]
+//! # mod support;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let backend = support::Shelf::default();
+//! let api: WorkloadId = "api@web-1".parse()?;
+//! let engine = RollbackEngine::builder(MemoryStore::new())
+//!     .workload(Workload::new(api.clone(), backend).auto_rollback())
+//!     .build()?;
+//! engine.recover().await?; // settles what a crash left unfinished
+//!
+//! let ada = Actor::user("ada")?;
+//! let good = engine.deploy(&api, "v1", ada.clone()).await?.await?;
+//! assert!(good.succeeded());
+//!
+//! let bad = engine.deploy(&api, "sick-v2", ada.clone()).await?.await?;
+//! assert_eq!(bad.outcome(), Outcome::FailedAndRolledBack);
+//! println!("{}", bad.summary());
+//!
+//! for d in engine.list(&Query::workload(&api)).await?.deployments {
+//!     println!("{} {:?} by {}", d.id(), d.outcome(), d.actor());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where things are
+//!
+//! | to | see |
+//! |---|---|
+//! | run things | [`engine`], [`request`] |
+//! | read what happened | [`deployment`], [`event`], [`lineage`] |
+//! | know what would happen | [`plan`], [`planner`], [`drift`] |
+//! | write a backend | [`backend`], [`context`], [`release`] |
+//! | write a store | [`history`]; [`memory`] is a small one to read first |
+//! | hook into runs | [`guard`], [`health`], [`policy`] |
+//! | know what a crash leads to | [`recover`] |
+//!
+//! Errors are in [`error`]: each says what happened, to what, whether anything changed, and what
+//! to do next. Names are parsed at the edge, in [`id`]; time is behind [`time`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backend;

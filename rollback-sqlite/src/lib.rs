@@ -1,1 +1,40 @@
 //! Deployment history in one SQLite file, for rollback.
+//!
+//! [`SqliteStore`] is the embedded default of `HistoryStore`: one file, several processes, no
+//! server and no C library from the system.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! use rollback_core::history::{HistoryStore, Query};
+//! use rollback_sqlite::SqliteStore;
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("state/history.db");
+//! let store = SqliteStore::open(&path).await?;
+//! let newest = store.list(&Query::default().limit(10)).await?;
+//! assert!(newest.deployments.is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! - **Durable**: write-ahead log with `synchronous=FULL`; what was acknowledged survives a power
+//!   cut.
+//! - **Fenced**: a workload's lease is an epoch in its row and a kernel lock on a file in
+//!   `<path>.locks`. A holder that died has lost the lock; one that is merely stopped has not, and
+//!   is never taken over.
+//! - **Careful**: files are 0600 and directories 0700; a newer schema, another program's database
+//!   and network file systems are refused, and left as they are.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod error;
+mod lock;
+mod open;
+mod read;
+mod record;
+mod schema;
+mod state;
+mod store;
+mod write;
+
+pub use store::SqliteStore;

@@ -1,0 +1,161 @@
+//! From SQLite's and the system's errors to [`StoreError`]: what happened, to which file, and
+//! what to do next.
+
+use std::io;
+use std::path::Path;
+
+use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_core::id::DeploymentId;
+use rusqlite::ErrorCode;
+
+/// Inside a transaction: SQLite's error still without the file's name, or one already typed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Sqlite(rusqlite::Error),
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(e: rusqlite::Error) -> Self {
+        Self::Sqlite(e)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(e: StoreError) -> Self {
+        Self::Store(e)
+    }
+}
+
+impl Failure {
+    pub(crate) fn at(self, path: &Path) -> StoreError {
+        match self {
+            Self::Sqlite(e) => sqlite(path, e),
+            Self::Store(e) => e,
+        }
+    }
+}
+
+/// Kind, what happened, what to do.
+type Text = (Kind, &'static str, &'static str);
+
+const FULL: Text = (
+    Kind::Full,
+    "no space is left for the history; nothing recorded so far is lost",
+    "free some space, then try again",
+);
+const CORRUPT: Text = (
+    Kind::Corrupt,
+    "the file is not a whole SQLite database",
+    "move it aside, with the files -wal and -shm beside it, and restore a copy",
+);
+const READ_ONLY: Text = (
+    Kind::ReadOnly,
+    "the history cannot be written to",
+    "mount the file system for writing, or choose another path",
+);
+
+fn typed((kind, what, advice): Text, path: &Path) -> StoreError {
+    StoreError::new(kind, what)
+        .on(path.display())
+        .advice(advice)
+}
+
+/// Types an error of SQLite's.
+pub(crate) fn sqlite(path: &Path, e: rusqlite::Error) -> StoreError {
+    use ErrorCode as C;
+    let text = match e.sqlite_error_code() {
+        Some(C::DiskFull) => FULL,
+        // SQLite reports a full disk as a plain I/O error where it extends its shared index.
+        Some(C::SystemIoFailure | C::CannotOpen) if disk_is_full(path) => FULL,
+        Some(C::SystemIoFailure) => (
+            Kind::Io,
+            "reading or writing the history failed",
+            "look at the kernel's log for disk errors, then try again",
+        ),
+        Some(C::NotADatabase | C::DatabaseCorrupt) => CORRUPT,
+        Some(C::ReadOnly) => READ_ONLY,
+        Some(C::DatabaseBusy | C::DatabaseLocked) => (
+            Kind::Busy,
+            "another process is writing the history",
+            "try again",
+        ),
+        Some(C::CannotOpen | C::PermissionDenied) => (
+            Kind::Unusable,
+            "the history cannot be opened",
+            "check that this user may write the file and its directory",
+        ),
+        Some(C::TooBig) => (
+            Kind::TooLarge,
+            "a record is larger than the history takes",
+            "shorten its facets, labels or diagnostic",
+        ),
+        Some(_) => (Kind::Io, "SQLite refused a step", "report this as a defect"),
+        None => (
+            Kind::Corrupt,
+            "a record holds what this library never wrote",
+            "restore the file from a copy, or forget the record",
+        ),
+    };
+    typed(text, path).because(e)
+}
+
+pub(crate) fn not_a_database(path: &Path) -> StoreError {
+    typed(CORRUPT, path)
+}
+
+pub(crate) fn read_only(path: &Path) -> StoreError {
+    typed(READ_ONLY, path)
+}
+
+/// Types an error of the system's on a file or directory of ours.
+pub(crate) fn system(what: &str, path: &Path, e: io::Error) -> StoreError {
+    use io::ErrorKind as E;
+    let error = match e.kind() {
+        E::ReadOnlyFilesystem => read_only(path),
+        E::StorageFull | E::QuotaExceeded => typed(FULL, path),
+        E::PermissionDenied
+        | E::NotFound
+        | E::NotADirectory
+        | E::IsADirectory
+        | E::AlreadyExists
+        | E::InvalidFilename => StoreError::new(Kind::Unusable, what)
+            .on(path.display())
+            .advice("choose a path in a directory that this user may write"),
+        _ => StoreError::new(Kind::Io, what).on(path.display()),
+    };
+    error.because(e)
+}
+
+fn disk_is_full(path: &Path) -> bool {
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty());
+    // SQLite extends its shared index by 32 KiB at a time.
+    rustix::fs::statvfs(dir.unwrap_or(Path::new(".")))
+        .is_ok_and(|s| s.f_blocks > 0 && s.f_bavail.saturating_mul(s.f_frsize) < 64 * 1024)
+}
+
+pub(crate) fn unknown(id: &DeploymentId) -> StoreError {
+    StoreError::new(Kind::NotFound, "no such deployment").on(id)
+}
+
+pub(crate) fn fenced(deployment: &DeploymentId) -> StoreError {
+    StoreError::new(
+        Kind::Fenced,
+        "the lease is over: the deployment is settled, or another process has taken it",
+    )
+    .on(deployment)
+    .advice("stop; whoever holds the workload now settles what is left")
+}
+
+pub(crate) fn illegal(id: &DeploymentId, why: impl Into<String>) -> StoreError {
+    StoreError::new(Kind::IllegalEvent, why).on(id)
+}
+
+pub(crate) fn unreadable(what: impl std::fmt::Display, why: impl std::fmt::Display) -> StoreError {
+    StoreError::new(
+        Kind::Corrupt,
+        format!("a stored record cannot be read ({why})"),
+    )
+    .on(what)
+    .advice("restore the file from a copy, or forget this record")
+}

@@ -1,0 +1,206 @@
+//! Opening the file: refusing what cannot work before SQLite touches it, then the connection's
+//! settings.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::error::{Failure, not_a_database, read_only, sqlite, system};
+use crate::schema;
+
+/// How long a write waits for another process's write.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Checks the path, makes the file if there is none, and brings it to the newest schema.
+pub(crate) fn open(path: &Path) -> Result<(PathBuf, Connection), StoreError> {
+    let dir = directory(path)?;
+    check_file_system(&dir)?;
+    check_file(path)?;
+    // SQLite gives -wal and -shm the database's own mode: made 0600, all are.
+    let created = !path.exists();
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| system("the history cannot be opened for writing", path, e))?;
+    if created {
+        File::open(&dir)
+            .and_then(|d| d.sync_all())
+            .map_err(|e| system("the directory cannot be made durable", &dir, e))?;
+    }
+    let path =
+        fs::canonicalize(path).map_err(|e| system("the path cannot be resolved", path, e))?;
+    let mut connection = connect(&path)?;
+    schema::migrate(&mut connection).map_err(|e| match e {
+        Failure::Store(e) => e.on(path.display()),
+        e => e.at(&path),
+    })?;
+    Ok((path, connection))
+}
+
+/// A connection with this library's settings.
+pub(crate) fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| sqlite(path, e))?;
+    configure(&connection).map_err(|e| match e {
+        Failure::Store(e) => e.on(path.display()),
+        e => e.at(path),
+    })?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> Result<(), Failure> {
+    connection.busy_timeout(BUSY)?;
+    // Before anything that could write: what is not ours stays as it is.
+    schema::check(connection)?;
+    wal(connection)?;
+    // FULL: a commit has reached the disk before it is acknowledged.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+/// Turns the write-ahead log on. Two processes that do so at the same instant on a new file can
+/// be told "busy" at once, whatever the timeout: the later one tries again.
+fn wal(connection: &Connection) -> rusqlite::Result<()> {
+    let patience = Instant::now() + BUSY;
+    loop {
+        let mode: rusqlite::Result<String> =
+            connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0));
+        match mode {
+            Ok(_) => return Ok(()),
+            Err(e)
+                if matches!(
+                    e.sqlite_error_code(),
+                    Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+                ) && Instant::now() < patience =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// The file's directory, made (0700) if it does not exist.
+fn directory(path: &Path) -> Result<PathBuf, StoreError> {
+    let dir = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .map_err(|e| system("the directory cannot be made", &dir, e))?;
+    Ok(dir)
+}
+
+fn check_file_system(dir: &Path) -> Result<(), StoreError> {
+    let stat = rustix::fs::statfs(dir)
+        .map_err(|e| system("the file system cannot be examined", dir, e.into()))?;
+    #[allow(
+        clippy::cast_sign_loss,
+        clippy::cast_possible_truncation,
+        clippy::unnecessary_cast
+    )]
+    let magic = stat.f_type as u32;
+    if let Some(name) = network(magic) {
+        return Err(StoreError::new(
+            Kind::Unusable,
+            format!("the history would lie on a network file system ({name}), where neither locks nor the log are safe"),
+        )
+        .on(dir.display())
+        .advice("choose a path on a local disk"));
+    }
+    Ok(())
+}
+
+/// Network file systems by their magic number, as `statfs(2)` lists them.
+fn network(magic: u32) -> Option<&'static str> {
+    match magic {
+        0x6969 => Some("NFS"),
+        0xff53_4d42 => Some("CIFS"),
+        0xfe53_4d42 => Some("SMB2"),
+        0x517b => Some("SMB"),
+        0x0102_1997 => Some("9p"),
+        _ => None,
+    }
+}
+
+/// Refuses what is no file, no database, or a newer library's, by reading its first 100 bytes:
+/// SQLite itself writes to a file while it finds out.
+fn check_file(path: &Path) -> Result<(), StoreError> {
+    let meta = match fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(system("the history cannot be examined", path, e)),
+    };
+    if meta.is_dir() {
+        return Err(
+            StoreError::new(Kind::Unusable, "the history's path is a directory")
+                .on(path.display())
+                .advice("name a file in it, such as history.db"),
+        );
+    }
+    if !meta.is_file() {
+        return Err(
+            StoreError::new(Kind::Unusable, "the history's path is not a regular file")
+                .on(path.display())
+                .advice("choose another path"),
+        );
+    }
+    let vfs = rustix::fs::statvfs(path)
+        .map_err(|e| system("the file system cannot be examined", path, e.into()))?;
+    if vfs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+        return Err(read_only(path));
+    }
+    if meta.len() == 0 {
+        return Ok(());
+    }
+    let mut header = [0u8; 100];
+    let read = File::open(path).and_then(|mut f| f.read_exact(&mut header));
+    match read {
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            return Err(not_a_database(path));
+        }
+        Err(e) => return Err(system("the history cannot be read", path, e)),
+        Ok(()) => {}
+    }
+    if !header.starts_with(b"SQLite format 3\0") {
+        return Err(not_a_database(path));
+    }
+    let version = i64::from(i32::from_be_bytes([
+        header[60], header[61], header[62], header[63],
+    ]));
+    if version > schema::newest() {
+        return Err(schema::newer(version).on(path.display()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_file_systems_are_known_and_local_ones_are_not() {
+        for magic in [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x517b, 0x0102_1997] {
+            assert!(network(magic).is_some(), "{magic:x}");
+        }
+        // ext4, tmpfs, xfs, btrfs, overlayfs
+        for magic in [0xef53, 0x0102_1994, 0x5846_5342, 0x9123_683e, 0x794c_7630] {
+            assert_eq!(network(magic), None, "{magic:x}");
+        }
+    }
+}

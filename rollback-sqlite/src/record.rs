@@ -1,0 +1,226 @@
+//! A deployment as rows, and rows as a deployment.
+
+use rollback_core::deployment::{Annotations, Deployment, NewDeployment};
+use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_core::event::{Event, TimedEvent};
+use rollback_core::history::Sequence;
+use rollback_core::id::{Actor, DeploymentId};
+use rollback_core::memory::MAX_RECORD;
+use rollback_core::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Failure, illegal, unreadable};
+
+/// A record's own row, not yet understood.
+pub(crate) struct Raw {
+    pub(crate) sequence: i64,
+    pub(crate) id: String,
+    header: String,
+    annotations: String,
+}
+
+impl Raw {
+    /// What [`Raw::from_row`] reads.
+    pub(crate) const COLUMNS: &'static str = "d.sequence, d.id, d.header, d.annotations";
+
+    pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            sequence: row.get(0)?,
+            id: row.get(1)?,
+            header: row.get(2)?,
+            annotations: row.get(3)?,
+        })
+    }
+
+    /// Reads the events and folds them. A record that does not parse is a `Corrupt` error of its
+    /// own, apart from one of the file.
+    pub(crate) fn deployment(self, connection: &Connection) -> Result<Deployment, Failure> {
+        let mut events = Vec::new();
+        let mut statement = connection
+            .prepare_cached("SELECT body FROM events WHERE deployment = ?1 ORDER BY ordinal")?;
+        let mut rows = statement.query([self.sequence])?;
+        while let Some(row) = rows.next()? {
+            let body: String = row.get(0)?;
+            events.push(decode::<TimedEvent>(&self.id, &body)?);
+        }
+        let new: NewDeployment = decode(&self.id, &self.header)?;
+        let annotations: Annotations = decode(&self.id, &self.annotations)?;
+        let sequence = Sequence(u64::try_from(self.sequence).unwrap_or(0));
+        Deployment::replay(new, sequence, events, annotations)
+            .map_err(|e| unreadable(&self.id, e).into())
+    }
+}
+
+/// One record; `None` if there is none of that id.
+pub(crate) fn load(
+    connection: &Connection,
+    id: &DeploymentId,
+) -> Result<Option<Deployment>, Failure> {
+    let sql = format!("SELECT {} FROM deployments d WHERE d.id = ?1", Raw::COLUMNS);
+    let raw = connection
+        .prepare_cached(&sql)?
+        .query_row([id.as_str()], Raw::from_row)
+        .optional()?;
+    raw.map(|raw| raw.deployment(connection)).transpose()
+}
+
+/// Opens a record, and gives its place in the order.
+pub(crate) fn insert(connection: &Connection, new: &NewDeployment) -> Result<Sequence, Failure> {
+    let header = encode_capped(new)?;
+    let exists: bool = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM deployments WHERE id = ?1)")?
+        .query_row([new.id.as_str()], |row| row.get(0))?;
+    if exists {
+        return Err(illegal(&new.id, "this deployment exists already")
+            .advice("begin with a new id")
+            .into());
+    }
+    let (us, ns) = split(new.opened_at);
+    connection
+        .prepare_cached(
+            "INSERT INTO deployments
+               (id, workload, service, target, backend, trigger, actor, opened_us, opened_ns, header)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute(params![
+            new.id.as_str(),
+            new.workload.to_string(),
+            new.workload.service().as_str(),
+            new.workload.target().as_str(),
+            new.backend().map(|b| b.as_str()),
+            new.trigger.kind().as_str(),
+            actor_name(&new.actor),
+            us,
+            ns,
+            header,
+        ])?;
+    let sequence = connection.last_insert_rowid();
+    let mut labels = connection
+        .prepare_cached("INSERT INTO labels (name, value, deployment) VALUES (?1, ?2, ?3)")?;
+    for (name, value) in &new.labels {
+        labels.execute(params![name, value, sequence])?;
+    }
+    Ok(Sequence(u64::try_from(sequence).unwrap_or(0)))
+}
+
+/// Adds an event to a record, after the fold has allowed it, and brings the columns that queries
+/// filter on up to date.
+pub(crate) fn push(
+    connection: &Connection,
+    deployment: &mut Deployment,
+    event: &TimedEvent,
+    epoch: Option<u64>,
+) -> Result<(), Failure> {
+    let body = encode_capped(event)?;
+    let ordinal = i64::try_from(deployment.events().len()).unwrap_or(i64::MAX);
+    let sequence = i64::try_from(deployment.sequence().0).unwrap_or(i64::MAX);
+    deployment
+        .apply(event.clone())
+        .map_err(|e| illegal(deployment.id(), e.to_string()).because(e))?;
+    connection
+        .prepare_cached(
+            "INSERT INTO events (deployment, ordinal, at_us, name, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            sequence,
+            ordinal,
+            event.at.as_microsecond(),
+            event.event.name(),
+            body
+        ])?;
+    if matches!(event.event, Event::Settled(_) | Event::RolledBackBy { .. }) {
+        connection
+            .prepare_cached(
+                "UPDATE deployments SET outcome = ?2, verdict = ?3, settled_us = ?4,
+                   duration_ms = ?5, settled_epoch = coalesce(?6, settled_epoch)
+                 WHERE sequence = ?1",
+            )?
+            .execute(params![
+                sequence,
+                deployment.outcome().map(|o| o.as_str()),
+                word(&deployment.verdict().kind())?,
+                deployment.settled_at().map(Timestamp::as_microsecond),
+                deployment
+                    .duration()
+                    .map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
+                epoch.map(|e| i64::try_from(e).unwrap_or(i64::MAX)),
+            ])?;
+    }
+    Ok(())
+}
+
+/// A person's or component's name alone, as queries ask for it.
+fn actor_name(actor: &Actor) -> &str {
+    match actor {
+        Actor::User { name, .. } => name.as_str(),
+        Actor::System { component } => component.as_str(),
+        _ => "",
+    }
+}
+
+/// An instant as whole microseconds (rounded down) and the nanoseconds left over, so that
+/// columns compare exactly as timestamps do.
+pub(crate) fn split(at: Timestamp) -> (i64, u32) {
+    let mut us = at.as_microsecond();
+    // Before 1970 microseconds are rounded towards zero, which is later.
+    if Timestamp::from_microsecond(us).is_some_and(|t| t > at) {
+        us -= 1;
+    }
+    let rest = Timestamp::from_microsecond(us).map_or(0, |t| at.since(t).subsec_nanos());
+    (us, rest)
+}
+
+pub(crate) fn encode(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value)
+        .map_err(|e| StoreError::new(Kind::Io, "a value cannot be written as JSON").because(e))
+}
+
+fn encode_capped(value: &impl Serialize) -> Result<String, StoreError> {
+    let text = encode(value)?;
+    if text.len() > MAX_RECORD {
+        return Err(StoreError::new(
+            Kind::TooLarge,
+            format!(
+                "a record has {} bytes, at most {MAX_RECORD} are kept",
+                text.len()
+            ),
+        )
+        .advice("shorten its facets, labels or diagnostic"));
+    }
+    Ok(text)
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(
+    what: impl std::fmt::Display,
+    text: &str,
+) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|e| unreadable(what, &e).because(e))
+}
+
+/// A plain enum as the one word that it is in JSON.
+fn word(value: &impl Serialize) -> Result<String, StoreError> {
+    Ok(encode(value)?.trim_matches('"').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn split_instants_compare_as_the_instants_do() {
+        let mut texts = vec![
+            "1969-12-31T23:59:59.999999001Z",
+            "1969-12-31T23:59:59.999999Z",
+            "1969-12-31T23:59:59.999998999Z",
+            "1970-01-01T00:00:00Z",
+            "2026-03-15T14:30:22.000000001Z",
+            "2026-03-15T14:30:22.000000999Z",
+            "2026-03-15T14:30:22.000001Z",
+        ];
+        texts.sort_by_key(|t| t.parse::<Timestamp>().unwrap());
+        let split: Vec<_> = texts.iter().map(|t| split(t.parse().unwrap())).collect();
+        assert!(split.is_sorted_by(|a, b| a < b), "{split:?}");
+    }
+}

@@ -1,0 +1,359 @@
+//! [`SqliteStore`]: the store's verbs, each one blocking step off the async threads.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
+use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_core::event::TimedEvent;
+use rollback_core::history::{
+    Annotation, Begun, Finished, HistoryStore, Hold, Holder, Lease, Liveness, Page, Query, Renewal,
+    Stats, Then, Version, WorkloadState,
+};
+use rollback_core::id::{Actor, DeploymentId, WorkloadId};
+use rollback_core::policy::Policy;
+use rollback_core::time::Timestamp;
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::error::Failure;
+use crate::lock::{Held, Locks};
+use crate::record::{decode, load};
+use crate::state::Entry;
+use crate::write::{self, Claim, Column};
+use crate::{open, read};
+
+/// Connections for reading that are kept between calls.
+const READERS: usize = 4;
+/// How long `begin` waits for somebody who holds the lock but has not yet said so, or has just
+/// finished.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Deployment history in one SQLite file. Clones share it, and so do several processes.
+#[derive(Clone)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    locks: Locks,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.inner.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// Opens the history at `path`; makes the file (0600) and its directory (0700) if they do not
+    /// exist. Beside it stand SQLite's `-wal` and `-shm` and the directory `<path>.locks`.
+    ///
+    /// Fails with `Unusable` (a directory, no permission, a network file system, another
+    /// program's database), `ReadOnly`, `Full`, `Corrupt` or `NewerSchema`; in each case the file
+    /// is left as it is.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref().to_owned();
+        blocking(move || {
+            let (path, writer) = open::open(&path)?;
+            Ok(Self {
+                inner: Arc::new(Inner {
+                    locks: Locks::beside(&path)?,
+                    path,
+                    writer: Mutex::new(writer),
+                    readers: Mutex::new(Vec::new()),
+                }),
+            })
+        })
+        .await
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    async fn run<T, F>(&self, step: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+    {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || step(&inner)).await
+    }
+}
+
+/// Runs a step off the async threads. If the caller is dropped the step still runs to its end;
+/// what it gives (a lease, say) is dropped with it.
+async fn blocking<T: Send + 'static>(
+    step: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(step).await.unwrap_or_else(|e| {
+        Err(
+            StoreError::new(Kind::Io, "a step of the history did not end")
+                .advice("read the record to see whether it was done")
+                .because(e),
+        )
+    })
+}
+
+impl Inner {
+    /// One immediate transaction: it waits for other writers at its start, and only there.
+    fn write<T>(
+        &self,
+        step: impl FnOnce(&Connection) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        // A panic inside rolled its transaction back: the connection is whole.
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = || {
+            let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = step(&tx)?;
+            tx.commit()?;
+            Ok(value)
+        };
+        run().map_err(|e: Failure| e.at(&self.path))
+    }
+
+    /// One snapshot.
+    fn read<T>(
+        &self,
+        step: impl FnOnce(&Connection) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        let kept = self.readers().pop();
+        let mut reader = match kept {
+            Some(reader) => reader,
+            None => open::connect(&self.path)?,
+        };
+        let run = || {
+            let tx = reader.transaction()?;
+            let value = step(&tx)?;
+            tx.commit()?;
+            Ok(value)
+        };
+        let value = run().map_err(|e: Failure| e.at(&self.path));
+        let mut readers = self.readers();
+        if readers.len() < READERS {
+            readers.push(reader);
+        }
+        value
+    }
+
+    fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The conflict with whoever holds the workload, as things look without its lock.
+    fn in_the_way(&self, workload: &WorkloadId) -> Result<Option<StoreError>, StoreError> {
+        let liveness = self.locks.look(workload)?;
+        self.read(|c| match Entry::find(c, workload)? {
+            Some(entry) => entry.conflict(c, liveness),
+            None => Ok(None),
+        })
+    }
+
+    fn begin(
+        &self,
+        new: &NewDeployment,
+        holder: &Holder,
+        expected: Version,
+    ) -> Result<Begun, StoreError> {
+        let lock = self.lock_idle(&new.workload)?;
+        // Lock first, record second: a recorded holder without the lock is dead for certain.
+        let (epoch, sequence) = self.write(|tx| write::begin(tx, new, holder, expected))?;
+        Ok(Begun {
+            lease: Lease::new(new.workload.clone(), new.id.clone(), epoch, lock),
+            sequence,
+        })
+    }
+
+    /// Takes the lock of a workload with nothing in flight.
+    fn lock_idle(&self, workload: &WorkloadId) -> Result<Held, StoreError> {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            if let Some(conflict) = self.in_the_way(workload)? {
+                return Err(conflict);
+            }
+            if let Some(lock) = self.locks.take(workload)? {
+                return Ok(lock);
+            }
+            if Instant::now() > patience {
+                return Err(StoreError::new(
+                    Kind::Busy,
+                    "another process is about to begin or has just finished, and does not go on",
+                )
+                .on(workload)
+                .advice("try again; if it lasts, look for a stopped process"));
+            }
+        }
+    }
+
+    fn take_over(&self, workload: &WorkloadId, holder: &Holder) -> Result<Lease, StoreError> {
+        let entry = self.read(|c| Entry::find(c, workload))?;
+        if entry
+            .map(|e| e.in_flight())
+            .transpose()?
+            .flatten()
+            .is_none()
+        {
+            return Err(write::nothing_in_flight(workload));
+        }
+        let Some(lock) = self.locks.take(workload)? else {
+            let conflict = self.read(|c| match Entry::find(c, workload)? {
+                Some(entry) => entry.conflict(c, Liveness::Alive),
+                None => Ok(None),
+            })?;
+            return Err(conflict.unwrap_or_else(|| write::nothing_in_flight(workload)));
+        };
+        let (deployment, epoch) = self.write(|tx| write::take_over(tx, workload, holder))?;
+        Ok(Lease::new(workload.clone(), deployment, epoch, lock))
+    }
+
+    fn state(&self, entry: &Entry) -> Result<WorkloadState, StoreError> {
+        entry.state(|workload| self.locks.look(workload))
+    }
+}
+
+#[async_trait]
+impl HistoryStore for SqliteStore {
+    async fn begin(
+        &self,
+        new: &NewDeployment,
+        holder: &Holder,
+        expected: Version,
+    ) -> Result<Begun, StoreError> {
+        let (new, holder) = (new.clone(), holder.clone());
+        self.run(move |s| s.begin(&new, &holder, expected)).await
+    }
+
+    async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
+        let (claim, event) = (Claim::from(lease), event.clone());
+        self.run(move |s| s.write(|tx| write::append(tx, &claim, &event)))
+            .await
+    }
+
+    async fn finish(
+        &self,
+        lease: Lease,
+        settlement: &Settlement,
+        at: Timestamp,
+        then: &Then,
+    ) -> Result<Finished, (Lease, StoreError)> {
+        let (claim, settlement, next) = (Claim::from(&lease), settlement.clone(), then.clone());
+        let done = self
+            .run(move |s| s.write(|tx| write::finish(tx, &claim, &settlement, at, &next)))
+            .await;
+        match (done, then) {
+            (Err(e), _) => Err((lease, e)),
+            (Ok(Some(sequence)), Then::Open(new)) => Ok(Finished::Opened(Begun {
+                lease: lease.pass_on(new.id.clone()),
+                sequence,
+            })),
+            (Ok(_), _) => Ok(Finished::Released),
+        }
+    }
+
+    async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
+        let claim = Claim::from(lease);
+        self.run(move |s| {
+            s.read(|c| {
+                let by = claim.check(c)?.cancel_by;
+                let by = by
+                    .map(|by| decode::<Actor>(&claim.workload, &by))
+                    .transpose()?;
+                Ok(Renewal {
+                    cancel_requested_by: by,
+                })
+            })
+        })
+        .await
+    }
+
+    async fn take_over(&self, workload: &WorkloadId, holder: &Holder) -> Result<Lease, StoreError> {
+        let (workload, holder) = (workload.clone(), holder.clone());
+        self.run(move |s| s.take_over(&workload, &holder)).await
+    }
+
+    async fn request_cancel(&self, id: &DeploymentId, by: &Actor) -> Result<(), StoreError> {
+        let (id, by) = (id.clone(), by.clone());
+        self.run(move |s| s.write(|tx| write::request_cancel(tx, &id, &by)))
+            .await
+    }
+
+    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
+        let workload = workload.clone();
+        self.run(move |s| match s.read(|c| Entry::find(c, &workload))? {
+            Some(entry) => s.state(&entry),
+            None => Ok(WorkloadState::unseen(workload)),
+        })
+        .await
+    }
+
+    async fn workloads(&self) -> Result<Vec<WorkloadState>, StoreError> {
+        self.run(|s| {
+            let entries = s.read(Entry::all)?;
+            let mut states = Vec::with_capacity(entries.len());
+            for entry in &entries {
+                match s.state(entry) {
+                    Ok(state) => states.push(state),
+                    // One unreadable state hides no other.
+                    Err(error) if error.kind() == Kind::Corrupt => {
+                        tracing::warn!(workload = %entry.workload, %error, "a workload cannot be read");
+                    }
+                    Err(e) => return Err(e),
+                }
+            }
+            Ok(states)
+        })
+        .await
+    }
+
+    async fn set_hold(&self, workload: &WorkloadId, hold: Option<&Hold>) -> Result<(), StoreError> {
+        let (workload, hold) = (workload.clone(), hold.cloned());
+        self.run(move |s| s.write(|tx| write::set(tx, &workload, Column::Hold, hold.as_ref())))
+            .await
+    }
+
+    async fn set_policy(
+        &self,
+        workload: &WorkloadId,
+        policy: Option<&Policy>,
+    ) -> Result<(), StoreError> {
+        let (workload, policy) = (workload.clone(), policy.cloned());
+        self.run(move |s| s.write(|tx| write::set(tx, &workload, Column::Policy, policy.as_ref())))
+            .await
+    }
+
+    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
+        let id = id.clone();
+        self.run(move |s| s.read(|c| load(c, &id))).await
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
+        let query = query.clone();
+        self.run(move |s| s.read(|c| read::list(c, &query))).await
+    }
+
+    async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
+        let query = query.clone();
+        self.run(move |s| s.read(|c| read::stats(c, &query))).await
+    }
+
+    async fn annotate(&self, id: &DeploymentId, what: &Annotation) -> Result<(), StoreError> {
+        let (id, what) = (id.clone(), what.clone());
+        self.run(move |s| s.write(|tx| write::annotate(tx, &id, &what)))
+            .await
+    }
+
+    async fn forget(&self, ids: &[DeploymentId]) -> Result<u64, StoreError> {
+        let ids = ids.to_vec();
+        self.run(move |s| s.write(|tx| write::forget(tx, &ids)))
+            .await
+    }
+}

@@ -1,1 +1,26 @@
 //! Health checks for rollback: HTTP, TCP and command.
+//!
+//! Each looks once, within the time it is given, and says yes only on proof; the engine's
+//! [`Gate`](rollback_core::health::Gate) repeats it. Several checks of one workload are its
+//! edges: it is unhealthy only when all of them fail.
+//!
+//! ```
+//! use rollback_health::{CommandCheck, HttpCheck, TcpCheck};
+//!
+//! let web = HttpCheck::new("http://127.0.0.1:8080")?; // GET /healthz, 200
+//! let db = TcpCheck::new("127.0.0.1:5432")?;
+//! let queue = CommandCheck::new("/usr/bin/pgrep", ["-x", "worker"])?;
+//! # Ok::<(), rollback_health::InvalidCheck>(())
+//! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod command;
+mod error;
+mod http;
+mod tcp;
+mod within;
+
+pub use command::{CommandCheck, MAX_OUTPUT};
+pub use error::{InvalidCheck, InvalidCheckKind};
+pub use http::{HttpCheck, MAX_BODY};
+pub use tcp::TcpCheck;

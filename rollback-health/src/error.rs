@@ -1,0 +1,55 @@
+//! Why a check cannot be made.
+
+use std::fmt;
+
+/// What is wrong with a check's configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum InvalidCheckKind {
+    /// The URL or address cannot be understood.
+    Address,
+    /// The scheme is not supported.
+    Scheme,
+    /// A header's name or value is not one.
+    Header,
+    /// There is no program to run.
+    Program,
+}
+
+/// A check that cannot be made: what is wrong, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidCheck {
+    kind: InvalidCheckKind,
+    text: String,
+}
+
+impl InvalidCheck {
+    pub(crate) fn new(kind: InvalidCheckKind, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            text: text.into(),
+        }
+    }
+
+    /// What kind of mistake it is.
+    pub fn kind(&self) -> InvalidCheckKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for InvalidCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for InvalidCheck {}
+
+/// At most 80 characters of somebody's input, quoted.
+pub(crate) fn quote(input: &str) -> String {
+    let mut shown: String = input.chars().take(80).collect();
+    if shown.len() < input.len() {
+        shown.push('…');
+    }
+    format!("{shown:?}")
+}

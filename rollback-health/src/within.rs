@@ -1,0 +1,22 @@
+//! Looking under a deadline.
+
+use std::future::Future;
+
+use rollback_core::context::Context;
+use rollback_core::health::Unhealthy;
+
+/// Runs one look until it ends, the deadline passes, or it is cancelled.
+pub(crate) async fn within(
+    cx: &Context,
+    look: impl Future<Output = Result<(), Unhealthy>>,
+) -> Result<(), Unhealthy> {
+    let allowed = cx.remaining();
+    tokio::select! {
+        biased;
+        result = look => result,
+        () = cx.cancellation().cancelled() => Err(Unhealthy::new("cancelled while looking")),
+        () = tokio::time::sleep(allowed) => {
+            Err(Unhealthy::new(format!("no answer within {} ms", allowed.as_millis())))
+        }
+    }
+}

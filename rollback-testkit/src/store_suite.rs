@@ -1,1 +1,94 @@
-//! To come.
+//! The conformance suite for history stores: what every
+//! [`HistoryStore`](rollback_core::history::HistoryStore) promises, as named cases.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use rollback_core::history::HistoryStore;
+//! use rollback_core::memory::MemoryStore;
+//! use rollback_testkit::store_suite::{StoreHarness, test_all};
+//!
+//! struct Memory(MemoryStore);
+//!
+//! #[async_trait::async_trait]
+//! impl StoreHarness for Memory {
+//!     async fn store(&self) -> Arc<dyn HistoryStore> {
+//!         Arc::new(self.0.clone())
+//!     }
+//! }
+//!
+//! # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(
+//! test_all(|| Box::new(Memory(MemoryStore::new())))
+//! # );
+//! ```
+
+mod leases;
+mod reading;
+mod sample;
+mod writing;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rollback_core::history::HistoryStore;
+
+pub use sample::{at, holder, sample, sample_of, settlement};
+
+/// One empty set of data. Dropping it removes the data.
+#[async_trait]
+pub trait StoreHarness: Send + Sync {
+    /// A new store value on the same data, as another process would open it.
+    async fn store(&self) -> Arc<dyn HistoryStore>;
+}
+
+/// Runs every case, each on fresh data. Panics at the first that fails, with its name on stderr.
+pub async fn test_all(fresh: impl Fn() -> Box<dyn StoreHarness>) {
+    macro_rules! cases {
+        ($($module:ident::$case:ident),* $(,)?) => {
+            $(
+                let name = Named(stringify!($case));
+                Box::pin($module::$case(&*fresh())).await;
+                drop(name);
+            )*
+        };
+    }
+    cases![
+        leases::a_deployment_begins_goes_on_and_settles,
+        leases::a_begin_on_an_old_version_is_stale,
+        leases::a_held_lease_is_a_living_conflict_and_is_never_taken_over,
+        leases::a_dropped_lease_is_a_dead_conflict_and_is_taken_over,
+        leases::a_lease_that_was_taken_over_is_fenced,
+        leases::of_eight_begins_at_once_exactly_one_wins,
+        leases::a_cancellation_is_seen_by_renew,
+        leases::two_workloads_do_not_interfere,
+        writing::finish_opens_the_successor_under_the_same_lease,
+        writing::finish_amends_the_failed_deployment,
+        writing::a_refused_finish_changes_nothing,
+        writing::finish_again_with_the_same_value_stores_nothing_twice,
+        writing::append_again_with_the_same_value_stores_it_once,
+        writing::an_impossible_event_is_refused,
+        writing::append_refuses_what_finish_writes,
+        writing::a_known_id_cannot_begin_again,
+        writing::an_oversized_record_is_refused,
+        writing::holds_and_policies_last_and_move_the_version,
+        writing::annotations_last,
+        writing::forget_is_all_or_nothing,
+        reading::an_unseen_workload_is_at_version_zero,
+        reading::workloads_are_listed_by_id,
+        reading::a_reopened_store_shows_everything,
+        reading::every_filter_agrees_with_the_querys_meaning,
+        reading::pages_skip_and_repeat_nothing,
+        reading::the_limit_is_clamped,
+        reading::stats_are_what_the_records_say,
+    ];
+}
+
+/// Says which case was running when the suite panicked.
+struct Named(&'static str);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("store suite: the case {} failed", self.0);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Cases about who may write.
+
+use rollback_core::deployment::{LiveRecord, Outcome, Phase};
+use rollback_core::error::StoreErrorKind as Kind;
+use rollback_core::event::Event;
+use rollback_core::history::{Epoch, Finished, Lease, Liveness, Then, Version};
+use rollback_core::id::Actor;
+
+use super::StoreHarness;
+use super::sample::{
+    at, begin, holder, prepared, refused, sample, settle, settlement, timed, workload,
+};
+
+pub(super) async fn a_deployment_begins_goes_on_and_settles(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let new = sample("api@web-1", 1);
+    let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
+    assert_eq!(begun.lease.deployment(), &new.id);
+    assert_eq!(begun.lease.workload(), &new.workload);
+    let state = store.workload(&new.workload).await.unwrap();
+    assert_eq!(state.version, Version(1));
+    let in_flight = state.in_flight.unwrap();
+    assert_eq!(in_flight.deployment, new.id);
+    assert_eq!(in_flight.liveness, Liveness::Alive);
+    assert_eq!(in_flight.epoch, begun.lease.epoch());
+    assert_eq!(in_flight.holder.pid, std::process::id());
+    for (n, event) in [(2, Event::PrepareIntended), (3, prepared(&new))] {
+        store.append(&begun.lease, &timed(n, event)).await.unwrap();
+    }
+    let record = store.get(&new.id).await.unwrap().unwrap();
+    assert_eq!(record.new_deployment(), &new);
+    assert_eq!(record.sequence(), begun.sequence);
+    assert_eq!(record.phase(), Phase::Prepared);
+    assert_eq!(record.outcome(), None);
+    let end = settlement(&new.id, Outcome::Succeeded);
+    let done = store
+        .finish(begun.lease, &end, at(9), &Then::Release)
+        .await
+        .unwrap();
+    assert!(matches!(done, Finished::Released));
+    let record = store.get(&new.id).await.unwrap().unwrap();
+    assert_eq!(record.settlement(), Some(&end));
+    assert_eq!(record.settled_at(), Some(at(9)));
+    assert_eq!(record.events().len(), 3);
+    let state = store.workload(&new.workload).await.unwrap();
+    assert_eq!(state.version, Version(2));
+    assert_eq!(state.live, LiveRecord::Known(new.id));
+    assert_eq!(state.in_flight, None);
+}
+
+pub(super) async fn a_begin_on_an_old_version_is_stale(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    settle(&*store, &sample("api@web-1", 1), Outcome::Succeeded, 1).await;
+    let late = sample("api@web-1", 2);
+    for wrong in [0, 1, 3] {
+        refused(
+            store.begin(&late, &holder(), Version(wrong)).await,
+            Kind::Stale,
+        );
+    }
+    assert_eq!(store.get(&late.id).await.unwrap(), None);
+    // The refusals have left no lock behind.
+    store.begin(&late, &holder(), Version(2)).await.unwrap();
+}
+
+pub(super) async fn a_held_lease_is_a_living_conflict_and_is_never_taken_over(
+    harness: &dyn StoreHarness,
+) {
+    let (store, other) = (harness.store().await, harness.store().await);
+    let new = sample("api@web-1", 1);
+    let begun = begin(&*store, &new).await;
+    let step = timed(2, Event::PrepareIntended);
+    store.append(&begun.lease, &step).await.unwrap();
+    for store in [&store, &other] {
+        let second = sample("api@web-1", 3);
+        let error = store
+            .begin(&second, &holder(), Version(1))
+            .await
+            .unwrap_err();
+        let conflict = error
+            .conflict()
+            .expect("a conflict names who is in the way");
+        assert_eq!(conflict.liveness, Liveness::Alive);
+        assert_eq!(conflict.deployment, new.id);
+        assert_eq!(conflict.phase, Phase::Preparing);
+        assert_eq!(conflict.holder.pid, std::process::id());
+        refused(
+            store.take_over(&new.workload, &holder()).await,
+            Kind::Conflict,
+        );
+        assert_eq!(store.get(&second.id).await.unwrap(), None);
+    }
+    store.renew(&begun.lease).await.unwrap();
+}
+
+pub(super) async fn a_dropped_lease_is_a_dead_conflict_and_is_taken_over(
+    harness: &dyn StoreHarness,
+) {
+    let (store, other) = (harness.store().await, harness.store().await);
+    let new = sample("api@web-1", 1);
+    let idle = other.take_over(&new.workload, &holder()).await;
+    refused(idle, Kind::NotFound);
+    let begun = begin(&*store, &new).await;
+    let epoch = begun.lease.epoch();
+    drop(begun);
+    let error = other
+        .begin(&sample("api@web-1", 2), &holder(), Version(1))
+        .await
+        .unwrap_err();
+    assert_eq!(error.conflict().unwrap().liveness, Liveness::Dead);
+    let seen = other.workload(&new.workload).await.unwrap();
+    assert_eq!(seen.in_flight.unwrap().liveness, Liveness::Dead);
+    let lease = other.take_over(&new.workload, &holder()).await.unwrap();
+    assert!(lease.epoch() > epoch);
+    assert_eq!(lease.deployment(), &new.id);
+    let seen = store.workload(&new.workload).await.unwrap();
+    assert_eq!(seen.in_flight.unwrap().liveness, Liveness::Alive);
+    refused(
+        store.take_over(&new.workload, &holder()).await,
+        Kind::Conflict,
+    );
+    let end = settlement(&new.id, Outcome::Interrupted);
+    let done = other.finish(lease, &end, at(3), &Then::Release).await;
+    done.unwrap();
+    refused(
+        other.take_over(&new.workload, &holder()).await,
+        Kind::NotFound,
+    );
+}
+
+pub(super) async fn a_lease_that_was_taken_over_is_fenced(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let new = sample("api@web-1", 1);
+    let begun = begin(&*store, &new).await;
+    let epoch = begun.lease.epoch();
+    drop(begun);
+    let fresh = store.take_over(&new.workload, &holder()).await.unwrap();
+    // What a process holds that was wrongly thought dead.
+    for old in [epoch, Epoch(fresh.epoch().0 + 1)] {
+        let old = Lease::new(new.workload.clone(), new.id.clone(), old, ());
+        let step = timed(2, Event::PrepareIntended);
+        refused(store.append(&old, &step).await, Kind::Fenced);
+        refused(store.renew(&old).await, Kind::Fenced);
+        let end = settlement(&new.id, Outcome::Failed);
+        let done = store.finish(old, &end, at(3), &Then::Release).await;
+        refused(done.map_err(|(_, e)| e), Kind::Fenced);
+    }
+    let record = store.get(&new.id).await.unwrap().unwrap();
+    assert!(record.events().is_empty());
+    store.renew(&fresh).await.unwrap();
+}
+
+pub(super) async fn of_eight_begins_at_once_exactly_one_wins(harness: &dyn StoreHarness) {
+    let mut tasks = Vec::new();
+    for n in 0..8 {
+        let store = harness.store().await;
+        tasks.push(tokio::spawn(async move {
+            let new = sample("api@web-1", n);
+            store.begin(&new, &holder(), Version(0)).await
+        }));
+    }
+    // Every lease is kept until all have tried.
+    let mut won = Vec::new();
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(begun) => won.push(begun),
+            Err(e) => assert!(matches!(e.kind(), Kind::Conflict | Kind::Stale), "{e}"),
+        }
+    }
+    assert_eq!(won.len(), 1);
+    let store = harness.store().await;
+    let all = store.list(&Default::default()).await.unwrap();
+    assert_eq!(all.deployments.len(), 1);
+    assert_eq!(all.deployments[0].id(), won[0].lease.deployment());
+}
+
+pub(super) async fn a_cancellation_is_seen_by_renew(harness: &dyn StoreHarness) {
+    let (store, other) = (harness.store().await, harness.store().await);
+    let (ann, bob) = (Actor::user("ann").unwrap(), Actor::user("bob").unwrap());
+    let new = sample("api@web-1", 1);
+    refused(other.request_cancel(&new.id, &ann).await, Kind::NotFound);
+    let begun = begin(&*store, &new).await;
+    let before = store.renew(&begun.lease).await.unwrap();
+    assert_eq!(before.cancel_requested_by, None);
+    other.request_cancel(&new.id, &ann).await.unwrap();
+    other.request_cancel(&new.id, &bob).await.unwrap();
+    let after = store.renew(&begun.lease).await.unwrap();
+    assert_eq!(after.cancel_requested_by, Some(ann.clone()));
+    let end = settlement(&new.id, Outcome::Cancelled);
+    let done = store.finish(begun.lease, &end, at(2), &Then::Release).await;
+    done.unwrap();
+    refused(other.request_cancel(&new.id, &ann).await, Kind::NotFound);
+    let next = begin(&*store, &sample("api@web-1", 3)).await;
+    let fresh = store.renew(&next.lease).await.unwrap();
+    assert_eq!(fresh.cancel_requested_by, None);
+}
+
+pub(super) async fn two_workloads_do_not_interfere(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let (one, two) = (sample("api@web-1", 1), sample("api@web-2", 2));
+    let first = begin(&*store, &one).await;
+    let second = store.begin(&two, &holder(), Version(0)).await.unwrap();
+    assert!(second.sequence > first.sequence);
+    let end = settlement(&two.id, Outcome::Succeeded);
+    let done = store.finish(second.lease, &end, at(3), &Then::Release);
+    done.await.unwrap();
+    store.renew(&first.lease).await.unwrap();
+    let state = store.workload(&workload("api@web-1")).await.unwrap();
+    assert_eq!(state.version, Version(1));
+    assert_eq!(state.live, LiveRecord::Nothing);
+}

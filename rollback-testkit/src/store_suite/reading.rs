@@ -1,0 +1,231 @@
+//! Cases about what is read.
+
+use std::collections::BTreeSet;
+
+use rollback_core::deployment::{Deployment, NewDeployment, Outcome, Trigger, TriggerKind};
+use rollback_core::event::Event;
+use rollback_core::history::{HistoryStore, Query, Stats, Version, WorkloadState};
+use rollback_core::id::Actor;
+use rollback_core::release::{Artifact, Release};
+
+use super::StoreHarness;
+use super::sample::{at, begin, sample, settle, timed, workload};
+
+pub(super) async fn an_unseen_workload_is_at_version_zero(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let api = workload("api@web-1");
+    let state = store.workload(&api).await.unwrap();
+    assert_eq!(state, WorkloadState::unseen(api));
+    assert!(store.workloads().await.unwrap().is_empty());
+    let page = store.list(&Query::default()).await.unwrap();
+    assert!(page.deployments.is_empty() && page.next.is_none());
+    let stats = store.stats(&Query::default()).await.unwrap();
+    assert_eq!(stats, Stats::default());
+}
+
+pub(super) async fn workloads_are_listed_by_id(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    // By service, then target: not as the texts compare ('-' sorts before '@').
+    for name in ["b@x", "a@z", "a-b@x", "a@y"] {
+        settle(&*store, &sample(name, 1), Outcome::Succeeded, 1).await;
+    }
+    let states = store.workloads().await.unwrap();
+    let names: Vec<_> = states.iter().map(|s| s.workload.to_string()).collect();
+    assert_eq!(names, ["a@y", "a@z", "a-b@x", "b@x"]);
+    for state in states {
+        assert_eq!(state, store.workload(&state.workload).await.unwrap());
+    }
+}
+
+pub(super) async fn a_reopened_store_shows_everything(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let (old, new) = (sample("api@web-1", 1), sample("api@web-1", 5));
+    settle(&*store, &old, Outcome::Succeeded, 1).await;
+    let begun = begin(&*store, &new).await;
+    let step = timed(6, Event::PrepareIntended);
+    store.append(&begun.lease, &step).await.unwrap();
+    let before = store.list(&Query::default()).await.unwrap();
+    drop((begun, store));
+    let store = harness.store().await;
+    assert_eq!(store.list(&Query::default()).await.unwrap(), before);
+    assert_eq!(before.deployments.len(), 2);
+    let state = store.workload(&new.workload).await.unwrap();
+    assert_eq!(state.version, Version(3));
+    assert_eq!(state.live.known(), Some(&old.id));
+    assert_eq!(state.in_flight.unwrap().deployment, new.id);
+}
+
+/// Thirty deployments that differ in everything a query can ask for, one of them in flight.
+async fn mixed(store: &dyn HistoryStore) -> Vec<Deployment> {
+    let outcomes = [
+        Outcome::Succeeded,
+        Outcome::Failed,
+        Outcome::FailedAndRolledBack,
+        Outcome::Refused,
+        Outcome::Cancelled,
+        Outcome::Interrupted,
+        Outcome::Degraded,
+    ];
+    let some = sample("api@web-1", 0).id;
+    let triggers = [
+        Trigger::Deploy,
+        Trigger::Redeploy { of: some.clone() },
+        Trigger::Rollback { to: some.clone() },
+        Trigger::AutomaticRollback {
+            to: some.clone(),
+            failed: some,
+        },
+        Trigger::Adopt,
+        Trigger::Restart,
+        Trigger::Migrate,
+        Trigger::Import,
+    ];
+    for n in 0..30usize {
+        let service = ["api", "web", "API"][n % 3];
+        let target = ["web-1", "web-2"][n % 2];
+        // Opened in another order than they are stored in.
+        let opened = (n as u64 * 7) % 30;
+        let mut new: NewDeployment = sample(&format!("{service}@{target}"), opened);
+        new.trigger = triggers[n % triggers.len()].clone();
+        new.actor = match n % 4 {
+            0 => Actor::user("ann").unwrap(),
+            1 => Actor::user_via("ann", "web").unwrap(),
+            2 => Actor::user("Bob").unwrap(),
+            _ => Actor::system("recovery").unwrap(),
+        };
+        if n % 5 == 0 {
+            new.labels = [("team".into(), "edge".into()), ("tier".into(), "1".into())].into();
+        }
+        new.to = match n % 7 {
+            0 => rollback_core::backend::End::Nothing,
+            odd => rollback_core::backend::End::Planned(Release::new(
+                ["git", "docker"][odd % 2].parse().unwrap(),
+                Artifact::new("a", "b"),
+            )),
+        };
+        if n == 29 {
+            drop(begin(store, &new).await);
+        } else {
+            settle(store, &new, outcomes[(n / 2) % 7], (n as u64 * 13) % 40).await;
+        }
+    }
+    let all = store.list(&Query::default().limit(1_000)).await.unwrap();
+    assert_eq!(all.deployments.len(), 30);
+    assert!(all.unreadable.is_empty());
+    all.deployments
+}
+
+/// A query for each filter alone, and some together; each is named.
+fn queries() -> Vec<(&'static str, Query)> {
+    let mut queries = vec![
+        ("everything", Query::default()),
+        ("one workload", Query::workload(&workload("api@web-1"))),
+    ];
+    macro_rules! query {
+        ($name:literal, $($field:ident: $value:expr),*) => {{
+            let mut query = Query::default();
+            $(query.$field = Some($value);)*
+            queries.push(($name, query));
+        }};
+    }
+    query!("service", service: "api".parse().unwrap());
+    query!("target", target: "web-2".parse().unwrap());
+    query!("backend", backend: "git".parse().unwrap());
+    query!("outcome", outcome: Outcome::Failed);
+    query!("trigger", trigger: TriggerKind::AutomaticRollback);
+    query!("actor, whatever channel", actor: "ann".parse().unwrap());
+    query!("component", actor: "recovery".parse().unwrap());
+    query!("label", label: ("team".into(), "edge".into()));
+    query!("label of another value", label: ("tier".into(), "2".into()));
+    query!("since", since: at(10));
+    query!("until", until: at(10));
+    query!("span", since: at(5), until: at(25));
+    query!("several", service: "web".parse().unwrap(), actor: "ann".parse().unwrap(),
+        label: ("team".into(), "core".into()), since: at(2));
+    for (_, query) in &mut queries {
+        query.limit = 1_000;
+    }
+    queries
+}
+
+pub(super) async fn every_filter_agrees_with_the_querys_meaning(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let all = mixed(&*store).await;
+    for (name, query) in queries() {
+        let page = store.list(&query).await.unwrap();
+        let meant: Vec<_> = all.iter().filter(|d| query.matches(d)).cloned().collect();
+        assert_eq!(page.deployments, meant, "{name}");
+        assert_eq!(page.next, None, "{name}");
+        let selective = name != "everything" && name != "label of another value";
+        assert!(
+            !selective || (!meant.is_empty() && meant.len() < all.len()),
+            "{name} proves little"
+        );
+    }
+}
+
+pub(super) async fn pages_skip_and_repeat_nothing(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let all = mixed(&*store).await;
+    let descending = all.windows(2).all(|w| w[0].sequence() > w[1].sequence());
+    assert!(descending, "newest first");
+    for (name, whole) in queries() {
+        let meant: Vec<_> = all.iter().filter(|d| whole.matches(d)).collect();
+        for limit in [1, 7, meant.len().max(1)] {
+            let mut query = whole.clone().limit(limit);
+            let mut paged = Vec::new();
+            loop {
+                let page = store.list(&query).await.unwrap();
+                assert!(page.deployments.len() <= limit);
+                paged.extend(page.deployments);
+                let Some(next) = page.next else { break };
+                query.before = Some(next);
+            }
+            assert!(paged.iter().eq(meant.iter().copied()), "{name} by {limit}");
+        }
+    }
+    // What is written between two pages shifts neither.
+    let first = store.list(&Query::default().limit(7)).await.unwrap();
+    let late = sample("new@web-9", 99);
+    settle(&*store, &late, Outcome::Failed, 1).await;
+    let mut rest = Query::default();
+    rest.before = first.next;
+    let rest = store.list(&rest).await.unwrap().deployments;
+    let joined = first.deployments.into_iter().chain(rest);
+    assert!(joined.eq(all), "paging while somebody writes");
+}
+
+pub(super) async fn the_limit_is_clamped(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    for n in 0..1_002 {
+        settle(&*store, &sample("api@web-1", n), Outcome::Succeeded, 1).await;
+    }
+    for (asked, given) in [
+        (0, 1),
+        (1, 1),
+        (50, 50),
+        (1_000, 1_000),
+        (usize::MAX, 1_000),
+    ] {
+        let page = store.list(&Query::default().limit(asked)).await.unwrap();
+        assert_eq!(page.deployments.len(), given, "{asked}");
+        assert!(page.next.is_some());
+        let distinct: BTreeSet<_> = page.deployments.iter().map(Deployment::id).collect();
+        assert_eq!(distinct.len(), given);
+    }
+}
+
+pub(super) async fn stats_are_what_the_records_say(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let all = mixed(&*store).await;
+    for (name, query) in queries() {
+        let meant = Stats::of(all.iter().filter(|d| query.matches(d)));
+        // A page's limit and place do not matter.
+        let mut query = query.limit(1);
+        query.before = Some(all[20].sequence());
+        assert_eq!(store.stats(&query).await.unwrap(), meant, "{name}");
+    }
+    let everything = store.stats(&Query::default()).await.unwrap();
+    assert!(everything.total > 20 && everything.rollbacks > 4);
+    assert_eq!(everything.recent_failures.len(), 5);
+}

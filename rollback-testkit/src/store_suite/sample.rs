@@ -1,0 +1,124 @@
+//! Sample deployments.
+
+use std::time::Duration;
+
+use rollback_core::backend::{End, Handle, Instance, Prepared, Rollout, WayBack};
+use rollback_core::deployment::{LiveRecord, NewDeployment, Outcome, Settlement, Trigger};
+use rollback_core::error::{StoreError, StoreErrorKind};
+use rollback_core::event::{Event, TimedEvent};
+use rollback_core::health::{Gate, Verdict};
+use rollback_core::history::{Begun, Finished, HistoryStore, Holder, Then};
+use rollback_core::id::{Actor, DeploymentId, WorkloadId};
+use rollback_core::policy::Policy;
+use rollback_core::release::{Artifact, Release};
+use rollback_core::time::{Clock, SystemClock, Timestamp};
+
+/// The `n`th second of the sample history.
+pub fn at(n: u64) -> Timestamp {
+    Timestamp::UNIX_EPOCH.plus(Duration::from_secs(1_700_000_000 + n))
+}
+
+/// This process as a holder, since now.
+pub fn holder() -> Holder {
+    Holder::this_process(SystemClock.now())
+}
+
+/// A deployment of `v1` on `workload`, opened at second `n`, with an id of its own.
+pub fn sample(workload: &str, n: u64) -> NewDeployment {
+    sample_of(workload, n, Trigger::Deploy)
+}
+
+/// The same, set off by `trigger`.
+pub fn sample_of(workload: &str, n: u64, trigger: Trigger) -> NewDeployment {
+    let release = Release::new(
+        "sample".parse().unwrap(),
+        Artifact::new(format!("app:v{n}"), format!("sha256:{n:064x}")),
+    );
+    NewDeployment {
+        id: DeploymentId::generate(at(n)),
+        workload: workload.parse().unwrap(),
+        trigger,
+        actor: Actor::user_via("ann", "cli").unwrap(),
+        reason: Some("because".parse().unwrap()),
+        opened_at: at(n),
+        replaces: LiveRecord::Nothing,
+        fallback: LiveRecord::Nothing,
+        from: End::Nothing,
+        to: End::Planned(release),
+        gate: Gate::default(),
+        policy: Policy::default(),
+        forced: Vec::new(),
+        warnings: Vec::new(),
+        labels: [("team".to_owned(), "core".to_owned())].into(),
+        correlation: None,
+        group: None,
+    }
+}
+
+/// A settlement with this outcome; the deployment is live if it succeeded.
+pub fn settlement(id: &DeploymentId, outcome: Outcome) -> Settlement {
+    let succeeded = outcome == Outcome::Succeeded;
+    Settlement {
+        outcome,
+        verdict: if succeeded {
+            Verdict::Passed
+        } else {
+            Verdict::failed("503 at /healthz")
+        },
+        live: if succeeded {
+            LiveRecord::Known(id.clone())
+        } else {
+            LiveRecord::Unknown
+        },
+        summary: "so it ended".to_owned(),
+    }
+}
+
+pub(super) fn timed(n: u64, event: Event) -> TimedEvent {
+    TimedEvent { at: at(n), event }
+}
+
+pub(super) fn prepared(new: &NewDeployment) -> Event {
+    Event::Prepared(Prepared {
+        rollout: Rollout::Replace,
+        to: Instance {
+            release: new.to.release().unwrap().clone(),
+            handle: Handle::new("place"),
+        },
+        way_back: WayBack::Exact,
+    })
+}
+
+pub(super) fn workload(text: &str) -> WorkloadId {
+    text.parse().unwrap()
+}
+
+/// Begins at whatever version the workload has.
+pub(super) async fn begin(store: &dyn HistoryStore, new: &NewDeployment) -> Begun {
+    let version = store.workload(&new.workload).await.unwrap().version;
+    store.begin(new, &holder(), version).await.unwrap()
+}
+
+/// Begins and settles, `took` seconds later.
+pub(super) async fn settle(
+    store: &dyn HistoryStore,
+    new: &NewDeployment,
+    outcome: Outcome,
+    took: u64,
+) {
+    let begun = begin(store, new).await;
+    let end = new.opened_at.plus(Duration::from_secs(took));
+    let settlement = settlement(&new.id, outcome);
+    let done = store
+        .finish(begun.lease, &settlement, end, &Then::Release)
+        .await;
+    assert!(matches!(done, Ok(Finished::Released)), "{done:?}");
+}
+
+#[track_caller]
+pub(super) fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>, kind: StoreErrorKind) {
+    match result {
+        Err(e) => assert_eq!(e.kind(), kind, "{e}"),
+        Ok(value) => panic!("{kind:?} was expected, and this was done: {value:?}"),
+    }
+}

@@ -1,0 +1,325 @@
+//! Cases about what is written, and written once.
+
+use rollback_core::deployment::{LiveRecord, Outcome, Trigger};
+use rollback_core::error::StoreErrorKind as Kind;
+use rollback_core::event::Event;
+use rollback_core::history::{Annotation, Finished, Hold, Lease, Then, Version};
+use rollback_core::id::Actor;
+use rollback_core::policy::Policy;
+
+use super::StoreHarness;
+use super::sample::{
+    at, begin, holder, prepared, refused, sample, sample_of, settle, settlement, timed, workload,
+};
+
+pub(super) async fn finish_opens_the_successor_under_the_same_lease(harness: &dyn StoreHarness) {
+    let (store, other) = (harness.store().await, harness.store().await);
+    let (failed, back) = (sample("api@web-1", 1), sample("api@web-1", 5));
+    let begun = begin(&*store, &failed).await;
+    let (epoch, first) = (begun.lease.epoch(), begun.sequence);
+    other
+        .request_cancel(&failed.id, &Actor::user("ann").unwrap())
+        .await
+        .unwrap();
+    let end = settlement(&failed.id, Outcome::Failed);
+    let then = Then::Open(Box::new(back.clone()));
+    let done = store.finish(begun.lease, &end, at(5), &then).await.unwrap();
+    let Finished::Opened(begun) = done else {
+        panic!("the successor is open: {done:?}")
+    };
+    assert_eq!(begun.lease.deployment(), &back.id);
+    assert_eq!(begun.lease.epoch(), epoch);
+    assert!(begun.sequence > first);
+    let state = other.workload(&failed.workload).await.unwrap();
+    assert_eq!(state.version, Version(2));
+    assert_eq!(state.live, LiveRecord::Unknown);
+    assert_eq!(state.in_flight.unwrap().deployment, back.id);
+    let renewal = store.renew(&begun.lease).await.unwrap();
+    assert_eq!(
+        renewal.cancel_requested_by, None,
+        "the cancellation was of the failed one"
+    );
+    store
+        .append(&begun.lease, &timed(6, Event::PrepareIntended))
+        .await
+        .unwrap();
+    refused(
+        other.take_over(&failed.workload, &holder()).await,
+        Kind::Conflict,
+    );
+}
+
+pub(super) async fn finish_amends_the_failed_deployment(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let good = sample("api@web-1", 1);
+    settle(&*store, &good, Outcome::Succeeded, 1).await;
+    let failed = sample("api@web-1", 2);
+    let trigger = Trigger::AutomaticRollback {
+        to: good.id.clone(),
+        failed: failed.id.clone(),
+    };
+    let back = sample_of("api@web-1", 3, trigger);
+    let begun = begin(&*store, &failed).await;
+    let end = settlement(&failed.id, Outcome::Failed);
+    let then = Then::Open(Box::new(back.clone()));
+    let done = store.finish(begun.lease, &end, at(3), &then).await.unwrap();
+    let Finished::Opened(begun) = done else {
+        panic!("the successor is open: {done:?}")
+    };
+    let then = Then::ReleaseAndAmend(failed.id.clone());
+    let end = settlement(&back.id, Outcome::Succeeded);
+    store.finish(begun.lease, &end, at(4), &then).await.unwrap();
+    let record = store.get(&failed.id).await.unwrap().unwrap();
+    assert_eq!(record.outcome(), Some(Outcome::FailedAndRolledBack));
+    assert_eq!(record.rolled_back_by(), Some(&back.id));
+    let state = store.workload(&failed.workload).await.unwrap();
+    assert_eq!(state.live, LiveRecord::Known(back.id));
+    assert_eq!(state.in_flight, None);
+}
+
+pub(super) async fn a_refused_finish_changes_nothing(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let good = sample("api@web-1", 1);
+    settle(&*store, &good, Outcome::Succeeded, 1).await;
+    let new = sample("api@web-1", 3);
+    let mut lease = begin(&*store, &new).await.lease;
+    let mut huge = sample("api@web-1", 4);
+    huge.labels.insert("x".into(), "x".repeat(1 << 20));
+    let end = settlement(&new.id, Outcome::Succeeded);
+    for (then, kind) in [
+        (Then::Open(Box::new(good.clone())), Kind::IllegalEvent),
+        (Then::Open(Box::new(huge)), Kind::TooLarge),
+        // Only a failed deployment can have been rolled back.
+        (Then::ReleaseAndAmend(good.id.clone()), Kind::IllegalEvent),
+        (
+            Then::ReleaseAndAmend(sample("api@web-1", 5).id),
+            Kind::NotFound,
+        ),
+    ] {
+        let Err((returned, error)) = store.finish(lease, &end, at(4), &then).await else {
+            panic!("{then:?} was done")
+        };
+        assert_eq!(error.kind(), kind, "{error}");
+        let record = store.get(&new.id).await.unwrap().unwrap();
+        assert!(record.events().is_empty());
+        let state = store.workload(&new.workload).await.unwrap();
+        assert_eq!(state.version, Version(3));
+        lease = returned;
+    }
+    // The lease came back whole.
+    store
+        .finish(lease, &end, at(4), &Then::Release)
+        .await
+        .unwrap();
+}
+
+pub(super) async fn finish_again_with_the_same_value_stores_nothing_twice(
+    harness: &dyn StoreHarness,
+) {
+    let store = harness.store().await;
+    let (failed, back) = (sample("api@web-1", 1), sample("api@web-1", 5));
+    let lease = begin(&*store, &failed).await.lease;
+    let again = |lease: &Lease| {
+        Lease::new(
+            lease.workload().clone(),
+            lease.deployment().clone(),
+            lease.epoch(),
+            (),
+        )
+    };
+    let (repeat, end) = (again(&lease), settlement(&failed.id, Outcome::Failed));
+    let then = Then::Open(Box::new(back.clone()));
+    let done = store.finish(lease, &end, at(5), &then).await.unwrap();
+    let Finished::Opened(first) = done else {
+        panic!("the successor is open: {done:?}")
+    };
+    let done = store.finish(repeat, &end, at(5), &then).await.unwrap();
+    let Finished::Opened(second) = done else {
+        panic!("the successor is still open: {done:?}")
+    };
+    assert_eq!(second.sequence, first.sequence);
+    assert_eq!(second.lease.deployment(), &back.id);
+    let (repeat, end) = (
+        again(&first.lease),
+        settlement(&back.id, Outcome::Succeeded),
+    );
+    let then = Then::ReleaseAndAmend(failed.id.clone());
+    store.finish(first.lease, &end, at(6), &then).await.unwrap();
+    let done = store.finish(repeat, &end, at(6), &then).await.unwrap();
+    assert!(matches!(done, Finished::Released));
+    for (id, events) in [(&failed.id, 2), (&back.id, 1)] {
+        let record = store.get(id).await.unwrap().unwrap();
+        assert_eq!(record.events().len(), events);
+    }
+    let state = store.workload(&failed.workload).await.unwrap();
+    assert_eq!(state.version, Version(3));
+}
+
+pub(super) async fn append_again_with_the_same_value_stores_it_once(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let new = sample("api@web-1", 1);
+    let lease = begin(&*store, &new).await.lease;
+    let seen = |n| {
+        let decision = "go on".to_owned();
+        timed(n, Event::TakenOver { decision })
+    };
+    // Equal to the last one: stored once. Equal to an earlier one, or at another time: new.
+    for n in [2, 2, 3, 3, 2] {
+        store.append(&lease, &seen(n)).await.unwrap();
+    }
+    let record = store.get(&new.id).await.unwrap().unwrap();
+    assert_eq!(record.events(), [seen(2), seen(3), seen(2)]);
+}
+
+pub(super) async fn an_impossible_event_is_refused(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let new = sample("api@web-1", 1);
+    let lease = begin(&*store, &new).await.lease;
+    for event in [Event::SwitchIntended, Event::Retired, prepared(&new)] {
+        let refusal = store.append(&lease, &timed(2, event)).await;
+        refused(refusal, Kind::IllegalEvent);
+    }
+    let record = store.get(&new.id).await.unwrap().unwrap();
+    assert!(record.events().is_empty());
+}
+
+pub(super) async fn append_refuses_what_finish_writes(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let new = sample("api@web-1", 1);
+    let lease = begin(&*store, &new).await.lease;
+    let deployment = new.id.clone();
+    for event in [
+        Event::Settled(settlement(&new.id, Outcome::Succeeded)),
+        Event::RolledBackBy { deployment },
+    ] {
+        let refusal = store.append(&lease, &timed(2, event)).await;
+        refused(refusal, Kind::IllegalEvent);
+    }
+    let record = store.get(&new.id).await.unwrap().unwrap();
+    assert!(record.events().is_empty());
+}
+
+pub(super) async fn a_known_id_cannot_begin_again(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let new = sample("api@web-1", 1);
+    settle(&*store, &new, Outcome::Succeeded, 1).await;
+    let before = store.get(&new.id).await.unwrap();
+    refused(
+        store.begin(&new, &holder(), Version(2)).await,
+        Kind::IllegalEvent,
+    );
+    let mut elsewhere = new.clone();
+    elsewhere.workload = workload("api@web-2");
+    refused(
+        store.begin(&elsewhere, &holder(), Version(0)).await,
+        Kind::IllegalEvent,
+    );
+    assert_eq!(store.get(&new.id).await.unwrap(), before);
+    let state = store.workload(&new.workload).await.unwrap();
+    assert_eq!((state.version, state.in_flight), (Version(2), None));
+}
+
+pub(super) async fn an_oversized_record_is_refused(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let mut huge = sample("api@web-1", 1);
+    huge.labels.insert("x".into(), "x".repeat(1 << 20));
+    refused(
+        store.begin(&huge, &holder(), Version(0)).await,
+        Kind::TooLarge,
+    );
+    assert_eq!(store.get(&huge.id).await.unwrap(), None);
+    let new = sample("api@web-1", 1);
+    let lease = begin(&*store, &new).await.lease;
+    let decision = "x".repeat(1 << 20);
+    let refusal = store
+        .append(&lease, &timed(2, Event::TakenOver { decision }))
+        .await;
+    refused(refusal, Kind::TooLarge);
+    let record = store.get(&new.id).await.unwrap().unwrap();
+    assert!(record.events().is_empty());
+}
+
+pub(super) async fn holds_and_policies_last_and_move_the_version(harness: &dyn StoreHarness) {
+    let (store, other) = (harness.store().await, harness.store().await);
+    let api = workload("api@web-1");
+    let hold = Hold {
+        by: Actor::user("ann").unwrap(),
+        why: "a long weekend".parse().unwrap(),
+        since: at(1),
+    };
+    let policy = Policy {
+        window: 7,
+        ..Policy::default()
+    };
+    store.set_hold(&api, Some(&hold)).await.unwrap();
+    store.set_policy(&api, Some(&policy)).await.unwrap();
+    let state = other.workload(&api).await.unwrap();
+    assert_eq!(state.version, Version(2));
+    assert_eq!((state.hold, state.policy), (Some(hold), Some(policy)));
+    store.set_hold(&api, None).await.unwrap();
+    store.set_policy(&api, None).await.unwrap();
+    let state = other.workload(&api).await.unwrap();
+    assert_eq!(state.version, Version(4));
+    assert_eq!((state.hold, state.policy), (None, None));
+}
+
+pub(super) async fn annotations_last(harness: &dyn StoreHarness) {
+    let (store, other) = (harness.store().await, harness.store().await);
+    let new = sample("api@web-1", 1);
+    refused(
+        store.annotate(&new.id, &Annotation::Pin).await,
+        Kind::NotFound,
+    );
+    settle(&*store, &new, Outcome::Succeeded, 1).await;
+    let why = "it leaks";
+    let mark = Annotation::MarkBad(why.parse().unwrap());
+    for what in [Annotation::Pin, mark] {
+        store.annotate(&new.id, &what).await.unwrap();
+    }
+    let read = || async {
+        let record = other.get(&new.id).await.unwrap().unwrap();
+        record.annotations().clone()
+    };
+    let kept = read().await;
+    assert!(kept.pinned);
+    assert_eq!(kept.bad.unwrap().as_str(), why);
+    for what in [Annotation::Unpin, Annotation::ClearBad] {
+        store.annotate(&new.id, &what).await.unwrap();
+    }
+    let kept = read().await;
+    assert!(!kept.pinned && kept.bad.is_none());
+    for n in 0..100 {
+        let note = Annotation::Note(format!("note {n}").parse().unwrap());
+        store.annotate(&new.id, &note).await.unwrap();
+    }
+    let note = Annotation::Note("one too many".parse().unwrap());
+    refused(store.annotate(&new.id, &note).await, Kind::TooLarge);
+    let notes = read().await.notes;
+    assert_eq!(notes.len(), 100);
+    assert_eq!(notes[99].as_str(), "note 99");
+    store.annotate(&new.id, &Annotation::Pin).await.unwrap();
+}
+
+pub(super) async fn forget_is_all_or_nothing(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let [old, pinned, live, flying] = [1, 2, 3, 4].map(|n| sample("api@web-1", n));
+    for new in [&old, &pinned, &live] {
+        settle(&*store, new, Outcome::Succeeded, 1).await;
+    }
+    store.annotate(&pinned.id, &Annotation::Pin).await.unwrap();
+    let begun = begin(&*store, &flying).await;
+    let unknown = sample("api@web-1", 5).id;
+    for kept in [&pinned, &live, &flying] {
+        let ids = [old.id.clone(), kept.id.clone()];
+        refused(store.forget(&ids).await, Kind::Conflict);
+        assert!(store.get(&old.id).await.unwrap().is_some());
+    }
+    let ids = [unknown, old.id.clone()];
+    assert_eq!(store.forget(&ids).await.unwrap(), 1);
+    assert_eq!(store.get(&old.id).await.unwrap(), None);
+    assert_eq!(store.forget(&ids).await.unwrap(), 0);
+    let unpin = Annotation::Unpin;
+    store.annotate(&pinned.id, &unpin).await.unwrap();
+    assert_eq!(store.forget(&[pinned.id]).await.unwrap(), 1);
+    store.renew(&begun.lease).await.unwrap();
+}

@@ -30,11 +30,14 @@ pub enum Trigger {
     /// Somebody rolled back.
     Rollback {
         /// The deployment whose release comes back.
+        // Flattened into a record, it must not share the record's own `to`.
+        #[serde(rename = "restores")]
         to: DeploymentId,
     },
     /// The engine rolled back a deployment that failed its gate.
     AutomaticRollback {
         /// The deployment whose release comes back.
+        #[serde(rename = "restores")]
         to: DeploymentId,
         /// The deployment that failed.
         failed: DeploymentId,

@@ -1,0 +1,235 @@
+//! Paths and files that cannot work: each is refused with a typed error, and left as it is.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_core::event::{Event, TimedEvent};
+use rollback_core::history::{HistoryStore, Query, Then, Version};
+use rollback_sqlite::SqliteStore;
+use rollback_testkit::service::unavailable;
+use rollback_testkit::store_suite::{at, holder, sample, settlement};
+use rusqlite::Connection;
+
+async fn refusal(path: &Path) -> StoreError {
+    let error = SqliteStore::open(path).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(&*path.to_string_lossy()), "{text}");
+    assert!(text.contains("; "), "no advice: {text}");
+    error
+}
+
+async fn with_one_record(path: &Path) {
+    let store = SqliteStore::open(path).await.unwrap();
+    let new = sample("api@web-1", 1);
+    let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
+    let end = settlement(&new.id, rollback_core::deployment::Outcome::Succeeded);
+    let done = store.finish(begun.lease, &end, at(2), &Then::Release).await;
+    done.unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(refusal(dir.path()).await.kind(), Kind::Unusable);
+}
+
+#[tokio::test]
+async fn a_file_in_the_way_of_the_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "x").unwrap();
+    let path = dir.path().join("file/history.db");
+    let error = SqliteStore::open(&path).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unusable, "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    for garbage in [b"x".to_vec(), vec![b'x'; 10_000]] {
+        fs::write(&path, &garbage).unwrap();
+        assert_eq!(refusal(&path).await.kind(), Kind::Corrupt);
+        assert_eq!(fs::read(&path).unwrap(), garbage);
+    }
+}
+
+#[tokio::test]
+async fn a_truncated_database_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    with_one_record(&path).await;
+    let whole = fs::read(&path).unwrap();
+    for len in [50, 4_096, whole.len() - 4_096] {
+        fs::write(&path, &whole[..len]).unwrap();
+        assert_eq!(refusal(&path).await.kind(), Kind::Corrupt, "{len}");
+    }
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    with_one_record(&path).await;
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    let before = fs::read(&path).unwrap();
+    assert_eq!(refusal(&path).await.kind(), Kind::NewerSchema);
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn another_programs_database_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("theirs.db");
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch("CREATE TABLE theirs (x)").unwrap();
+    drop(connection);
+    let before = fs::read(&path).unwrap();
+    assert_eq!(refusal(&path).await.kind(), Kind::Unusable);
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn everything_it_makes_is_its_owners_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("made/history.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let new = sample("api@web-1", 1);
+    let _begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
+    let mode = |name: &str| {
+        let file = dir.path().join("made").join(name);
+        fs::metadata(file).unwrap().permissions().mode() & 0o7777
+    };
+    for file in [
+        "history.db",
+        "history.db-wal",
+        "history.db-shm",
+        "history.db.locks/api@web-1.lock",
+    ] {
+        assert_eq!(mode(file), 0o600, "{file}");
+    }
+    for made in [".", "history.db.locks"] {
+        assert_eq!(mode(made), 0o700, "{made}");
+    }
+}
+
+#[tokio::test]
+async fn one_unreadable_record_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let all = ["a@x", "b@x", "c@x", "d@x"].map(|name| sample(name, 1));
+    for new in &all {
+        let begun = store.begin(new, &holder(), Version(0)).await.unwrap();
+        let at = at(2);
+        let event = Event::PrepareIntended;
+        let step = TimedEvent { at, event };
+        store.append(&begun.lease, &step).await.unwrap();
+    }
+    let connection = Connection::open(&path).unwrap();
+    let damage = "UPDATE deployments SET header = '{' WHERE workload = 'b@x';
+        UPDATE events SET body = replace(body, 'prepare_intended', 'retired') WHERE deployment = 3;";
+    connection.execute_batch(damage).unwrap();
+    let page = store.list(&Query::default()).await.unwrap();
+    let readable: Vec<_> = page.deployments.iter().map(|d| d.id()).collect();
+    assert_eq!(readable, [&all[3].id, &all[0].id]);
+    assert_eq!(page.unreadable.len(), 2);
+    assert!(page.unreadable[1].contains(all[1].id.as_str()));
+    let error = store.get(&all[2].id).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt);
+}
+
+/// A small file system of its own, unmounted when the test ends, however it ends.
+struct Tmpfs {
+    dir: tempfile::TempDir,
+}
+
+impl Tmpfs {
+    fn mount(size: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs::metadata("/proc/self").unwrap().uid() == 0;
+        if !root || !run("mount", &["-t", "tmpfs", "-o", size, "tmpfs"], dir.path()) {
+            unavailable("mounting a file system needs root");
+            return None;
+        }
+        Some(Self { dir })
+    }
+
+    fn remount(&self, option: &str) {
+        let option = format!("remount,{option}");
+        assert!(run("mount", &["-o", &option], self.dir.path()));
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("history.db")
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        run("umount", &["-l"], self.dir.path());
+    }
+}
+
+fn run(program: &str, arguments: &[&str], dir: &Path) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments).arg(dir);
+    command.status().is_ok_and(|s| s.success())
+}
+
+#[tokio::test]
+async fn a_read_only_file_system_is_refused() {
+    let Some(mount) = Tmpfs::mount("size=4m") else {
+        return;
+    };
+    with_one_record(&mount.path()).await;
+    mount.remount("ro");
+    assert_eq!(refusal(&mount.path()).await.kind(), Kind::ReadOnly);
+    let new = mount.dir.path().join("new.db");
+    assert_eq!(refusal(&new).await.kind(), Kind::ReadOnly);
+    mount.remount("rw");
+    SqliteStore::open(mount.path()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
+    let Some(mount) = Tmpfs::mount("size=1m") else {
+        return;
+    };
+    let store = SqliteStore::open(mount.path()).await.unwrap();
+    let new = sample("api@web-1", 1);
+    let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
+    let mut acknowledged = Vec::new();
+    let error = loop {
+        assert!(acknowledged.len() < 1_000, "it never filled up");
+        let at = at(acknowledged.len() as u64);
+        let decision = "x".repeat(20_000);
+        let event = TimedEvent {
+            at,
+            event: Event::TakenOver { decision },
+        };
+        match store.append(&begun.lease, &event).await {
+            Ok(()) => acknowledged.push(event),
+            Err(e) => break e,
+        }
+    };
+    assert_eq!(error.kind(), Kind::Full, "{error}");
+    assert!(acknowledged.len() > 5);
+    let full = store.get(&new.id).await.unwrap().unwrap();
+    assert_eq!(full.events(), acknowledged);
+    drop((begun, store));
+    mount.remount("size=8m");
+    let store = SqliteStore::open(mount.path()).await.unwrap();
+    let record = store.get(&new.id).await.unwrap().unwrap();
+    assert_eq!(record.events(), acknowledged);
+    let lease = store.take_over(&new.workload, &holder()).await.unwrap();
+    let event = TimedEvent {
+        at: at(9_999),
+        event: Event::PrepareIntended,
+    };
+    store.append(&lease, &event).await.unwrap();
+}

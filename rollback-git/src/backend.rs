@@ -1,0 +1,587 @@
+//! [`GitBackend`]: the eight verbs on a deploy root.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rollback_core::backend::{
+    Availability, Backend, End, Evidence, Handle, Instance, Live, Observation, Operation, Prepared,
+    Rollout, Running, Sighting, WayBack,
+};
+use rollback_core::context::Context;
+use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::health::Verdict;
+use rollback_core::id::BackendKind;
+use rollback_core::release::{Artifact, Facet, FacetValue, Release, Restore};
+
+use crate::client::{self, Client};
+use crate::config::GitConfig;
+use crate::link::{Current, Link};
+use crate::release::{Record, Releases, Switched};
+use crate::{command, error, tree};
+
+/// How the handle of a directory begins that was not made here.
+const FOREIGN: &str = "foreign:";
+/// Most changed paths that a sighting names.
+const MAX_CHANGES: usize = 200;
+
+/// Makes commits of a local repository live under a deploy root.
+#[derive(Debug, Clone)]
+pub struct GitBackend {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: GitConfig,
+    kind: BackendKind,
+    releases: Releases,
+    link: Link,
+}
+
+impl GitBackend {
+    /// A backend for one workload. Reads and writes nothing yet.
+    pub fn new(config: GitConfig) -> Result<Self, BackendError> {
+        config.validate()?;
+        let kind = "git".parse().map_err(|e| {
+            BackendError::new(BackendErrorKind::Failed, "the backend's name is not valid")
+                .because(e)
+        })?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                releases: Releases::new(&config.root),
+                link: Link::new(&config.root),
+                config,
+                kind,
+            }),
+        })
+    }
+
+    /// Runs file and git work where it may block, and waits for its end whatever happens.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, BackendError> + Send + 'static,
+    ) -> Result<T, BackendError> {
+        let inner = self.inner.clone();
+        tokio::task::spawn_blocking(move || work(&inner))
+            .await
+            .map_err(|e| {
+                BackendError::new(BackendErrorKind::Failed, "a step ended abnormally").because(e)
+            })?
+    }
+}
+
+#[async_trait]
+impl Backend for GitBackend {
+    fn kind(&self) -> BackendKind {
+        self.inner.kind.clone()
+    }
+
+    fn default_restore(&self) -> Restore {
+        Restore::Everything
+    }
+
+    async fn resolve(&self, cx: &Context, reference: &str) -> Result<Release, BackendError> {
+        let (cx, reference) = (cx.clone(), reference.to_owned());
+        self.blocking(move |inner| inner.resolve(&cx, &reference))
+            .await
+            .map_err(BackendError::untouched)
+    }
+
+    async fn observe(&self, cx: &Context, candidates: &[End]) -> Result<Observation, BackendError> {
+        let (cx, candidates) = (cx.clone(), candidates.to_vec());
+        self.blocking(move |inner| inner.observe(&cx, &candidates))
+            .await
+            .map_err(BackendError::untouched)
+    }
+
+    async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
+        let (cx, op) = (cx.clone(), op.clone());
+        self.blocking(move |inner| inner.prepare(&cx, &op))
+            .await
+            .map_err(BackendError::untouched)
+    }
+
+    async fn start(&self, _cx: &Context, _op: &Operation) -> Result<Evidence, BackendError> {
+        Ok(Evidence::default())
+    }
+
+    async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
+        let (own, task) = (op.clone(), cx.clone());
+        let (mut state, dir) = self.blocking(move |inner| inner.swap(&task, &own)).await?;
+        if !state.restarted {
+            if let Some(dir) = dir {
+                cx.check()?;
+                command::run(cx, &self.inner.config.restart, &dir).await?;
+            }
+            cx.check()?;
+            state.restarted = true;
+            let done = state.clone();
+            self.blocking(move |inner| inner.releases.write_switched(&done))
+                .await?;
+        }
+        let none = || "nothing".to_owned();
+        Ok(Evidence::default()
+            .with("release", state.to.unwrap_or_else(none))
+            .with("previous", state.previous.unwrap_or_else(none)))
+    }
+
+    async fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
+        let (cx, op) = (cx.clone(), op.clone());
+        self.blocking(move |inner| inner.retire(&cx, &op)).await
+    }
+
+    async fn health(&self, cx: &Context, op: &Operation) -> Result<Verdict, BackendError> {
+        cx.check()?;
+        let op = op.clone();
+        self.blocking(move |inner| inner.health(&op)).await
+    }
+
+    async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
+        let (cx, window) = (cx.clone(), window.to_vec());
+        self.blocking(move |inner| inner.retain(&cx, &window)).await
+    }
+}
+
+impl Inner {
+    fn resolve(&self, cx: &Context, reference: &str) -> Result<Release, BackendError> {
+        cx.check()?;
+        let reference = match (&self.config.default_reference, reference) {
+            (Some(default), "") => default,
+            (_, given) => given,
+        };
+        let client = Client::open(&self.config)?;
+        let commit = client.resolve(reference)?;
+        client.files(commit)?;
+        Ok(self.release(reference, &commit.to_string()))
+    }
+
+    fn observe(&self, cx: &Context, candidates: &[End]) -> Result<Observation, BackendError> {
+        cx.check()?;
+        let client = Client::open(&self.config)?;
+        let mut live_handle = None;
+        let live = match self.link.read()? {
+            Current::Solid => Live::Mixed(
+                Vec::new(),
+                "`current` is not a symbolic link: move it aside and link to it".into(),
+            ),
+            Current::Link(target) if target.is_dir() => {
+                let handle = self.handle_of(&target);
+                let instance = self
+                    .look(&client, &handle)?
+                    .ok_or_else(|| error::corrupt("the live release vanished", target.display()))?;
+                live_handle = Some(handle);
+                Live::One(Sighting {
+                    evidence: Evidence::default().with("release", instance.handle.as_str()),
+                    instance,
+                    running: Running::NotApplicable,
+                    way_back: WayBack::Exact,
+                })
+            }
+            _ => Live::Nothing,
+        };
+        let mut standbys = Vec::new();
+        for (name, record) in self.releases.records()? {
+            let handle = Handle::new(&name);
+            if self.releases.stands(&name)? && Some(&handle) != live_handle.as_ref() {
+                let release = self.release(&record.reference, &record.commit);
+                standbys.push(Instance { release, handle });
+            }
+        }
+        let mut availability = Vec::new();
+        for end in candidates {
+            cx.check()?;
+            availability.push(self.availability(&client, end)?);
+        }
+        Ok(Observation {
+            live,
+            standbys,
+            availability,
+        })
+    }
+
+    fn availability(&self, client: &Client, end: &End) -> Result<Availability, BackendError> {
+        let Some(release) = end.release() else {
+            return Ok(Availability::Standby);
+        };
+        if self.standing(client, end)?.is_some() {
+            return Ok(Availability::Standby);
+        }
+        if !release.facets().is_empty() {
+            return Ok(Availability::Gone(HAND_MADE.into()));
+        }
+        let Some(commit) = client::commit_id(&release.artifact().digest) else {
+            return Ok(Availability::Gone(
+                "its directory is gone or changed".into(),
+            ));
+        };
+        Ok(match client.files(commit) {
+            Ok(_) => Availability::Local,
+            Err(e) => Availability::Gone(e.untouched().to_string()),
+        })
+    }
+
+    fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
+        cx.check()?;
+        self.link.swappable()?;
+        let Some(release) = op.to.release() else {
+            return Err(BackendError::new(
+                BackendErrorKind::InvalidReference,
+                "there is no release to prepare",
+            ));
+        };
+        let client = Client::open(&self.config)?;
+        self.releases.make()?;
+        cx.check()?;
+        let handle = match self.standing(&client, &op.to)? {
+            Some(handle) => {
+                // The pin may have been lost since; the directory's own deployment holds it.
+                if let Some(record) = self.releases.record(handle.as_str())?
+                    && let Some(commit) = client::commit_id(&record.commit)
+                {
+                    client.pin(&record.deployment, commit)?;
+                }
+                handle
+            }
+            None => self.build(cx, &client, op, release)?,
+        };
+        cx.check()?;
+        Ok(Prepared {
+            rollout: Rollout::Replace,
+            to: Instance {
+                release: release.clone(),
+                handle,
+            },
+            way_back: self.way_back(&op.from)?,
+        })
+    }
+
+    fn build(
+        &self,
+        cx: &Context,
+        client: &Client,
+        op: &Operation,
+        release: &Release,
+    ) -> Result<Handle, BackendError> {
+        let artifact = release.artifact();
+        if !release.facets().is_empty() {
+            return Err(error::gone(HAND_MADE, artifact.short()));
+        }
+        let commit = client::commit_id(&artifact.digest)
+            .ok_or_else(|| error::gone("its directory is gone or changed", artifact.short()))?;
+        cx.say("checking the commit");
+        let files = client.files(commit)?;
+        let name = self.free_name(op, artifact.short())?;
+        cx.check()?;
+        self.releases.remove(&name)?;
+        let mut record = Record {
+            deployment: op.deployment.clone(),
+            commit: artifact.digest.clone(),
+            reference: artifact.reference.clone(),
+            complete: false,
+            went_live: false,
+            content: None,
+        };
+        self.releases.write_record(&name, &record)?;
+        cx.check()?;
+        client.sync_objects(commit, &files)?;
+        client.pin(&op.deployment, commit)?;
+        cx.check()?;
+        cx.say(format!("writing {} files", files.len()));
+        let dir = self.releases.dir(&name);
+        tree::write(cx, client.repository(), &files, &dir)?;
+        cx.check()?;
+        if !tree::differences(&files, &dir)?.is_empty() {
+            return Err(
+                error::corrupt("what was written is not what was read", dir.display())
+                    .advice("check the disk"),
+            );
+        }
+        self.releases.publish(&name)?;
+        cx.check()?;
+        record.complete = true;
+        record.content = Some(tree::digest(&dir)?);
+        self.releases.write_record(&name, &record)?;
+        Ok(Handle::new(name))
+    }
+
+    /// A name that is unused, or is a leftover of this very deployment that was never live.
+    fn free_name(&self, op: &Operation, short: &str) -> Result<String, BackendError> {
+        let base = format!("{}-{short}", op.sequence);
+        let id = op.deployment.as_str().rsplit('-').next().unwrap_or("");
+        let mut name = base.clone();
+        for n in 1u32.. {
+            let free = match self.releases.record(&name)? {
+                Some(r) => r.deployment == op.deployment && !r.went_live,
+                None => self.releases.dir(&name).symlink_metadata().is_err(),
+            };
+            if free {
+                break;
+            }
+            name = format!("{base}-{id}-{n}");
+        }
+        Ok(name)
+    }
+
+    /// Moves the link. Returns what the switch has done so far, and where to run the restart.
+    fn swap(
+        &self,
+        cx: &Context,
+        op: &Operation,
+    ) -> Result<(Switched, Option<PathBuf>), BackendError> {
+        let untouched = BackendError::untouched;
+        cx.check().map_err(untouched)?;
+        let current = self.link.swappable().map_err(untouched)?;
+        let to = match &op.to {
+            End::Nothing => None,
+            End::Placed(instance) => Some(instance.handle.clone()),
+            End::Planned(release) => {
+                return Err(BackendError::new(
+                    BackendErrorKind::Failed,
+                    "the release was not prepared",
+                )
+                .on(release)
+                .untouched());
+            }
+        };
+        let dir = to.as_ref().map(|to| self.place_of(to));
+        if let (Some(to), Some(dir)) = (&to, &dir)
+            && !self.is_whole(to, dir).map_err(untouched)?
+        {
+            return Err(error::gone("the release directory is gone", dir.display()).untouched());
+        }
+        let there = match (&current, &dir) {
+            (Current::Link(at), Some(dir)) => at == dir,
+            (Current::Absent, None) => true,
+            _ => false,
+        };
+        let name = to.as_ref().map(|h| h.as_str().to_owned());
+        let mut state = match self.releases.switched().map_err(untouched)? {
+            Some(s) if s.deployment == op.deployment && s.to == name => s,
+            _ => Switched {
+                deployment: op.deployment.clone(),
+                previous: match &current {
+                    Current::Link(at) => Some(self.handle_of(at).as_str().to_owned()),
+                    _ => None,
+                },
+                to: name,
+                restarted: false,
+            },
+        };
+        if there && state.restarted {
+            return Ok((state, dir));
+        }
+        // What was said of an earlier swap is void once the link has moved again.
+        state.restarted = false;
+        self.releases.make().map_err(untouched)?;
+        cx.check().map_err(untouched)?;
+        self.releases.write_switched(&state).map_err(untouched)?;
+        cx.check().map_err(untouched)?;
+        if let Some(name) = &state.to
+            && let Some(mut record) = self.releases.record(name).map_err(untouched)?
+            && !record.went_live
+        {
+            record.went_live = true;
+            self.releases
+                .write_record(name, &record)
+                .map_err(untouched)?;
+        }
+        match &dir {
+            _ if there => {}
+            Some(dir) => self.link.point(dir)?,
+            None => self.link.remove()?,
+        }
+        tracing::debug!(workload = %op.workload, to = ?state.to, "the link was moved");
+        Ok((state, dir))
+    }
+
+    fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
+        cx.check()?;
+        let keep = op.to.instance().map(|i| i.handle.as_str());
+        let live = self.live_name()?;
+        for (name, record) in self.releases.records()? {
+            if record.deployment != op.deployment {
+                continue;
+            }
+            if record.went_live || Some(name.as_str()) == keep || live.as_ref() == Some(&name) {
+                continue;
+            }
+            cx.check()?;
+            // The pin first: once the record is gone nothing would lead back to it.
+            self.drop_pin_if_alone(op, &name)?;
+            cx.check()?;
+            self.releases.remove(&name)?;
+        }
+        self.releases.empty_trash()
+    }
+
+    /// Unpins the deployment unless another of its directories needs the pin.
+    fn drop_pin_if_alone(&self, op: &Operation, name: &str) -> Result<(), BackendError> {
+        let shared = self
+            .releases
+            .records()?
+            .iter()
+            .any(|(n, r)| n != name && r.deployment == op.deployment);
+        if shared {
+            return Ok(());
+        }
+        Client::open(&self.config)?.unpin(&op.deployment)
+    }
+
+    fn health(&self, op: &Operation) -> Result<Verdict, BackendError> {
+        let expected = op.to.instance().map(|i| self.place_of(&i.handle));
+        let actual = match self.link.read()? {
+            Current::Link(at) if at.is_dir() => Some(at),
+            Current::Link(_) | Current::Absent => None,
+            Current::Solid => {
+                return Ok(Verdict::failed("`current` is not a symbolic link any more"));
+            }
+        };
+        if expected == actual {
+            return Ok(Verdict::Unknown);
+        }
+        let show = |p: Option<PathBuf>| p.map_or("nothing".into(), |p| p.display().to_string());
+        Ok(Verdict::failed(format!(
+            "`current` leads to {}, not to {}",
+            show(actual),
+            show(expected)
+        )))
+    }
+
+    fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
+        cx.check()?;
+        let live = self.live_name()?;
+        let kept = |name: &str| {
+            live.as_deref() == Some(name) || window.iter().any(|i| i.handle.as_str() == name)
+        };
+        let mut commits: Vec<String> = window
+            .iter()
+            .map(|i| i.release.artifact().digest.clone())
+            .collect();
+        for (name, record) in self.releases.records()? {
+            if kept(&name) {
+                commits.push(record.commit);
+                continue;
+            }
+            cx.check()?;
+            self.releases.remove(&name)?;
+        }
+        cx.check()?;
+        self.releases.empty_trash()?;
+        cx.check()?;
+        Client::open(&self.config)?.unpin_others(&|commit| commits.iter().any(|c| c == commit))
+    }
+
+    fn release(&self, reference: &str, digest: &str) -> Release {
+        Release::new(self.kind.clone(), Artifact::new(reference, digest))
+    }
+
+    fn live_name(&self) -> Result<Option<String>, BackendError> {
+        Ok(match self.link.read()? {
+            Current::Link(target) => self.releases.name_of(&target),
+            _ => None,
+        })
+    }
+
+    fn handle_of(&self, target: &Path) -> Handle {
+        match self.releases.name_of(target) {
+            Some(name) => Handle::new(name),
+            None => Handle::new(format!("{FOREIGN}{}", target.display())),
+        }
+    }
+
+    fn place_of(&self, handle: &Handle) -> PathBuf {
+        match handle.as_str().strip_prefix(FOREIGN) {
+            Some(path) => path.into(),
+            None => self.releases.dir(handle.as_str()),
+        }
+    }
+
+    fn is_whole(&self, handle: &Handle, dir: &Path) -> Result<bool, BackendError> {
+        if handle.as_str().starts_with(FOREIGN) {
+            return Ok(dir.is_dir());
+        }
+        self.releases.stands(handle.as_str())
+    }
+
+    /// The instance as it is on disk now, changes by hand included; `None` if it does not stand.
+    fn look(&self, client: &Client, handle: &Handle) -> Result<Option<Instance>, BackendError> {
+        let dir = self.place_of(handle);
+        if !self.is_whole(handle, &dir)? {
+            return Ok(None);
+        }
+        let mut unlike_recorded = false;
+        let (reference, commit, files) = match self.releases.record(handle.as_str())? {
+            Some(record) => {
+                let files = client::commit_id(&record.commit).map(|c| client.files(c));
+                match files {
+                    Some(Ok(files)) => (record.reference, record.commit, Some(files)),
+                    // Without the commit it still serves; only which files changed is not known.
+                    _ => {
+                        unlike_recorded = record.content != Some(tree::digest(&dir)?);
+                        (record.reference, record.commit, None)
+                    }
+                }
+            }
+            None => match client::checkout(&dir) {
+                Some((commit, files)) => (commit.to_string(), commit.to_string(), Some(files)),
+                None => {
+                    let digest = tree::digest(&dir)?;
+                    (digest.clone(), digest, None)
+                }
+            },
+        };
+        let mut release = self.release(&reference, &commit);
+        if unlike_recorded {
+            release = release.with_facet("tree", Facet::Text("changed".into()));
+        }
+        if let Some(files) = files {
+            let changed = tree::differences(&files, &dir)?;
+            if !changed.is_empty() {
+                let row = |(path, how): (String, &str)| (path, FacetValue::Plain(how.into()));
+                let table = changed.into_iter().take(MAX_CHANGES).map(row).collect();
+                release = release.with_facet("tree", Facet::Table(table));
+            }
+        }
+        Ok(Some(Instance {
+            release,
+            handle: handle.clone(),
+        }))
+    }
+
+    /// Where exactly this release stands: its own place, or any of ours with the same digest.
+    fn standing(&self, client: &Client, end: &End) -> Result<Option<Handle>, BackendError> {
+        let Some(release) = end.release() else {
+            return Ok(None);
+        };
+        let own = end.instance().map(|i| i.handle.clone());
+        let others = self
+            .releases
+            .records()?
+            .into_iter()
+            .filter(|(_, r)| r.commit == release.artifact().digest)
+            .map(|(name, _)| Handle::new(name));
+        for handle in own.into_iter().chain(others) {
+            if let Some(found) = self.look(client, &handle)?
+                && found.release.digest() == release.digest()
+            {
+                return Ok(Some(handle));
+            }
+        }
+        Ok(None)
+    }
+
+    fn way_back(&self, from: &End) -> Result<WayBack, BackendError> {
+        let End::Placed(instance) = from else {
+            return Ok(WayBack::Exact);
+        };
+        let dir = self.place_of(&instance.handle);
+        Ok(if self.is_whole(&instance.handle, &dir)? {
+            WayBack::Exact
+        } else {
+            WayBack::None(format!("{} is gone", dir.display()))
+        })
+    }
+}
+
+const HAND_MADE: &str = "it was changed by hand, and those changes are in no commit";

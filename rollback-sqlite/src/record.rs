@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn split_instants_compare_as_the_instants_do() {
-        let mut texts = vec![
+        let mut texts = [
             "1969-12-31T23:59:59.999999001Z",
             "1969-12-31T23:59:59.999999Z",
             "1969-12-31T23:59:59.999998999Z",

@@ -1,4 +1,5 @@
 //! Several real processes on one file: killed, stopped, and racing.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! The store suite on a real file.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::sync::Arc;
 

@@ -37,6 +37,7 @@ mod error;
 mod link;
 mod release;
 mod tree;
+mod view;
 
 pub use backend::GitBackend;
 pub use config::GitConfig;

@@ -1,5 +1,5 @@
 //! A world of one git workload: a real repository and a real deploy root.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;

@@ -136,6 +136,24 @@ impl Inner {
         if ours { Ok(()) } else { Err(fenced(lease)) }
     }
 
+    /// Whether this very `finish` was made before, with the successor's sequence if it opened one.
+    fn repeated(
+        &self,
+        lease: &Lease,
+        settlement: &Settlement,
+        then: &Then,
+    ) -> Option<Option<Sequence>> {
+        let entry = self.workloads.get(lease.workload())?;
+        let same = entry.finished == Some((lease.deployment().clone(), lease.epoch().0))
+            && entry.epoch == lease.epoch().0
+            && self.deployment(lease.deployment())?.settlement() == Some(settlement);
+        match then {
+            _ if !same => None,
+            Then::Open(new) => Some(Some(*self.by_id.get(&new.id)?)),
+            _ => Some(None),
+        }
+    }
+
     fn state(&self, workload: &WorkloadId) -> WorkloadState {
         let Some(entry) = self.workloads.get(workload) else {
             return WorkloadState::unseen(workload.clone());
@@ -255,10 +273,14 @@ impl HistoryStore for MemoryStore {
         then: &Then,
     ) -> Result<Finished, (Lease, StoreError)> {
         let mut inner = self.lock();
-        let already = inner.entry(lease.workload()).finished
-            == Some((lease.deployment().clone(), lease.epoch().0));
-        if already && !matches!(then, Then::Open(_)) {
-            return Ok(Finished::Released);
+        if let Some(sequence) = inner.repeated(&lease, settlement, then) {
+            return Ok(match (then, sequence) {
+                (Then::Open(new), Some(sequence)) => {
+                    let lease = lease.pass_on(new.id.clone());
+                    Finished::Opened(Begun { lease, sequence })
+                }
+                _ => Finished::Released,
+            });
         }
         let settled = Event::Settled(settlement.clone());
         let prepared = inner

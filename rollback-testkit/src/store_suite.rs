@@ -1,7 +1,7 @@
 //! The conformance suite for history stores: what every
 //! [`HistoryStore`](rollback_core::history::HistoryStore) promises, as named cases.
 //!
-//! ```no_run
+//! ```
 //! use std::sync::Arc;
 //! use rollback_core::history::HistoryStore;
 //! use rollback_core::memory::MemoryStore;

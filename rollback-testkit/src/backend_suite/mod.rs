@@ -1,1 +1,99 @@
-//! To come.
+//! The conformance suite for backends: every promise of
+//! [`Backend`](rollback_core::backend::Backend), on the real platform.
+//!
+//! A backend's own tests make a [`WorldBuilder`] and call [`test_all`]. Each case runs in a world
+//! of its own. Where a promise speaks of half-way states, the suite stops a verb at every boundary
+//! between two of its effects with [`Context::stopping_after`](rollback_core::context::Context).
+
+mod adoption;
+mod availability;
+mod back;
+mod driver;
+mod forward;
+mod half_way;
+mod input;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::world::World;
+
+pub use driver::{Driver, Step};
+
+/// Makes worlds: fresh, independent, torn down when dropped.
+#[async_trait]
+pub trait WorldBuilder: Send + Sync {
+    /// A fresh world with nothing live.
+    async fn build(&self) -> Box<dyn World>;
+}
+
+type Case = fn(Arc<dyn World>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+macro_rules! cases {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        /// Every case by name.
+        const CASES: &[(&str, Case)] = &[
+            $((stringify!($name), |world| Box::pin($module::$name(world)))),*
+        ];
+    };
+}
+
+cases![
+    input::resolving_is_stable_and_changes_nothing,
+    input::an_unknown_reference_is_a_typed_error,
+    input::garbage_references_are_typed_errors,
+    forward::a_first_deploy_serves,
+    forward::a_second_deploy_replaces_the_first,
+    forward::every_verb_twice_is_as_once,
+    forward::prepare_does_not_touch_what_is_live,
+    forward::a_repeated_switch_does_not_restart,
+    forward::a_new_backend_value_sees_the_same,
+    forward::a_broken_build_is_found_out,
+    forward::a_good_build_is_not_called_sick,
+    back::going_back_before_the_switch_leaves_what_is_live,
+    back::going_back_after_the_switch_puts_the_former_back,
+    back::a_first_deploy_undone_leaves_nothing_live,
+    back::a_rollback_reuses_the_standby_and_rolls_forward_again,
+    back::a_cancelled_rollback_does_not_lose_its_target,
+    half_way::every_verb_resumes_from_every_half_way_state,
+    half_way::a_half_made_prepare_is_undone,
+    half_way::a_half_made_switch_is_undone,
+    half_way::a_half_made_first_switch_is_undone,
+    adoption::what_was_made_by_hand_is_adopted_and_put_back,
+    adoption::a_hand_made_change_is_seen_as_drift,
+    availability::a_lost_release_is_gone_and_harms_nothing,
+    availability::retain_keeps_the_window_and_what_is_live,
+    availability::an_unreachable_platform_is_said_and_survived,
+];
+
+/// Runs every case. Panics at the end with the names of those that failed.
+pub async fn test_all(builder: &dyn WorldBuilder) {
+    test_matching(builder, "").await;
+}
+
+/// Runs the cases whose name contains `part`.
+pub async fn test_matching(builder: &dyn WorldBuilder, part: &str) {
+    let mut failed = Vec::new();
+    let mut ran = 0;
+    for (name, case) in CASES.iter().filter(|(name, _)| name.contains(part)) {
+        let world: Arc<dyn World> = Arc::from(builder.build().await);
+        ran += 1;
+        match tokio::spawn(case(world)).await {
+            Ok(()) => eprintln!("ok {name}"),
+            Err(_) => {
+                eprintln!("FAILED {name}");
+                failed.push(*name);
+            }
+        }
+    }
+    assert!(ran > 0, "no case is called like {part:?}");
+    assert!(
+        failed.is_empty(),
+        "{} of {ran} cases failed: {}",
+        failed.len(),
+        failed.join(", ")
+    );
+}

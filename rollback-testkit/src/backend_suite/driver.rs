@@ -1,0 +1,209 @@
+//! Drives a backend's verbs as the engine does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rollback_core::backend::{
+    Backend, End, Evidence, Instance, Live, Observation, Operation, Rollout,
+};
+use rollback_core::context::Context;
+use rollback_core::error::BackendError;
+use rollback_core::health::Verdict;
+use rollback_core::history::Sequence;
+use rollback_core::id::DeploymentId;
+use rollback_core::release::Release;
+use rollback_core::time::{Clock, SystemClock};
+
+use crate::world::{Build, World};
+
+/// Longest time for one verb.
+const VERB: Duration = Duration::from_secs(90);
+
+static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+
+/// A verb that has effects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// `prepare`
+    Prepare,
+    /// `start`
+    Start,
+    /// `switch`
+    Switch,
+    /// `retire`
+    Retire,
+}
+
+/// One world, driven verb by verb. Every call makes a new backend value, as a new process would.
+#[derive(Clone)]
+pub struct Driver {
+    world: Arc<dyn World>,
+}
+
+impl Driver {
+    /// Drives this world.
+    pub fn new(world: Arc<dyn World>) -> Self {
+        Self { world }
+    }
+
+    /// A context with time enough.
+    pub fn cx() -> Context {
+        Context::new(VERB)
+    }
+
+    /// A new backend value.
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        self.world.backend()
+    }
+
+    /// Resolves a build's reference.
+    pub async fn resolve(&self, build: Build) -> Release {
+        let reference = self.world.reference(build);
+        self.backend()
+            .resolve(&Self::cx(), &reference)
+            .await
+            .unwrap_or_else(|e| panic!("{reference} does not resolve: {e}"))
+    }
+
+    /// Looks at what is live.
+    pub async fn observe(&self, ends: &[End]) -> Observation {
+        let seen = self.backend().observe(&Self::cx(), ends).await;
+        let seen = seen.unwrap_or_else(|e| panic!("observe failed: {e}"));
+        assert_eq!(
+            seen.availability.len(),
+            ends.len(),
+            "one availability for each candidate"
+        );
+        seen
+    }
+
+    /// The live instance.
+    pub async fn live(&self) -> End {
+        match self.observe(&[]).await.live {
+            Live::Nothing => End::Nothing,
+            Live::One(sighting) => End::Placed(sighting.instance),
+            Live::Mixed(_, why) => panic!("several are live: {why}"),
+        }
+    }
+
+    /// A new deployment from what is live to `to`.
+    pub async fn operation(&self, to: End) -> Operation {
+        Operation {
+            deployment: DeploymentId::generate(SystemClock.now()),
+            sequence: Sequence(SEQUENCE.fetch_add(1, Ordering::SeqCst)),
+            workload: self.world.workload(),
+            from: self.live().await,
+            to,
+        }
+    }
+
+    /// A new deployment of a build.
+    pub async fn operation_to(&self, build: Build) -> Operation {
+        let release = self.resolve(build).await;
+        self.operation(End::Planned(release)).await
+    }
+
+    /// Runs one verb with a context of one's own.
+    pub async fn verb(
+        &self,
+        step: Step,
+        cx: &Context,
+        op: &mut Operation,
+    ) -> Result<Evidence, BackendError> {
+        let backend = self.backend();
+        match step {
+            Step::Prepare => {
+                let prepared = backend.prepare(cx, op).await?;
+                let planned = op.to.release().expect("prepare goes somewhere");
+                assert_eq!(
+                    prepared.to.release.digest(),
+                    planned.digest(),
+                    "what is prepared is what was planned"
+                );
+                op.to = End::Placed(prepared.to);
+                Ok(Evidence::default())
+            }
+            Step::Start => backend.start(cx, op).await,
+            Step::Switch => backend.switch(cx, op).await,
+            Step::Retire => backend.retire(cx, op).await.map(|()| Evidence::default()),
+        }
+    }
+
+    /// Runs one verb that must succeed.
+    pub async fn must(&self, step: Step, op: &mut Operation) -> Evidence {
+        let result = self.verb(step, &Self::cx(), op).await;
+        result.unwrap_or_else(|e| panic!("{step:?} failed: {e}"))
+    }
+
+    /// The verbs that a deployment of this operation takes, forward.
+    pub async fn steps(&self, op: &Operation) -> Vec<Step> {
+        let mut probe = op.clone();
+        let backend = self.backend();
+        let prepared = backend.prepare(&Self::cx(), &probe).await;
+        let prepared = prepared.unwrap_or_else(|e| panic!("prepare failed: {e}"));
+        let rollout = prepared.rollout;
+        probe.to = End::Placed(prepared.to);
+        match rollout {
+            Rollout::Beside => vec![Step::Prepare, Step::Start, Step::Switch, Step::Retire],
+            _ => vec![Step::Prepare, Step::Switch, Step::Retire],
+        }
+    }
+
+    /// Deploys a build from beginning to end; the operation, placed.
+    pub async fn deploy(&self, build: Build) -> Operation {
+        let op = self.operation_to(build).await;
+        self.run(op).await
+    }
+
+    /// Runs an operation from beginning to end.
+    pub async fn run(&self, mut op: Operation) -> Operation {
+        for step in self.steps(&op).await {
+            self.must(step, &mut op).await;
+        }
+        op
+    }
+
+    /// Goes back from after `switch` was begun.
+    pub async fn go_back(&self, op: &Operation) {
+        let mut back = op.reversed();
+        self.must(Step::Switch, &mut back).await;
+        self.must(Step::Retire, &mut back).await;
+    }
+
+    /// The platform's view of `op.to`.
+    pub async fn health(&self, op: &Operation) -> Verdict {
+        let verdict = self.backend().health(&Self::cx(), op).await;
+        verdict.unwrap_or_else(|e| panic!("health failed: {e}"))
+    }
+
+    /// Checks what serves, that it alone runs, and that the backend sees this instance live.
+    pub async fn expect(&self, build: Build, instance: Option<&Instance>) {
+        assert_eq!(
+            self.world.serving().await.as_deref(),
+            Some(build.answer()),
+            "what serves"
+        );
+        assert_eq!(self.world.running().await, 1, "exactly one runs");
+        let seen = self.observe(&[]).await;
+        if let Some(instance) = instance {
+            assert!(
+                seen.shows(instance),
+                "{instance:?} is live, not {:?}",
+                seen.live
+            );
+        }
+    }
+
+    /// Checks that nothing serves, runs or is live.
+    pub async fn expect_nothing(&self) {
+        assert_eq!(self.world.serving().await, None, "nothing serves");
+        assert_eq!(self.world.running().await, 0, "nothing runs");
+        assert_eq!(self.live().await, End::Nothing);
+    }
+}
+
+/// The instance that an operation has placed.
+pub(super) fn placed(op: &Operation) -> Instance {
+    op.to.instance().cloned().expect("prepared")
+}

@@ -1,0 +1,123 @@
+//! Forward: deploy, deploy again, do everything twice.
+
+use std::sync::Arc;
+
+use rollback_core::backend::{Availability, End, Live};
+use rollback_core::health::Verdict;
+
+use super::driver::{Driver, Step, placed};
+use crate::world::{Build, World};
+
+pub(super) async fn a_first_deploy_serves(world: Arc<dyn World>) {
+    let d = Driver::new(world);
+    d.expect_nothing().await;
+    let op = d.deploy(Build::V1).await;
+    d.expect(Build::V1, Some(&placed(&op))).await;
+}
+
+pub(super) async fn a_second_deploy_replaces_the_first(world: Arc<dyn World>) {
+    let d = Driver::new(world);
+    let first = d.deploy(Build::V1).await;
+    let second = d.deploy(Build::V2).await;
+    assert_eq!(second.from, first.to, "what was live is what was deployed");
+    d.expect(Build::V2, Some(&placed(&second))).await;
+    let seen = d.observe(&[first.to.clone(), second.to.clone()]).await;
+    assert_eq!(
+        seen.availability[0],
+        Availability::Standby,
+        "the former stands by"
+    );
+    assert!(
+        seen.standbys
+            .iter()
+            .any(|s| s.handle == placed(&first).handle),
+        "{seen:?}"
+    );
+}
+
+pub(super) async fn every_verb_twice_is_as_once(world: Arc<dyn World>) {
+    let d = Driver::new(world);
+    for build in [Build::V1, Build::V2] {
+        let mut op = d.operation_to(build).await;
+        let planned = op.clone();
+        for step in d.steps(&planned).await {
+            d.must(step, &mut op).await;
+            let once = d.observe(&[op.from.clone(), op.to.clone()]).await;
+            // A crash may have kept the evidence from the record: then `to` is still a plan.
+            let mut again = if step == Step::Prepare {
+                planned.clone()
+            } else {
+                op.clone()
+            };
+            d.must(step, &mut again).await;
+            assert_eq!(again.to, op.to, "{step:?} twice places the same instance");
+            let twice = d.observe(&[op.from.clone(), op.to.clone()]).await;
+            assert_eq!(twice, once, "{step:?} twice");
+        }
+        d.expect(build, Some(&placed(&op))).await;
+    }
+}
+
+pub(super) async fn prepare_does_not_touch_what_is_live(world: Arc<dyn World>) {
+    let d = Driver::new(world);
+    let first = d.deploy(Build::V1).await;
+    let before = d.observe(&[]).await.live;
+    let mut op = d.operation_to(Build::V2).await;
+    d.must(Step::Prepare, &mut op).await;
+    assert_eq!(
+        d.observe(&[]).await.live,
+        before,
+        "the same instance with the same evidence"
+    );
+    d.expect(Build::V1, Some(&placed(&first))).await;
+}
+
+pub(super) async fn a_repeated_switch_does_not_restart(world: Arc<dyn World>) {
+    let d = Driver::new(world);
+    d.deploy(Build::V1).await;
+    let mut op = d.operation_to(Build::V2).await;
+    d.must(Step::Prepare, &mut op).await;
+    d.must(Step::Switch, &mut op).await;
+    let running = |live: Live| match live {
+        Live::One(sighting) => sighting.evidence,
+        other => panic!("one is live: {other:?}"),
+    };
+    let before = running(d.observe(&[]).await.live);
+    d.must(Step::Switch, &mut op).await;
+    assert_eq!(running(d.observe(&[]).await.live), before);
+}
+
+pub(super) async fn a_new_backend_value_sees_the_same(world: Arc<dyn World>) {
+    let d = Driver::new(world);
+    let op = d.deploy(Build::V1).await;
+    let ends = [op.to.clone(), End::Planned(d.resolve(Build::V2).await)];
+    assert_eq!(d.observe(&ends).await, d.observe(&ends).await);
+}
+
+pub(super) async fn a_broken_build_is_found_out(world: Arc<dyn World>) {
+    let d = Driver::new(Arc::clone(&world));
+    d.deploy(Build::V1).await;
+    let mut op = d.operation_to(Build::Broken).await;
+    d.must(Step::Prepare, &mut op).await;
+    let switched = d.verb(Step::Switch, &Driver::cx(), &mut op).await;
+    if switched.is_ok() {
+        let sick = d.health(&op).await.is_failed();
+        let answers = world.serving().await;
+        assert!(
+            sick || answers.as_deref() != Some(Build::V1.answer()),
+            "the former release must not answer for a broken one"
+        );
+    }
+    d.go_back(&op).await;
+    d.expect(Build::V1, None).await;
+}
+
+pub(super) async fn a_good_build_is_not_called_sick(world: Arc<dyn World>) {
+    let d = Driver::new(world);
+    let op = d.deploy(Build::V1).await;
+    let verdict = d.health(&op).await;
+    assert!(
+        matches!(verdict, Verdict::Passed | Verdict::Unknown),
+        "{verdict}"
+    );
+}

@@ -430,7 +430,14 @@ impl Deployment {
         let phase = fold.phase;
         let back = fold.cause.is_some();
         let ok = match event {
-            Event::PrepareIntended => !back && phase == P::Opened,
+            // Recovery may prepare again: nothing live has been touched yet.
+            Event::PrepareIntended => {
+                !back
+                    && matches!(
+                        phase,
+                        P::Opened | P::Preparing | P::Prepared | P::Starting | P::Started
+                    )
+            }
             Event::Prepared(p) => {
                 !back
                     && phase == P::Preparing

@@ -11,6 +11,9 @@ use crate::deployment::{Deployment, Phase, TriggerKind};
 pub enum Decision {
     /// Nothing live was touched: go back, and settle as interrupted.
     GoBack,
+    /// An automatic rollback that had not switched: prepare again, and go on. Going back would
+    /// leave live what is known to be sick.
+    Prepare,
     /// It had turned round already: finish that.
     ContinueBack,
     /// The switch was begun: do it again (it converges), judge, and so on.
@@ -29,6 +32,7 @@ impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::GoBack => "nothing live was touched: go back",
+            Self::Prepare => "the live release failed its gate: go on with the automatic rollback",
             Self::ContinueBack => "finish going back",
             Self::Switch => "the switch was begun: finish it, then judge",
             Self::Gate => "it is live: judge it",
@@ -48,7 +52,11 @@ pub fn decide(deployment: &Deployment, observed: &Observation) -> Decision {
         return Decision::ContinueBack;
     }
     if !deployment.switch_began() {
-        return Decision::GoBack;
+        let automatic = deployment.trigger().kind() == TriggerKind::AutomaticRollback;
+        return match deployment.task_in_doubt() {
+            None if automatic => Decision::Prepare,
+            _ => Decision::GoBack,
+        };
     }
     let op = deployment.operation();
     let (to, from) = (op.to.instance(), op.from.instance());

@@ -82,6 +82,7 @@ pub(super) async fn one(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, E
     };
     let step = match decision {
         Decision::GoBack => None,
+        Decision::Prepare => Some(Step::Prepare),
         Decision::ContinueBack if deployment.switch_began() => Some(Step::SwitchBack),
         Decision::ContinueBack => Some(Step::RetireBack),
         Decision::Switch => Some(Step::Switch),

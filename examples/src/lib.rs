@@ -1,1 +1,6 @@
-//! Nothing here: see the example programs.
+//! What the example programs share: a small HTTP service to deploy, and the story they print.
+//! Nothing here is needed to embed rollback.
+
+pub mod playground;
+pub mod service;
+pub mod story;

@@ -1,0 +1,292 @@
+//! A whole backend: releases are config files, and `live.conf` links to the one that counts.
+//!
+//! ```text
+//! etc/live.conf -> releases/7.conf      the link is the only thing a switch changes
+//! etc/releases/7.conf                   placed by the deployment with sequence 7
+//! etc/releases/7.conf.was-live          it was live once, so it is kept as a way back
+//! ```
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use rollback_core::prelude::*;
+use sha2::{Digest as _, Sha256};
+
+/// Makes one of the files in `sources` live as `etc/live.conf`. It does only file work of
+/// microseconds; a backend that may block uses `spawn_blocking`.
+#[derive(Debug, Clone)]
+pub(crate) struct ConfigFile {
+    kind: BackendKind,
+    sources: PathBuf,
+    etc: PathBuf,
+}
+
+impl ConfigFile {
+    pub(crate) fn new(
+        sources: impl Into<PathBuf>,
+        etc: impl Into<PathBuf>,
+    ) -> Result<Self, rollback_core::id::InvalidId> {
+        Ok(Self {
+            kind: "config-file".parse()?,
+            sources: sources.into(),
+            etc: etc.into(),
+        })
+    }
+
+    fn place(&self, handle: &str) -> PathBuf {
+        self.etc.join("releases").join(handle)
+    }
+
+    /// The handle that `live.conf` links to.
+    fn live(&self) -> Result<Option<String>, BackendError> {
+        let link = self.etc.join("live.conf");
+        match fs::read_link(&link) {
+            Ok(to) => Ok(to.file_name().map(|n| n.to_string_lossy().into_owned())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(failed("cannot read the link", &link, e)),
+        }
+    }
+
+    /// The release as it is on disk now, not as it once was: that is how drift is seen.
+    fn look(&self, handle: &str) -> Option<Instance> {
+        let digest = digest(&fs::read(self.place(handle)).ok()?);
+        Some(Instance {
+            release: Release::new(self.kind.clone(), Artifact::new(handle, digest)),
+            handle: Handle::new(handle),
+        })
+    }
+
+    /// Every release that stands.
+    fn standing(&self) -> Vec<Instance> {
+        let entries = fs::read_dir(self.etc.join("releases"))
+            .into_iter()
+            .flatten();
+        let names = entries
+            .flatten()
+            .map(|e| e.file_name().to_string_lossy().into_owned());
+        names
+            .filter(|n| n.ends_with(".conf"))
+            .filter_map(|n| self.look(&n))
+            .collect()
+    }
+
+    /// Where exactly this release stands.
+    fn standby(&self, release: &Release) -> Option<Handle> {
+        let same = |i: &Instance| i.release.digest() == release.digest();
+        self.standing().into_iter().find(same).map(|i| i.handle)
+    }
+
+    /// The bytes a release was resolved to, if its source still has them.
+    fn source(&self, release: &Release) -> Option<Vec<u8>> {
+        let bytes = fs::read(self.sources.join(&release.artifact().reference)).ok()?;
+        (digest(&bytes) == release.artifact().digest).then_some(bytes)
+    }
+
+    fn remove(&self, handle: &str) -> Result<(), BackendError> {
+        for path in [
+            self.place(&format!("{handle}.was-live")),
+            self.place(handle),
+        ] {
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("cannot remove", &path, e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Backend for ConfigFile {
+    fn kind(&self) -> BackendKind {
+        self.kind.clone()
+    }
+
+    fn default_restore(&self) -> Restore {
+        Restore::Everything
+    }
+
+    // A name becomes a digest, once. From here on only the digest counts.
+    async fn resolve(&self, cx: &Context, reference: &str) -> Result<Release, BackendError> {
+        cx.check().map_err(BackendError::untouched)?;
+        let one_name = Path::new(reference)
+            .file_name()
+            .is_some_and(|n| n == reference);
+        let bytes = one_name
+            .then(|| fs::read(self.sources.join(reference)).ok())
+            .flatten();
+        let bytes = bytes.ok_or_else(|| {
+            BackendError::new(BackendErrorKind::NotFound, "no such config file")
+                .on(reference)
+                .advice("name a file in the directory of sources")
+                .untouched()
+        })?;
+        Ok(Release::new(
+            self.kind(),
+            Artifact::new(reference, digest(&bytes)),
+        ))
+    }
+
+    // Look, change nothing, judge nothing.
+    async fn observe(&self, cx: &Context, candidates: &[End]) -> Result<Observation, BackendError> {
+        cx.check().map_err(BackendError::untouched)?;
+        let handle = self.live().map_err(BackendError::untouched)?;
+        let live = match handle.as_deref().map(|h| self.look(h)) {
+            None => Live::Nothing,
+            Some(None) => Live::Mixed(Vec::new(), "live.conf links to nothing".into()),
+            Some(Some(instance)) => Live::One(Sighting {
+                instance,
+                running: Running::NotApplicable,
+                evidence: Evidence::default(),
+                way_back: WayBack::Exact,
+            }),
+        };
+        let near = |end: &End| match end.release() {
+            None => Availability::Standby,
+            Some(r) if self.standby(r).is_some() => Availability::Standby,
+            Some(r) if self.source(r).is_some() => Availability::Local,
+            Some(_) => Availability::Gone("neither its file nor its source is left".into()),
+        };
+        let mut standbys = self.standing();
+        standbys.retain(|i| Some(i.handle.as_str()) != handle.as_deref());
+        Ok(Observation {
+            live,
+            standbys,
+            availability: candidates.iter().map(near).collect(),
+        })
+    }
+
+    // Everything that can fail: here a file is written. What stands already is reused. The name
+    // says which deployment made it.
+    async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
+        let gone = || BackendError::new(BackendErrorKind::Gone, "the release is gone").untouched();
+        cx.check().map_err(BackendError::untouched)?;
+        let release = op.to.release().ok_or_else(gone)?;
+        let handle = match self.standby(release) {
+            Some(handle) => handle,
+            None => {
+                let bytes = self.source(release).ok_or_else(gone)?;
+                let name = format!("{}.conf", op.sequence.0);
+                write(&self.place(&name), &bytes).map_err(BackendError::untouched)?;
+                Handle::new(name)
+            }
+        };
+        Ok(Prepared {
+            rollout: Rollout::Replace,
+            to: Instance {
+                release: release.clone(),
+                handle,
+            },
+            way_back: WayBack::Exact,
+        })
+    }
+
+    // Only for releases that can run beside each other.
+    async fn start(&self, _cx: &Context, _op: &Operation) -> Result<Evidence, BackendError> {
+        Ok(Evidence::default())
+    }
+
+    // One rename: before it the old file is live, after it the new one. Again is the same.
+    async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
+        cx.check().map_err(BackendError::untouched)?;
+        let (link, next) = (self.etc.join("live.conf"), self.etc.join("next.conf"));
+        let _ = fs::remove_file(&next); // left by a crash
+        let Some(to) = op.to.instance() else {
+            return match fs::remove_file(&link) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    Err(failed("cannot remove", &link, e))
+                }
+                _ => sync(&self.etc).map(|()| Evidence::default()),
+            };
+        };
+        if self.look(to.handle.as_str()).is_none() {
+            return Err(
+                BackendError::new(BackendErrorKind::Gone, "its file is gone")
+                    .on(&to.handle)
+                    .untouched(),
+            );
+        }
+        write(&self.place(&format!("{}.was-live", to.handle)), b"")?;
+        cx.check().map_err(BackendError::untouched)?;
+        symlink(Path::new("releases").join(to.handle.as_str()), &next)
+            .and_then(|()| fs::rename(&next, &link))
+            .map_err(|e| failed("cannot swap", &link, e))?;
+        sync(&self.etc)?;
+        Ok(Evidence::default().with("live", to.handle.as_str()))
+    }
+
+    // What this deployment placed and never made live goes; everything else is a way back.
+    async fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
+        cx.check()?;
+        let own = format!("{}.conf", op.sequence.0);
+        let kept = op.to.instance().is_some_and(|i| i.handle.as_str() == own)
+            || self.live()?.as_deref() == Some(own.as_str())
+            || self.place(&format!("{own}.was-live")).exists();
+        if kept { Ok(()) } else { self.remove(&own) }
+    }
+
+    // The platform's own view. A backend without one says `Unknown` and leaves it to checks.
+    async fn health(&self, cx: &Context, op: &Operation) -> Result<Verdict, BackendError> {
+        cx.check()?;
+        let Some(to) = op.to.instance() else {
+            return Ok(Verdict::Unknown);
+        };
+        let text = fs::read_to_string(self.place(to.handle.as_str())).unwrap_or_default();
+        Ok(match text.lines().find(|l| l.starts_with("workers = ")) {
+            Some(_) => Verdict::Passed,
+            None => Verdict::failed("the config does not say how many workers"),
+        })
+    }
+
+    // Beyond the window nothing is a way back any more.
+    async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
+        let live = self.live()?;
+        for old in self.standing() {
+            cx.check()?;
+            let name = old.handle.as_str();
+            if live.as_deref() != Some(name) && window.iter().all(|w| w.handle != old.handle) {
+                self.remove(name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
+}
+
+/// Whole or not at all, and durable.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), BackendError> {
+    let dir = path.parent().unwrap_or(path);
+    fs::create_dir_all(dir)
+        .and_then(|()| {
+            let mut file = tempfile::NamedTempFile::new_in(dir)?;
+            file.write_all(bytes)?;
+            file.as_file().sync_all()?;
+            file.persist(path)?;
+            Ok(())
+        })
+        .map_err(|e| failed("cannot write", path, e))?;
+    sync(dir)
+}
+
+fn sync(dir: &Path) -> Result<(), BackendError> {
+    fs::File::open(dir)
+        .and_then(|d| d.sync_all())
+        .map_err(|e| failed("cannot make durable", dir, e))
+}
+
+fn failed(what: &str, path: &Path, e: io::Error) -> BackendError {
+    BackendError::new(BackendErrorKind::Failed, what)
+        .on(path.display())
+        .because(e)
+}

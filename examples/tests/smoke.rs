@@ -1,0 +1,168 @@
+//! The example programs do what they say, and leave nothing behind.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+fn example(name: &str, tmp: &Path) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let program: PathBuf = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(
+        program.exists(),
+        "run `cargo build -p rollback-examples --examples` first"
+    );
+    let mut command = Command::new(program);
+    command.env("TMPDIR", tmp).stdin(Stdio::null());
+    command
+}
+
+/// The command lines of processes that have to do with this directory.
+fn running(tmp: &Path) -> Vec<String> {
+    let lines = fs::read_dir("/proc").unwrap().flatten();
+    lines
+        .filter_map(|p| fs::read(p.path().join("cmdline")).ok())
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(|line| line.contains(tmp.to_str().unwrap()))
+        .collect()
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn nothing_is_left(tmp: &Path) {
+    wait_for("a process was left running", || running(tmp).is_empty());
+    assert_eq!(fs::read_dir(tmp).unwrap().count(), 0, "files were left");
+}
+
+fn tells(name: &str, in_order: &[&str]) {
+    let tmp = TempDir::new().unwrap();
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = example(name, tmp.path()).output().unwrap();
+    let (out, err) = (
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr),
+    );
+    assert!(status.success(), "{out}{err}");
+    let mut rest = out.as_ref();
+    for line in in_order {
+        let at = rest
+            .find(line)
+            .unwrap_or_else(|| panic!("no {line:?} in its place in\n{out}"));
+        rest = &rest[at + line.len()..];
+    }
+    nothing_is_left(tmp.path());
+}
+
+#[test]
+fn quickstart_deploys_goes_back_by_itself_rolls_back_and_goes_on() {
+    tells(
+        "quickstart",
+        &[
+            "answers: v1",
+            "was adopted",
+            "== Deploy v2",
+            "answers: v2",
+            "failed and rolled back",
+            "answered 500",
+            "answers: v2",
+            "== Preview",
+            "live now:  v2",
+            "== Carry",
+            "answers: v1",
+            "answers: v4",
+            "automatic rollback",
+        ],
+    );
+}
+
+#[test]
+fn custom_backend_goes_back_by_itself_and_rolls_back() {
+    tells(
+        "custom_backend",
+        &[
+            "says: workers = 2\n",
+            "says: workers = 16",
+            "failed and rolled back",
+            "says: workers = 16",
+            "== Roll back",
+            "says: workers = 2\n",
+        ],
+    );
+}
+
+#[test]
+fn crash_recovery_finishes_what_was_killed() {
+    tells(
+        "crash_recovery",
+        &[
+            "answers: v1",
+            "ended by signal 9",
+            "answers: v1",
+            "is Dead",
+            "- switch-intended\n\n",
+            "- taken-over: the switch was begun",
+            "answers: v2",
+            "Left to recover: 0",
+        ],
+    );
+}
+
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn quickstart_leaves_nothing_when_it_is_terminated_half_way() {
+    let tmp = TempDir::new().unwrap();
+    let mut child = Killed(
+        example("quickstart", tmp.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    wait_for("the service never ran", || !running(tmp.path()).is_empty());
+    let pid = rustix::process::Pid::from_child(&child.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(!child.0.wait().unwrap().success());
+    nothing_is_left(tmp.path());
+}
+
+#[test]
+fn quickstart_keeps_its_files_where_it_is_told_to() {
+    let tmp = TempDir::new().unwrap();
+    let dir = tmp.path().join("kept");
+    let run = || {
+        example("quickstart", tmp.path())
+            .arg("--keep")
+            .arg(&dir)
+            .output()
+            .unwrap()
+    };
+    assert!(run().status.success());
+    assert_eq!(
+        fs::read_to_string(dir.join("site/current/version")).unwrap(),
+        "v4"
+    );
+    assert!(dir.join("history.db").exists());
+    wait_for("a process was left running", || {
+        running(tmp.path()).is_empty()
+    });
+    assert!(!run().status.success(), "a used directory is refused");
+}

@@ -1,9 +1,9 @@
 //! A whole backend: releases are config files, and `live.conf` links to the one that counts.
 //!
 //! ```text
-//! etc/live.conf -> releases/7.conf      the link is the only thing a switch changes
-//! etc/releases/7.conf                   placed by the deployment with sequence 7
-//! etc/releases/7.conf.was-live          it was live once, so it is kept as a way back
+//! etc/live.conf -> releases/7-busy.conf    the link is the only thing a switch changes
+//! etc/releases/7-busy.conf              placed by the deployment with sequence 7
+//! etc/releases/7-busy.conf.was-live     it was live once, so it is kept as a way back
 //! ```
 
 use std::fs;
@@ -53,8 +53,12 @@ impl ConfigFile {
     /// The release as it is on disk now, not as it once was: that is how drift is seen.
     fn look(&self, handle: &str) -> Option<Instance> {
         let digest = digest(&fs::read(self.place(handle)).ok()?);
+        let reference = match handle.split_once('-') {
+            Some((sequence, reference)) if sequence.parse::<u64>().is_ok() => reference,
+            _ => handle, // not placed by a deployment
+        };
         Some(Instance {
-            release: Release::new(self.kind.clone(), Artifact::new(handle, digest)),
+            release: Release::new(self.kind.clone(), Artifact::new(reference, digest)),
             handle: Handle::new(handle),
         })
     }
@@ -68,7 +72,7 @@ impl ConfigFile {
             .flatten()
             .map(|e| e.file_name().to_string_lossy().into_owned());
         names
-            .filter(|n| n.ends_with(".conf"))
+            .filter(|n| !n.ends_with(".was-live") && !n.starts_with('.'))
             .filter_map(|n| self.look(&n))
             .collect()
     }
@@ -117,14 +121,20 @@ impl Backend for ConfigFile {
         let one_name = Path::new(reference)
             .file_name()
             .is_some_and(|n| n == reference);
-        let bytes = one_name
-            .then(|| fs::read(self.sources.join(reference)).ok())
-            .flatten();
-        let bytes = bytes.ok_or_else(|| {
-            BackendError::new(BackendErrorKind::NotFound, "no such config file")
-                .on(reference)
+        let error = |kind, what: &str| {
+            // Ten kilobytes of somebody's input do not belong in an error.
+            BackendError::new(kind, what)
+                .on(reference.chars().take(40).collect::<String>())
                 .advice("name a file in the directory of sources")
                 .untouched()
+        };
+        if !one_name {
+            let why = "not the name of a config file";
+            return Err(error(BackendErrorKind::InvalidReference, why));
+        }
+        let bytes = fs::read(self.sources.join(reference)).map_err(|e| match e.kind() {
+            io::ErrorKind::NotADirectory => error(BackendErrorKind::Unreachable, "no sources"),
+            _ => error(BackendErrorKind::NotFound, "no such config file").because(e),
         })?;
         Ok(Release::new(
             self.kind(),
@@ -166,12 +176,14 @@ impl Backend for ConfigFile {
     async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
         let gone = || BackendError::new(BackendErrorKind::Gone, "the release is gone").untouched();
         cx.check().map_err(BackendError::untouched)?;
+        // A directory that cannot be read is away; it is not an empty one.
+        self.live().map_err(BackendError::untouched)?;
         let release = op.to.release().ok_or_else(gone)?;
         let handle = match self.standby(release) {
             Some(handle) => handle,
             None => {
                 let bytes = self.source(release).ok_or_else(gone)?;
-                let name = format!("{}.conf", op.sequence.0);
+                let name = format!("{}-{}", op.sequence.0, release.artifact().reference);
                 write(&self.place(&name), &bytes).map_err(BackendError::untouched)?;
                 Handle::new(name)
             }
@@ -223,11 +235,19 @@ impl Backend for ConfigFile {
     // What this deployment placed and never made live goes; everything else is a way back.
     async fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
         cx.check()?;
-        let own = format!("{}.conf", op.sequence.0);
-        let kept = op.to.instance().is_some_and(|i| i.handle.as_str() == own)
-            || self.live()?.as_deref() == Some(own.as_str())
-            || self.place(&format!("{own}.was-live")).exists();
-        if kept { Ok(()) } else { self.remove(&own) }
+        let (own, live) = (format!("{}-", op.sequence.0), self.live()?);
+        for old in self.standing() {
+            let name = old.handle.as_str();
+            let kept = !name.starts_with(&own)
+                || op.to.instance().is_some_and(|to| to.handle == old.handle)
+                || live.as_deref() == Some(name)
+                || self.place(&format!("{name}.was-live")).exists();
+            if !kept {
+                cx.check()?;
+                self.remove(name)?;
+            }
+        }
+        Ok(())
     }
 
     // The platform's own view. A backend without one says `Unknown` and leaves it to checks.
@@ -286,7 +306,7 @@ fn sync(dir: &Path) -> Result<(), BackendError> {
 }
 
 fn failed(what: &str, path: &Path, e: io::Error) -> BackendError {
-    BackendError::new(BackendErrorKind::Failed, what)
+    BackendError::new(BackendErrorKind::Unreachable, what)
         .on(path.display())
         .because(e)
 }

@@ -14,6 +14,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -70,7 +71,12 @@ pub fn stop(pid_file: &Path) -> io::Result<()> {
         && is_ours(pid, pid_file)
     {
         pidfd_send_signal(&process, Signal::KILL)?;
-        until("the old service did not stop", || !is_ours(pid, pid_file))?;
+        // Readable once it has ended, its port included; /proc forgets it earlier.
+        let mut ended = [PollFd::new(&process, PollFlags::IN)];
+        let patience = PATIENCE.try_into().map_err(io::Error::other)?;
+        if poll(&mut ended, Some(&patience))? == 0 {
+            return Err(io::Error::other("the old service did not stop"));
+        }
     }
     fs::remove_file(pid_file)
 }

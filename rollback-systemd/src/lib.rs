@@ -1,1 +1,42 @@
 //! Systemd unit rewind for rollback: unit files written, reloaded and restarted over D-Bus.
+//!
+//! A release is a unit file's content; the artifact's digest is its SHA-256. Contents of
+//! retained releases are kept at the target, so a rollback needs nothing from outside. Files are
+//! written atomically below `etc/systemd/system`; a vendor's unit is shadowed and never written.
+//! Drop-ins are not managed: they are hashed, and one that came or changed is drift.
+//!
+//! ```no_run
+//! use rollback_core::engine::{RollbackEngine, Workload};
+//! use rollback_core::memory::MemoryStore;
+//! use rollback_core::prelude::*;
+//! use rollback_systemd::{SystemdBackend, SystemdConfig};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let api: WorkloadId = "api@web-1".parse()?;
+//! let config = SystemdConfig::new(
+//!     api.clone(),
+//!     "api.service".parse()?,
+//!     "/srv/units",
+//!     "/var/lib/rollback/api",
+//! );
+//! let engine = RollbackEngine::builder(MemoryStore::new())
+//!     .workload(Workload::new(api.clone(), SystemdBackend::new(config)?).auto_rollback())
+//!     .build()?;
+//! engine.adopt(&api, Actor::user("ada")?).await?;
+//! engine.deploy(&api, "api-v2.service", Actor::user("ada")?).await?.await?;
+//! # Ok(())
+//! # }
+//! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod backend;
+mod config;
+mod error;
+mod files;
+mod manager;
+mod release;
+mod shelf;
+
+pub use backend::SystemdBackend;
+pub use config::{InvalidUnitName, SystemdConfig, UnitName};
+pub use release::MAX_UNIT;

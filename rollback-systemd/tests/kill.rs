@@ -1,0 +1,84 @@
+//! The engine's process is killed at every event boundary; a new one recovers, in a real systemd
+//! and with a real SQLite history.
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rollback_core::engine::Workload;
+use rollback_core::prelude::*;
+use rollback_sqlite::SqliteStore;
+use rollback_systemd::SystemdBackend;
+use rollback_testkit::kill::{Assemble, KillWorld, Parts, play_child, sweep};
+use rollback_testkit::world::{Build, World};
+use support::SystemdWorld;
+
+struct Systemd(SystemdWorld);
+
+impl KillWorld for Systemd {
+    fn world(&self) -> &dyn World {
+        &self.0
+    }
+
+    fn place(&self) -> String {
+        let (dir, root) = (self.0.dir().display(), self.0.fixture.root());
+        format!(
+            "{}\n{dir}\n{}\n{}",
+            self.0.unit,
+            root.display(),
+            self.0.fixture.bus()
+        )
+    }
+}
+
+struct Parted;
+
+#[async_trait]
+impl Assemble for Parted {
+    async fn assemble(&self, place: &str) -> Parts {
+        let parts: Vec<&str> = place.lines().collect();
+        let [unit, dir, root, bus] = parts[..] else {
+            panic!("four lines: {place}")
+        };
+        let dir = Path::new(dir);
+        let config = support::config(unit, dir, Path::new(root), bus);
+        let gate = Gate {
+            interval: Duration::from_millis(50),
+            ..Gate::default()
+        };
+        Parts {
+            store: Arc::new(SqliteStore::open(dir.join("history.db")).await.unwrap()),
+            workload: Workload::new(self.workload(), SystemdBackend::new(config).unwrap())
+                .gate(gate)
+                .auto_rollback(),
+        }
+    }
+
+    fn workload(&self) -> WorkloadId {
+        support::workload()
+    }
+
+    fn reference(&self, _: &str, build: Build) -> String {
+        support::reference(build)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn child() {
+    play_child(&Parted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_event_boundary_recovery_leaves_one_release_live_and_loses_nothing() {
+    let Some(fixture) = support::boot() else {
+        return;
+    };
+    let points = sweep(&Systemd(SystemdWorld::new(fixture)), &Parted, "child").await;
+    assert!(
+        points >= 2 * (9 + 9 + 15),
+        "only {points} points were killed at"
+    );
+}

@@ -1,0 +1,13 @@
+//! The systemd backend passes the suite that every backend passes, in a real systemd.
+
+mod support;
+
+use rollback_testkit::backend_suite::test_all;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_backend_passes_the_suite() {
+    let Some(fixture) = support::boot() else {
+        return;
+    };
+    test_all(&support::Worlds(fixture)).await;
+}

@@ -2,22 +2,23 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rollback_core::context::Context;
 use rollback_core::health::{HealthCheck, Probe, Unhealthy};
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
+use rustix::process::{Pid, Signal};
+use tokio::process::{Child, Command};
 
 use crate::error::{InvalidCheck, InvalidCheckKind};
-
-/// Most of a program's output that a diagnostic shows, in bytes, from the end: 4 KiB.
-pub const MAX_OUTPUT: usize = 4 * 1024;
+use crate::output::{Secrets, Tail, said};
+use crate::within::not_over;
 
 /// Healthy when a program exits with 0. No shell: the arguments reach the program as they are.
 /// Its environment is empty but for `PATH` and what is given; a program that overruns the
-/// deadline is killed and waited for.
+/// deadline is killed, with what it started, and waited for. When it says no, the last 4 KiB of
+/// its output are the diagnostic.
 #[derive(Clone)]
 pub struct CommandCheck {
     program: OsString,
@@ -39,7 +40,13 @@ impl CommandCheck {
                 "there is no program to run; name one, such as /usr/bin/pg_isready",
             ));
         }
-        let args = args.into_iter().map(Into::into).collect();
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        if args.iter().chain([&program]).any(has_nul) {
+            return Err(InvalidCheck::new(
+                InvalidCheckKind::Program,
+                "the program's name or an argument contains a NUL, which no program can be given",
+            ));
+        }
         Ok(Self {
             program,
             args,
@@ -48,7 +55,8 @@ impl CommandCheck {
         })
     }
 
-    /// Sets a variable. Its value is shown nowhere.
+    /// Sets a variable, `PATH` too. Its value is not shown, and masked in the program's output if
+    /// it is four bytes or longer.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
@@ -81,84 +89,116 @@ impl HealthCheck for CommandCheck {
     }
 
     async fn check(&self, cx: &Context, _: &Probe) -> Result<(), Unhealthy> {
+        not_over(cx)?;
+        let mut child = self
+            .command()
+            .spawn()
+            .map_err(|e| Unhealthy::new(format!("it cannot be run: {e}")))?;
+        // If this future is dropped, this ends what the program started, too.
+        let group = Group::of(&child);
+        let secrets = Secrets::new(self.env.iter().map(|(_, value)| value.as_os_str()));
+        let (mut out, mut err) = (Tail::default(), Tail::default());
+        let ended = tokio::select! {
+            biased;
+            status = run(&mut child, &mut out, &mut err, &secrets) => Some(status),
+            () = cx.cancellation().cancelled() => None,
+            () = tokio::time::sleep(cx.remaining()) => None,
+        };
+        let Some(status) = ended else {
+            // Killed and waited for, so that it does nothing after we have said no.
+            drop(group);
+            return Err(Unhealthy::new(match child.kill().await {
+                Ok(()) => format!(
+                    "it did not end in time and was killed\n{}",
+                    said(&out, &err, &secrets)
+                )
+                .trim_end()
+                .to_owned(),
+                Err(e) => format!("it did not end in time, nor be killed: {e}"),
+            }));
+        };
+        group.ended();
+        let status = status.map_err(|e| Unhealthy::new(format!("its end is unknown: {e}")))?;
+        if status.success() {
+            return Ok(());
+        }
+        let said = said(&out, &err, &secrets);
+        Err(Unhealthy::new(
+            format!("{status}\n{said}").trim_end().to_owned(),
+        ))
+    }
+}
+
+impl CommandCheck {
+    fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command
-            .args(&self.args)
-            .env_clear()
-            .envs(self.env.iter().map(|(k, v)| (k, v)));
+        command.args(&self.args).env_clear();
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
+        command.envs(self.env.iter().map(|(k, v)| (k, v)));
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        // If this future is dropped all the same, nothing stays behind.
-        command.kill_on_drop(true);
-        let mut child = command
-            .spawn()
-            .map_err(|e| Unhealthy::new(format!("it cannot be run: {e}")))?;
-        let (out, err) = (child.stdout.take(), child.stderr.take());
-        let mut output = (Vec::new(), Vec::new());
-        let ended = {
-            let run = async {
-                // Reading goes on beside the wait: a full pipe would stop the program, and a
-                // grandchild that keeps the pipe open must not keep the check.
-                let reading =
-                    async { tokio::join!(tail(out, &mut output.0), tail(err, &mut output.1)) };
-                let mut reading = std::pin::pin!(reading);
-                tokio::select! {
-                    _ = &mut reading => child.wait().await,
-                    status = child.wait() => {
-                        let grace = std::time::Duration::from_millis(100);
-                        let _ = tokio::time::timeout(grace, reading).await;
-                        status
-                    }
-                }
-            };
-            tokio::select! {
-                biased;
-                status = run => Some(status),
-                () = cx.cancellation().cancelled() => None,
-                () = tokio::time::sleep(cx.remaining()) => None,
-            }
-        };
-        let Some(status) = ended else {
-            // Killed and waited for, so that it does nothing after we have said no.
-            if let Err(e) = child.kill().await {
-                return Err(Unhealthy::new(format!(
-                    "it did not end in time, nor be killed: {e}"
-                )));
-            }
-            return Err(Unhealthy::new("it did not end in time and was killed"));
-        };
-        let status = status.map_err(|e| Unhealthy::new(format!("its end is unknown: {e}")))?;
-        if status.success() {
-            return Ok(());
-        }
-        let text = [output.0, output.1].concat();
-        let text = String::from_utf8_lossy(&text);
-        Err(Unhealthy::new(
-            format!("{status}\n{}", text.trim_end())
-                .trim_end()
-                .to_owned(),
-        ))
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        command
     }
 }
 
-/// Reads to the end and keeps the last [`MAX_OUTPUT`] bytes.
-async fn tail(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
-    let Some(mut pipe) = pipe else { return };
-    let mut buffer = [0; 1024];
-    while let Ok(n) = pipe.read(&mut buffer).await {
-        if n == 0 {
-            return;
+/// Waits for the end. Reading goes on beside: a full pipe would stop the program, and one that a
+/// grandchild keeps open must not keep the check.
+async fn run(
+    child: &mut Child,
+    out: &mut Tail,
+    err: &mut Tail,
+    secrets: &Secrets,
+) -> std::io::Result<ExitStatus> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let reading = async { tokio::join!(out.read(stdout, secrets), err.read(stderr, secrets)) };
+    let mut reading = std::pin::pin!(reading);
+    tokio::select! {
+        _ = &mut reading => child.wait().await,
+        status = child.wait() => {
+            let _ = tokio::time::timeout(Duration::from_millis(100), reading).await;
+            status
         }
-        kept.extend_from_slice(&buffer[..n]);
-        let surplus = kept.len().saturating_sub(MAX_OUTPUT);
-        kept.drain(..surplus);
     }
+}
+
+/// The processes that a program and its children form; killed when dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        // The program leads a group of its own number.
+        Self(
+            child
+                .id()
+                .and_then(|id| i32::try_from(id).ok())
+                .and_then(Pid::from_raw),
+        )
+    }
+
+    /// The program ended by itself, and its number may be another's by now.
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Gone already is as good.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+fn has_nul(text: &OsString) -> bool {
+    text.as_encoded_bytes().contains(&0)
 }

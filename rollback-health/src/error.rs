@@ -12,7 +12,9 @@ pub enum InvalidCheckKind {
     Scheme,
     /// A header's name or value is not one.
     Header,
-    /// There is no program to run.
+    /// The statuses to expect are none, or not statuses.
+    Status,
+    /// There is no program to run, or it or its arguments cannot be passed on.
     Program,
 }
 
@@ -52,4 +54,15 @@ pub(crate) fn quote(input: &str) -> String {
         shown.push('…');
     }
     format!("{shown:?}")
+}
+
+/// The same for a URL or address, without what may be a secret in it: a password, a query.
+pub(crate) fn quote_url(input: &str) -> String {
+    let query = input.find(['?', '#']);
+    match (input.rfind('@'), query) {
+        (Some(_), Some(_)) => "\"…\"".to_owned(),
+        (Some(at), None) => quote(&format!("…{}", &input[at..])),
+        (None, Some(query)) => quote(&format!("{}?…", &input[..query])),
+        (None, None) => quote(input),
+    }
 }

@@ -4,15 +4,19 @@ use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Request, Uri};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue};
+use hyper::http::uri::PathAndQuery;
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rollback_core::context::Context;
 use rollback_core::health::{HealthCheck, Probe, Unhealthy};
 use tokio::net::TcpStream;
 
-use crate::error::{InvalidCheck, InvalidCheckKind, quote};
+use crate::address::Address;
+use crate::error::{InvalidCheck, InvalidCheckKind, quote, quote_url};
 use crate::within::within;
 
 /// Most of a body that is read, in bytes: 64 KiB.
@@ -29,10 +33,9 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// ```
 #[derive(Clone)]
 pub struct HttpCheck {
-    host: String,
-    port: u16,
-    path: String,
-    statuses: Vec<u16>,
+    address: Address,
+    path: PathAndQuery,
+    statuses: Vec<StatusCode>,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Option<String>,
 }
@@ -44,57 +47,74 @@ impl HttpCheck {
             InvalidCheck::new(
                 InvalidCheckKind::Address,
                 format!(
-                    "{} is no URL to check: {why}; write http://127.0.0.1:8080/healthz",
-                    quote(url)
+                    "{} is no URL to check: {why}; write http://127.0.0.1:8080/healthz, and use \
+                     header() for credentials",
+                    quote_url(url)
                 ),
             )
         };
-        let uri: Uri = url.parse().map_err(|e| bad(&format!("{e}")))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some(other) => {
-                return Err(InvalidCheck::new(
-                    InvalidCheckKind::Scheme,
-                    format!("{other} is not supported; check the service's own http port"),
-                ));
-            }
-            None => return Err(bad("it has no scheme")),
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or_else(|| bad("it has no scheme"))?;
+        if scheme.eq_ignore_ascii_case("https") {
+            return Err(InvalidCheck::new(
+                InvalidCheckKind::Scheme,
+                "https is not supported by HttpCheck; check the service's own http port, or run \
+                 a TLS client with CommandCheck",
+            ));
         }
-        let authority = uri.authority().ok_or_else(|| bad("it has no host"))?;
-        if authority.as_str().contains('@') {
-            return Err(bad("a password in a URL would be shown; use header()"));
+        if !scheme.eq_ignore_ascii_case("http") {
+            return Err(InvalidCheck::new(
+                InvalidCheckKind::Scheme,
+                format!(
+                    "the scheme {} is not supported; write http://",
+                    quote_url(scheme)
+                ),
+            ));
         }
-        let host = authority
-            .host()
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
-        if host.is_empty() {
-            return Err(bad("it has no host"));
-        }
-        let path = match uri.path_and_query().map(|p| p.as_str()) {
-            None | Some("" | "/") if !url.ends_with('/') => "/healthz".to_owned(),
-            Some(path) => path.to_owned(),
-            None => "/healthz".to_owned(),
+        // A fragment is the client's own business and never sent.
+        let rest = rest.split('#').next().unwrap_or_default();
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let address = Address::parse(authority, Some(80)).map_err(bad)?;
+        let path = if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("/healthz{path}")
         };
+        let path = path
+            .parse()
+            .map_err(|_| bad("its path has characters that must be written as %XX"))?;
         Ok(Self {
-            host,
-            port: authority.port_u16().unwrap_or(80),
+            address,
             path,
-            statuses: vec![200],
+            statuses: vec![StatusCode::OK],
             headers: Vec::new(),
             body: None,
         })
     }
 
-    /// Takes these statuses for healthy, and no others.
-    #[must_use]
-    pub fn statuses(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {
-        self.statuses = statuses.into_iter().collect();
-        self
+    /// Takes these statuses for healthy, and no others. At least one.
+    pub fn statuses(
+        mut self,
+        statuses: impl IntoIterator<Item = u16>,
+    ) -> Result<Self, InvalidCheck> {
+        let bad = |why: String| InvalidCheck::new(InvalidCheckKind::Status, why);
+        self.statuses = statuses
+            .into_iter()
+            .map(|s| {
+                StatusCode::from_u16(s)
+                    .map_err(|_| bad(format!("{s} is no HTTP status; name some of 100 to 999")))
+            })
+            .collect::<Result<_, _>>()?;
+        if self.statuses.is_empty() {
+            return Err(bad(
+                "without a status no answer would be healthy; name one".into()
+            ));
+        }
+        Ok(self)
     }
 
-    /// Sends a header. Its value is shown nowhere.
+    /// Sends a header, `host` included. Its value is shown nowhere.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, InvalidCheck> {
         let bad = |what: &str| {
             InvalidCheck::new(
@@ -117,56 +137,14 @@ impl HttpCheck {
     }
 
     async fn look(&self) -> Result<(), Unhealthy> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port))
+        let stream = TcpStream::connect(self.address.target())
             .await
             .map_err(|e| Unhealthy::new(format!("no connection: {e}")))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| Unhealthy::new(format!("not HTTP: {e}")))?;
-        let exchange = async {
-            let mut request = Request::get(&self.path)
-                .header("host", format!("{}:{}", self.host, self.port))
-                .header("connection", "close");
-            for (name, value) in &self.headers {
-                request = request.header(name, value);
-            }
-            let request = request
-                .body(Empty::<Bytes>::new())
-                .map_err(|e| Unhealthy::new(format!("the request cannot be made: {e}")))?;
-            let response = sender
-                .send_request(request)
-                .await
-                .map_err(|e| Unhealthy::new(format!("no answer: {e}")))?;
-            let status = response.status().as_u16();
-            if !self.statuses.contains(&status) {
-                return Err(Unhealthy::new(format!(
-                    "answered {status}, expected {}",
-                    self.statuses
-                        .iter()
-                        .map(u16::to_string)
-                        .collect::<Vec<_>>()
-                        .join(" or ")
-                )));
-            }
-            let Some(wanted) = &self.body else {
-                return Ok(());
-            };
-            let body = Limited::new(response.into_body(), MAX_BODY)
-                .collect()
-                .await
-                .map_err(|e| Unhealthy::new(format!("the body cannot be read: {e}")))?
-                .to_bytes();
-            if String::from_utf8_lossy(&body).contains(wanted.as_str()) {
-                Ok(())
-            } else {
-                Err(Unhealthy::new(format!(
-                    "answered {status} without {}",
-                    quote(wanted)
-                )))
-            }
-        };
         let mut connection = std::pin::pin!(connection);
-        let mut exchange = std::pin::pin!(exchange);
+        let mut exchange = std::pin::pin!(self.exchange(sender));
         tokio::select! {
             biased;
             result = &mut exchange => result,
@@ -177,6 +155,77 @@ impl HttpCheck {
             },
         }
     }
+
+    async fn exchange(&self, mut sender: SendRequest<Empty<Bytes>>) -> Result<(), Unhealthy> {
+        let response = sender
+            .send_request(self.request()?)
+            .await
+            .map_err(|e| Unhealthy::new(format!("no answer: {e}")))?;
+        let status = response.status().as_u16();
+        if !self.statuses.contains(&response.status()) {
+            let expected: Vec<&str> = self.statuses.iter().map(StatusCode::as_str).collect();
+            return Err(Unhealthy::new(format!(
+                "answered {status}, expected {}",
+                expected.join(" or ")
+            )));
+        }
+        match &self.body {
+            Some(wanted) if !has_text(response.into_body(), wanted).await? => Err(Unhealthy::new(
+                format!("answered {status} without {}", quote(wanted)),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn request(&self) -> Result<Request<Empty<Bytes>>, Unhealthy> {
+        let mut request = Request::get(self.path.as_str())
+            .header(HOST, self.address.to_string())
+            .header(CONNECTION, "close")
+            .body(Empty::new())
+            .map_err(|e| Unhealthy::new(format!("the request cannot be made: {e}")))?;
+        let (ours, headers) = ([HOST, CONNECTION], request.headers_mut());
+        for (name, value) in &self.headers {
+            // A second Host is a bad request; the caller's is for a virtual host.
+            if ours.contains(name) {
+                headers.insert(name, value.clone());
+            } else {
+                headers.append(name, value.clone());
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// Reads no further than the text, or [`MAX_BODY`].
+async fn has_text(mut body: Incoming, wanted: &str) -> Result<bool, Unhealthy> {
+    let wanted = wanted.as_bytes();
+    let mut read = Vec::new();
+    let mut searched = 0;
+    loop {
+        if contains(&read[searched..], wanted) {
+            return Ok(true);
+        }
+        // The next piece may complete what this one began; no more needs a second look.
+        searched = read.len().saturating_sub(wanted.len());
+        if read.len() >= MAX_BODY {
+            return Ok(false);
+        }
+        match body.frame().await {
+            None => return Ok(false),
+            Some(Ok(frame)) => {
+                let data = frame.into_data().unwrap_or_default();
+                let room = MAX_BODY - read.len();
+                read.extend_from_slice(&data[..data.len().min(room)]);
+            }
+            Some(Err(e)) => {
+                return Err(Unhealthy::new(format!("the body cannot be read: {e}")));
+            }
+        }
+    }
+}
+
+fn contains(text: &[u8], wanted: &[u8]) -> bool {
+    wanted.is_empty() || text.windows(wanted.len()).any(|w| w == wanted)
 }
 
 impl fmt::Debug for HttpCheck {
@@ -194,8 +243,7 @@ impl fmt::Debug for HttpCheck {
 impl HealthCheck for HttpCheck {
     fn name(&self) -> String {
         // A query may carry a token; it is not shown.
-        let path = self.path.split('?').next().unwrap_or_default();
-        format!("GET http://{}:{}{path}", self.host, self.port)
+        format!("GET http://{}{}", self.address, self.path.path())
     }
 
     async fn check(&self, cx: &Context, _: &Probe) -> Result<(), Unhealthy> {

@@ -14,13 +14,16 @@
 //! ```
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod address;
 mod command;
 mod error;
 mod http;
+mod output;
 mod tcp;
 mod within;
 
-pub use command::{CommandCheck, MAX_OUTPUT};
+pub use command::CommandCheck;
 pub use error::{InvalidCheck, InvalidCheckKind};
 pub use http::{HttpCheck, MAX_BODY};
+pub use output::MAX_OUTPUT;
 pub use tcp::TcpCheck;

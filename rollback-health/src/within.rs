@@ -10,6 +10,7 @@ pub(crate) async fn within(
     cx: &Context,
     look: impl Future<Output = Result<(), Unhealthy>>,
 ) -> Result<(), Unhealthy> {
+    not_over(cx)?;
     let allowed = cx.remaining();
     tokio::select! {
         biased;
@@ -19,4 +20,15 @@ pub(crate) async fn within(
             Err(Unhealthy::new(format!("no answer within {} ms", allowed.as_millis())))
         }
     }
+}
+
+/// A check that should have ended already does not begin.
+pub(crate) fn not_over(cx: &Context) -> Result<(), Unhealthy> {
+    if cx.cancellation().is_cancelled() {
+        return Err(Unhealthy::new("cancelled before looking"));
+    }
+    if cx.remaining().is_zero() {
+        return Err(Unhealthy::new("no time was left to look"));
+    }
+    Ok(())
 }

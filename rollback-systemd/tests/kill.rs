@@ -1,6 +1,8 @@
 //! The engine's process is killed at every event boundary; a new one recovers, in a real systemd
 //! and with a real SQLite history.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod support;
 
 use std::path::Path;

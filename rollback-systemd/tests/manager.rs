@@ -1,0 +1,171 @@
+//! What broke in other people's tools, on a real systemd.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use std::sync::Arc;
+
+use rollback_core::backend::{End, Live};
+use rollback_core::drift::drift;
+use rollback_core::prelude::*;
+use rollback_testkit::backend_suite::{Driver, Step};
+use rollback_testkit::world::Build;
+use support::{SystemdWorld, boot};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_broke_elsewhere_does_not_break_here() {
+    let Some(fixture) = boot() else { return };
+    let world = || Arc::new(SystemdWorld::new(Arc::clone(&fixture)));
+    a_unit_that_hit_its_start_limit_is_restarted_by_a_rollback(world()).await;
+    a_simple_unit_without_a_binary_is_found_unhealthy(world()).await;
+    a_new_drop_in_directory_is_drift_before_any_reload(world()).await;
+    a_vendors_unit_is_shadowed_and_put_back_unwritten(world()).await;
+    a_masked_unit_is_refused(world()).await;
+    secrets_stay_out_of_records(world()).await;
+    a_deleted_unit_file_is_seen_as_missing(world()).await;
+}
+
+async fn a_unit_that_hit_its_start_limit_is_restarted_by_a_rollback(world: Arc<SystemdWorld>) {
+    let d = Driver::new(world.clone());
+    let good = d.deploy(Build::V1).await;
+    let looping = world.content(Build::Broken) + "Restart=always\nRestartSec=10ms\n";
+    std::fs::write(world.dir().join("sources/broken.service"), looping).unwrap();
+    let mut op = d.operation_to(Build::Broken).await;
+    d.must(Step::Prepare, &mut op).await;
+    let _ = d.verb(Step::Switch, &Driver::cx(), &mut op).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert!(d.health(&op).await.is_failed());
+    d.go_back(&op).await;
+    d.expect(Build::V1, good.to.instance()).await;
+}
+
+async fn a_simple_unit_without_a_binary_is_found_unhealthy(world: Arc<SystemdWorld>) {
+    let d = Driver::new(world.clone());
+    let unit = "[Service]\nType=simple\nExecStart=/opt/no-such-program\n";
+    std::fs::write(world.dir().join("sources/v2.service"), unit).unwrap();
+    let mut op = d.operation_to(Build::V2).await;
+    d.must(Step::Prepare, &mut op).await;
+    if d.verb(Step::Switch, &Driver::cx(), &mut op).await.is_ok() {
+        assert!(
+            d.health(&op).await.is_failed(),
+            "the job reports success all the same"
+        );
+    }
+    d.go_back(&op).await;
+    d.expect_nothing().await;
+}
+
+async fn a_new_drop_in_directory_is_drift_before_any_reload(world: Arc<SystemdWorld>) {
+    let d = Driver::new(world.clone());
+    let op = d.deploy(Build::V1).await;
+    let dir = world
+        .fixture
+        .root()
+        .join(format!("etc/systemd/system/{}.d", world.unit));
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("override.conf"), "[Service]\nNice=5\n").unwrap();
+    let seen = d.observe(&[]).await;
+    assert!(drift(op.to.instance(), &seen).is_drift(), "{seen:?}");
+    d.deploy(Build::V2).await;
+    assert!(
+        dir.join("override.conf").exists(),
+        "a drop-in it did not write is not lost"
+    );
+}
+
+async fn a_vendors_unit_is_shadowed_and_put_back_unwritten(world: Arc<SystemdWorld>) {
+    let vendor = world
+        .fixture
+        .root()
+        .join("usr/lib/systemd/system")
+        .join(&world.unit);
+    std::fs::write(&vendor, world.content(Build::V1)).unwrap();
+    world.call(&["Reload"]);
+    world.call(&["RestartUnit", "ss", &world.unit, "replace"]);
+    let d = Driver::new(world.clone());
+    let Live::One(found) = d.observe(&[]).await.live else {
+        panic!("one is live")
+    };
+    let op = d.deploy(Build::V2).await;
+    d.expect(Build::V2, op.to.instance()).await;
+    assert_eq!(
+        std::fs::read_to_string(&vendor).unwrap(),
+        world.content(Build::V1)
+    );
+    let back = d.operation(End::Placed(found.instance.clone())).await;
+    d.run(back).await;
+    d.expect(Build::V1, Some(&found.instance)).await;
+    assert!(!world.fragment().exists(), "nothing shadows it any more");
+}
+
+async fn a_masked_unit_is_refused(world: Arc<SystemdWorld>) {
+    let d = Driver::new(world.clone());
+    let op = d.operation_to(Build::V1).await;
+    std::os::unix::fs::symlink("/dev/null", world.fragment()).unwrap();
+    world.call(&["Reload"]);
+    let e = world
+        .systemd()
+        .prepare(&Driver::cx(), &op)
+        .await
+        .unwrap_err();
+    assert_eq!(e.kind(), BackendErrorKind::Unsupported, "{e}");
+    std::fs::remove_file(world.fragment()).unwrap();
+}
+
+async fn secrets_stay_out_of_records(world: Arc<SystemdWorld>) {
+    let d = Driver::new(world.clone());
+    let op = d.deploy(Build::V1).await;
+    let shown = format!("{op:?}{:?}", d.observe(std::slice::from_ref(&op.to)).await);
+    assert!(!shown.contains("s3cret"), "{shown}");
+    let mode = |path: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        world
+            .dir()
+            .join(path)
+            .metadata()
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    assert_eq!(mode("state"), 0o700);
+    assert_eq!(mode("state/installed"), 0o600);
+    for entry in std::fs::read_dir(world.dir().join("state/content"))
+        .unwrap()
+        .flatten()
+    {
+        assert_eq!(
+            mode(&format!("state/content/{}", entry.file_name().display())),
+            0o600
+        );
+    }
+}
+
+async fn a_deleted_unit_file_is_seen_as_missing(world: Arc<SystemdWorld>) {
+    let d = Driver::new(world.clone());
+    let op = d.deploy(Build::V1).await;
+    std::fs::remove_file(world.fragment()).unwrap();
+    let seen = d.observe(&[]).await;
+    assert!(drift(op.to.instance(), &seen).is_drift(), "{seen:?}");
+    let again = d.deploy(Build::V2).await;
+    d.expect(Build::V2, again.to.instance()).await;
+}
+
+#[tokio::test]
+async fn an_unreachable_bus_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = support::config(
+        "x.service",
+        dir.path(),
+        dir.path(),
+        "unix:path=/nonexistent",
+    );
+    let backend = rollback_systemd::SystemdBackend::new(config).unwrap();
+    let e = backend.observe(&Driver::cx(), &[]).await.unwrap_err();
+    assert_eq!(e.kind(), BackendErrorKind::Unreachable);
+    assert!(e.is_transient());
+    assert!(
+        e.to_string().contains("not touched") && e.to_string().contains("try again"),
+        "{e}"
+    );
+}

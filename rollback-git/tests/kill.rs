@@ -1,6 +1,8 @@
 //! The engine's process is killed at every event boundary; a new one recovers, on real
 //! repositories and a real SQLite history.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::path::{Path, PathBuf};

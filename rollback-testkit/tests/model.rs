@@ -3,6 +3,8 @@
 //!
 //! `PROPTEST_CASES` sets how many.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

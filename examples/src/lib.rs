@@ -4,3 +4,8 @@
 pub mod playground;
 pub mod service;
 pub mod story;
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -287,6 +287,10 @@ impl fmt::Display for Plan {
             }
             _ => writeln!(f, "Deploy {release} to {}", self.workload())?,
         }
+        writeln!(f, "  asked by:  {}", self.new.actor)?;
+        if let Some(reason) = &self.new.reason {
+            writeln!(f, "  because:   {reason}")?;
+        }
         match &self.new.from {
             End::Nothing => writeln!(f, "  live now:  nothing")?,
             End::Planned(r) => writeln!(f, "  live now:  {r}")?,

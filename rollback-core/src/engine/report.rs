@@ -82,7 +82,8 @@ impl Report {
         &self.live
     }
 
-    /// One or two sentences for a person: what happened, and what to do next.
+    /// For a person: what happened, and what to do next. One line, and a second one for an
+    /// automatic rollback.
     pub fn summary(&self) -> String {
         let own = self
             .deployment
@@ -111,7 +112,7 @@ impl Report {
                 } else {
                     "It did not recover: look at what both releases depend on."
                 };
-                format!("{own} Automatic rollback {}: {then} {end}", deployment.id())
+                format!("{own}\nAutomatic rollback: {then} {end}")
             }
         }
     }

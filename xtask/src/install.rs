@@ -9,6 +9,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("git", "git"),
     ("strace", "strace"),
     ("setpriv", "util-linux"),
+    ("mount", "mount"),
     ("dockerd", "docker.io"),
     ("docker-registry", "docker-registry"),
     ("systemd-nspawn", "systemd-container"),
@@ -52,7 +53,8 @@ fn apt(args: &[&str]) -> Result<(), String> {
     let status = Command::new("apt-get")
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive")
-        // Packages of services try to start them; the tests start their own.
+        // Where nothing is in charge of services, as in a container, Debian's scripts start none;
+        // elsewhere this keeps the older ones from it. The tests start their own.
         .env("RUNLEVEL", "1")
         .status()
         .map_err(|e| format!("apt-get cannot be run: {e}"))?;

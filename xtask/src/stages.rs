@@ -5,10 +5,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::install;
-use crate::left_over::Before;
+use crate::left_over::Playground;
 
 /// Most crates that core may pull in, itself left out.
 const CORE_CRATES: usize = 40;
+
+/// Installed where there is none: a newer one may want a newer compiler.
+const CARGO_DENY: &str = "0.20.2";
 
 /// One stage: its name and what it does.
 pub(crate) struct Stage {
@@ -25,7 +28,7 @@ pub(crate) fn test_stages() -> Vec<Stage> {
     vec![
         stage("install", install::what_tests_need),
         stage("tests", tests),
-        stage("doctests", || cargo(&["test", "--workspace", "--doc"], &[])),
+        stage("doctests", doctests),
     ]
 }
 
@@ -70,41 +73,54 @@ pub(crate) fn bench_stages() -> Vec<Stage> {
 /// Runs stages in order, stops at the first that fails, and prints what each took.
 pub(crate) fn run(stages: &[Stage]) -> Result<(), String> {
     let mut times: Vec<(&str, Duration)> = Vec::new();
-    let mut failed = None;
+    let mut result = Ok(());
     for stage in stages {
         println!("==> {}", stage.name);
         let began = Instant::now();
-        let result = (stage.run)();
+        let ended = (stage.run)();
         times.push((stage.name, began.elapsed()));
-        if let Err(why) = result {
-            failed = Some(format!("{}: {why}", stage.name));
+        if let Err(why) = ended {
+            result = Err(format!("{} failed: {why}", stage.name));
             break;
         }
     }
     println!();
-    for (name, took) in &times {
+    let total: Duration = times.iter().map(|(_, took)| *took).sum();
+    for (name, took) in times.iter().chain([&("in all", total)]) {
         println!("{name:<22} {:>7.1} s", took.as_secs_f64());
     }
-    let total: Duration = times.iter().map(|(_, took)| *took).sum();
-    println!("{:<22} {:>7.1} s", "in all", total.as_secs_f64());
-    failed.map_or(Ok(()), Err)
+    if result.is_err() {
+        let skipped: Vec<&str> = stages[times.len()..].iter().map(|s| s.name).collect();
+        println!("not run: {}", skipped.join(", "));
+    }
+    result
 }
 
 fn tests() -> Result<(), String> {
-    let before = Before::look();
-    let result = cargo(
-        &[
-            "test",
-            "--workspace",
-            "--all-features",
-            "--lib",
-            "--bins",
-            "--tests",
-        ],
-        &[],
-    );
-    let clean = before.compare();
-    result.and(clean)
+    leaving_nothing(&[
+        "test",
+        "--workspace",
+        "--all-features",
+        "--lib",
+        "--bins",
+        "--tests",
+    ])
+}
+
+fn doctests() -> Result<(), String> {
+    leaving_nothing(&["test", "--workspace", "--all-features", "--doc"])
+}
+
+/// Runs tests, and fails too if they leave something behind.
+fn leaving_nothing(args: &[&str]) -> Result<(), String> {
+    let playground = Playground::make()?;
+    let dir = playground.dir().display().to_string();
+    let result = cargo(args, &[("TMPDIR", &dir)]);
+    let clean = playground.close();
+    match (result, clean) {
+        (Err(failed), Err(left)) => Err(format!("{failed}; {left}")),
+        (result, clean) => result.and(clean),
+    }
 }
 
 fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<(), String> {
@@ -140,9 +156,11 @@ fn core_dependencies() -> Result<(), String> {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    let crates: BTreeSet<&str> = text
+    // A crate that is pulled in twice, in two versions, costs twice.
+    let crates: BTreeSet<(&str, &str)> = text
         .lines()
-        .filter_map(|l| l.split_whitespace().next())
+        .filter_map(|l| l.split_once(' '))
+        .map(|(name, rest)| (name, rest.split(' ').next().unwrap_or_default()))
         .collect();
     let count = crates.len().saturating_sub(1);
     println!("rollback-core pulls in {count} crates, at most {CORE_CRATES} are allowed");
@@ -159,7 +177,8 @@ fn deny() -> Result<(), String> {
         .output()
         .is_ok_and(|o| o.status.success());
     if !there {
-        cargo(&["install", "cargo-deny", "--locked"], &[])?;
+        let version = format!("cargo-deny@{CARGO_DENY}");
+        cargo(&["install", "--locked", &version], &[])?;
     }
     cargo(&["deny", "check", "licenses", "bans", "sources"], &[])
 }

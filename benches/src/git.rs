@@ -1,0 +1,145 @@
+//! The git backend's switch, against the swap of a symbolic link that it cannot do without.
+
+use std::fs::File;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use git2::{Repository, Signature};
+use rollback_core::engine::{RollbackEngine, Workload};
+use rollback_core::history::Sequence;
+use rollback_core::prelude::*;
+use rollback_git::{GitBackend, GitConfig};
+use rollback_sqlite::SqliteStore;
+
+use crate::figure::{Figure, compare};
+
+/// As many files as a small site has.
+const FILES: usize = 60;
+
+fn site() -> WorkloadId {
+    "site@bench".parse().unwrap()
+}
+
+fn repository(path: &Path) {
+    let repo = Repository::init_bare(path).unwrap();
+    let who = Signature::now("bench", "bench@example.com").unwrap();
+    let mut parent = None;
+    for version in ["v1", "v2"] {
+        let mut tree = repo.treebuilder(None).unwrap();
+        for n in 0..FILES {
+            let blob = repo
+                .blob(format!("{version} {n}\n").repeat(50).as_bytes())
+                .unwrap();
+            tree.insert(format!("file-{n}"), blob, 0o100_644).unwrap();
+        }
+        let tree = repo.find_tree(tree.write().unwrap()).unwrap();
+        let parents: Vec<git2::Commit<'_>> = parent
+            .iter()
+            .map(|id| repo.find_commit(*id).unwrap())
+            .collect();
+        let parents: Vec<&git2::Commit<'_>> = parents.iter().collect();
+        let id = repo
+            .commit(None, &who, &who, version, &tree, &parents)
+            .unwrap();
+        repo.reference(&format!("refs/tags/{version}"), id, true, "")
+            .unwrap();
+        parent = Some(id);
+    }
+}
+
+/// What no swap of a published directory can do without.
+fn swap(dir: &Path, n: usize) {
+    let to = if n.is_multiple_of(2) { "a" } else { "b" };
+    let tmp = dir.join("current.tmp");
+    symlink(to, &tmp).unwrap();
+    std::fs::rename(tmp, dir.join("current")).unwrap();
+    File::open(dir).unwrap().sync_all().unwrap();
+}
+
+pub(crate) async fn switch(dir: &Path) -> Figure {
+    let dir = dir.join("switch");
+    std::fs::create_dir(&dir).unwrap();
+    repository(&dir.join("repo"));
+    let config = GitConfig::new(site(), dir.join("repo"), dir.join("root"));
+    let backend = GitBackend::new(config).unwrap();
+    let cx = Context::new(Duration::from_secs(600));
+    let mut placed = Vec::new();
+    for (n, version) in ["v1", "v2"].into_iter().enumerate() {
+        let release = backend.resolve(&cx, version).await.unwrap();
+        let op = operation(n, End::Nothing, End::Planned(release));
+        placed.push(backend.prepare(&cx, &op).await.unwrap().to);
+    }
+    let raw = dir.join("raw");
+    std::fs::create_dir(&raw).unwrap();
+    let (backend, cx, placed, raw) = (&backend, &cx, &placed, &raw);
+    compare(
+        "git: switch, against a raw symlink swap",
+        400,
+        |n| async move {
+            let (from, to) = (placed[(n + 1) % 2].clone(), placed[n % 2].clone());
+            let op = operation(n + 2, End::Placed(from), End::Placed(to));
+            backend.switch(cx, &op).await.unwrap();
+        },
+        |n| async move { swap(raw, n) },
+    )
+    .await
+}
+
+fn operation(n: usize, from: End, to: End) -> Operation {
+    Operation {
+        deployment: DeploymentId::generate(SystemClock.now()),
+        sequence: Sequence(u64::try_from(n).unwrap()),
+        workload: site(),
+        from,
+        to,
+    }
+}
+
+pub(crate) async fn rollback(dir: &Path) -> Figure {
+    let dir = dir.join("rollback");
+    std::fs::create_dir(&dir).unwrap();
+    repository(&dir.join("repo"));
+    let config = GitConfig::new(site(), dir.join("repo"), dir.join("root"));
+    let engine = RollbackEngine::builder(SqliteStore::open(dir.join("history.db")).await.unwrap())
+        .workload(Workload::new(site(), GitBackend::new(config).unwrap()))
+        .build()
+        .unwrap();
+    let actor = || Actor::user("bench").unwrap();
+    let mut ids = Vec::new();
+    for version in ["v1", "v2"] {
+        let report = engine
+            .deploy(&site(), version, actor())
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+        ids.push(report.deployment().id().clone());
+    }
+    let raw = dir.join("raw");
+    std::fs::create_dir(&raw).unwrap();
+    let last = Mutex::new(0);
+    let (engine, ids, raw, last) = (&engine, &ids, &raw, &last);
+    compare(
+        "git: a whole rollback to a standby, recorded, against that swap",
+        40,
+        |_| async move {
+            let goal = {
+                let mut last = last.lock().unwrap();
+                let goal = Goal::To(ids[*last].clone());
+                *last = 1 - *last;
+                goal
+            };
+            let report = engine
+                .rollback(&site(), goal, actor())
+                .await
+                .unwrap()
+                .await
+                .unwrap();
+            assert!(report.succeeded(), "{}", report.summary());
+        },
+        |n| async move { swap(raw, n) },
+    )
+    .await
+}

@@ -12,8 +12,8 @@ use rollback_core::backend::Backend;
 use rollback_core::id::WorkloadId;
 use rollback_systemd::{SystemdBackend, SystemdConfig};
 use rollback_testkit::backend_suite::WorldBuilder;
-use rollback_testkit::fixtures::server;
 use rollback_testkit::fixtures::systemd::SystemdFixture;
+use rollback_testkit::fixtures::{probe, server};
 use rollback_testkit::world::{Build, World};
 
 const SERVER: &str = "opt/rollback/server";
@@ -25,7 +25,7 @@ pub fn boot() -> Option<Arc<SystemdFixture>> {
     let booted = SystemdFixture::boot().and_then(|fixture| {
         let to = fixture.root().join(SERVER);
         std::fs::create_dir_all(to.parent().unwrap()).map_err(|e| e.to_string())?;
-        std::fs::copy(server::binary()?, to).map_err(|e| e.to_string())?;
+        std::fs::copy(server::server()?, to).map_err(|e| e.to_string())?;
         Ok(fixture)
     });
     match booted {
@@ -86,7 +86,7 @@ impl SystemdWorld {
             fixture,
             dir,
             unit: format!("svc-{}.service", NEXT.fetch_add(1, Ordering::SeqCst)),
-            port: server::free_port(),
+            port: probe::free_port(),
             cut: AtomicBool::new(false),
         };
         for build in [Build::V1, Build::V2, Build::V3, Build::Broken] {
@@ -100,11 +100,14 @@ impl SystemdWorld {
     }
 
     pub fn content(&self, build: Build) -> String {
+        let mode = if build == Build::Broken { "exit" } else { "" };
+        // The argument only tells this service's processes from another's.
         format!(
             "[Unit]\nDescription=a service under test\n\n[Service]\nEnvironment=TOKEN=s3cret\n\
-             ExecStart=/{SERVER} {} {}\n",
-            self.port,
-            build.answer()
+             Environment=PORT={port}\nEnvironment=VERSION={}\nEnvironment=MODE={mode}\n\
+             ExecStart=/{SERVER} {port}\n",
+            build.answer(),
+            port = self.port,
         )
     }
 
@@ -171,7 +174,7 @@ impl World for SystemdWorld {
     }
 
     async fn serving(&self) -> Option<String> {
-        server::answer(self.port).await
+        probe::answer(self.port).await
     }
 
     async fn running(&self) -> usize {

@@ -1,1 +1,43 @@
 //! Docker image swap for rollback: one container, replaced and put back.
+//!
+//! [`DockerBackend`] runs one workload as one container with a fixed name. A tag is resolved once
+//! to `repository@digest`; from then on only the digest is pulled and run. The successor is pulled,
+//! verified and created while the former runs on; only then is the former stopped, renamed and
+//! kept, with its restart policy off, as the way back. Containers are known by label and id, never
+//! by name. What people made by hand is adopted as it is and never removed.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use rollback_core::backend::Backend;
+//! use rollback_docker::{DockerBackend, DockerConfig, RestartPolicy};
+//!
+//! let config = DockerConfig::new("api@web-1".parse()?, "api", "/var/lib/deploys/api")
+//!     .publish("127.0.0.1:8080".parse()?, 80)
+//!     .env("DATABASE_URL", std::env::var("DATABASE_URL")?)
+//!     .bind("/srv/api/data", "/data")
+//!     .restart(RestartPolicy::UnlessStopped)
+//!     .soak(Duration::from_secs(10));
+//! let backend = DockerBackend::new(config)?;
+//! assert_eq!(backend.kind().as_str(), "docker");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Values of variables are never recorded: a release holds a keyed fingerprint of each. Going
+//! back to older values takes them from today's configuration or from a container that is still
+//! kept; where neither has them, the error names the variables.
+
+mod backend;
+mod client;
+mod config;
+mod container;
+mod error;
+mod fingerprint;
+mod health;
+mod reference;
+mod release;
+mod switch;
+mod view;
+
+pub use backend::DockerBackend;
+pub use config::{DockerConfig, Healthcheck, RestartPolicy};

@@ -1,0 +1,488 @@
+//! [`DockerBackend`]: the verbs.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bollard::models::ImageInspect;
+use rollback_core::backend::{
+    Backend, End, Evidence, Instance, Observation, Operation, Prepared, Rollout, WayBack,
+};
+use rollback_core::context::Context;
+use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::health::Verdict;
+use rollback_core::id::BackendKind;
+use rollback_core::release::{Artifact, Release, Restore};
+use sha2::{Digest, Sha256};
+
+use crate::client::Client;
+use crate::config::DockerConfig;
+use crate::container::{self, Container};
+use crate::fingerprint::{self, Key};
+use crate::reference::Reference;
+use crate::{error, release};
+
+/// One workload's container on one Docker daemon.
+///
+/// `prepare` pulls, verifies, pins and creates; `switch` stops the former container, renames
+/// both and starts the successor; the former stays, stopped, until `retain` lets it go. The image
+/// of every release that is kept bears a tag of this crate's own
+/// (`rollback.local/<workload>:<deployment>`), so that pruning dangling images takes none of them.
+#[derive(Debug)]
+pub struct DockerBackend {
+    pub(crate) config: Arc<DockerConfig>,
+    kind: BackendKind,
+    /// The repository of this workload's pins.
+    pub(crate) pins: String,
+}
+
+impl DockerBackend {
+    /// A backend for one workload. Talks to nobody yet.
+    pub fn new(config: DockerConfig) -> Result<Self, BackendError> {
+        config.validate()?;
+        let kind = "docker".parse().map_err(|e| {
+            BackendError::new(BackendErrorKind::Failed, "the backend's name is not valid")
+                .because(e)
+        })?;
+        Ok(Self {
+            pins: pin_repository(&config.workload.to_string()),
+            config: Arc::new(config),
+            kind,
+        })
+    }
+
+    pub(crate) async fn client(&self) -> Result<Client, BackendError> {
+        Client::connect(&self.config).await
+    }
+
+    pub(crate) async fn key(&self) -> Result<Key, BackendError> {
+        let dir = self.config.state_dir.clone();
+        tokio::task::spawn_blocking(move || Key::load(&dir))
+            .await
+            .map_err(|e| {
+                BackendError::new(BackendErrorKind::Failed, "a step ended abnormally").because(e)
+            })?
+    }
+
+    /// A release without configuration.
+    pub(crate) fn bare(&self, reference: &str, digest: &str) -> Release {
+        Release::new(self.kind.clone(), Artifact::new(reference, digest))
+    }
+
+    /// A release with today's configuration.
+    fn today(&self, bare: Release, key: &Key) -> Release {
+        let env = self.config.env.iter();
+        let env = env.map(|(name, value)| (name.clone(), key.of(name, &value.0)));
+        release::with_facets(bare, self.config.rows.clone(), Some(env.collect()))
+    }
+
+    async fn resolve_artifact(&self, cx: &Context, text: &str) -> Result<String, BackendError> {
+        let reference = Reference::parse(text)?;
+        let client = self.client().await?;
+        cx.check()?;
+        match reference {
+            Reference::Id(id) => match client.image(&id).await? {
+                Some(image) => image_id(&image),
+                None => Err(
+                    BackendError::new(BackendErrorKind::NotFound, "no such image here")
+                        .on(id)
+                        .advice("an image id is known to one daemon only: load the image first"),
+                ),
+            },
+            Reference::Digest { repository, digest } => {
+                let name = format!("{repository}@{digest}");
+                if client.image(&name).await?.is_none() {
+                    client.remote(cx, &name).await?;
+                }
+                Ok(name)
+            }
+            Reference::Tag { repository, tag } => {
+                let name = format!("{repository}:{tag}");
+                let away = match client.remote(cx, &name).await {
+                    Ok(digest) => return Ok(format!("{repository}@{digest}")),
+                    Err(e) => e,
+                };
+                cx.check()?;
+                // Built here, or the registry is away: what this daemon has is what can be run.
+                let Some(image) = client.image(&name).await? else {
+                    return Err(away);
+                };
+                cx.say(format!("{name} is taken as it is here: {away}"));
+                let prefix = format!("{repository}@");
+                match digests(&image).find(|d| d.starts_with(&prefix)) {
+                    Some(digest) => Ok(digest.to_owned()),
+                    None => image_id(&image),
+                }
+            }
+        }
+    }
+
+    async fn prepare_container(
+        &self,
+        cx: &Context,
+        op: &Operation,
+    ) -> Result<Prepared, BackendError> {
+        cx.check()?;
+        let Some(release) = op.to.release() else {
+            return Err(BackendError::new(
+                BackendErrorKind::InvalidReference,
+                "there is no release to prepare",
+            ));
+        };
+        let client = self.client().await?;
+        self.refuse_stranger(&client, op).await?;
+        let way_back = self.way_back_of(&client, &op.from).await?;
+        let ours = client.ours().await?;
+        cx.check()?;
+        let container = match self.standing(&client, &ours, &op.to, Some(op)).await? {
+            Some(container) => {
+                let tag = pin_tag(&container);
+                client.tag(&container.image, &self.pins, &tag).await?;
+                container
+            }
+            None => self.create(cx, &client, &ours, op, release).await?,
+        };
+        cx.check()?;
+        Ok(Prepared {
+            rollout: Rollout::Replace,
+            to: Instance {
+                release: release.clone(),
+                handle: container.handle(),
+            },
+            way_back,
+        })
+    }
+
+    /// A container of somebody else's that has taken the live name is not ours to move.
+    async fn refuse_stranger(&self, client: &Client, op: &Operation) -> Result<(), BackendError> {
+        let Some(named) = client.inspect(&self.config.container).await? else {
+            return Ok(());
+        };
+        let known = |end: &End| end.instance().is_some_and(|i| i.handle == named.handle());
+        if named.ours.is_some() || known(&op.from) || known(&op.to) {
+            return Ok(());
+        }
+        Err(BackendError::new(
+            BackendErrorKind::Conflict,
+            "another container has taken the live name since",
+        )
+        .on(format!("{} ({})", self.config.container, named.id))
+        .advice("adopt it, or rename it"))
+    }
+
+    async fn create(
+        &self,
+        cx: &Context,
+        client: &Client,
+        ours: &[Container],
+        op: &Operation,
+        release: &Release,
+    ) -> Result<Container, BackendError> {
+        let image = self.fetch(cx, client, release).await?;
+        let image = image_id(&image)?;
+        let mut body = release::body(&release::rows(release))?;
+        let key = self.key().await?;
+        let mut kept = ours.to_vec();
+        if let Some(from) = op.from.instance() {
+            kept.extend(client.of(&from.handle).await?);
+        }
+        let values = release::values(release, &self.config.env, &kept, &key)
+            .map_err(|lost| lost_values(&lost, release))?;
+        cx.check()?;
+        let tag = pin_name(op);
+        client.tag(&image, &self.pins, &tag).await?;
+        cx.check()?;
+        let park = format!("{}-{tag}", self.config.container);
+        let spec = serde_json::to_string(release).map_err(|e| {
+            BackendError::new(BackendErrorKind::Failed, "a release cannot be written").because(e)
+        })?;
+        let marks = [
+            (container::WORKLOAD, op.workload.to_string()),
+            (container::DEPLOYMENT, op.deployment.to_string()),
+            (container::RELEASE, release.digest().to_string()),
+            (container::IMAGE, image.clone()),
+            (container::PARK, park.clone()),
+            (container::SPEC, spec),
+        ];
+        let labels = body.labels.get_or_insert_default();
+        labels.extend(marks.map(|(name, value)| (name.to_owned(), value)));
+        body.env = Some(
+            values
+                .into_iter()
+                .map(|(name, value)| format!("{name}={}", value.0))
+                .collect(),
+        );
+        body.image = Some(image.clone());
+        cx.say("creating the container");
+        let id = client.create(&park, body).await?;
+        let made = client.inspect(&id).await?;
+        match made {
+            Some(made) if made.image == image && made.ours.is_some() => Ok(made),
+            _ => Err(BackendError::new(
+                BackendErrorKind::Corrupt,
+                "the container is not the one that was asked for",
+            )
+            .on(id)),
+        }
+    }
+
+    /// The release's image, pulled by digest if it is not here.
+    async fn fetch(
+        &self,
+        cx: &Context,
+        client: &Client,
+        release: &Release,
+    ) -> Result<ImageInspect, BackendError> {
+        let digest = &release.artifact().digest;
+        let reference = Reference::parse(digest)?;
+        if let Some(image) = client.image(digest).await? {
+            return Ok(image);
+        }
+        if matches!(reference, Reference::Id(_)) {
+            return Err(error::gone(
+                "the image is gone, and it came from no registry",
+                release,
+            ));
+        }
+        cx.say(format!("pulling {digest}"));
+        client.pull(cx, digest).await.map_err(|e| match e.kind() {
+            BackendErrorKind::NotFound => {
+                error::gone("the registry no longer has the image", digest).because(e)
+            }
+            _ => e,
+        })?;
+        cx.check()?;
+        let image = client.image(digest).await?;
+        image
+            .filter(|i| digests(i).any(|d| d == digest))
+            .ok_or_else(|| {
+                BackendError::new(
+                    BackendErrorKind::Corrupt,
+                    "what was pulled does not have the digest that was asked for",
+                )
+                .on(digest)
+            })
+    }
+
+    async fn retire_leftovers(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
+        cx.check().map_err(BackendError::untouched)?;
+        let client = self.client().await.map_err(BackendError::untouched)?;
+        let ours = client.ours().await.map_err(BackendError::untouched)?;
+        let keep = op.to.instance().map(|i| i.handle.clone());
+        let mut pinned = false;
+        for container in &ours {
+            let of_this = container
+                .ours
+                .as_ref()
+                .is_some_and(|m| m.deployment == op.deployment.as_str());
+            let is_to = keep.as_ref() == Some(&container.handle());
+            if is_to {
+                pinned |= of_this;
+            } else if of_this && container.was_never_started() {
+                client.remove(&container.id).await?;
+                cx.check()?;
+            } else {
+                pinned |= of_this;
+                // With `to` still a plan nobody knows which one is to run.
+                if container.is_up() && !matches!(op.to, End::Planned(_)) {
+                    self.put_aside(cx, &client, container).await?;
+                }
+            }
+        }
+        if !matches!(op.to, End::Planned(_))
+            && let Some(from) = op.from.instance()
+            && keep.as_ref() != Some(&from.handle)
+            && let Some(from) = client.of(&from.handle).await?
+            && from.is_up()
+        {
+            self.put_aside(cx, &client, &from).await?;
+        }
+        if !pinned {
+            client
+                .untag(&format!("{}:{}", self.pins, pin_name(op)))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn retain_window(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
+        cx.check()?;
+        let client = self.client().await?;
+        let mut images = Vec::new();
+        for instance in window {
+            images.extend(
+                client
+                    .image(&instance.release.artifact().digest)
+                    .await?
+                    .and_then(|i| i.id),
+            );
+        }
+        let wanted = |c: &Container| {
+            window.iter().any(|i| i.handle == c.handle())
+                || c.ours.as_ref().is_some_and(|m| {
+                    window
+                        .iter()
+                        .any(|i| i.release.digest() == m.release.digest())
+                })
+        };
+        for container in client.ours().await? {
+            if container.is_up() || container.name == self.config.container || wanted(&container) {
+                images.push(container.image);
+                continue;
+            }
+            cx.check()?;
+            client.remove(&container.id).await?;
+        }
+        for (tag, image) in client.tags(&self.pins).await? {
+            if !images.contains(&image) {
+                cx.check()?;
+                client.untag(&tag).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn way_back_of(&self, client: &Client, from: &End) -> Result<WayBack, BackendError> {
+        let End::Placed(instance) = from else {
+            return Ok(WayBack::Exact);
+        };
+        Ok(match client.of(&instance.handle).await? {
+            Some(container) => way_back(&container),
+            None => WayBack::None("its container is gone".into()),
+        })
+    }
+}
+
+#[async_trait]
+impl Backend for DockerBackend {
+    fn kind(&self) -> BackendKind {
+        self.kind.clone()
+    }
+
+    fn default_restore(&self) -> Restore {
+        Restore::Artifact
+    }
+
+    async fn resolve(&self, cx: &Context, reference: &str) -> Result<Release, BackendError> {
+        let digest = self
+            .resolve_artifact(cx, reference)
+            .await
+            .map_err(BackendError::untouched)?;
+        let key = self.key().await.map_err(BackendError::untouched)?;
+        Ok(self.today(self.bare(reference, &digest), &key))
+    }
+
+    async fn observe(&self, cx: &Context, candidates: &[End]) -> Result<Observation, BackendError> {
+        self.look(cx, candidates)
+            .await
+            .map_err(BackendError::untouched)
+    }
+
+    async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
+        Box::pin(self.prepare_container(cx, op))
+            .await
+            .map_err(BackendError::untouched)
+    }
+
+    async fn start(&self, _cx: &Context, _op: &Operation) -> Result<Evidence, BackendError> {
+        Ok(Evidence::default())
+    }
+
+    async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
+        self.swap(cx, op).await
+    }
+
+    async fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
+        self.retire_leftovers(cx, op).await
+    }
+
+    async fn health(&self, cx: &Context, op: &Operation) -> Result<Verdict, BackendError> {
+        self.judge(cx, op).await.map_err(BackendError::untouched)
+    }
+
+    async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
+        self.retain_window(cx, window)
+            .await
+            .map_err(BackendError::untouched)
+    }
+}
+
+/// How faithfully a container can be brought back after another one replaced it.
+pub(crate) fn way_back(container: &Container) -> WayBack {
+    if container.removes_itself() {
+        return WayBack::None("it was started with --rm: it removes itself when it stops".into());
+    }
+    WayBack::Exact
+}
+
+pub(crate) fn lost_values(lost: &[String], release: &Release) -> BackendError {
+    BackendError::new(
+        BackendErrorKind::Gone,
+        format!(
+            "the recorded values of {} are neither in today's configuration nor in a container \
+             that is kept",
+            lost.join(", ")
+        ),
+    )
+    .on(release)
+    .advice("restore the artifact alone, or configure those values again")
+}
+
+pub(crate) fn image_id(image: &ImageInspect) -> Result<String, BackendError> {
+    image.id.clone().ok_or_else(|| {
+        BackendError::new(BackendErrorKind::Unsupported, "dockerd gave an image no id")
+    })
+}
+
+pub(crate) fn digests(image: &ImageInspect) -> impl Iterator<Item = &str> {
+    image.repo_digests.iter().flatten().map(String::as_str)
+}
+
+/// What a deployment calls its container and its pin: the place in the order for people, the
+/// end of the id because another history may count from 1 again.
+fn pin_name(op: &Operation) -> String {
+    let id = op.deployment.as_str();
+    format!("{}-{}", op.sequence, id.rsplit('-').next().unwrap_or(id))
+}
+
+/// The pin of a container that stands.
+fn pin_tag(container: &Container) -> String {
+    match &container.ours {
+        // The container's resting name ends in what its deployment called the pin.
+        Some(marks) => {
+            let mut parts = marks.park.rsplitn(3, '-');
+            let (id, sequence) = (parts.next(), parts.next());
+            format!("{}-{}", sequence.unwrap_or("0"), id.unwrap_or("0"))
+        }
+        None => format!("adopted-{}", container.id.get(..12).unwrap_or("0")),
+    }
+}
+
+/// Image names are lowercase and workloads need not be: readable, then unmistakable.
+fn pin_repository(workload: &str) -> String {
+    let readable: String = workload
+        .to_ascii_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(40)
+        .collect();
+    let hash = fingerprint::hex(&Sha256::digest(workload)[..6]);
+    let parts = readable.split('-').filter(|p| !p.is_empty());
+    let parts: Vec<&str> = parts.chain([hash.as_str()]).collect();
+    format!("rollback.local/{}", parts.join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_are_valid_image_names_and_differ_between_workloads() {
+        let a = pin_repository("Api_X@web-1");
+        let b = pin_repository("api-x@web-1");
+        assert_ne!(a, b);
+        for name in [a, b, pin_repository(&"Ä@".repeat(300))] {
+            let parsed = Reference::parse(&format!("{name}:12-abcd"));
+            assert!(matches!(parsed, Ok(Reference::Tag { .. })), "{name}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What stands at the daemon, as it is now. Changes nothing.
+
+use bollard::models::ImageConfig;
+use rollback_core::backend::{
+    Availability, End, Instance, Live, Observation, Operation, Running, Sighting,
+};
+use rollback_core::context::Context;
+use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::release::Release;
+
+use crate::backend::{DockerBackend, digests, image_id, lost_values, way_back};
+use crate::client::Client;
+use crate::container::Container;
+use crate::reference::Reference;
+use crate::release;
+
+impl DockerBackend {
+    pub(crate) async fn look(
+        &self,
+        cx: &Context,
+        candidates: &[End],
+    ) -> Result<Observation, BackendError> {
+        cx.check()?;
+        let client = self.client().await?;
+        let ours = client.ours().await?;
+        let named = client.inspect(&self.config.container).await?;
+        cx.check()?;
+        let mut seen: Vec<&Container> = ours.iter().collect();
+        if let Some(named) = &named
+            && !seen.iter().any(|c| c.id == named.id)
+        {
+            seen.push(named);
+        }
+        let mut up: Vec<&Container> = seen.into_iter().filter(|c| c.is_up()).collect();
+        if up.is_empty() {
+            up.extend(&named);
+        }
+        let mut sightings = Vec::new();
+        for container in &up {
+            sightings.push(self.sighting(&client, container).await?);
+        }
+        let live = match sightings.len() {
+            0 => Live::Nothing,
+            1 => Live::One(sightings.remove(0)),
+            n => Live::Mixed(
+                sightings,
+                format!("{n} containers of this workload run; stop all but one"),
+            ),
+        };
+        let standbys = ours
+            .iter()
+            .filter(|c| !up.iter().any(|u| u.id == c.id) && c.is_sound())
+            .filter_map(|c| {
+                Some(Instance {
+                    release: c.ours.as_ref()?.release.clone(),
+                    handle: c.handle(),
+                })
+            })
+            .collect();
+        let mut availability = Vec::new();
+        for end in candidates {
+            cx.check()?;
+            availability.push(self.availability(cx, &client, &ours, end).await?);
+        }
+        Ok(Observation {
+            live,
+            standbys,
+            availability,
+        })
+    }
+
+    async fn sighting(
+        &self,
+        client: &Client,
+        container: &Container,
+    ) -> Result<Sighting, BackendError> {
+        let restart = container.restart_row();
+        Ok(Sighting {
+            instance: Instance {
+                release: self.seen(client, container, restart.as_ref()).await?,
+                handle: container.handle(),
+            },
+            running: container.running(),
+            evidence: match container.running() {
+                Running::Yes => container.evidence(),
+                _ => Default::default(),
+            },
+            way_back: way_back(container),
+        })
+    }
+
+    /// What a container is now. Its restart policy is off while it stands by: `restart` is the
+    /// one to show.
+    async fn seen(
+        &self,
+        client: &Client,
+        container: &Container,
+        restart: Option<&String>,
+    ) -> Result<Release, BackendError> {
+        if let Some(marks) = &container.ours {
+            return Ok(release::seen(&marks.release, container, restart));
+        }
+        let image = client.image(&container.image).await?;
+        let asked_for = container
+            .inspect
+            .config
+            .as_ref()
+            .and_then(|c| c.image.clone())
+            .unwrap_or_else(|| container.image.clone());
+        let repository = match Reference::parse(&asked_for) {
+            Ok(Reference::Tag { repository, .. } | Reference::Digest { repository, .. }) => {
+                format!("{repository}@")
+            }
+            _ => String::new(),
+        };
+        let of_image = image.as_ref().map(|i| {
+            let mut all: Vec<&str> = digests(i).collect();
+            all.sort_unstable();
+            let own = all.iter().find(|d| d.starts_with(&repository));
+            own.or(all.first()).map(|d| (*d).to_owned())
+        });
+        let digest = match of_image.flatten() {
+            Some(digest) => digest,
+            None => container.image.clone(),
+        };
+        let defaults: ImageConfig = image.and_then(|i| i.config).unwrap_or_default();
+        let key = self.key().await?;
+        let bare = self.bare(&asked_for, &digest);
+        let found = release::captured(bare, container, &defaults, &key);
+        Ok(release::with_restart(&found, restart))
+    }
+
+    /// The container in which exactly this release stands: its own place, what this very
+    /// deployment made, or any of ours at rest with the same digest.
+    pub(crate) async fn standing(
+        &self,
+        client: &Client,
+        ours: &[Container],
+        end: &End,
+        op: Option<&Operation>,
+    ) -> Result<Option<Container>, BackendError> {
+        let Some(wanted) = end.release() else {
+            return Ok(None);
+        };
+        let mut at = Vec::new();
+        if let Some(instance) = end.instance() {
+            at.extend(client.of(&instance.handle).await?);
+        }
+        let made = |c: &&Container| {
+            op.is_some_and(|op| {
+                c.ours
+                    .as_ref()
+                    .is_some_and(|m| m.deployment == op.deployment.as_str())
+            })
+        };
+        at.extend(ours.iter().filter(made).cloned());
+        let rests = |c: &&Container| !c.is_up() && c.name != self.config.container;
+        at.extend(ours.iter().rev().filter(rests).cloned());
+        for container in at {
+            if self.is_whole(client, &container, wanted).await? {
+                return Ok(Some(container));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a container is this release and can be started, whatever its restart policy is
+    /// while it rests. One that took a change by hand is not.
+    async fn is_whole(
+        &self,
+        client: &Client,
+        container: &Container,
+        wanted: &Release,
+    ) -> Result<bool, BackendError> {
+        if !container.is_sound() {
+            return Ok(false);
+        }
+        let rows = release::rows(wanted);
+        let seen = self
+            .seen(client, container, rows.get(release::RESTART))
+            .await?;
+        Ok(seen.digest() == wanted.digest())
+    }
+
+    async fn availability(
+        &self,
+        cx: &Context,
+        client: &Client,
+        ours: &[Container],
+        end: &End,
+    ) -> Result<Availability, BackendError> {
+        let Some(wanted) = end.release() else {
+            return Ok(Availability::Standby);
+        };
+        if self.standing(client, ours, end, None).await?.is_some() {
+            return Ok(Availability::Standby);
+        }
+        if let Err(e) = release::body(&release::rows(wanted)) {
+            return Ok(Availability::Gone(e.untouched().to_string()));
+        }
+        let mut kept = ours.to_vec();
+        kept.extend(client.inspect(&self.config.container).await?);
+        let key = self.key().await?;
+        if let Err(lost) = release::values(wanted, &self.config.env, &kept, &key) {
+            let e = lost_values(&lost, wanted).untouched();
+            return Ok(Availability::Gone(e.to_string()));
+        }
+        let digest = &wanted.artifact().digest;
+        let Ok(reference) = Reference::parse(digest) else {
+            return Ok(Availability::Gone("its digest is none of docker's".into()));
+        };
+        if let Some(image) = client.image(digest).await? {
+            image_id(&image)?;
+            return Ok(Availability::Local);
+        }
+        if matches!(reference, Reference::Id(_)) {
+            return Ok(Availability::Gone(
+                "the image is gone, and it came from no registry".into(),
+            ));
+        }
+        match client.remote(cx, digest).await {
+            Ok(_) => Ok(Availability::Remote),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    BackendErrorKind::Cancelled | BackendErrorKind::DeadlineExceeded
+                ) =>
+            {
+                Err(e)
+            }
+            Err(e) => Ok(Availability::Gone(e.untouched().to_string())),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The docker backend passes the suite that every backend passes, on a real dockerd.
+
+mod support;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rollback_testkit::backend_suite::{WorldBuilder, test_all};
+use rollback_testkit::fixtures::docker::DockerFixture;
+use rollback_testkit::world::World;
+
+struct Builder(Arc<DockerFixture>);
+
+#[async_trait]
+impl WorldBuilder for Builder {
+    async fn build(&self) -> Box<dyn World> {
+        Box::new(support::DockerWorld::new(&self.0))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_backend_passes_the_suite() {
+    let Some(fixture) = support::fixture() else {
+        return;
+    };
+    test_all(&Builder(Arc::new(fixture))).await;
+}

@@ -1,0 +1,261 @@
+//! A world of one docker workload: a real dockerd and a real registry, shared by the worlds of
+//! one test.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rollback_core::backend::{Backend, End, Instance, Operation};
+use rollback_core::context::Context;
+use rollback_core::history::Sequence;
+use rollback_core::id::{DeploymentId, WorkloadId};
+use rollback_core::time::{Clock, SystemClock};
+use rollback_docker::{DockerBackend, DockerConfig};
+use rollback_testkit::fixtures::docker::{DockerFixture, free_port, http};
+use rollback_testkit::service::unavailable;
+use rollback_testkit::world::{Build, World};
+
+pub const TOKEN: &str = "a-token-that-nobody-may-see";
+
+static WORLDS: AtomicU64 = AtomicU64::new(1);
+static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+
+/// The daemon and the registry, or the reason why the test is skipped.
+pub fn fixture() -> Option<DockerFixture> {
+    DockerFixture::start().map_err(|why| unavailable(&why)).ok()
+}
+
+pub struct DockerWorld {
+    pub fixture: Arc<DockerFixture>,
+    pub name: String,
+    pub port: u16,
+    state: PathBuf,
+    cut: AtomicBool,
+    digests: HashMap<Build, String>,
+}
+
+impl DockerWorld {
+    pub fn new(fixture: &Arc<DockerFixture>) -> Self {
+        let name = format!("w{}", WORLDS.fetch_add(1, Ordering::SeqCst));
+        let mut world = Self {
+            fixture: Arc::clone(fixture),
+            port: free_port(),
+            state: fixture.dir().join("state").join(&name),
+            cut: AtomicBool::new(false),
+            digests: HashMap::new(),
+            name,
+        };
+        for build in [Build::V1, Build::V2, Build::V3, Build::Broken] {
+            let version = format!("ENV VERSION={}", build.answer());
+            let label = format!("LABEL world={}", world.name);
+            let mode = match build {
+                Build::Broken => "ENV MODE=exit",
+                _ => "ENV MODE=",
+            };
+            let lines = [version.as_str(), mode, label.as_str()];
+            let digest = fixture.publish(&world.reference(build), &lines);
+            world.digests.insert(build, digest);
+        }
+        world
+    }
+
+    /// `repository@digest`.
+    pub fn digest(&self, build: Build) -> &str {
+        &self.digests[&build]
+    }
+
+    pub fn config(&self) -> DockerConfig {
+        DockerConfig::new(self.workload(), &self.name, &self.state)
+            .socket(self.fixture.socket())
+            .network("host")
+            .env("PORT", self.port.to_string())
+            .env("TOKEN", TOKEN)
+            .soak(Duration::from_millis(600))
+    }
+
+    pub fn docker(&self) -> DockerBackend {
+        DockerBackend::new(self.config()).unwrap()
+    }
+
+    pub async fn plan(&self, backend: &DockerBackend, from: End, reference: &str) -> Operation {
+        let release = backend.resolve(&cx(), reference).await.unwrap();
+        self.operation(from, End::Planned(release))
+    }
+
+    pub fn operation(&self, from: End, to: End) -> Operation {
+        Operation {
+            deployment: DeploymentId::generate(SystemClock.now()),
+            sequence: Sequence(SEQUENCE.fetch_add(1, Ordering::SeqCst)),
+            workload: self.workload(),
+            from,
+            to,
+        }
+    }
+
+    /// Runs an operation from beginning to end.
+    pub async fn run(&self, backend: &DockerBackend, mut op: Operation) -> Operation {
+        op.to = End::Placed(backend.prepare(&cx(), &op).await.unwrap().to);
+        backend.switch(&cx(), &op).await.unwrap();
+        backend.retire(&cx(), &op).await.unwrap();
+        op
+    }
+
+    /// Deploys a build from what is live.
+    pub async fn deploy(&self, build: Build) -> Instance {
+        self.deploy_with(&self.docker(), build).await
+    }
+
+    pub async fn deploy_with(&self, backend: &DockerBackend, build: Build) -> Instance {
+        let from = self.live().await.map_or(End::Nothing, End::Placed);
+        let op = self.plan(backend, from, &self.reference(build)).await;
+        self.run(backend, op).await.to.instance().unwrap().clone()
+    }
+
+    pub async fn live(&self) -> Option<Instance> {
+        let seen = self.docker().observe(&cx(), &[]).await.unwrap();
+        seen.live_instance().cloned()
+    }
+
+    /// One container's property, as a Go template.
+    pub fn inspect(&self, container: &str, format: &str) -> String {
+        let out = self.fixture.must(&["inspect", "-f", format, container]);
+        out.trim().to_owned()
+    }
+
+    /// This world's containers: id and name.
+    pub fn containers(&self) -> Vec<(String, String)> {
+        self.list(&["ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Names}}"])
+    }
+
+    fn list(&self, args: &[&str]) -> Vec<(String, String)> {
+        let prefix = format!("{}-", self.name);
+        self.fixture
+            .must(args)
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .filter(|(_, name)| *name == self.name || name.starts_with(&prefix))
+            .map(|(id, name)| (id.to_owned(), name.to_owned()))
+            .collect()
+    }
+
+    /// GET of a path; the body.
+    pub async fn get(&self, path: &'static str) -> Option<String> {
+        let at = format!("127.0.0.1:{}", self.port);
+        let answer = tokio::task::spawn_blocking(move || http(&at, "GET", path));
+        let answer = answer.await.unwrap()?;
+        answer
+            .split_once("\r\n\r\n")
+            .map(|(_, body)| body.to_owned())
+    }
+}
+
+impl Drop for DockerWorld {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return; // The fixture removes everything; a second panic would abort.
+        }
+        for (id, _) in self.containers() {
+            let _ = self.fixture.docker(&["rm", "-f", &id]);
+        }
+    }
+}
+
+pub fn cx() -> Context {
+    Context::new(Duration::from_secs(60))
+}
+
+#[async_trait]
+impl World for DockerWorld {
+    fn workload(&self) -> WorkloadId {
+        format!("{}@web-1", self.name).parse().unwrap()
+    }
+
+    fn backend(&self) -> Arc<dyn Backend> {
+        let config = match self.cut.load(Ordering::SeqCst) {
+            true => self.config().socket(self.fixture.dir().join("nowhere")),
+            false => self.config(),
+        };
+        Arc::new(DockerBackend::new(config).unwrap())
+    }
+
+    fn reference(&self, build: Build) -> String {
+        let registry = self.fixture.registry();
+        format!("{registry}/{}:{}", self.name, build.answer())
+    }
+
+    async fn serving(&self) -> Option<String> {
+        for _ in 0..60 {
+            if let Some(body) = self.get("/").await {
+                return Some(body);
+            }
+            if self.running().await == 0 {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        None
+    }
+
+    async fn running(&self) -> usize {
+        self.list(&["ps", "--format", "{{.ID}} {{.Names}}"]).len()
+    }
+
+    async fn install_by_hand(&self, build: Build) {
+        let port = format!("PORT={}", self.port);
+        self.fixture.must(&[
+            "run",
+            "-d",
+            "--name",
+            &self.name,
+            "--network",
+            "host",
+            "--restart",
+            "unless-stopped",
+            "-e",
+            &port,
+            &self.reference(build),
+        ]);
+    }
+
+    async fn tamper(&self) {
+        let memory = ["--memory", "64m", "--memory-swap", "64m"];
+        let mut args = vec!["update"];
+        args.extend(memory);
+        args.push(&self.name);
+        self.fixture.must(&args);
+    }
+
+    async fn lose(&self, build: Build) {
+        let digest = self.digest(build);
+        let id = self
+            .fixture
+            .docker(&["image", "inspect", "-f", "{{.Id}}", digest]);
+        if let Ok(image) = id {
+            for (id, _) in self.containers() {
+                if self.inspect(&id, "{{.Image}}") == image.trim() {
+                    self.fixture.must(&["rm", "-f", &id]);
+                }
+            }
+            self.fixture.must(&["rmi", "-f", image.trim()]);
+        }
+        self.fixture.delete_from_registry(digest);
+    }
+
+    async fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+    }
+
+    async fn mend(&self) {
+        self.cut.store(false, Ordering::SeqCst);
+    }
+}

@@ -1,10 +1,12 @@
 //! The shelf: what the backend keeps at the target, so that every retained release can be put
 //! back without anything from outside.
 //!
-//!     fingerprint.key     32 random bytes
-//!     content/<sha256>    a unit's content, as it was written
-//!     instances/<handle>  an instance: its release, who made it, whether it was ever live
-//!     installed           which instance is in place, and the proof of its last restart
+//! ```text
+//! fingerprint.key     32 random bytes
+//! content/<sha256>    a unit's content, as it was written
+//! instances/<handle>  an instance: its release, who made it, whether it was ever live
+//! installed           which instance is in place, and the proof of its last restart
+//! ```
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
 //! The conformance suite for history stores: what every
-//! [`HistoryStore`](rollback_core::history::HistoryStore) promises, as named cases.
+//! [`HistoryStore`] promises, as named cases.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,0 +1,108 @@
+//! The engine's process is killed at every event boundary; a new one recovers, on a real dockerd
+//! and with a real SQLite history.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rollback_core::engine::Workload;
+use rollback_core::prelude::*;
+use rollback_docker::{DockerBackend, DockerConfig};
+use rollback_sqlite::SqliteStore;
+use rollback_testkit::kill::{Assemble, KillWorld, Parts, play_child, sweep};
+use rollback_testkit::world::{Build, World};
+use support::DockerWorld;
+
+struct Docker(DockerWorld);
+
+impl Docker {
+    fn history(&self) -> PathBuf {
+        self.0.fixture.dir().join("history.db")
+    }
+}
+
+impl KillWorld for Docker {
+    fn world(&self) -> &dyn World {
+        &self.0
+    }
+
+    fn place(&self) -> String {
+        let fixture = &self.0.fixture;
+        let state = fixture.dir().join("state").join(&self.0.name);
+        [
+            fixture.socket().display().to_string(),
+            fixture.registry().to_string(),
+            self.0.port.to_string(),
+            state.display().to_string(),
+            self.history().display().to_string(),
+        ]
+        .join("\n")
+    }
+}
+
+/// The first world of a test binary's process has this name.
+const NAME: &str = "w1";
+
+struct Parted;
+
+#[async_trait]
+impl Assemble for Parted {
+    async fn assemble(&self, place: &str) -> Parts {
+        let lines: Vec<&str> = place.lines().collect();
+        let [socket, _, port, state, history] = lines[..] else {
+            panic!("five lines: {place}")
+        };
+        let config = DockerConfig::new(self.workload(), NAME, Path::new(state))
+            .socket(socket)
+            .network("host")
+            .env("PORT", port)
+            .env("TOKEN", support::TOKEN)
+            .soak(Duration::from_millis(300));
+        let gate = Gate {
+            interval: Duration::from_millis(50),
+            ..Gate::default()
+        };
+        Parts {
+            store: Arc::new(SqliteStore::open(history).await.unwrap()),
+            workload: Workload::new(self.workload(), DockerBackend::new(config).unwrap())
+                .gate(gate)
+                .auto_rollback(),
+        }
+    }
+
+    fn workload(&self) -> WorkloadId {
+        format!("{NAME}@web-1").parse().unwrap()
+    }
+
+    fn reference(&self, place: &str, build: Build) -> String {
+        let registry = place.lines().nth(1).unwrap();
+        format!("{registry}/{NAME}:{}", build.answer())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn child() {
+    play_child(&Parted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_event_boundary_recovery_leaves_one_release_live_and_loses_nothing() {
+    let Some(fixture) = support::fixture() else {
+        return;
+    };
+    let points = sweep(
+        &Docker(DockerWorld::new(&Arc::new(fixture))),
+        &Parted,
+        "child",
+    )
+    .await;
+    assert!(
+        points >= 2 * (9 + 9 + 15),
+        "only {points} points were killed at"
+    );
+}

@@ -1,5 +1,9 @@
 //! Faults on purpose: stores, backends, checks and clocks that fail when told to.
 
+mod backend;
+
+pub use backend::{FaultyBackend, Verb, VerbFault, VerbTrap};
+
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 

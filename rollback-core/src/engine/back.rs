@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::runner::{Runner, Step};
-use crate::backend::{End, Live, Operation};
+use crate::backend::{End, Live, Operation, Running, Sighting};
 use crate::context::Cancellation;
 use crate::deployment::{Deployment, LiveRecord, Outcome, Settlement, TriggerKind};
 use crate::error::{BackendError, Error, ErrorKind};
@@ -66,7 +66,43 @@ impl Runner {
             // The platform is away: nothing can be known or done now. Recovery goes on.
             return Err(self.stopped(&error));
         }
-        let live = self.seen(&op).await?;
+        self.stuck(&op, &error).await
+    }
+
+    /// The switch back is refused for good: what is live decides how this ends. Either way only
+    /// that is left running.
+    async fn stuck(&mut self, back: &Operation, error: &BackendError) -> Result<Step, Error> {
+        let (backend, ends) = (Arc::clone(&self.workload.backend), Vec::<End>::new());
+        let limits = self.limits(self.deadlines().observe, false);
+        let observed = self
+            .act(
+                limits,
+                |cx| async move { backend.observe(&cx, &ends).await },
+            )
+            .await
+            .map_err(|e| self.stopped(&e))?;
+        let new = self.deployment.new_deployment();
+        let (id, fallback) = (new.id.clone(), new.fallback.clone());
+        let is = |end: &End, s: &Sighting| {
+            end.instance()
+                .is_some_and(|i| i.handle == s.instance.handle)
+        };
+        let live = match &observed.live {
+            // It was never taken from its place: there is nothing to switch back.
+            Live::One(s) if is(&back.to, s) && !matches!(s.running, Running::No(_)) => {
+                return Ok(Step::RetireBack);
+            }
+            Live::One(s) if is(&back.from, s) => {
+                self.journal(Event::RetireIntended).await?;
+                if self.retire_op(back.reversed()).await.is_ok() {
+                    self.journal(Event::Retired).await?;
+                }
+                LiveRecord::Known(id)
+            }
+            Live::One(s) if is(&back.to, s) => fallback,
+            Live::Nothing => LiveRecord::Nothing,
+            _ => LiveRecord::Unknown,
+        };
         let cause = self
             .deployment
             .cause()
@@ -84,40 +120,6 @@ impl Runner {
             }),
             Box::new(Then::Release),
         ))
-    }
-
-    /// What history may say is live after a way back that failed.
-    async fn seen(&self, back: &Operation) -> Result<LiveRecord, Error> {
-        let (backend, ends) = (Arc::clone(&self.workload.backend), Vec::<End>::new());
-        let limits = self.limits(self.deadlines().observe, false);
-        let observed = self
-            .act(
-                limits,
-                |cx| async move { backend.observe(&cx, &ends).await },
-            )
-            .await
-            .map_err(|e| self.stopped(&e))?;
-        let new = self.deployment.new_deployment();
-        Ok(match &observed.live {
-            Live::Nothing => LiveRecord::Nothing,
-            Live::One(s)
-                if back
-                    .from
-                    .instance()
-                    .is_some_and(|i| i.handle == s.instance.handle) =>
-            {
-                LiveRecord::Known(new.id.clone())
-            }
-            Live::One(s)
-                if back
-                    .to
-                    .instance()
-                    .is_some_and(|i| i.handle == s.instance.handle) =>
-            {
-                new.fallback.clone()
-            }
-            _ => LiveRecord::Unknown,
-        })
     }
 
     pub(super) async fn retire_back(&mut self) -> Result<Step, Error> {

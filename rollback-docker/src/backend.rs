@@ -326,6 +326,12 @@ impl DockerBackend {
         };
         for container in client.ours().await? {
             if container.is_up() || container.name == self.config.container || wanted(&container) {
+                // `docker image prune -a` takes the names even of images that are in use.
+                if client.image(&container.image).await?.is_some() {
+                    cx.check()?;
+                    let tag = pin_tag(&container);
+                    client.tag(&container.image, &self.pins, &tag).await?;
+                }
                 images.push(container.image);
                 continue;
             }

@@ -206,9 +206,13 @@ impl Client {
         Err(busy(name))
     }
 
-    /// Whether a name is taken by a container that is no longer there.
+    /// Whether a name is taken by a container that is gone, or is going by itself.
     async fn is_ghost(&self, e: &bollard::errors::Error, name: &str) -> Result<bool, BackendError> {
-        Ok(error::status(e) == Some(409) && self.inspect(name).await?.is_none())
+        if error::status(e) != Some(409) {
+            return Ok(false);
+        }
+        let holder = self.inspect(name).await?;
+        Ok(holder.is_none_or(|c| !c.is_sound() || (c.removes_itself() && !c.is_up())))
     }
 
     pub(crate) async fn set_restart(

@@ -9,6 +9,7 @@
 )]
 
 use std::collections::HashMap;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,6 +34,22 @@ static SEQUENCE: AtomicU64 = AtomicU64::new(1);
 /// The daemon and the registry, or the reason why the test is skipped.
 pub fn fixture() -> Option<DockerFixture> {
     DockerFixture::start().map_err(|why| unavailable(&why)).ok()
+}
+
+/// A registry that answers everything with this status, until the test ends; its address.
+pub fn registry_that_says(status: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 2048]);
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+        }
+    });
+    at
 }
 
 pub struct DockerWorld {
@@ -146,6 +163,12 @@ impl DockerWorld {
             .filter(|(_, name)| *name == self.name || name.starts_with(&prefix))
             .map(|(id, name)| (id.to_owned(), name.to_owned()))
             .collect()
+    }
+
+    /// The secret that the service was given, by its own account.
+    pub async fn token(&self) -> String {
+        self.serving().await.expect("it serves");
+        self.get("/token").await.expect("it answers")
     }
 
     /// GET of a path; the body.

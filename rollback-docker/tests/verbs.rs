@@ -1,0 +1,451 @@
+//! What Docker does to those who swap containers, each as a test on a real dockerd.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rollback_core::backend::{Availability, Backend, End, Live, Running, WayBack};
+use rollback_core::context::Context;
+use rollback_core::error::{BackendErrorKind, LiveImpact};
+use rollback_core::health::Verdict;
+use rollback_core::release::{Facet, Restore};
+use rollback_docker::{DockerBackend, Healthcheck, RestartPolicy};
+use rollback_testkit::world::{Build, World};
+use support::{DockerWorld, TOKEN, cx, fixture};
+
+fn world() -> Option<DockerWorld> {
+    Some(DockerWorld::new(&Arc::new(fixture()?)))
+}
+
+#[tokio::test]
+async fn a_moved_tag_does_not_change_what_a_rollback_runs() {
+    let Some(w) = world() else { return };
+    let backend = w.docker();
+    let latest = format!("{}/{}:latest", w.fixture.registry(), w.name);
+    let old = ["ENV VERSION=old", "LABEL moved=no"];
+    w.fixture.publish(&latest, &old);
+    let op = w.plan(&backend, End::Nothing, &latest).await;
+    let first = w.run(&backend, op).await.to.instance().unwrap().clone();
+    let new = ["ENV VERSION=new", "LABEL moved=yes"];
+    w.fixture.publish(&latest, &new);
+    let op = w.plan(&backend, End::Placed(first.clone()), &latest).await;
+    let second = w.run(&backend, op).await;
+    assert_eq!(w.serving().await.as_deref(), Some("new"));
+    // Nothing of it is left here: it has to be pulled, and the tag now means something else.
+    w.fixture.must(&["rm", first.handle.as_str()]);
+    w.fixture.must(&["image", "prune", "-af"]);
+    let plan = [End::Planned(first.release.clone())];
+    let seen = backend.observe(&cx(), &plan).await.unwrap();
+    assert_eq!(seen.availability, [Availability::Remote]);
+    let [plan] = plan;
+    w.run(&backend, w.operation(second.to, plan)).await;
+    assert_eq!(w.serving().await.as_deref(), Some("old"));
+}
+
+#[tokio::test]
+async fn a_kept_container_does_not_come_back_when_dockerd_restarts() {
+    let Some(w) = world() else { return };
+    let backend = DockerBackend::new(w.config().restart(RestartPolicy::Always)).unwrap();
+    let first = w.deploy_with(&backend, Build::V1).await;
+    let second = w.deploy_with(&backend, Build::V2).await;
+    w.fixture.stop_dockerd();
+    w.fixture.start_dockerd().unwrap();
+    assert_eq!(w.serving().await.as_deref(), Some("v2"));
+    assert_eq!(w.running().await, 1);
+    // The policy is part of the release: it comes back with it, and is no drift meanwhile.
+    let policy = "{{.HostConfig.RestartPolicy.Name}}";
+    assert_eq!(w.inspect(first.handle.as_str(), policy), "no");
+    let back = w.operation(End::Placed(second.clone()), End::Placed(first.clone()));
+    w.run(&backend, back).await;
+    assert_eq!(w.inspect(first.handle.as_str(), policy), "always");
+    assert_eq!(w.inspect(second.handle.as_str(), policy), "no");
+    assert_eq!(w.live().await, Some(first));
+}
+
+#[tokio::test]
+async fn prune_takes_no_rollback_target() {
+    let Some(w) = world() else { return };
+    let backend = w.docker();
+    let first = w.deploy(Build::V1).await;
+    let second = w.deploy(Build::V2).await;
+    let ends = [End::Placed(first.clone())];
+    let availability = async || backend.observe(&cx(), &ends).await.unwrap().availability;
+    // Without its container the image hangs by the pin alone: it was pulled by digest.
+    w.fixture.must(&["container", "prune", "-f"]);
+    w.fixture.must(&["image", "prune", "-f"]);
+    assert_eq!(availability().await, [Availability::Local]);
+    w.fixture.stop_registry();
+    let back = w.operation(End::Placed(second), End::Placed(first));
+    let back = w.run(&backend, back).await;
+    assert_eq!(w.serving().await.as_deref(), Some("v1"));
+    assert_eq!(w.token().await, TOKEN);
+    // The harshest one takes even the pins; a container that is kept still holds its image.
+    w.fixture.must(&["image", "prune", "-af"]);
+    let ends = [back.from.clone()];
+    let seen = backend.observe(&cx(), &ends).await.unwrap();
+    assert_eq!(seen.availability, [Availability::Standby]);
+    let kept = [back.from.instance().unwrap().clone()];
+    backend.retain(&cx(), &kept).await.unwrap();
+    let pins = w.fixture.must(&["images", "-q", "rollback.local/*"]);
+    assert_eq!(pins.lines().count(), 2, "pinned again: {pins}");
+    w.run(&backend, w.operation(back.to, back.from)).await;
+    assert_eq!(w.serving().await.as_deref(), Some("v2"));
+}
+
+#[tokio::test]
+async fn the_old_images_defaults_do_not_leak_into_the_new_container() {
+    let Some(w) = world() else { return };
+    w.install_by_hand(Build::V1).await;
+    let backend = w.docker();
+    let adopted = w.live().await.unwrap();
+    let Some(Facet::Table(env)) = adopted.release.facets().get("env") else {
+        panic!("{adopted:?}")
+    };
+    let names: Vec<&String> = env.keys().collect();
+    assert_eq!(names, ["PORT"], "VERSION and MODE are the image's");
+    // What a rollback makes: another image with the configuration that is live today.
+    let other = backend.resolve(&cx(), &w.reference(Build::V2)).await;
+    let mixed = other
+        .unwrap()
+        .restored(&adopted.release, &Restore::Artifact);
+    let op = w.operation(End::Placed(adopted), End::Planned(mixed));
+    let to = w.run(&backend, op).await.to.instance().unwrap().clone();
+    assert_eq!(w.serving().await.as_deref(), Some("v2"));
+    let restart = w.inspect(to.handle.as_str(), "{{.HostConfig.RestartPolicy.Name}}");
+    assert_eq!(restart, "unless-stopped", "kept from the one made by hand");
+}
+
+#[tokio::test]
+async fn what_was_made_by_hand_is_never_removed() {
+    let Some(w) = world() else { return };
+    w.install_by_hand(Build::V1).await;
+    let adopted = w.live().await.unwrap();
+    w.deploy(Build::V2).await;
+    w.deploy(Build::V3).await;
+    w.docker().retain(&cx(), &[]).await.unwrap();
+    let ids: Vec<String> = w.containers().into_iter().map(|(id, _)| id).collect();
+    assert!(ids.iter().any(|id| id == adopted.handle.as_str()));
+    assert_eq!(ids.len(), 2, "it, and the live one");
+    assert_eq!(w.serving().await.as_deref(), Some("v3"));
+}
+
+#[tokio::test]
+async fn a_container_that_removes_itself_has_no_way_back() {
+    let Some(w) = world() else { return };
+    let port = format!("PORT={}", w.port);
+    let reference = w.reference(Build::V1);
+    let mut args = vec!["run", "-d", "--rm", "--network", "host", "-e", &port];
+    args.extend(["--name", &w.name, &reference]);
+    w.fixture.must(&args);
+    let backend = w.docker();
+    let from = End::Placed(w.live().await.unwrap());
+    let mut op = w.plan(&backend, from, &w.reference(Build::V2)).await;
+    let prepared = backend.prepare(&cx(), &op).await.unwrap();
+    assert!(
+        matches!(&prepared.way_back, WayBack::None(why) if why.contains("--rm")),
+        "{prepared:?}"
+    );
+    op.to = End::Placed(prepared.to);
+    backend.switch(&cx(), &op).await.unwrap();
+    assert_eq!(w.serving().await.as_deref(), Some("v2"));
+    let e = backend.switch(&cx(), &op.reversed()).await.unwrap_err();
+    assert_eq!(e.kind(), BackendErrorKind::Gone, "{e}");
+    assert_eq!(e.impact(), LiveImpact::Untouched, "{e}");
+    assert_eq!(w.serving().await.as_deref(), Some("v2"));
+}
+
+#[tokio::test]
+async fn a_stranger_with_the_live_name_is_not_touched() {
+    let Some(w) = world() else { return };
+    let backend = w.docker();
+    let mut op = w
+        .plan(&backend, End::Nothing, &w.reference(Build::V2))
+        .await;
+    op.to = End::Placed(backend.prepare(&cx(), &op).await.unwrap().to);
+    w.install_by_hand(Build::V1).await;
+    for e in [
+        backend.prepare(&cx(), &op).await.map(drop).unwrap_err(),
+        backend.switch(&cx(), &op).await.map(drop).unwrap_err(),
+    ] {
+        assert_eq!(e.kind(), BackendErrorKind::Conflict, "{e}");
+        assert_eq!(e.impact(), LiveImpact::Untouched, "{e}");
+    }
+    assert_eq!(w.serving().await.as_deref(), Some("v1"));
+}
+
+#[tokio::test]
+async fn two_that_run_are_said_and_the_next_switch_leaves_one() {
+    let Some(w) = world() else { return };
+    let first = w.deploy(Build::V1).await;
+    w.deploy(Build::V2).await;
+    // Without a port of its own the standby would end at once.
+    w.fixture.must(&["stop", &w.name]);
+    w.fixture.must(&["start", first.handle.as_str()]);
+    let live = w.docker().observe(&cx(), &[]).await.unwrap().live;
+    assert!(matches!(&live, Live::One(s) if s.instance.handle == first.handle));
+    let other = ["run", "-d", "--network", "host", "-e", "PORT=0", "--label"];
+    let label = |key: &str| {
+        let format = format!("{{{{index .Config.Labels \"rollback.{key}\"}}}}");
+        format!("rollback.{key}={}", w.inspect(&w.name, &format))
+    };
+    let labels: Vec<String> = ["workload", "deployment", "release", "image", "park", "spec"]
+        .iter()
+        .map(|k| label(k))
+        .collect();
+    let image = w.inspect(&w.name, "{{.Image}}");
+    let mut args = other[..6].to_vec();
+    for label in &labels {
+        args.extend(["--label", label]);
+    }
+    let twin = format!("{}-twin", w.name);
+    args.extend(["--name", &twin, &image]);
+    w.fixture.must(&args);
+    let live = w.docker().observe(&cx(), &[]).await.unwrap().live;
+    assert!(
+        matches!(&live, Live::Mixed(all, _) if all.len() == 2),
+        "{live:?}"
+    );
+    let backend = w.docker();
+    let from = End::Placed(first);
+    let op = w.plan(&backend, from, &w.reference(Build::V3)).await;
+    w.run(&backend, op).await;
+    assert_eq!(w.running().await, 1);
+    assert_eq!(w.serving().await.as_deref(), Some("v3"));
+}
+
+#[tokio::test]
+async fn one_that_somebody_stopped_is_live_and_does_not_run() {
+    let Some(w) = world() else { return };
+    let op = w.deploy(Build::V1).await;
+    w.fixture.must(&["stop", &w.name]);
+    let Live::One(sighting) = w.docker().observe(&cx(), &[]).await.unwrap().live else {
+        panic!("one has the live name")
+    };
+    assert_eq!(sighting.instance.handle, op.handle);
+    assert!(matches!(sighting.running, Running::No(why) if why.contains("exited")));
+    w.deploy(Build::V2).await;
+    assert_eq!(w.serving().await.as_deref(), Some("v2"));
+}
+
+#[tokio::test]
+async fn older_values_come_from_a_kept_container_or_are_named_as_lost() {
+    let Some(w) = world() else { return };
+    let first = w.deploy(Build::V1).await;
+    let text = serde_json::to_string(&first).unwrap();
+    assert!(!text.contains(TOKEN), "{text}");
+    let today = DockerBackend::new(w.config().env("TOKEN", "another-token")).unwrap();
+    let second = w.deploy_with(&today, Build::V2).await;
+    assert_eq!(w.token().await, "another-token");
+    // Another image with the older values: they are still in the container that is kept.
+    let other = today.resolve(&cx(), &w.reference(Build::V3)).await.unwrap();
+    let mixed = other.restored(&first.release, &Restore::Artifact);
+    let op = w.operation(End::Placed(second), End::Planned(mixed.clone()));
+    let third = w.run(&today, op).await;
+    assert_eq!(w.serving().await.as_deref(), Some("v3"));
+    assert_eq!(w.token().await, TOKEN);
+    // Once nobody has them, they are named.
+    let fourth = w.deploy_with(&today, Build::V2).await;
+    let third = third.to.instance().unwrap().clone();
+    for gone in [&first, &third] {
+        w.fixture.must(&["rm", "-f", gone.handle.as_str()]);
+    }
+    let op = w.operation(End::Placed(fourth), End::Planned(mixed));
+    let ends = [op.to.clone()];
+    let seen = today.observe(&cx(), &ends).await.unwrap().availability;
+    assert!(matches!(&seen[0], Availability::Gone(why) if why.contains("TOKEN")));
+    let e = today.prepare(&cx(), &op).await.unwrap_err();
+    assert_eq!(e.kind(), BackendErrorKind::Gone, "{e}");
+    assert_eq!(e.impact(), LiveImpact::Untouched, "{e}");
+    let text = format!("{e} {e:?}");
+    assert!(text.contains("TOKEN"), "{text}");
+    assert!(!text.contains(TOKEN) && !text.contains("another-token"));
+    assert_eq!(w.serving().await.as_deref(), Some("v2"));
+}
+
+#[tokio::test]
+async fn health_is_what_docker_proves_and_nothing_less() {
+    let Some(w) = world() else { return };
+    let check = Healthcheck::new(["/server", "check"])
+        .interval(Duration::from_millis(300))
+        .retries(2);
+    let config = || w.config().soak(Duration::from_secs(30));
+    let judge = async |backend: &DockerBackend, reference: &str, cx: Context| {
+        let from = w.live().await.map_or(End::Nothing, End::Placed);
+        let mut op = w.plan(backend, from, reference).await;
+        op.to = End::Placed(backend.prepare(&cx, &op).await.unwrap().to);
+        backend.switch(&cx, &op).await.unwrap();
+        let verdict = backend.health(&cx, &op).await.unwrap();
+        backend.retire(&cx, &op).await.unwrap();
+        verdict
+    };
+    let image = |name: &str, lines: &[&str]| {
+        let reference = format!("{}/{}:{name}", w.fixture.registry(), w.name);
+        w.fixture.publish(&reference, lines);
+        reference
+    };
+    let why = |verdict: Verdict| match verdict {
+        Verdict::Failed { diagnostic } => diagnostic,
+        other => panic!("it failed, but is {other}"),
+    };
+    // A health check that passes.
+    let checked = DockerBackend::new(config().healthcheck(&check)).unwrap();
+    let v1 = w.reference(Build::V1);
+    assert_eq!(judge(&checked, &v1, cx()).await, Verdict::Passed);
+    // One that fails, with what it and the service said.
+    let sick = image("sick", &["ENV VERSION=sick MODE=sick"]);
+    let said = why(judge(&checked, &sick, cx()).await);
+    assert!(
+        said.contains("500") && said.contains("this is sick"),
+        "{said}"
+    );
+    // One that has not answered yet is not healthy, however long it has been running.
+    let starting = Healthcheck::new(["/server", "check"])
+        .interval(Duration::from_secs(60))
+        .start_period(Duration::from_secs(60));
+    let starting = DockerBackend::new(config().healthcheck(&starting)).unwrap();
+    let soon = Context::new(Duration::from_secs(6));
+    let said = why(judge(&starting, &w.reference(Build::V2), soon).await);
+    assert!(said.contains("starting"), "{said}");
+    // None at all, and too little time to watch it: no proof.
+    let soaking = DockerBackend::new(config()).unwrap();
+    let soon = Context::new(Duration::from_secs(6));
+    let said = why(judge(&soaking, &w.reference(Build::V3), soon).await);
+    assert!(said.contains("not watched for long enough"), "{said}");
+    // One that ends: the exit code and its last words, without the values it was given.
+    let telling = image("telling", &["ENV VERSION=telling MODE=exit"]);
+    let short = DockerBackend::new(w.config()).unwrap();
+    let said = why(judge(&short, &telling, cx()).await);
+    assert!(said.contains("exited with code 3"), "{said}");
+    assert!(said.contains("token is ***"), "{said}");
+    assert!(!said.contains(TOKEN), "{said}");
+    // One that is restarted again and again is not healthy in between.
+    let config = w.config().restart(RestartPolicy::Always);
+    let looping = DockerBackend::new(config.soak(Duration::from_secs(5))).unwrap();
+    let said = why(judge(&looping, &telling, cx()).await);
+    assert!(
+        said.contains("restarted") || said.contains("exited"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_container_gets_its_own_time_to_stop() {
+    let Some(w) = world() else { return };
+    // As process 1 without a handler it does not heed SIGTERM: it takes all its time.
+    let stubborn = format!("{}/{}:stubborn", w.fixture.registry(), w.name);
+    let lines = ["ENV VERSION=stubborn", "STOPSIGNAL SIGTERM"];
+    w.fixture.publish(&stubborn, &lines);
+    let config = w.config().stop_timeout(Duration::from_secs(2));
+    let backend = DockerBackend::new(config).unwrap();
+    let op = w.plan(&backend, End::Nothing, &stubborn).await;
+    let from = w.run(&backend, op).await.to;
+    let mut op = w.plan(&backend, from, &w.reference(Build::V1)).await;
+    op.to = End::Placed(backend.prepare(&cx(), &op).await.unwrap().to);
+    let began = Instant::now();
+    backend.switch(&cx(), &op).await.unwrap();
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(9), "{took:?}");
+    assert_eq!(w.serving().await.as_deref(), Some("v1"));
+}
+
+#[tokio::test]
+async fn registry_failures_are_told_apart() {
+    let Some(w) = world() else { return };
+    let backend = w.docker();
+    let op = w
+        .plan(&backend, End::Nothing, &w.reference(Build::V1))
+        .await;
+    let missing = backend.resolve(&cx(), &w.reference(Build::Missing)).await;
+    assert_eq!(missing.unwrap_err().kind(), BackendErrorKind::NotFound);
+    for (status, kind) in [
+        ("401 Unauthorized", BackendErrorKind::Unauthorized),
+        ("429 Too Many Requests", BackendErrorKind::Exhausted),
+        ("503 Service Unavailable", BackendErrorKind::Unreachable),
+    ] {
+        let at = support::registry_that_says(status);
+        let reference = format!("{at}/api:v1");
+        let e = backend.resolve(&cx(), &reference).await.unwrap_err();
+        assert_eq!(e.kind(), kind, "{status}: {e}");
+        assert_eq!(e.impact(), LiveImpact::Untouched, "{status}: {e}");
+        // The same inside the stream of a pull.
+        let digest = format!("{at}/api@sha256:{}", "a".repeat(64));
+        let mut planned = serde_json::to_value(op.to.release().unwrap()).unwrap();
+        planned["artifact"]["digest"] = digest.into();
+        let to = End::Planned(serde_json::from_value(planned).unwrap());
+        let pull = backend.prepare(&cx(), &w.operation(End::Nothing, to)).await;
+        let e = pull.unwrap_err();
+        assert_eq!(e.kind(), kind, "pull, {status}: {e}");
+        assert_eq!(e.impact(), LiveImpact::Untouched, "pull, {status}: {e}");
+    }
+    w.fixture.stop_registry();
+    let e = backend.resolve(&cx(), &w.reference(Build::V1)).await;
+    assert_eq!(e.unwrap_err().kind(), BackendErrorKind::Unreachable);
+    let e = backend.prepare(&cx(), &op).await.unwrap_err();
+    assert_eq!(e.kind(), BackendErrorKind::Unreachable, "{e}");
+    assert!(e.is_transient());
+    w.fixture.start_registry().unwrap();
+    w.run(&backend, op).await;
+    assert_eq!(w.serving().await.as_deref(), Some("v1"));
+}
+
+#[tokio::test]
+async fn an_image_from_no_registry_is_known_by_its_id() {
+    let Some(w) = world() else { return };
+    let backend = w.docker();
+    let local = format!("{}/{}:local", w.fixture.registry(), w.name);
+    w.fixture.build(&local, &["ENV VERSION=local"]);
+    let release = backend.resolve(&cx(), &local).await.unwrap();
+    let id = w
+        .fixture
+        .must(&["image", "inspect", "-f", "{{.Id}}", &local]);
+    assert_eq!(release.artifact().digest, id.trim());
+    let op = w.operation(End::Nothing, End::Planned(release));
+    let op = w.run(&backend, op).await;
+    assert_eq!(w.serving().await.as_deref(), Some("local"));
+    assert_eq!(w.live().await.as_ref(), op.to.instance(), "no drift");
+    let by_id = backend.resolve(&cx(), id.trim()).await.unwrap();
+    assert_eq!(by_id.digest(), op.to.release().unwrap().digest());
+}
+
+#[tokio::test]
+async fn an_absent_dockerd_is_unreachable_and_says_what_to_do() {
+    let dir = std::env::temp_dir().join("there-is-no-such-directory");
+    let config = rollback_docker::DockerConfig::new("api@web-1".parse().unwrap(), "api", &dir)
+        .socket(dir.join("docker.sock"));
+    let backend = DockerBackend::new(config).unwrap();
+    let e = backend.observe(&cx(), &[]).await.unwrap_err();
+    assert_eq!(e.kind(), BackendErrorKind::Unreachable);
+    assert_eq!(e.impact(), LiveImpact::Untouched);
+    assert!(e.is_transient());
+    assert!(e.to_string().contains("check that dockerd runs"), "{e}");
+    assert!(!dir.exists(), "nothing was made");
+}
+
+#[test]
+fn configurations_that_docker_would_refuse_are_refused_at_once() {
+    let config = |name: &str| {
+        rollback_docker::DockerConfig::new("api@web-1".parse().unwrap(), name, "/state")
+    };
+    assert!(DockerBackend::new(config("api")).is_ok());
+    for bad in [
+        config(""),
+        config("a"),
+        config("../x"),
+        config("api").env("A=B", "x"),
+        config("api").env("", "x"),
+        config("api").env("A", "x\0y"),
+        config("api").label("rollback.release", "mine"),
+        config("api").bind("/srv", "relative"),
+        config("api").bind("", "/data"),
+        config("api").socket("docker.sock"),
+        rollback_docker::DockerConfig::new("api@web-1".parse().unwrap(), "api", "relative"),
+    ] {
+        let shown = format!("{bad:?}");
+        let e = DockerBackend::new(bad).map(drop).expect_err(&shown);
+        assert_eq!(e.impact(), LiveImpact::Untouched);
+    }
+}

@@ -28,12 +28,14 @@
 //! kept; where neither has them, the error names the variables.
 
 mod backend;
+mod capture;
 mod client;
 mod config;
 mod container;
 mod error;
 mod fingerprint;
 mod health;
+mod keep;
 mod reference;
 mod release;
 mod switch;

@@ -12,7 +12,7 @@ use crate::backend::{DockerBackend, digests, image_id, lost_values, way_back};
 use crate::client::Client;
 use crate::container::Container;
 use crate::reference::Reference;
-use crate::release;
+use crate::{capture, release};
 
 impl DockerBackend {
     pub(crate) async fn look(
@@ -98,7 +98,7 @@ impl DockerBackend {
         restart: Option<&String>,
     ) -> Result<Release, BackendError> {
         if let Some(marks) = &container.ours {
-            return Ok(release::seen(&marks.release, container, restart));
+            return Ok(capture::seen(&marks.release, container, restart));
         }
         let image = client.image(&container.image).await?;
         let asked_for = container
@@ -126,7 +126,7 @@ impl DockerBackend {
         let defaults: ImageConfig = image.and_then(|i| i.config).unwrap_or_default();
         let key = self.key().await?;
         let bare = self.bare(&asked_for, &digest);
-        let found = release::captured(bare, container, &defaults, &key);
+        let found = capture::captured(bare, container, &defaults, &key);
         Ok(release::with_restart(&found, restart))
     }
 

@@ -98,7 +98,10 @@ pub(crate) fn run(stages: &[Stage]) -> Result<(), String> {
 
 fn tests() -> Result<(), String> {
     // The examples' tests run the programs themselves; selecting tests does not build those.
-    cargo(&["build", "--package", "rollback-examples", "--examples"], &[])?;
+    cargo(
+        &["build", "--package", "rollback-examples", "--examples"],
+        &[],
+    )?;
     leaving_nothing(&[
         "test",
         "--workspace",

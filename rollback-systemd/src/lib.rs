@@ -35,6 +35,7 @@ mod error;
 mod files;
 mod manager;
 mod release;
+mod secrets;
 mod shelf;
 
 pub use backend::SystemdBackend;

@@ -5,12 +5,10 @@ use rollback_core::id::BackendKind;
 use rollback_core::release::{Artifact, Facet, Release};
 use sha2::{Digest, Sha256};
 
+use crate::secrets::{Key, redact};
+
 /// Largest unit file, in bytes: 1 MiB.
 pub const MAX_UNIT: usize = 1024 * 1024;
-
-/// Directives whose values any user may read over D-Bus, and which are secrets all the same
-/// (CVE-2024-22037): they are recorded as fingerprints.
-const SECRET: &[&str] = &["Environment", "SetCredential", "SetCredentialEncrypted"];
 
 /// The facet that holds the unit's text.
 pub(crate) const UNIT_FACET: &str = "unit";
@@ -21,38 +19,6 @@ pub(crate) fn sha256(content: &[u8]) -> String {
         .iter()
         .map(|b| format!("{b:02x}"))
         .collect()
-}
-
-/// A key for fingerprints: the same value gives the same fingerprint on this target only.
-#[derive(Clone)]
-pub(crate) struct Key(pub(crate) [u8; 32]);
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key(…)")
-    }
-}
-
-impl Key {
-    fn fingerprint(&self, value: &str) -> String {
-        // HMAC-SHA256 (RFC 2104), with a key that is shorter than a block.
-        let pad = |with: u8| {
-            let mut block = [with; 64];
-            for (b, k) in block.iter_mut().zip(self.0) {
-                *b ^= k;
-            }
-            block
-        };
-        let inner = Sha256::new()
-            .chain_update(pad(0x36))
-            .chain_update(value)
-            .finalize();
-        let outer = Sha256::new()
-            .chain_update(pad(0x5c))
-            .chain_update(inner)
-            .finalize();
-        outer.iter().take(6).map(|b| format!("{b:02x}")).collect()
-    }
 }
 
 /// Checks that a text can be a service unit at all.
@@ -73,11 +39,14 @@ pub(crate) fn check_unit(reference: &str, content: &[u8]) -> Result<String, Back
     if text.contains('\0') {
         return Err(bad("it contains NUL"));
     }
-    let line = |wanted: &str| text.lines().any(|l| l.trim_start().starts_with(wanted));
-    if !line("[Service]") {
+    if !text.lines().any(|l| l.trim() == "[Service]") {
         return Err(bad("it has no [Service]"));
     }
-    if !line("ExecStart") {
+    let starts = |line: &str| {
+        line.split_once('=')
+            .is_some_and(|(name, value)| name.trim() == "ExecStart" && !value.trim().is_empty())
+    };
+    if !text.lines().any(starts) {
         return Err(bad("it has no ExecStart="));
     }
     Ok(text.to_owned())
@@ -94,44 +63,6 @@ pub(crate) fn release(reference: &str, content: &str, key: &Key) -> Release {
 #[allow(clippy::expect_used)] // A literal that is tested below.
 pub(crate) fn kind() -> BackendKind {
     "systemd".parse().expect("a valid name")
-}
-
-/// The text with the values of [`SECRET`] directives, continuation lines included, replaced.
-fn redact(content: &str, key: &Key) -> String {
-    let mut out = String::with_capacity(content.len());
-    let mut hidden: Option<String> = None;
-    for line in content.lines() {
-        let continues = line.ends_with('\\');
-        if let Some(value) = &mut hidden {
-            value.push_str(line);
-        } else {
-            match line.split_once('=') {
-                Some((name, value)) if SECRET.contains(&name.trim()) => {
-                    out.push_str(name.trim());
-                    out.push('=');
-                    hidden = Some(value.to_owned());
-                }
-                _ => {
-                    out.push_str(line);
-                    out.push('\n');
-                }
-            }
-        }
-        if let Some(value) = &hidden
-            && !continues
-        {
-            let name = value.trim_start().trim_start_matches('"').split('=').next();
-            let name = name
-                .filter(|n| n.len() < value.trim().len())
-                .unwrap_or_default();
-            out.push_str(&format!("{name}=<{}>\n", key.fingerprint(value)));
-            hidden = None;
-        }
-    }
-    if let Some(value) = hidden {
-        out.push_str(&format!("<{}>\n", key.fingerprint(&value)));
-    }
-    out
 }
 
 #[cfg(test)]
@@ -170,9 +101,13 @@ mod tests {
             b"[Service]\n",
             b"\xff\xfe",
             b"[Service]\nExecStart=\0",
+            b"[Service]\nExecStartPre=/bin/true\n",
+            b"[Service]\nExecStart=\n",
+            b"[Service]\n# ExecStart=/bin/true\n",
         ] {
             assert!(check_unit("x", bad).is_err(), "{bad:?}");
         }
         assert!(check_unit("x", b"[Service]\nExecStart=/bin/true\n").is_ok());
+        assert!(check_unit("x", b" [Service]\r\nExecStart = /bin/true\r\n").is_ok());
     }
 }

@@ -19,7 +19,8 @@ use rollback_core::release::Release;
 use serde::{Deserialize, Serialize};
 
 use crate::files;
-use crate::release::{Key, sha256};
+use crate::release::sha256;
+use crate::secrets::Key;
 
 /// An instance on the shelf.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -86,6 +86,8 @@ fn classify(text: &str) -> (Option<Kind>, &'static str) {
     }
     if says(&[
         "manifest unknown",
+        "unknown blob",
+        "blob unknown",
         "name unknown",
         "not found",
         "no such image",

@@ -270,6 +270,7 @@ impl World for DockerWorld {
                 }
             }
             self.fixture.must(&["rmi", "-f", image.trim()]);
+            self.fixture.delete_configuration(digest, image.trim());
         }
         self.fixture.delete_from_registry(digest);
     }

@@ -16,62 +16,141 @@ pub(crate) struct Figure {
     /// The raw operation's median, in `unit`.
     baseline: f64,
     ratio: f64,
+    /// The quartiles of the rounds' own ratios: how far to trust `ratio`. For people only.
+    #[serde(skip)]
+    spread: (f64, f64),
 }
 
-/// Measures two operations in turns, so that what slows the machine slows both.
+/// What times are shown in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Unit {
+    Micros,
+    Millis,
+}
+
+impl Unit {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Micros => "us",
+            Self::Millis => "ms",
+        }
+    }
+
+    fn of(self, time: Duration) -> f64 {
+        match self {
+            Self::Micros => time.as_secs_f64() * 1e6,
+            Self::Millis => time.as_secs_f64() * 1e3,
+        }
+    }
+}
+
+/// Measures two operations in turns, so that what slows the machine slows both. Who goes first
+/// changes every round: neither always finds the disk as the other left it.
+///
+/// Each gives the time of what it measures, so that its preparations are left out.
 pub(crate) async fn compare<A, B>(
-    name: &str,
+    name: impl Into<String>,
+    unit: Unit,
     rounds: usize,
     mut ours: impl FnMut(usize) -> A,
     mut raw: impl FnMut(usize) -> B,
 ) -> Figure
 where
-    A: Future<Output = ()>,
-    B: Future<Output = ()>,
+    A: Future<Output = Duration>,
+    B: Future<Output = Duration>,
 {
-    let warm_up = rounds / 10 + 1;
-    let (mut values, mut baselines) = (Vec::new(), Vec::new());
+    let warm_up = warm_up(rounds);
+    let (mut values, mut baselines, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds + warm_up {
-        let began = Instant::now();
-        ours(round).await;
-        let value = began.elapsed();
-        let began = Instant::now();
-        raw(round).await;
-        let baseline = began.elapsed();
+        let (value, baseline) = if round % 2 == 0 {
+            let value = ours(round).await;
+            (value, raw(round).await)
+        } else {
+            let baseline = raw(round).await;
+            (ours(round).await, baseline)
+        };
         if round >= warm_up {
-            values.push(value);
-            baselines.push(baseline);
+            values.push(unit.of(value));
+            baselines.push(unit.of(baseline));
+            ratios.push(value.as_secs_f64() / baseline.as_secs_f64());
         }
     }
-    let (value, baseline) = (median(values), median(baselines));
+    let (value, baseline) = (at(&mut values, 0.5), at(&mut baselines, 0.5));
     Figure {
-        name: name.to_owned(),
+        name: name.into(),
         value,
-        unit: "ms",
+        unit: unit.name(),
         baseline,
         ratio: value / baseline,
+        spread: (at(&mut ratios, 0.25), at(&mut ratios, 0.75)),
     }
 }
 
-fn median(mut times: Vec<Duration>) -> f64 {
-    times.sort_unstable();
-    times[times.len() / 2].as_secs_f64() * 1_000.0
+/// Rounds that are run first and not counted.
+pub(crate) fn warm_up(rounds: usize) -> usize {
+    rounds / 10 + 1
+}
+
+/// The time that a future takes.
+pub(crate) async fn timed<T>(what: impl Future<Output = T>) -> (Duration, T) {
+    let began = Instant::now();
+    let value = what.await;
+    (began.elapsed(), value)
+}
+
+/// The time that a step takes which blocks.
+pub(crate) fn clocked(what: impl FnOnce()) -> Duration {
+    let began = Instant::now();
+    what();
+    began.elapsed()
+}
+
+/// The median of an operation that has no baseline, in microseconds.
+pub(crate) async fn median<A>(rounds: usize, mut what: impl FnMut(usize) -> A) -> f64
+where
+    A: Future<Output = Duration>,
+{
+    let mut times = Vec::new();
+    for round in 0..rounds + warm_up(rounds) {
+        let time = what(round).await;
+        if round >= warm_up(rounds) {
+            times.push(Unit::Micros.of(time));
+        }
+    }
+    at(&mut times, 0.5)
+}
+
+/// The value below which this part of all values lies.
+fn at(values: &mut [f64], part: f64) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss
+    )]
+    let index = (values.len() as f64 * part) as usize;
+    values[index]
 }
 
 pub(crate) fn print(figures: &[Figure]) {
+    let width = figures.iter().map(|f| f.name.len()).max().unwrap_or(0);
     println!(
-        "{:<66} {:>10} {:>10} {:>8}",
-        "figure (medians in ms)", "rollback", "raw", "ratio"
+        "{:<width$} {:>10} {:>10} {:>4} {:>8}  quartiles",
+        "figure (medians)", "rollback", "raw", "", "ratio"
     );
     for f in figures {
         println!(
-            "{:<66} {:>10.3} {:>10.3} {:>7.2}x",
-            f.name, f.value, f.baseline, f.ratio
+            "{:<width$} {:>10.2} {:>10.2} {:>4} {:>7.2}x  {:.2}-{:.2}",
+            f.name, f.value, f.baseline, f.unit, f.ratio, f.spread.0, f.spread.1
         );
     }
 }
 
 pub(crate) fn write(figures: &[Figure], path: &Path) {
-    let report = serde_json::json!({ "figures": figures });
-    std::fs::write(path, serde_json::to_vec_pretty(&report).unwrap()).unwrap();
+    #[derive(Serialize)]
+    struct Report<'a> {
+        figures: &'a [Figure],
+    }
+    let report = serde_json::to_vec_pretty(&Report { figures }).unwrap();
+    std::fs::write(path, report).unwrap();
 }

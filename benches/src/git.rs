@@ -13,7 +13,7 @@ use rollback_core::prelude::*;
 use rollback_git::{GitBackend, GitConfig};
 use rollback_sqlite::SqliteStore;
 
-use crate::figure::{Figure, compare};
+use crate::figure::{Figure, Unit, clocked, compare, timed};
 
 /// As many files as a small site has.
 const FILES: usize = 60;
@@ -75,14 +75,17 @@ pub(crate) async fn switch(dir: &Path) -> Figure {
     std::fs::create_dir(&raw).unwrap();
     let (backend, cx, placed, raw) = (&backend, &cx, &placed, &raw);
     compare(
-        "git: switch, against a raw symlink swap",
+        "git: switch, against symlink + rename + fsync of the directory",
+        Unit::Micros,
         400,
         |n| async move {
             let (from, to) = (placed[(n + 1) % 2].clone(), placed[n % 2].clone());
             let op = operation(n + 2, End::Placed(from), End::Placed(to));
-            backend.switch(cx, &op).await.unwrap();
+            let (time, done) = timed(backend.switch(cx, &op)).await;
+            done.unwrap();
+            time
         },
-        |n| async move { swap(raw, n) },
+        |n| async move { clocked(|| swap(raw, n)) },
     )
     .await
 }
@@ -115,6 +118,7 @@ pub(crate) async fn rollback(dir: &Path) -> Figure {
             .unwrap()
             .await
             .unwrap();
+        assert!(report.succeeded(), "{}", report.summary());
         ids.push(report.deployment().id().clone());
     }
     let raw = dir.join("raw");
@@ -122,8 +126,9 @@ pub(crate) async fn rollback(dir: &Path) -> Figure {
     let last = Mutex::new(0);
     let (engine, ids, raw, last) = (&engine, &ids, &raw, &last);
     compare(
-        "git: a whole rollback to a standby, recorded, against that swap",
-        40,
+        "git: a whole rollback to a standby on SQLite, against that swap",
+        Unit::Millis,
+        60,
         |_| async move {
             let goal = {
                 let mut last = last.lock().unwrap();
@@ -131,15 +136,15 @@ pub(crate) async fn rollback(dir: &Path) -> Figure {
                 *last = 1 - *last;
                 goal
             };
-            let report = engine
-                .rollback(&site(), goal, actor())
-                .await
-                .unwrap()
-                .await
-                .unwrap();
+            let whole = async {
+                let run = engine.rollback(&site(), goal, actor()).await.unwrap();
+                run.await.unwrap()
+            };
+            let (time, report) = timed(Box::pin(whole)).await;
             assert!(report.succeeded(), "{}", report.summary());
+            time
         },
-        |n| async move { swap(raw, n) },
+        |n| async move { clocked(|| swap(raw, n)) },
     )
     .await
 }

@@ -2,16 +2,18 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use rollback_core::deployment::Deployment;
 use rollback_core::engine::{RollbackEngine, Workload};
-use rollback_core::history::HistoryStore;
+use rollback_core::history::{HistoryStore, Sequence};
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use rollback_sqlite::SqliteStore;
 
-use crate::figure::{Figure, compare};
-use crate::sqlite::{commit, raw};
+use crate::figure::{Figure, Unit, clocked, compare, timed, warm_up};
+use crate::raw::{DeploymentRow, EventRow, Raw};
 
 /// Does nothing, at once.
 #[derive(Debug, Clone)]
@@ -92,7 +94,7 @@ fn workload(n: usize) -> WorkloadId {
     format!("w{n}@bench").parse().unwrap()
 }
 
-async fn deploy(engine: &RollbackEngine, n: usize) -> usize {
+async fn deploy(engine: &RollbackEngine, n: usize) -> Deployment {
     let actor = Actor::user("bench").unwrap();
     let report = engine
         .deploy(&workload(n), "v1", actor)
@@ -101,68 +103,74 @@ async fn deploy(engine: &RollbackEngine, n: usize) -> usize {
         .await
         .unwrap();
     assert!(report.succeeded(), "{}", report.summary());
-    report.deployment().events().len()
+    report.deployment().clone()
 }
 
-/// The five verbs of a deployment, called directly.
-async fn verbs(op: &Operation) {
-    let cx = Context::new(std::time::Duration::from_secs(10));
-    let prepared = Noop.prepare(&cx, op).await.unwrap();
+/// The verbs that the engine calls for a deployment, in its order, called directly.
+async fn verbs(backend: &dyn Backend) {
+    let cx = Context::new(Duration::from_secs(10));
+    let release = backend.resolve(&cx, "v1").await.unwrap();
+    let planned = End::Planned(release);
+    backend
+        .observe(&cx, std::slice::from_ref(&planned))
+        .await
+        .unwrap();
     let op = Operation {
-        to: End::Placed(prepared.to),
-        ..op.clone()
+        deployment: DeploymentId::generate(SystemClock.now()),
+        sequence: Sequence(1),
+        workload: workload(0),
+        from: End::Nothing,
+        to: planned,
     };
-    Noop.observe(&cx, &[]).await.unwrap();
-    Noop.switch(&cx, &op).await.unwrap();
-    Noop.health(&cx, &op).await.unwrap();
-    Noop.retire(&cx, &op).await.unwrap();
+    let to = backend.prepare(&cx, &op).await.unwrap().to;
+    let op = Operation {
+        to: End::Placed(to.clone()),
+        ..op
+    };
+    backend.switch(&cx, &op).await.unwrap();
+    backend.health(&cx, &op).await.unwrap();
+    backend.retire(&cx, &op).await.unwrap();
+    backend.retain(&cx, &[to]).await.unwrap();
 }
 
 pub(crate) async fn engine_overhead_in_memory() -> Figure {
-    let engine = engine(MemoryStore::new(), 1_000);
-    let op = Operation {
-        deployment: DeploymentId::generate(SystemClock.now()),
-        sequence: rollback_core::history::Sequence(1),
-        workload: workload(0),
-        from: End::Nothing,
-        to: End::Planned(
-            Noop.resolve(&Context::new(std::time::Duration::MAX), "v1")
-                .await
-                .unwrap(),
-        ),
-    };
-    let (engine, op) = (&engine, &op);
+    let rounds = 500;
+    let engine = engine(MemoryStore::new(), rounds + warm_up(rounds));
+    let engine = &engine;
     compare(
-        "engine: a deploy that does nothing, in memory, against the verbs",
-        500,
-        |n| async move {
-            deploy(engine, n).await;
-        },
-        |_| verbs(op),
+        "engine: a whole deploy in memory, against its verbs alone",
+        Unit::Micros,
+        rounds,
+        |n| async move { timed(Box::pin(deploy(engine, n))).await.0 },
+        |_| async { timed(verbs(&Noop)).await.0 },
     )
     .await
 }
 
 pub(crate) async fn engine_overhead_on_sqlite(dir: &Path) -> Figure {
-    let engine = engine(SqliteStore::open(dir.join("engine.db")).await.unwrap(), 400);
-    // Opening is a durable write too.
-    let writes = deploy(&engine, 399).await + 1;
-    let raw = Mutex::new(raw(&dir.join("engine-raw.db")));
-    let (engine, raw) = (&engine, &raw);
+    let rounds = 300;
+    let all = rounds + warm_up(rounds);
+    let store = SqliteStore::open(dir.join("engine.db")).await.unwrap();
+    let engine = engine(store, all + 1);
+    // The rows are those that the engine itself writes.
+    let sample = deploy(&engine, all).await;
+    let events: Vec<EventRow> = sample.events().iter().map(EventRow::from).collect();
+    let row = DeploymentRow::from(sample.new_deployment());
+    // Opening it is a transaction of its own; each event, the settlement too, is one more.
+    let (durable, transactions) = (events.len(), events.len() + 1);
+    let raw = Mutex::new(Raw::open(&dir.join("engine-raw.db")).await);
+    let (engine, raw, events, row) = (&engine, &raw, &events, &row);
     compare(
-        &format!("engine: the same on SQLite, against {writes} raw transactions"),
-        200,
+        format!(
+            "engine: the same on SQLite ({durable} durable events), against {transactions} raw transactions"
+        ),
+        Unit::Micros,
+        rounds,
+        |n| async move { timed(Box::pin(deploy(engine, n))).await.0 },
         |n| async move {
-            deploy(engine, n).await;
-        },
-        |n| async move {
-            for i in 0..writes {
-                commit(
-                    &mut raw.lock().unwrap(),
-                    n * writes + i,
-                    "{\"event\":\"of usual length\"}",
-                );
-            }
+            let row = row.renamed(&DeploymentId::generate(SystemClock.now()), n);
+            let raw = &mut *raw.lock().unwrap();
+            clocked(|| raw.deploy(&row, events))
         },
     )
     .await

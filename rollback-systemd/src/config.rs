@@ -16,6 +16,12 @@ impl UnitName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// `worker@.service` of `worker@3.service`.
+    pub(crate) fn template(&self) -> Option<String> {
+        let (prefix, _) = self.0.split_once('@')?;
+        Some(format!("{prefix}@.service"))
+    }
 }
 
 impl fmt::Display for UnitName {
@@ -61,6 +67,7 @@ pub struct SystemdConfig {
     pub(crate) root: PathBuf,
     pub(crate) bus: Option<String>,
     pub(crate) soak: Duration,
+    pub(crate) enable: bool,
 }
 
 impl SystemdConfig {
@@ -81,6 +88,7 @@ impl SystemdConfig {
             root: "/".into(),
             bus: None,
             soak: Duration::from_secs(2),
+            enable: false,
         }
     }
 
@@ -88,6 +96,14 @@ impl SystemdConfig {
     #[must_use]
     pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
         self.root = root.into();
+        self
+    }
+
+    /// Enables the unit when a release of it is made live, as its `[Install]` says, and disables
+    /// it when its first deployment is undone. Otherwise enablement is left alone.
+    #[must_use]
+    pub fn enable(mut self, enable: bool) -> Self {
+        self.enable = enable;
         self
     }
 

@@ -37,6 +37,7 @@ mod manager;
 mod release;
 mod secrets;
 mod shelf;
+mod unit;
 
 pub use backend::SystemdBackend;
 pub use config::{InvalidUnitName, SystemdConfig, UnitName};

@@ -26,6 +26,17 @@ trait Manager {
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
+    fn enable_unit_files(
+        &self,
+        files: &[&str],
+        runtime: bool,
+        force: bool,
+    ) -> zbus::Result<(bool, Vec<(String, String, String)>)>;
+    fn disable_unit_files(
+        &self,
+        files: &[&str],
+        runtime: bool,
+    ) -> zbus::Result<Vec<(String, String, String)>>;
     #[zbus(signal)]
     fn job_removed(
         &self,
@@ -39,6 +50,8 @@ trait Manager {
 /// What the manager says of a unit, read anew each time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UnitState {
+    /// The unit's own name: another one's if ours is an alias.
+    pub(crate) id: String,
     pub(crate) load: String,
     pub(crate) active: String,
     pub(crate) sub: String,
@@ -144,6 +157,7 @@ impl Bus {
             .and_then(|v| Vec::<u8>::try_from(v).ok())
             .unwrap_or_default();
         Ok(UnitState {
+            id: text("Id"),
             load: text("LoadState"),
             active: text("ActiveState"),
             sub: text("SubState"),
@@ -171,6 +185,21 @@ impl Bus {
             .reload()
             .await
             .map_err(|e| bus_error("the manager could not reload its units", e))
+    }
+
+    /// Enables or disables the unit as its `[Install]` says.
+    pub(crate) async fn set_enabled(&self, enabled: bool) -> Result<(), BackendError> {
+        let manager = self.manager().await?;
+        let unit = [self.unit.as_str()];
+        let changed = if enabled {
+            manager.enable_unit_files(&unit, false, false).await.err()
+        } else {
+            manager.disable_unit_files(&unit, false).await.err()
+        };
+        match changed {
+            None => Ok(()),
+            Some(e) => Err(bus_error("the unit cannot be enabled or disabled", e)),
+        }
     }
 
     /// Restarts the unit and follows the job to its end.

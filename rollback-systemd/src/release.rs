@@ -22,7 +22,7 @@ pub(crate) fn sha256(content: &[u8]) -> String {
 }
 
 /// Checks that a text can be a service unit at all.
-pub(crate) fn check_unit(reference: &str, content: &[u8]) -> Result<String, BackendError> {
+pub(crate) fn check_unit(reference: &str, content: &[u8]) -> Result<(), BackendError> {
     let bad = |why: &str| {
         BackendError::new(
             Kind::InvalidReference,
@@ -49,14 +49,15 @@ pub(crate) fn check_unit(reference: &str, content: &[u8]) -> Result<String, Back
     if !text.lines().any(starts) {
         return Err(bad("it has no ExecStart="));
     }
-    Ok(text.to_owned())
+    Ok(())
 }
 
 /// The release of a unit's content.
-pub(crate) fn release(reference: &str, content: &str, key: &Key) -> Release {
-    let digest = format!("sha256:{}", sha256(content.as_bytes()));
+pub(crate) fn release(reference: &str, content: &[u8], key: &Key) -> Release {
+    let digest = format!("sha256:{}", sha256(content));
+    let text = String::from_utf8_lossy(content);
     Release::new(kind(), Artifact::new(reference, digest))
-        .with_facet(UNIT_FACET, Facet::Text(redact(content, key)))
+        .with_facet(UNIT_FACET, Facet::Text(redact(&text, key)))
 }
 
 /// This backend's name.
@@ -75,7 +76,7 @@ mod tests {
     fn secrets_in_a_unit_are_fingerprints_in_its_release() {
         let unit = "[Service]\nEnvironment=TOKEN=s3cret\nExecStart=/bin/x\n\
                     Environment=\"A=hid den\" \\\n  B=also-s3cret\nRestart=no\n";
-        let release = release("x", unit, &KEY);
+        let release = release("x", unit.as_bytes(), &KEY);
         let text = format!("{release:?}");
         for secret in ["s3cret", "hid den"] {
             assert!(!text.contains(secret), "{text}");
@@ -84,7 +85,7 @@ mod tests {
             text.contains("TOKEN=<") && text.contains("Restart=no"),
             "{text}"
         );
-        let other = super::release("x", &unit.replace("s3cret", "other"), &KEY);
+        let other = super::release("x", unit.replace("s3cret", "other").as_bytes(), &KEY);
         assert_ne!(
             redact(unit, &KEY),
             redact(&unit.replace("s3cret", "other"), &KEY)

@@ -30,6 +30,10 @@ pub(crate) struct Shelved {
     pub(crate) by: Option<DeploymentId>,
     /// Where it was found, below the root.
     pub(crate) found_at: Option<PathBuf>,
+    /// What its file led to, if it was found as a link.
+    pub(crate) link: Option<PathBuf>,
+    /// Whether it was found enabled, in the manager's words.
+    pub(crate) enablement: Option<String>,
     pub(crate) was_live: bool,
 }
 
@@ -43,6 +47,8 @@ pub(crate) struct Installed {
     pub(crate) invocation: Option<String>,
     /// Drop-ins at that time: later ones are drift.
     pub(crate) drop_ins: BTreeMap<String, String>,
+    /// Whether it was enabled after that restart.
+    pub(crate) enablement: Option<String>,
 }
 
 /// The directory.
@@ -64,17 +70,24 @@ impl Shelf {
     /// The key for fingerprints, made at the first use.
     pub(crate) fn key(&self) -> Result<Key, BackendError> {
         let path = self.dir.join("fingerprint.key");
-        if let Some(bytes) = files::read(&path)?
-            && let Ok(key) = bytes.try_into()
-        {
-            return Ok(Key(key));
+        if files::read(&path)?.is_none() {
+            let mut key = [0; 32];
+            getrandom::fill(&mut key).map_err(|e| {
+                BackendError::new(Kind::Failed, "no random bytes for the fingerprint key")
+                    .because(e)
+            })?;
+            // Two processes may both be first: one's key stays, and both read that.
+            files::write_new(&path, &key)?;
         }
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(|e| {
-            BackendError::new(Kind::Failed, "no random bytes for the fingerprint key").because(e)
-        })?;
-        files::write(&path, &key, 0o600)?;
-        Ok(Key(key))
+        let key = files::read(&path)?.unwrap_or_default();
+        key.try_into().map(Key).map_err(|_| {
+            BackendError::new(Kind::Corrupt, "the fingerprint key is not a key")
+                .on(path.display())
+                .advice(
+                    "restore it; if you remove it, every secret will look changed until the \
+                     next deployment",
+                )
+        })
     }
 
     fn content_path(&self, release: &Release) -> PathBuf {
@@ -214,4 +227,28 @@ fn parse<T: for<'de> Deserialize<'de>>(
             .advice("restore the file, or remove it and adopt what runs")
             .because(e)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_key_and_a_broken_one_is_said_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = Shelf::open(&dir.path().join("state")).unwrap();
+        let first = std::thread::scope(|s| {
+            let keys: Vec<_> = (0..8).map(|_| s.spawn(|| shelf.key().unwrap().0)).collect();
+            let keys: Vec<_> = keys.into_iter().map(|k| k.join().unwrap()).collect();
+            assert!(keys.iter().all(|k| *k == keys[0]), "they were made at once");
+            keys[0]
+        });
+        assert_eq!(shelf.key().unwrap().0, first);
+        let path = dir.path().join("state/fingerprint.key");
+        fs::write(&path, "half").unwrap();
+        let e = shelf.key().unwrap_err();
+        assert_eq!(e.kind(), Kind::Corrupt);
+        assert!(!format!("{e}{e:?}").contains("half"), "{e}");
+        assert_eq!(fs::read(&path).unwrap(), b"half");
+    }
 }

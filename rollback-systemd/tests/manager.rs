@@ -4,6 +4,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rollback_core::backend::{End, Live};
 use rollback_core::drift::drift;
@@ -23,6 +24,9 @@ async fn what_broke_elsewhere_does_not_break_here() {
     a_masked_unit_is_refused(world()).await;
     secrets_stay_out_of_records(world()).await;
     a_deleted_unit_file_is_seen_as_missing(world()).await;
+    enablement_is_made_as_asked_watched_and_undone(world()).await;
+    enablement_is_left_alone_unless_asked(world()).await;
+    what_another_instance_does_says_nothing_of_this_one(world()).await;
 }
 
 async fn a_unit_that_hit_its_start_limit_is_restarted_by_a_rollback(world: Arc<SystemdWorld>) {
@@ -149,6 +153,64 @@ async fn a_deleted_unit_file_is_seen_as_missing(world: Arc<SystemdWorld>) {
     assert!(drift(op.to.instance(), &seen).is_drift(), "{seen:?}");
     let again = d.deploy(Build::V2).await;
     d.expect(Build::V2, again.to.instance()).await;
+}
+
+/// Makes every build one that can be enabled; where its link then is.
+fn installable(world: &SystemdWorld) -> std::path::PathBuf {
+    for build in [Build::V1, Build::V2] {
+        let unit = world.content(build) + "\n[Install]\nWantedBy=multi-user.target\n";
+        let path = world.dir().join("sources").join(support::reference(build));
+        std::fs::write(path, unit).unwrap();
+    }
+    let wants = "etc/systemd/system/multi-user.target.wants";
+    world.fixture.root().join(wants).join(&world.unit)
+}
+
+async fn enablement_is_made_as_asked_watched_and_undone(world: Arc<SystemdWorld>) {
+    let link = installable(&world);
+    world.enable.store(true, Ordering::SeqCst);
+    let d = Driver::new(world.clone());
+    let first = d.deploy(Build::V1).await;
+    assert!(link.is_symlink(), "it starts at boot");
+    let op = d.deploy(Build::V2).await;
+    assert!(link.is_symlink());
+    assert!(!drift(op.to.instance(), &d.observe(&[]).await).is_drift());
+    world.call(&["DisableUnitFiles", "asb", "1", &world.unit, "false"]);
+    world.call(&["Reload"]);
+    let seen = d.observe(&[]).await;
+    assert!(drift(op.to.instance(), &seen).is_drift(), "{seen:?}");
+    d.go_back(&op).await;
+    assert!(link.is_symlink(), "as it was before");
+    d.go_back(&first).await;
+    d.expect_nothing().await;
+    assert!(!link.is_symlink(), "nothing is left");
+}
+
+async fn enablement_is_left_alone_unless_asked(world: Arc<SystemdWorld>) {
+    let link = installable(&world);
+    let d = Driver::new(world.clone());
+    d.deploy(Build::V1).await;
+    assert!(!link.is_symlink());
+    world.call(&[
+        "EnableUnitFiles",
+        "asbb",
+        "1",
+        &world.unit,
+        "false",
+        "false",
+    ]);
+    world.call(&["Reload"]);
+    d.deploy(Build::V2).await;
+    assert!(link.is_symlink());
+}
+
+async fn what_another_instance_does_says_nothing_of_this_one(world: Arc<SystemdWorld>) {
+    let d = Driver::new(world.clone());
+    let first = d.deploy(Build::V1).await;
+    assert_eq!(d.health(&first).await, Verdict::Passed);
+    let second = d.deploy(Build::V2).await;
+    assert_eq!(d.health(&second).await, Verdict::Passed);
+    assert!(d.health(&first).await.is_failed(), "V2 is in place");
 }
 
 #[tokio::test]

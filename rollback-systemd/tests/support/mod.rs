@@ -52,6 +52,8 @@ pub struct SystemdWorld {
     pub unit: String,
     pub port: u16,
     cut: AtomicBool,
+    /// Whether backends are told to enable the unit.
+    pub enable: AtomicBool,
 }
 
 pub fn config(unit: &str, dir: &Path, root: &Path, bus: &str) -> SystemdConfig {
@@ -76,6 +78,17 @@ pub fn reference(build: Build) -> String {
 
 impl SystemdWorld {
     pub fn new(fixture: Arc<SystemdFixture>) -> Self {
+        let unit = format!("svc-{}.service", NEXT.fetch_add(1, Ordering::SeqCst));
+        Self::named(fixture, unit)
+    }
+
+    /// One whose unit is an instance of the template `tpl@.service`.
+    pub fn of_template(fixture: Arc<SystemdFixture>) -> Self {
+        let unit = format!("tpl@{}.service", NEXT.fetch_add(1, Ordering::SeqCst));
+        Self::named(fixture, unit)
+    }
+
+    fn named(fixture: Arc<SystemdFixture>, unit: String) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("rollback-unit-")
             .tempdir()
@@ -85,9 +98,10 @@ impl SystemdWorld {
         let world = Self {
             fixture,
             dir,
-            unit: format!("svc-{}.service", NEXT.fetch_add(1, Ordering::SeqCst)),
+            unit,
             port: probe::free_port(),
             cut: AtomicBool::new(false),
+            enable: AtomicBool::new(false),
         };
         for build in [Build::V1, Build::V2, Build::V3, Build::Broken] {
             std::fs::write(sources.join(reference(build)), world.content(build)).unwrap();
@@ -124,7 +138,8 @@ impl SystemdWorld {
         } else {
             self.fixture.bus()
         };
-        SystemdBackend::new(config(&self.unit, self.dir(), &self.fixture.root(), &bus)).unwrap()
+        let config = config(&self.unit, self.dir(), &self.fixture.root(), &bus);
+        SystemdBackend::new(config.enable(self.enable.load(Ordering::SeqCst))).unwrap()
     }
 
     pub fn call(&self, args: &[&str]) {

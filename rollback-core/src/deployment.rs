@@ -560,7 +560,7 @@ impl Deployment {
                 // What was judged before is not what is live now.
                 fold.verdict = Verdict::Unknown;
             }
-            Event::Judged { site, verdict } => {
+            Event::Judged { site, verdict, .. } => {
                 if *site == crate::health::Site::Live {
                     fold.phase = Phase::Judged;
                 }

@@ -104,6 +104,9 @@ pub enum Event {
         site: Site,
         /// What it found.
         verdict: Verdict,
+        /// What the checks remarked about their yes.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        notes: Vec<String>,
     },
     /// A remediation is about to run.
     RemediationIntended {

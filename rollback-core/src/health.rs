@@ -126,6 +126,29 @@ pub struct Probe {
     pub site: Site,
 }
 
+/// A check's yes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Healthy {
+    /// What a person should know all the same: by what lesser proof it was decided, say. It is
+    /// recorded beside the verdict.
+    pub note: Option<String>,
+}
+
+impl Healthy {
+    /// A plain yes.
+    pub fn yes() -> Self {
+        Self::default()
+    }
+
+    /// A yes with a remark.
+    pub fn noting(note: impl Into<String>) -> Self {
+        Self {
+            note: Some(note.into()),
+        }
+    }
+}
+
 /// Why a check says no: one or a few lines for a person, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{diagnostic}")]
@@ -153,7 +176,7 @@ pub trait HealthCheck: fmt::Debug + Send + Sync {
     fn name(&self) -> String;
 
     /// Looks once.
-    async fn check(&self, cx: &Context, probe: &Probe) -> Result<(), Unhealthy>;
+    async fn check(&self, cx: &Context, probe: &Probe) -> Result<Healthy, Unhealthy>;
 }
 
 /// How patient the health gate is. Recorded with every deployment, so that recovery judges by
@@ -174,10 +197,14 @@ pub struct Gate {
     /// Longest time for one check.
     #[serde(with = "millis")]
     pub timeout: Duration,
+    /// For this long after the first good verdict it has to stay healthy: no `retries` failed
+    /// attempts in a row.
+    #[serde(with = "millis")]
+    pub soak: Duration,
 }
 
 impl Default for Gate {
-    /// 3 retries, 1 success, 1 s apart, 5 s to start, 5 s a check.
+    /// 3 retries, 1 success, 1 s apart, 5 s to start, 5 s a check, no soak.
     fn default() -> Self {
         Self {
             retries: 3,
@@ -185,7 +212,52 @@ impl Default for Gate {
             interval: Duration::from_secs(1),
             start_period: Duration::from_secs(5),
             timeout: Duration::from_secs(5),
+            soak: Duration::ZERO,
         }
+    }
+}
+
+impl Gate {
+    /// Unhealthy after so many failed attempts in a row (at least 1).
+    #[must_use]
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// Healthy after so many good attempts in a row (at least 1).
+    #[must_use]
+    pub fn successes(mut self, successes: u32) -> Self {
+        self.successes = successes;
+        self
+    }
+
+    /// Pause between attempts.
+    #[must_use]
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// For this long after the switch, failed attempts do not count.
+    #[must_use]
+    pub fn start_period(mut self, start_period: Duration) -> Self {
+        self.start_period = start_period;
+        self
+    }
+
+    /// Longest time for one check.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// For this long it has to stay healthy.
+    #[must_use]
+    pub fn soak(mut self, soak: Duration) -> Self {
+        self.soak = soak;
+        self
     }
 }
 

@@ -437,6 +437,43 @@ impl Stats {
     }
 }
 
+/// While it lives, no deployment of its workload begins.
+#[must_use = "dropping it lets deployments begin again"]
+pub struct Exclusion {
+    guard: Box<dyn Send + Sync>,
+}
+
+impl Exclusion {
+    /// For stores: lasts until `guard` is dropped.
+    pub fn new(guard: impl Send + Sync + 'static) -> Self {
+        Self {
+            guard: Box::new(guard),
+        }
+    }
+}
+
+impl fmt::Debug for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let _ = &self.guard;
+        f.debug_struct("Exclusion").finish_non_exhaustive()
+    }
+}
+
+/// Something wrong with what a store has kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Where: a record's id, a file, a table.
+    pub place: String,
+    /// What is wrong, and what it means.
+    pub what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
 /// What a person adds to a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -538,4 +575,14 @@ pub trait HistoryStore: fmt::Debug + Send + Sync {
     /// Removes records for good; unknown ids are passed over. Refuses (`Conflict`, nothing
     /// removed) if one of them is live, in flight or pinned.
     async fn forget(&self, ids: &[DeploymentId]) -> Result<u64, StoreError>;
+
+    /// Keeps deployments of a workload from beginning until the exclusion is dropped (or its
+    /// process dies): for upkeep that must not meet one. `Conflict` while one is in flight, its
+    /// holder dead or alive; `Busy` while somebody else excludes, which is also what `begin` and
+    /// a second `exclude` say after a few seconds' patience.
+    async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError>;
+
+    /// Reads everything and says what is wrong with it; empty when all is well. Changes nothing.
+    /// Fails only if the store as a whole cannot be read.
+    async fn verify(&self) -> Result<Vec<Fault>, StoreError>;
 }

@@ -71,6 +71,7 @@ pub mod policy;
 pub mod recover;
 pub mod release;
 pub mod request;
+pub mod retention;
 pub mod time;
 
 /// What most programs need.
@@ -87,11 +88,11 @@ pub mod prelude {
         BackendError, BackendErrorKind, Error, ErrorKind, StoreError, StoreErrorKind,
     };
     pub use crate::event::{Event, TimedEvent};
-    pub use crate::health::{Gate, HealthCheck, Probe, Site, Unhealthy, Verdict};
+    pub use crate::health::{Gate, HealthCheck, Healthy, Probe, Site, Unhealthy, Verdict};
     pub use crate::history::{HistoryStore, Query};
     pub use crate::id::{Actor, BackendKind, DeploymentId, ServiceName, TargetName, WorkloadId};
     pub use crate::plan::{Plan, Refusal, Warning};
-    pub use crate::policy::{AutoRollback, Policy};
+    pub use crate::policy::{Policy, RollbackMode};
     pub use crate::release::{Artifact, Facet, FacetValue, Release, Restore};
     pub use crate::request::{Goal, Request};
     pub use crate::time::{Clock, SystemClock, Timestamp};

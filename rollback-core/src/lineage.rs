@@ -103,6 +103,33 @@ impl<'a> Lineage<'a> {
         }
     }
 
+    /// The newest deployment before what is live that passed its health gate, is not marked bad,
+    /// and whose release differs from the live one. With `or_unjudged`, and if no earlier one has
+    /// any verdict, the newest earlier one.
+    ///
+    /// By the records alone: whether its release can still be had, the platform says.
+    pub fn last_healthy(&self, or_unjudged: bool) -> Option<&'a Deployment> {
+        let anchor = self.anchor();
+        let live = self.live().and_then(release_of).map(Release::digest);
+        let mut unjudged = None;
+        let mut any_verdict = false;
+        for d in self.records.iter().filter(|d| d.sequence() < anchor) {
+            if !d.went_live() {
+                continue;
+            }
+            any_verdict |= d.verdict().is_good() || d.verdict().is_failed();
+            let eligible = d.annotations().bad.is_none()
+                && release_of(d).is_some_and(|r| live.as_ref() != Some(&r.digest()));
+            if eligible && d.verdict().is_good() {
+                return Some(d);
+            }
+            if eligible && !d.verdict().is_failed() {
+                unjudged = unjudged.or(Some(d));
+            }
+        }
+        unjudged.filter(|_| or_unjudged && !any_verdict)
+    }
+
     /// The deployment that was live at a time.
     pub fn as_of(&self, time: Timestamp) -> Option<&'a Deployment> {
         self.records

@@ -10,8 +10,8 @@ use crate::deployment::{Deployment, LiveRecord, NewDeployment, Phase, Settlement
 use crate::error::{StoreError, StoreErrorKind as Kind};
 use crate::event::{Event, TimedEvent};
 use crate::history::{
-    Annotation, Begun, Conflict, Epoch, Finished, HistoryStore, Hold, Holder, InFlight, Lease,
-    Liveness, Page, Query, Renewal, Sequence, Stats, Then, Version, WorkloadState,
+    Annotation, Begun, Conflict, Epoch, Exclusion, Fault, Finished, HistoryStore, Hold, Holder,
+    InFlight, Lease, Liveness, Page, Query, Renewal, Sequence, Stats, Then, Version, WorkloadState,
 };
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::policy::Policy;
@@ -45,6 +45,7 @@ struct Entry {
     held: Option<Held>,
     hold: Option<Hold>,
     policy: Option<Policy>,
+    excluded: Weak<()>,
     /// The last `finish`, so that repeating it is recognised.
     finished: Option<(DeploymentId, u64)>,
 }
@@ -124,6 +125,18 @@ impl Inner {
 
     fn entry(&mut self, workload: &WorkloadId) -> &mut Entry {
         self.workloads.entry(workload.clone()).or_default()
+    }
+
+    fn not_excluded(&mut self, workload: &WorkloadId) -> Result<(), StoreError> {
+        if self.entry(workload).excluded.strong_count() == 0 {
+            return Ok(());
+        }
+        Err(StoreError::new(
+            Kind::Busy,
+            "upkeep keeps deployments from beginning just now",
+        )
+        .on(workload)
+        .advice("try again in a moment"))
     }
 
     fn fence(&mut self, lease: &Lease) -> Result<(), StoreError> {
@@ -217,6 +230,7 @@ impl HistoryStore for MemoryStore {
         {
             return Err(inner.conflict(&new.workload, held));
         }
+        inner.not_excluded(&new.workload)?;
         if state.version != expected {
             return Err(
                 StoreError::new(Kind::Stale, "the workload changed since the plan")
@@ -513,5 +527,20 @@ impl HistoryStore for MemoryStore {
             }
         }
         Ok(forgotten)
+    }
+
+    async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
+        let mut inner = self.lock();
+        if let Some(held) = inner.workloads.get(workload).and_then(|e| e.held.as_ref()) {
+            return Err(inner.conflict(workload, held));
+        }
+        inner.not_excluded(workload)?;
+        let alive = Arc::new(());
+        inner.entry(workload).excluded = Arc::downgrade(&alive);
+        Ok(Exclusion::new(alive))
+    }
+
+    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
+        Ok(Vec::new())
     }
 }

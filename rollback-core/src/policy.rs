@@ -1,37 +1,161 @@
 //! Policy: what a workload wants recorded, restored and reverted.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::health::millis;
+use crate::health::{Gate, millis};
 use crate::release::Restore;
 
-/// What happens to deploys that go wrong.
+/// What is kept of a workload's deployments, and what a failed gate sets off.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum AutoRollback {
-    /// They are recorded; a person decides.
+pub enum RollbackMode {
+    /// Deployments are logged, but none becomes a rollback point: nothing is captured or pinned
+    /// for it, and nothing is rolled back automatically. Points recorded before stay.
+    Off,
+    /// Each deployment is a rollback point; when one goes wrong, a person decides.
     #[default]
-    Disarmed,
-    /// The engine rolls back to the last healthy release, once.
-    Armed,
+    Record,
+    /// The same, and a release that fails its gate is rolled back to the last healthy one, once.
+    Auto,
+}
+
+impl RollbackMode {
+    /// The mode as stores and people write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Record => "record",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+impl fmt::Display for RollbackMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How much is kept: the newest `newest`, or everything younger than `days`, whichever is more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Keep {
+    /// So many of the newest.
+    pub newest: usize,
+    /// Everything younger than so many days.
+    pub days: u32,
+}
+
+impl Keep {
+    /// The newest `newest` or `days` days, whichever is more.
+    pub const fn new(newest: usize, days: u32) -> Self {
+        Self { newest, days }
+    }
+}
+
+impl fmt::Display for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the newest {} or {} days, whichever is more",
+            self.newest, self.days
+        )
+    }
+}
+
+/// How long records stay in the history, and their releases within reach. What is live, in
+/// flight, last healthy or pinned always stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Retention {
+    /// Records.
+    pub records: Keep,
+    /// Distinct releases that can be rolled back to. Those that never passed as live are
+    /// counted apart, so that failures evict nothing good.
+    pub artifacts: Keep,
+}
+
+impl Default for Retention {
+    /// Records: 200 or 90 days. Releases: 30 or 90 days.
+    fn default() -> Self {
+        Self {
+            records: Keep::new(200, 90),
+            artifacts: Keep::new(30, 90),
+        }
+    }
+}
+
+/// How often remediations may be tried on a workload before they rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Breaker {
+    /// So many attempts,
+    pub attempts: u32,
+    /// in any span of this length.
+    #[serde(with = "millis")]
+    pub per: Duration,
+}
+
+impl Default for Breaker {
+    /// 3 an hour.
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            per: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+/// What migrations since the target mean for a rollback.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OnMigrations {
+    /// The plan warns, and names them.
+    #[default]
+    Warn,
+    /// The guard `migrations` refuses; it can be forced by name. An automatic rollback is not
+    /// attempted.
+    Block,
+}
+
+/// What follows a rollback that succeeded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AfterRollback {
+    /// Nothing: the next deploy goes ahead.
+    #[default]
+    Nothing,
+    /// Deploys are held until a person lifts the hold, so that the next automatic deploy does
+    /// not bring the abandoned release back.
+    Hold,
 }
 
 /// Rules for one workload. Recorded with every deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Policy {
-    /// What a failed gate sets off.
-    pub auto_rollback: AutoRollback,
+    /// What is kept, and what a failed gate sets off.
+    pub rollback: RollbackMode,
     /// Whether *last healthy* may fall back to the newest earlier release when no earlier one
     /// has any verdict.
     pub fall_back_to_unjudged: bool,
     /// What rollbacks restore; `None` is the backend's default.
     pub restore: Option<Restore>,
-    /// How many distinct releases stay reachable for a rollback.
-    pub window: usize,
+    /// The health gate; `None` is the catalog's.
+    pub gate: Option<Gate>,
+    /// What is kept how long.
+    pub retention: Retention,
+    /// How often remediations may be tried.
+    pub breaker: Breaker,
+    /// What migrations since the target mean.
+    pub migrations: OnMigrations,
+    /// What follows a rollback.
+    pub after_rollback: AfterRollback,
     /// Longest time for each effect.
     pub deadlines: Deadlines,
 }
@@ -39,10 +163,14 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            auto_rollback: AutoRollback::Disarmed,
+            rollback: RollbackMode::Record,
             fall_back_to_unjudged: true,
             restore: None,
-            window: 30,
+            gate: None,
+            retention: Retention::default(),
+            breaker: Breaker::default(),
+            migrations: OnMigrations::Warn,
+            after_rollback: AfterRollback::Nothing,
             deadlines: Deadlines::default(),
         }
     }

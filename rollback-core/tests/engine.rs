@@ -403,10 +403,10 @@ impl HealthCheck for SecondLook {
     fn name(&self) -> String {
         "second look".into()
     }
-    async fn check(&self, _: &Context, _: &Probe) -> Result<(), Unhealthy> {
+    async fn check(&self, _: &Context, _: &Probe) -> Result<Healthy, Unhealthy> {
         match self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
             0 => Err(Unhealthy::new("not yet")),
-            _ => Ok(()),
+            _ => Ok(Healthy::yes()),
         }
     }
 }
@@ -480,10 +480,10 @@ async fn a_cancelled_deploy_goes_back_and_the_next_one_works() {
         fn name(&self) -> String {
             "never".into()
         }
-        async fn check(&self, _: &Context, probe: &Probe) -> Result<(), Unhealthy> {
+        async fn check(&self, _: &Context, probe: &Probe) -> Result<Healthy, Unhealthy> {
             match probe.instance.release.artifact().digest.as_str() {
                 "slow" => Err(Unhealthy::new("starting")),
-                _ => Ok(()),
+                _ => Ok(Healthy::yes()),
             }
         }
     }

@@ -40,9 +40,9 @@ impl HealthCheck for NotBroken {
         "version.txt".into()
     }
 
-    async fn check(&self, _: &Context, _: &Probe) -> Result<(), Unhealthy> {
+    async fn check(&self, _: &Context, _: &Probe) -> Result<Healthy, Unhealthy> {
         match std::fs::read_to_string(self.0.join("current/version.txt")) {
-            Ok(version) if version != "broken" => Ok(()),
+            Ok(version) if version != "broken" => Ok(Healthy::yes()),
             Ok(version) => Err(Unhealthy::new(version)),
             Err(e) => Err(Unhealthy::new(e.to_string())),
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rollback_core::context::Context;
-use rollback_core::health::{HealthCheck, Probe, Unhealthy};
+use rollback_core::health::{HealthCheck, Healthy, Probe, Unhealthy};
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
@@ -88,7 +88,7 @@ impl HealthCheck for CommandCheck {
         format!("command {}", self.program.to_string_lossy())
     }
 
-    async fn check(&self, cx: &Context, _: &Probe) -> Result<(), Unhealthy> {
+    async fn check(&self, cx: &Context, _: &Probe) -> Result<Healthy, Unhealthy> {
         not_over(cx)?;
         let mut child = self
             .command()
@@ -120,7 +120,7 @@ impl HealthCheck for CommandCheck {
         group.ended();
         let status = status.map_err(|e| Unhealthy::new(format!("its end is unknown: {e}")))?;
         if status.success() {
-            return Ok(());
+            return Ok(Healthy::yes());
         }
         let said = said(&out, &err, &secrets);
         Err(Unhealthy::new(

@@ -12,7 +12,7 @@ use hyper::http::uri::PathAndQuery;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rollback_core::context::Context;
-use rollback_core::health::{HealthCheck, Probe, Unhealthy};
+use rollback_core::health::{HealthCheck, Healthy, Probe, Unhealthy};
 use tokio::net::TcpStream;
 
 use crate::address::Address;
@@ -136,7 +136,7 @@ impl HttpCheck {
         self
     }
 
-    async fn look(&self) -> Result<(), Unhealthy> {
+    async fn look(&self) -> Result<Healthy, Unhealthy> {
         let stream = TcpStream::connect(self.address.target())
             .await
             .map_err(|e| Unhealthy::new(format!("no connection: {e}")))?;
@@ -156,7 +156,7 @@ impl HttpCheck {
         }
     }
 
-    async fn exchange(&self, mut sender: SendRequest<Empty<Bytes>>) -> Result<(), Unhealthy> {
+    async fn exchange(&self, mut sender: SendRequest<Empty<Bytes>>) -> Result<Healthy, Unhealthy> {
         let response = sender
             .send_request(self.request()?)
             .await
@@ -173,7 +173,7 @@ impl HttpCheck {
             Some(wanted) if !has_text(response.into_body(), wanted).await? => Err(Unhealthy::new(
                 format!("answered {status} without {}", quote(wanted)),
             )),
-            _ => Ok(()),
+            _ => Ok(Healthy::yes()),
         }
     }
 
@@ -246,7 +246,7 @@ impl HealthCheck for HttpCheck {
         format!("GET http://{}{}", self.address, self.path.path())
     }
 
-    async fn check(&self, cx: &Context, _: &Probe) -> Result<(), Unhealthy> {
+    async fn check(&self, cx: &Context, _: &Probe) -> Result<Healthy, Unhealthy> {
         within(cx, self.look()).await
     }
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use rollback_core::context::Context;
-use rollback_core::health::{HealthCheck, Probe, Unhealthy};
+use rollback_core::health::{HealthCheck, Healthy, Probe, Unhealthy};
 use tokio::net::TcpStream;
 
 use crate::address::Address;
@@ -37,11 +37,11 @@ impl HealthCheck for TcpCheck {
         format!("TCP {}", self.address)
     }
 
-    async fn check(&self, cx: &Context, _: &Probe) -> Result<(), Unhealthy> {
+    async fn check(&self, cx: &Context, _: &Probe) -> Result<Healthy, Unhealthy> {
         within(cx, async {
             TcpStream::connect(self.address.target())
                 .await
-                .map(drop)
+                .map(|_| Healthy::yes())
                 .map_err(|e| Unhealthy::new(format!("no connection: {e}")))
         })
         .await

@@ -3,13 +3,13 @@
 use std::future::Future;
 
 use rollback_core::context::Context;
-use rollback_core::health::Unhealthy;
+use rollback_core::health::{Healthy, Unhealthy};
 
 /// Runs one look until it ends, the deadline passes, or it is cancelled.
 pub(crate) async fn within(
     cx: &Context,
-    look: impl Future<Output = Result<(), Unhealthy>>,
-) -> Result<(), Unhealthy> {
+    look: impl Future<Output = Result<Healthy, Unhealthy>>,
+) -> Result<Healthy, Unhealthy> {
     not_over(cx)?;
     let allowed = cx.remaining();
     tokio::select! {

@@ -35,6 +35,7 @@ mod record;
 mod schema;
 mod state;
 mod store;
+mod verify;
 mod write;
 
 pub use store::SqliteStore;

@@ -10,8 +10,8 @@ use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Annotation, Begun, Finished, HistoryStore, Hold, Holder, Lease, Liveness, Page, Query, Renewal,
-    Stats, Then, Version, WorkloadState,
+    Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease, Liveness,
+    Page, Query, Renewal, Stats, Then, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::policy::Policy;
@@ -23,7 +23,7 @@ use crate::lock::{Held, Locks};
 use crate::record::{decode, load};
 use crate::state::Entry;
 use crate::write::{self, Claim, Column};
-use crate::{open, read};
+use crate::{open, read, verify};
 
 /// Connections for reading that are kept between calls.
 const READERS: usize = 4;
@@ -194,6 +194,19 @@ impl Inner {
         }
     }
 
+    fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
+        let lock = self.lock_idle(workload)?;
+        // Somebody may have begun, and died, since `lock_idle` looked.
+        let conflict = self.read(|c| match Entry::find(c, workload)? {
+            Some(entry) => entry.conflict(c, Liveness::Dead),
+            None => Ok(None),
+        })?;
+        match conflict {
+            Some(conflict) => Err(conflict),
+            None => Ok(Exclusion::new(lock)),
+        }
+    }
+
     fn take_over(&self, workload: &WorkloadId, holder: &Holder) -> Result<Lease, StoreError> {
         let entry = self.read(|c| Entry::find(c, workload))?;
         if entry
@@ -355,5 +368,14 @@ impl HistoryStore for SqliteStore {
         let ids = ids.to_vec();
         self.run(move |s| s.write(|tx| write::forget(tx, &ids)))
             .await
+    }
+
+    async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
+        let workload = workload.clone();
+        self.run(move |s| s.exclude(&workload)).await
+    }
+
+    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
+        self.run(move |s| s.read(verify::verify)).await
     }
 }

@@ -12,10 +12,10 @@ use rollback_core::context::Context;
 use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind};
 use rollback_core::event::TimedEvent;
-use rollback_core::health::{HealthCheck, Probe, Unhealthy};
+use rollback_core::health::{HealthCheck, Healthy, Probe, Unhealthy};
 use rollback_core::history::{
-    Annotation, Begun, Finished, HistoryStore, Hold, Holder, Lease, Page, Query, Renewal, Stats,
-    Then, Version, WorkloadState,
+    Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease, Page, Query,
+    Renewal, Stats, Then, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::policy::Policy;
@@ -184,6 +184,14 @@ impl HistoryStore for FaultyStore {
     async fn forget(&self, ids: &[DeploymentId]) -> Result<u64, StoreError> {
         self.inner.forget(ids).await
     }
+
+    async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
+        self.inner.exclude(workload).await
+    }
+
+    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
+        self.inner.verify().await
+    }
 }
 
 /// A check that answers from a script, then always yes.
@@ -209,11 +217,11 @@ impl HealthCheck for ScriptedCheck {
         "scripted".into()
     }
 
-    async fn check(&self, _: &Context, _: &Probe) -> Result<(), Unhealthy> {
+    async fn check(&self, _: &Context, _: &Probe) -> Result<Healthy, Unhealthy> {
         let nth = self.asked.fetch_add(1, Ordering::SeqCst);
         match self.script.get(nth) {
             Some(false) => Err(Unhealthy::new(format!("answer {nth} of the script is no"))),
-            _ => Ok(()),
+            _ => Ok(Healthy::yes()),
         }
     }
 }

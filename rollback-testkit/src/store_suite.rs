@@ -60,6 +60,7 @@ pub async fn test_all(fresh: impl Fn() -> Box<dyn StoreHarness>) {
         leases::of_eight_begins_at_once_exactly_one_wins,
         leases::a_cancellation_is_seen_by_renew,
         leases::two_workloads_do_not_interfere,
+        leases::while_excluded_nothing_begins_and_in_flight_nothing_excludes,
         writing::finish_opens_the_successor_under_the_same_lease,
         writing::finish_amends_the_failed_deployment,
         writing::a_refused_finish_changes_nothing,
@@ -79,6 +80,7 @@ pub async fn test_all(fresh: impl Fn() -> Box<dyn StoreHarness>) {
         reading::pages_skip_and_repeat_nothing,
         reading::the_limit_is_clamped,
         reading::stats_are_what_the_records_say,
+        reading::a_sound_store_verifies_without_a_fault,
     ];
 }
 

@@ -65,7 +65,7 @@ impl Workload {
     /// Arms automatic rollback.
     #[must_use]
     pub fn auto_rollback(mut self) -> Self {
-        self.policy.auto_rollback = crate::policy::AutoRollback::Armed;
+        self.policy.rollback = crate::policy::RollbackMode::Auto;
         self
     }
 

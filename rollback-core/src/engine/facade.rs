@@ -13,7 +13,7 @@ use crate::deployment::Deployment;
 use crate::drift::{Drift, drift};
 use crate::error::{Error, ErrorKind};
 use crate::guard::Notice;
-use crate::health::{Probe, Site, Verdict};
+use crate::health::{Healthy, Probe, Site, Verdict};
 use crate::history::{HistoryStore, Holder, Liveness, Page, Query, WorkloadState};
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::lineage::Lineage;
@@ -36,8 +36,8 @@ pub struct HealthReport {
     pub live: Option<String>,
     /// The platform's own view.
     pub platform: Verdict,
-    /// Each check by name, and why it said no.
-    pub checks: Vec<(String, Result<(), String>)>,
+    /// Each check by name: its yes, or why it said no.
+    pub checks: Vec<(String, Result<Healthy, String>)>,
     /// Whether what is live is what is on record.
     pub drift: Drift,
 }

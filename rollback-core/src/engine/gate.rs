@@ -9,6 +9,9 @@ use crate::context::Context;
 use crate::error::{BackendError, BackendErrorKind};
 use crate::health::{Gate, HealthCheck, Probe, Site, Verdict};
 
+/// How a gate ended, and what its checks remarked.
+pub(super) type Judgement = (Verdict, Vec<String>);
+
 /// Judges `op.to`. `Err` only when cancelled: every other trouble is a failed attempt.
 pub(super) async fn judge(
     cx: &Context,
@@ -17,10 +20,11 @@ pub(super) async fn judge(
     gate: &Gate,
     op: &Operation,
     site: Site,
-) -> Result<Verdict, BackendError> {
+) -> Result<Judgement, BackendError> {
     let Some(instance) = op.to.instance() else {
-        return Ok(Verdict::Unknown);
+        return Ok((Verdict::Unknown, Vec::new()));
     };
+    let failed = |diagnostic: String| Ok((Verdict::failed(diagnostic), Vec::new()));
     let probe = Probe {
         workload: op.workload.clone(),
         instance: instance.clone(),
@@ -28,6 +32,8 @@ pub(super) async fn judge(
     };
     let began = Instant::now();
     let (mut bad, mut good) = (0, 0);
+    // Since when it has been good enough, but for the soak.
+    let mut soaking: Option<Instant> = None;
     loop {
         let attempt = attempt(cx, backend, checks, gate, op, &probe).await;
         if cx.cancellation().is_cancelled() && !cx.remaining().is_zero() {
@@ -36,44 +42,46 @@ pub(super) async fn judge(
                 "cancelled at the gate",
             ));
         }
-        let diagnostic = match attempt {
-            Attempt::NoOpinion => return Ok(Verdict::Unknown),
-            Attempt::Hopeless(diagnostic) => return Ok(Verdict::failed(diagnostic)),
-            Attempt::Good => {
+        let progress = match attempt {
+            Attempt::NoOpinion => return Ok((Verdict::Unknown, Vec::new())),
+            Attempt::Hopeless(diagnostic) => return failed(diagnostic),
+            Attempt::Good(note) => {
                 bad = 0;
                 good += 1;
                 if good >= gate.successes.max(1) {
-                    return Ok(Verdict::Passed);
+                    let since = *soaking.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= gate.soak {
+                        return Ok((Verdict::Passed, note.into_iter().collect()));
+                    }
                 }
-                String::from("not healthy for long enough")
+                String::from("healthy, not yet for long enough")
             }
             Attempt::Bad(diagnostic) => {
                 good = 0;
                 // While it starts, a no is only a not yet.
-                if began.elapsed() >= gate.start_period {
+                if began.elapsed() >= gate.start_period || soaking.is_some() {
                     bad += 1;
                 }
                 if bad >= gate.retries.max(1) {
-                    return Ok(Verdict::failed(diagnostic));
+                    return failed(diagnostic);
                 }
                 diagnostic
             }
         };
         cx.say(format!(
             "health: {}",
-            diagnostic.lines().next().unwrap_or("waiting")
+            progress.lines().next().unwrap_or("waiting")
         ));
         if cx.remaining() <= gate.interval {
-            return Ok(Verdict::failed(format!(
-                "not healthy before the deadline: {diagnostic}"
-            )));
+            return failed(format!("not healthy before the deadline: {progress}"));
         }
         cx.sleep(gate.interval).await?;
     }
 }
 
 enum Attempt {
-    Good,
+    /// With what the check remarked.
+    Good(Option<String>),
     Bad(String),
     /// The platform is sure: nothing to wait for.
     Hopeless(String),
@@ -95,7 +103,7 @@ async fn attempt(
     };
     if checks.is_empty() {
         return if platform.is_good() {
-            Attempt::Good
+            Attempt::Good(None)
         } else {
             Attempt::NoOpinion
         };
@@ -104,7 +112,9 @@ async fn attempt(
     for check in checks {
         match check.check(&cx.within(gate.timeout), probe).await {
             // One edge that answers is enough: a blip at another is none.
-            Ok(()) => return Attempt::Good,
+            Ok(healthy) => {
+                return Attempt::Good(healthy.note.map(|n| format!("{}: {n}", check.name())));
+            }
             Err(unhealthy) => failures.push(format!("{}: {unhealthy}", check.name())),
         }
     }

@@ -16,6 +16,7 @@ mod recovery;
 mod report;
 mod run;
 mod runner;
+mod upkeep;
 
 pub use builder::EngineBuilder;
 pub use catalog::Workload;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::inner::Inner;
 use crate::backend::{Availability, Backend, End, Instance, Live, Observation, WayBack};
 use crate::context::Context;
-use crate::deployment::{Deployment, LiveRecord, NewDeployment, Trigger, TriggerKind};
+use crate::deployment::{Deployment, LiveRecord, NewDeployment, Trigger};
 use crate::drift::{Drift, changes, drift};
 use crate::engine::Workload;
 use crate::error::{Error, StoreError};
@@ -431,35 +431,4 @@ pub(super) async fn successor(
             group: own.group.clone(),
         },
     }))
-}
-
-/// The releases that stay reachable: the newest distinct ones, what the deployment itself
-/// touches, what is pinned.
-pub(super) async fn window(inner: &Inner, deployment: &Deployment) -> Result<Vec<Instance>, Error> {
-    let records = inner.records(deployment.workload()).await?;
-    let op = deployment.operation();
-    let mut window: Vec<Instance> = [&op.to, &op.from]
-        .iter()
-        .filter_map(|end| end.instance().cloned())
-        .collect();
-    let mut last_healthy_kept = false;
-    let mut distinct = std::collections::HashSet::new();
-    for d in &records {
-        let Some(instance) = d.instance() else {
-            continue;
-        };
-        if !d.switch_began() && d.trigger().kind() != TriggerKind::Adopt {
-            continue;
-        }
-        let fits = distinct.len() < deployment.new_deployment().policy.window;
-        let healthy = d.verdict().is_good() && !last_healthy_kept && d.id() != deployment.id();
-        if fits || healthy || d.annotations().pinned {
-            last_healthy_kept |= healthy;
-            distinct.insert(instance.release.digest());
-            if !window.contains(instance) {
-                window.push(instance.clone());
-            }
-        }
-    }
-    Ok(window)
 }

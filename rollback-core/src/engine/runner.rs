@@ -13,6 +13,7 @@ use super::inner::Inner;
 use super::planning::{self, SuccessorPlan};
 use super::report::{AutomaticRollback, NotAttempted, Report};
 use super::run::Channels;
+use super::upkeep;
 use crate::backend::{Prepared, Rollout};
 use crate::context::{Cancellation, Context, ProgressSink};
 use crate::deployment::{Deployment, LiveRecord, Outcome, Phase, Settlement, Trigger, TriggerKind};
@@ -24,6 +25,7 @@ use crate::health::{Site, Verdict};
 use crate::history::{Lease, Then};
 use crate::id::DeploymentId;
 use crate::plan::Plan;
+use crate::policy::RollbackMode;
 
 /// Where the path is, or where it is entered.
 #[derive(Debug, Clone)]
@@ -144,13 +146,14 @@ impl Runner {
 
     async fn adopt(&mut self, prepared: Prepared) -> Result<Step, Error> {
         self.journal(Event::Prepared(prepared)).await?;
-        let verdict = match self.judge(Site::Live).await {
-            Ok(verdict) => verdict,
-            Err(e) => Verdict::failed(e.to_string()),
+        let (verdict, notes) = match self.judge(Site::Live).await {
+            Ok(judged) => judged,
+            Err(e) => (Verdict::failed(e.to_string()), Vec::new()),
         };
         self.journal(Event::Judged {
             site: Site::Live,
             verdict: verdict.clone(),
+            notes,
         })
         .await?;
         // Adopting what is sick is right: it is what is live. Its verdict keeps it from being
@@ -253,10 +256,11 @@ impl Runner {
             Err(error) => return self.go_back(self.cause_of(&error)).await,
         }
         match self.judge(Site::Beside).await {
-            Ok(verdict) => {
+            Ok((verdict, notes)) => {
                 self.journal(Event::Judged {
                     site: Site::Beside,
                     verdict: verdict.clone(),
+                    notes,
                 })
                 .await?;
                 match verdict {
@@ -297,14 +301,15 @@ impl Runner {
             if let Some(step) = self.stop_before_effect().await? {
                 return Ok(step);
             }
-            let verdict = match (self.judge(Site::Live).await, healed_by.take()) {
-                (Ok(Verdict::Passed), Some(by)) => Verdict::Healed { by },
-                (Ok(verdict), _) => verdict,
+            let (verdict, notes) = match (self.judge(Site::Live).await, healed_by.take()) {
+                (Ok((Verdict::Passed, notes)), Some(by)) => (Verdict::Healed { by }, notes),
+                (Ok(judged), _) => judged,
                 (Err(error), _) => return self.go_back(self.cause_of(&error)).await,
             };
             self.journal(Event::Judged {
                 site: Site::Live,
                 verdict: verdict.clone(),
+                notes,
             })
             .await?;
             let Verdict::Failed { diagnostic } = verdict else {
@@ -353,8 +358,7 @@ impl Runner {
             return Ok(Step::Retire);
         }
         let kind = self.deployment.trigger().kind();
-        let armed = self.deployment.new_deployment().policy.auto_rollback
-            == crate::policy::AutoRollback::Armed;
+        let armed = self.deployment.new_deployment().policy.rollback == RollbackMode::Auto;
         self.not_attempted = match kind {
             TriggerKind::Rollback | TriggerKind::AutomaticRollback => {
                 Some(NotAttempted::WasARollback)
@@ -438,7 +442,7 @@ impl Runner {
 
     /// Best effort, under the lease, so that nobody prepares what is being dropped.
     async fn retain(&self) {
-        let window = match planning::window(&self.inner, &self.deployment).await {
+        let window = match upkeep::shrink(&self.inner, &self.deployment).await {
             Ok(window) => window,
             Err(e) => {
                 tracing::warn!(deployment = %self.deployment.id(), error = %e, "retain skipped");
@@ -458,7 +462,7 @@ impl Runner {
         }
     }
 
-    async fn judge(&self, site: Site) -> Result<Verdict, BackendError> {
+    async fn judge(&self, site: Site) -> Result<gate::Judgement, BackendError> {
         let op = self.deployment.operation();
         let gate = self.deployment.new_deployment().gate.clone();
         let (backend, checks) = (

@@ -52,5 +52,9 @@ pub(crate) async fn look_in(check: &impl HealthCheck, cx: &Context) -> Result<()
         },
         site: Site::Live,
     };
-    check.check(cx, &probe).await.map_err(|e| e.diagnostic)
+    check
+        .check(cx, &probe)
+        .await
+        .map(drop)
+        .map_err(|e| e.diagnostic)
 }

@@ -8,8 +8,8 @@ use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
 use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Annotation, Begun, Finished, HistoryStore, Hold, Holder, Lease, Page, Query, Renewal, Stats,
-    Then, Version, WorkloadState,
+    Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease, Page, Query,
+    Renewal, Stats, Then, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::policy::Policy;
@@ -145,5 +145,13 @@ impl HistoryStore for KillingStore {
 
     async fn forget(&self, ids: &[DeploymentId]) -> Result<u64, StoreError> {
         self.inner.forget(ids).await
+    }
+
+    async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
+        self.inner.exclude(workload).await
+    }
+
+    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
+        self.inner.verify().await
     }
 }

@@ -209,3 +209,25 @@ pub(super) async fn two_workloads_do_not_interfere(harness: &dyn StoreHarness) {
     assert_eq!(state.version, Version(1));
     assert_eq!(state.live, LiveRecord::Nothing);
 }
+
+pub(super) async fn while_excluded_nothing_begins_and_in_flight_nothing_excludes(
+    harness: &dyn StoreHarness,
+) {
+    let (store, other) = (harness.store().await, harness.store().await);
+    let new = sample("api@web-1", 1);
+    let excluded = store.exclude(&new.workload).await.unwrap();
+    refused(
+        other
+            .begin(&new, &holder(), rollback_core::history::Version(0))
+            .await,
+        Kind::Busy,
+    );
+    // Another workload does not mind.
+    settle(&*other, &sample("api@web-2", 1), Outcome::Succeeded, 1).await;
+    drop(excluded);
+    let begun = begin(&*other, &new).await;
+    refused(store.exclude(&new.workload).await, Kind::Conflict);
+    drop(begun.lease);
+    // Dead is in flight too: recovery comes first.
+    refused(store.exclude(&new.workload).await, Kind::Conflict);
+}

@@ -229,3 +229,12 @@ pub(super) async fn stats_are_what_the_records_say(harness: &dyn StoreHarness) {
     assert!(everything.total > 20 && everything.rollbacks > 4);
     assert_eq!(everything.recent_failures.len(), 5);
 }
+
+pub(super) async fn a_sound_store_verifies_without_a_fault(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    settle(&*store, &sample("api@web-1", 1), Outcome::Succeeded, 1).await;
+    settle(&*store, &sample("db@web-1", 2), Outcome::Failed, 2).await;
+    let open = begin(&*store, &sample("api@web-1", 3)).await;
+    assert_eq!(harness.store().await.verify().await.unwrap(), []);
+    drop(open);
+}

@@ -248,7 +248,7 @@ pub(super) async fn holds_and_policies_last_and_move_the_version(harness: &dyn S
         since: at(1),
     };
     let policy = Policy {
-        window: 7,
+        fall_back_to_unjudged: false,
         ..Policy::default()
     };
     store.set_hold(&api, Some(&hold)).await.unwrap();

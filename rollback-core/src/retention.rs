@@ -1,0 +1,148 @@
+//! Retention: which records stay in the history, and which releases within reach. Pure.
+//!
+//! Records and releases are told from the same records at the same instant, so that one never
+//! promises what the other has dropped: a record is forgotten first, then what only it needed.
+//! Either half can be repeated; a crash in between leaves at most something to drop next time.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::deployment::{Deployment, TriggerKind};
+use crate::id::DeploymentId;
+use crate::lineage::{Lineage, release_of};
+use crate::policy::{Keep, Retention, RollbackMode};
+use crate::time::Timestamp;
+
+/// What retention decides for one workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retained<'a> {
+    /// Records that go, newest first.
+    pub forget: Vec<&'a Deployment>,
+    /// Deployments whose releases stay within reach, newest first: the window.
+    pub window: Vec<&'a Deployment>,
+}
+
+/// Applies the rules. `in_flight` is the deployment in flight, if its own step applies them.
+pub fn retained<'a>(
+    lineage: &Lineage<'a>,
+    in_flight: Option<&DeploymentId>,
+    rules: &Retention,
+    now: Timestamp,
+) -> Retained<'a> {
+    let protected = protected(lineage, in_flight);
+    let kept = kept_records(lineage, &protected, rules.records, now);
+    let (stay, forget): (Vec<_>, Vec<_>) = lineage
+        .records()
+        .iter()
+        .partition(|d| kept.contains(d.id()));
+    Retained {
+        window: window(&stay, &protected, rules.artifacts, now),
+        forget,
+    }
+}
+
+/// What goes under no rule: what is live, in flight, last healthy or pinned, and what the
+/// deployment in flight may still have to go back to.
+fn protected<'a>(
+    lineage: &Lineage<'a>,
+    in_flight: Option<&DeploymentId>,
+) -> HashSet<&'a DeploymentId> {
+    let mut protected: HashSet<&DeploymentId> = HashSet::new();
+    protected.extend(lineage.live().map(Deployment::id));
+    protected.extend(lineage.last_healthy(true).map(Deployment::id));
+    for d in lineage.records() {
+        if d.annotations().pinned || d.settlement().is_none() {
+            protected.insert(d.id());
+        }
+    }
+    if let Some(own) = in_flight.and_then(|id| lineage.get(id)) {
+        let new = own.new_deployment();
+        let failed = match own.trigger() {
+            crate::deployment::Trigger::AutomaticRollback { failed, .. } => Some(failed),
+            _ => None,
+        };
+        let needed = [
+            Some(&new.id),
+            new.replaces.known(),
+            new.fallback.known(),
+            failed,
+        ];
+        protected.extend(needed.into_iter().flatten());
+    }
+    protected
+}
+
+fn kept_records<'a>(
+    lineage: &Lineage<'a>,
+    protected: &HashSet<&'a DeploymentId>,
+    keep: Keep,
+    now: Timestamp,
+) -> HashSet<&'a DeploymentId> {
+    let mut kept = protected.clone();
+    for (i, d) in lineage.records().iter().enumerate() {
+        if i < keep.newest || younger(d, keep, now) {
+            kept.insert(d.id());
+        }
+    }
+    // A rollback without the record it goes back to would have another provenance: `previous`
+    // would then lead to what was abandoned.
+    let mut chained: Vec<&DeploymentId> = Vec::new();
+    for id in &kept {
+        let mut at = lineage.get(id);
+        while let Some(target) = at
+            .and_then(|d| d.trigger().restores())
+            .and_then(|id| lineage.get(id))
+        {
+            if kept.contains(target.id()) || at.is_some_and(|d| target.sequence() >= d.sequence()) {
+                break;
+            }
+            chained.push(target.id());
+            at = Some(target);
+        }
+    }
+    kept.extend(chained);
+    kept
+}
+
+/// The newest deployment of each release that stays within reach, and every protected one.
+fn window<'a>(
+    records: &[&'a Deployment],
+    protected: &HashSet<&'a DeploymentId>,
+    keep: Keep,
+    now: Timestamp,
+) -> Vec<&'a Deployment> {
+    // Failures are counted apart: they stay for a look at them, and evict nothing good.
+    let (mut good, mut failed) = (HashSet::new(), HashSet::new());
+    let mut window = Vec::new();
+    for d in records {
+        if !was_placed(d) {
+            continue;
+        }
+        if protected.contains(d.id()) {
+            window.push(*d);
+        }
+        if d.new_deployment().policy.rollback == RollbackMode::Off {
+            continue;
+        }
+        let Some(release) = release_of(d) else {
+            continue;
+        };
+        let passed = d.went_live() && !d.verdict().is_failed();
+        let seen = if passed { &mut good } else { &mut failed };
+        let fits = seen.len() < keep.newest || younger(d, keep, now);
+        if fits && seen.insert(release.digest()) && !protected.contains(d.id()) {
+            window.push(*d);
+        }
+    }
+    window
+}
+
+/// Whether a deployment's release was ever put where it can be reached.
+fn was_placed(d: &Deployment) -> bool {
+    d.instance().is_some() && (d.switch_began() || d.trigger().kind() == TriggerKind::Adopt)
+}
+
+fn younger(d: &Deployment, keep: Keep, now: Timestamp) -> bool {
+    let span = Duration::from_secs(u64::from(keep.days) * 24 * 60 * 60);
+    now.since(d.new_deployment().opened_at) < span
+}

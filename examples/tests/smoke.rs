@@ -78,7 +78,7 @@ fn quickstart_deploys_goes_back_by_itself_rolls_back_and_goes_on() {
             "answered 500",
             "answers: v2",
             "== Preview",
-            "live now:  v2",
+            "live now:   v2",
             "== Carry",
             "answers: v1",
             "answers: v4",

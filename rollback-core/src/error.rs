@@ -357,6 +357,20 @@ impl Error {
         self.kind
     }
 
+    /// The HTTP status that says the same, for programs that serve the engine: 400, 403, 404,
+    /// 409, 412; 503 for what may pass by waiting; 500 for the rest. Nothing to do is 409.
+    pub fn http_status(&self) -> u16 {
+        match self.kind {
+            ErrorKind::InvalidTarget => 400,
+            ErrorKind::Refused => 403,
+            ErrorKind::NotFound | ErrorKind::NotRegistered => 404,
+            ErrorKind::Conflict | ErrorKind::AlreadyLive => 409,
+            ErrorKind::Stale => 412,
+            _ if self.is_transient() => 503,
+            _ => 500,
+        }
+    }
+
     /// Why the planner or a guard refused.
     pub fn refusal(&self) -> Option<&Refusal> {
         self.refusal.as_deref()
@@ -424,7 +438,9 @@ impl From<Refusal> for Error {
         let kind = match &r {
             Refusal::AlreadyLive { .. } => ErrorKind::AlreadyLive,
             Refusal::NotFound { .. } => ErrorKind::NotFound,
-            Refusal::Guard { .. } => ErrorKind::Refused,
+            Refusal::Guard { .. } | Refusal::Held { .. } | Refusal::Unauthorized { .. } => {
+                ErrorKind::Refused
+            }
             _ => ErrorKind::InvalidTarget,
         };
         let mut e = Self::new(kind, r.to_string());

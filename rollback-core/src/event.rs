@@ -108,6 +108,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         notes: Vec<String>,
     },
+    /// A remediation was not tried: too many were, on this workload, lately.
+    RemediationWithheld {
+        /// Its name.
+        name: String,
+        /// What the breaker says.
+        why: String,
+    },
     /// A remediation is about to run.
     RemediationIntended {
         /// Its name.
@@ -160,6 +167,7 @@ impl Event {
             Self::SwitchIntended => "switch-intended",
             Self::Switched { .. } => "switched",
             Self::Judged { .. } => "judged",
+            Self::RemediationWithheld { .. } => "remediation-withheld",
             Self::RemediationIntended { .. } => "remediation-intended",
             Self::Remediated { .. } => "remediated",
             Self::GoingBack(_) => "going-back",

@@ -9,8 +9,9 @@ use crate::context::Context;
 use crate::deployment::TriggerKind;
 use crate::event::TimedEvent;
 use crate::history::Sequence;
-use crate::id::{DeploymentId, GuardName, WorkloadId};
+use crate::id::{Actor, DeploymentId, GuardName, WorkloadId};
 use crate::plan::{Plan, Warning};
+use crate::time::Timestamp;
 
 /// What a guard says of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,82 @@ pub trait Guard: fmt::Debug + Send + Sync {
 
     /// Looks at a plan. A guard that cannot tell warns or refuses; it does not fail.
     async fn check(&self, cx: &Context, plan: &Plan) -> Ruling;
+}
+
+/// What migrations have been applied to a workload's data: by the embedder, from the migration
+/// tool's own table.
+#[async_trait]
+pub trait MigrationLog: fmt::Debug + Send + Sync {
+    /// Names of the migrations applied after an instant, oldest first. `Err` says why nobody can
+    /// tell; the plan then says that it is not known.
+    async fn applied_since(
+        &self,
+        cx: &Context,
+        workload: &WorkloadId,
+        since: Timestamp,
+    ) -> Result<Vec<String>, String>;
+}
+
+/// What somebody wants to do, for an [`Authorizer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Action<'a> {
+    /// Who.
+    pub actor: &'a Actor,
+    /// On which workload.
+    pub workload: &'a WorkloadId,
+    /// What.
+    pub verb: Verb,
+    /// Which deployment is meant: the target of a rollback, what is redeployed, cancelled or
+    /// annotated.
+    pub deployment: Option<&'a DeploymentId>,
+}
+
+/// What can be done to a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verb {
+    /// Deploy a reference.
+    Deploy,
+    /// Deploy an earlier artifact anew.
+    Redeploy,
+    /// Roll back.
+    Rollback,
+    /// Put on record what is live.
+    Adopt,
+    /// Stop a deployment.
+    Cancel,
+    /// Pin, note or mark a record.
+    Annotate,
+    /// Hold deploys, or let them go.
+    Hold,
+    /// Set the policy.
+    Configure,
+    /// Forget records before retention would.
+    CleanUp,
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deploy => "deploy",
+            Self::Redeploy => "redeploy",
+            Self::Rollback => "roll back",
+            Self::Adopt => "adopt",
+            Self::Cancel => "cancel",
+            Self::Annotate => "annotate",
+            Self::Hold => "hold",
+            Self::Configure => "configure",
+            Self::CleanUp => "clean up",
+        })
+    }
+}
+
+/// May this person do this? Asked before anything is planned or changed; never skipped, and
+/// never forced. What the engine does by itself (automatic rollback, recovery) is not asked for.
+#[async_trait]
+pub trait Authorizer: fmt::Debug + Send + Sync {
+    /// `Err` says why not.
+    async fn authorize(&self, action: &Action<'_>) -> Result<(), String>;
 }
 
 /// Something that may heal a failed gate. Tried in order, each once, before automatic rollback.
@@ -66,6 +143,23 @@ pub trait ReleaseTask: fmt::Debug + Send + Sync {
     async fn run(&self, cx: &Context, op: &Operation) -> Result<(), String>;
 }
 
+/// Brings running processes to what a switch has put in place, where the backend does not
+/// restart them itself.
+///
+/// Part of the switch, in either direction: it runs after the backend's `switch` and before the
+/// health gate, and again if the switch is repeated after a crash. So it must bear repeating.
+#[async_trait]
+pub trait Restart: fmt::Debug + Send + Sync {
+    /// Its name, for errors.
+    fn name(&self) -> String;
+
+    /// Whether it runs for deployments set off by this, and on their way back.
+    fn runs_on(&self, trigger: TriggerKind) -> bool;
+
+    /// Runs it. `Err` says, without secrets, what went wrong; it counts as a failed switch.
+    async fn restart(&self, cx: &Context, op: &Operation) -> Result<(), String>;
+}
+
 /// What subscribers and observers are told.
 #[derive(Debug, Clone)]
 pub struct Notice {
@@ -75,6 +169,8 @@ pub struct Notice {
     pub deployment: DeploymentId,
     /// Its place in the order.
     pub sequence: Sequence,
+    /// What set it off.
+    pub trigger: TriggerKind,
     /// What happened; durable already. `None`: the deployment was opened.
     pub event: Option<TimedEvent>,
 }
@@ -82,6 +178,9 @@ pub struct Notice {
 /// Is told what happened, after the fact and at best effort. Never blocks a run.
 #[async_trait]
 pub trait Observer: fmt::Debug + Send + Sync {
+    /// Whether it is told of deployments set off by this.
+    fn runs_on(&self, trigger: TriggerKind) -> bool;
+
     /// Takes a notice.
     async fn notice(&self, notice: &Notice);
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use crate::deployment::Annotation;
 use crate::deployment::{
     Deployment, LiveRecord, NewDeployment, Outcome, Phase, Settlement, TriggerKind,
 };
@@ -333,10 +334,6 @@ impl Query {
     /// with this.
     pub fn matches(&self, d: &Deployment) -> bool {
         let new = d.new_deployment();
-        let actor_name = |a: &Actor| match a {
-            Actor::User { name, .. } => name.clone(),
-            Actor::System { component } => component.clone(),
-        };
         self.service
             .as_ref()
             .is_none_or(|s| s == d.workload().service())
@@ -350,10 +347,7 @@ impl Query {
                 .is_none_or(|b| new.backend() == Some(b))
             && self.outcome.is_none_or(|o| d.outcome() == Some(o))
             && self.trigger.is_none_or(|t| d.trigger().kind() == t)
-            && self
-                .actor
-                .as_ref()
-                .is_none_or(|a| *a == actor_name(d.actor()))
+            && self.actor.as_ref().is_none_or(|a| a == d.actor().name())
             && self
                 .label
                 .as_ref()
@@ -472,22 +466,6 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.what)
     }
-}
-
-/// What a person adds to a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Annotation {
-    /// Retention never forgets it.
-    Pin,
-    /// Retention may again.
-    Unpin,
-    /// It is never a rollback target.
-    MarkBad(ShortText),
-    /// It may be one again.
-    ClearBad,
-    /// A note. At most 100 are kept for a record.
-    Note(ShortText),
 }
 
 /// Where deployments and workload states are kept.

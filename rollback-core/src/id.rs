@@ -131,6 +131,23 @@ name_type!(
     "guard name"
 );
 
+impl GuardName {
+    /// The built-in guard over the declared dependencies; what a bare `--force` means.
+    pub fn dependencies() -> Self {
+        Self("dependencies".to_owned())
+    }
+
+    /// The built-in guard over migrations since the target.
+    pub fn migrations() -> Self {
+        Self("migrations".to_owned())
+    }
+
+    /// The built-in guard over held deploys.
+    pub fn hold() -> Self {
+        Self("hold".to_owned())
+    }
+}
+
 /// One service on one target: the unit that is locked, deployed and rolled back.
 ///
 /// ```
@@ -292,6 +309,15 @@ impl ShortText {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The engine's own words, cut to fit.
+    pub(crate) fn cut(text: &str) -> Self {
+        let mut end = text.len().min(Self::MAX);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self(text[..end].replace(char::is_control, " "))
+    }
 }
 
 impl FromStr for ShortText {
@@ -369,6 +395,14 @@ impl Actor {
         Ok(Self::System {
             component: component.parse()?,
         })
+    }
+
+    /// Their name alone: the person's or the component's.
+    pub fn name(&self) -> &ShortText {
+        match self {
+            Self::User { name, .. } => name,
+            Self::System { component } => component,
+        }
     }
 
     pub(crate) fn engine(component: &'static str) -> Self {

@@ -53,7 +53,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backend;
+pub mod breaker;
+pub mod compare;
 pub mod context;
+pub mod dependencies;
 pub mod deployment;
 pub mod drift;
 pub mod engine;
@@ -67,6 +70,7 @@ pub mod lineage;
 pub mod memory;
 pub mod plan;
 pub mod planner;
+pub mod points;
 pub mod policy;
 pub mod recover;
 pub mod release;

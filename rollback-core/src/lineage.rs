@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::deployment::{Deployment, LiveRecord};
 use crate::history::Sequence;
 use crate::id::DeploymentId;
+use crate::policy::RollbackMode;
 use crate::release::Release;
 use crate::time::Timestamp;
 
@@ -85,7 +86,7 @@ impl<'a> Lineage<'a> {
     /// The last release that was live before this deployment's and differs from it, following
     /// provenance: after `D1 D2 rollback→D1`, what D1 followed, not D2.
     pub fn previous(&self, deployment: &'a Deployment) -> Option<&'a Deployment> {
-        let release = release_of(deployment)?.digest();
+        let release = deployment.release()?.digest();
         let mut at = self.origin(deployment);
         loop {
             let before = at
@@ -96,7 +97,7 @@ impl<'a> Lineage<'a> {
             if before.sequence() >= at.sequence() {
                 return None;
             }
-            if before.went_live() && release_of(before).is_some_and(|r| r.digest() != release) {
+            if before.went_live() && before.release().is_some_and(|r| r.digest() != release) {
                 return Some(before);
             }
             at = self.origin(before);
@@ -110,7 +111,10 @@ impl<'a> Lineage<'a> {
     /// By the records alone: whether its release can still be had, the platform says.
     pub fn last_healthy(&self, or_unjudged: bool) -> Option<&'a Deployment> {
         let anchor = self.anchor();
-        let live = self.live().and_then(release_of).map(Release::digest);
+        let live = self
+            .live()
+            .and_then(Deployment::release)
+            .map(Release::digest);
         let mut unjudged = None;
         let mut any_verdict = false;
         for d in self.records.iter().filter(|d| d.sequence() < anchor) {
@@ -119,7 +123,9 @@ impl<'a> Lineage<'a> {
             }
             any_verdict |= d.verdict().is_good() || d.verdict().is_failed();
             let eligible = d.annotations().bad.is_none()
-                && release_of(d).is_some_and(|r| live.as_ref() != Some(&r.digest()));
+                && d.new_deployment().policy.rollback != RollbackMode::Off
+                && d.release()
+                    .is_some_and(|r| live.as_ref() != Some(&r.digest()));
             if eligible && d.verdict().is_good() {
                 return Some(d);
             }
@@ -139,6 +145,17 @@ impl<'a> Lineage<'a> {
                 LiveRecord::Known(id) => self.get(id),
                 _ => None,
             })
+    }
+
+    /// The deployment that took this one's place: the next one that went live after it.
+    pub fn replaced_by(&self, deployment: &Deployment) -> Option<&'a Deployment> {
+        if !deployment.went_live() {
+            return deployment.rolled_back_by().and_then(|id| self.get(id));
+        }
+        self.records
+            .iter()
+            .rev()
+            .find(|d| d.went_live() && d.new_deployment().replaces.known() == Some(deployment.id()))
     }
 
     /// What has become of a deployment.
@@ -169,12 +186,4 @@ impl<'a> Lineage<'a> {
             Standing::Superseded
         }
     }
-}
-
-/// A deployment's release, as prepared or as planned.
-pub fn release_of(deployment: &Deployment) -> Option<&Release> {
-    deployment
-        .instance()
-        .map(|i| &i.release)
-        .or_else(|| deployment.new_deployment().to.release())
 }

@@ -17,8 +17,7 @@ use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::policy::Policy;
 use crate::time::{Clock, SystemClock, Timestamp};
 
-/// Most notes that a record takes.
-pub const MAX_NOTES: usize = 100;
+pub use crate::deployment::MAX_NOTES;
 
 /// Largest record header or event, in bytes of JSON: 1 MiB.
 pub const MAX_RECORD: usize = 1024 * 1024;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Availability, End, WayBack};
+use crate::compare::Diff;
 use crate::deployment::{LiveRecord, NewDeployment, Trigger};
 use crate::drift::{Change, Drift};
 use crate::history::Version;
@@ -42,6 +43,25 @@ pub enum Warning {
         /// The newest deployment of that release.
         to: DeploymentId,
     },
+    /// Migrations were applied since the target: its code may not know today's schema.
+    MigrationsSince {
+        /// How many.
+        count: usize,
+        /// Which, oldest first.
+        names: Vec<String>,
+    },
+    /// Nobody can tell what migrations were applied since the target.
+    MigrationsUnknown {
+        /// Why.
+        why: String,
+    },
+    /// A branch still means what is being abandoned: deploying it brings it back.
+    ReferenceStays {
+        /// The branch.
+        reference: String,
+        /// What it means, short.
+        release: String,
+    },
     /// A guard's own words.
     Guard {
         /// Which.
@@ -72,7 +92,54 @@ impl fmt::Display for Warning {
                 f,
                 "this release was live before ({to}): it goes back, but data and schema do not"
             ),
+            Self::MigrationsSince { count, names } => write!(
+                f,
+                "{count} migration{} applied since ({}): the older code may not fit today's schema",
+                if *count == 1 { " was" } else { "s were" },
+                names.join(", ")
+            ),
+            Self::MigrationsUnknown { why } => {
+                write!(
+                    f,
+                    "whether migrations were applied since is not known: {why}"
+                )
+            }
+            Self::ReferenceStays { reference, release } => write!(
+                f,
+                "{reference} still means {release}, which is being abandoned: the next deploy of \
+                 {reference} brings it back; move it, or hold deploys"
+            ),
             Self::Guard { guard, message } => write!(f, "{guard}: {message}"),
+        }
+    }
+}
+
+/// What is known of migrations applied since the release that comes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "known", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Migrations {
+    /// The workload has no migration log.
+    NotTracked,
+    /// It has one, and it could not tell.
+    Unknown {
+        /// Why.
+        why: String,
+    },
+    /// These, oldest first.
+    Since {
+        /// Their names.
+        names: Vec<String>,
+    },
+}
+
+impl fmt::Display for Migrations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotTracked => f.write_str("unknown: no migration log is set up"),
+            Self::Unknown { why } => write!(f, "unknown: {why}"),
+            Self::Since { names } if names.is_empty() => f.write_str("none since"),
+            Self::Since { names } => write!(f, "{} since: {}", names.len(), names.join(", ")),
         }
     }
 }
@@ -150,6 +217,18 @@ pub enum Refusal {
         /// Its reason.
         why: String,
     },
+    /// The authorizer said no. Cannot be forced.
+    #[error("{actor} may not {verb} {workload}: {why}; ask somebody who may")]
+    Unauthorized {
+        /// Who asked.
+        actor: String,
+        /// For what.
+        verb: String,
+        /// On which workload.
+        workload: WorkloadId,
+        /// The authorizer's reason.
+        why: String,
+    },
     /// Deploys are held.
     #[error("deploys to {workload} are held by {by}: {why}; lift the hold, or roll back")]
     Held {
@@ -190,8 +269,11 @@ pub struct Plan {
     pub(crate) goal: Option<Goal>,
     pub(crate) target: Option<DeploymentId>,
     pub(crate) passed_over: Vec<PassedOver>,
-    pub(crate) skipped: Vec<DeploymentId>,
     pub(crate) changes: Vec<Change>,
+    pub(crate) diff: Diff,
+    pub(crate) from_today: Vec<Change>,
+    pub(crate) dependents: Vec<WorkloadId>,
+    pub(crate) migrations: Option<Migrations>,
     pub(crate) drift: Drift,
     pub(crate) availability: Availability,
     pub(crate) way_back: WayBack,
@@ -235,12 +317,32 @@ impl Plan {
 
     /// Deployments after the target whose changes go away.
     pub fn skipped(&self) -> &[DeploymentId] {
-        &self.skipped
+        &self.new.skips
     }
 
     /// How the target differs from what is live.
     pub fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    /// The same in full: each facet as a diff.
+    pub fn diff(&self) -> &Diff {
+        &self.diff
+    }
+
+    /// What of the target's recorded configuration is *not* restored: these values are today's.
+    pub fn from_today(&self) -> &[Change] {
+        &self.from_today
+    }
+
+    /// Workloads that depend on this one, directly or through others.
+    pub fn dependents(&self) -> &[WorkloadId] {
+        &self.dependents
+    }
+
+    /// What is known of migrations since the release that comes back; `None` when none does.
+    pub fn migrations(&self) -> Option<&Migrations> {
+        self.migrations.as_ref()
     }
 
     /// How what is live differs from its record.
@@ -279,31 +381,45 @@ impl fmt::Display for Plan {
         let release = self
             .release()
             .map_or_else(|| "nothing".to_owned(), ToString::to_string);
-        match (&self.goal, &self.target) {
-            (Some(goal), Some(target)) => {
-                writeln!(f, "Roll {} back to {release}", self.workload())?;
-                writeln!(f, "  goal:      {goal}")?;
-                writeln!(f, "  target:    {target}")?;
+        let workload = self.workload();
+        match (&self.goal, &self.target, self.trigger()) {
+            (Some(goal), Some(target), _) => {
+                writeln!(f, "Roll {workload} back to {release}")?;
+                writeln!(f, "  goal:       {goal}")?;
+                writeln!(f, "  target:     {target}")?;
             }
-            _ => writeln!(f, "Deploy {release} to {}", self.workload())?,
+            (_, _, Trigger::Redeploy { of }) => {
+                writeln!(f, "Deploy {release} to {workload} anew")?;
+                writeln!(f, "  as in:      {of}, with today's configuration")?;
+            }
+            _ => writeln!(f, "Deploy {release} to {workload}")?,
         }
-        writeln!(f, "  asked by:  {}", self.new.actor)?;
+        writeln!(f, "  asked by:   {}", self.new.actor)?;
         if let Some(reason) = &self.new.reason {
-            writeln!(f, "  because:   {reason}")?;
+            writeln!(f, "  because:    {reason}")?;
         }
         match &self.new.from {
-            End::Nothing => writeln!(f, "  live now:  nothing")?,
-            End::Planned(r) => writeln!(f, "  live now:  {r}")?,
-            End::Placed(i) => writeln!(f, "  live now:  {}", i.release)?,
+            End::Nothing => writeln!(f, "  live now:   nothing")?,
+            End::Planned(r) => writeln!(f, "  live now:   {r}")?,
+            End::Placed(i) => writeln!(f, "  live now:   {}", i.release)?,
         }
-        for change in &self.changes {
-            writeln!(f, "  change:    {change}")?;
+        if !matches!(self.new.from, End::Nothing) {
+            lines(f, "  changes:    ", &self.diff.to_string())?;
         }
-        for id in &self.skipped {
-            writeln!(f, "  leaves:    {id}")?;
+        for change in &self.from_today {
+            writeln!(f, "  stays:      {change}, as it is today")?;
+        }
+        for id in &self.new.skips {
+            writeln!(f, "  skips over: {id}")?;
         }
         for p in &self.passed_over {
-            writeln!(f, "  not:       {} ({})", p.deployment, p.why)?;
+            writeln!(f, "  not:        {} ({})", p.deployment, p.why)?;
+        }
+        for dependent in &self.dependents {
+            writeln!(f, "  affects:    {dependent}")?;
+        }
+        if let Some(migrations) = &self.migrations {
+            writeln!(f, "  migrations: {migrations}")?;
         }
         let place = match &self.availability {
             Availability::Standby => "stands by at the target".to_owned(),
@@ -311,16 +427,28 @@ impl fmt::Display for Plan {
             Availability::Remote => "its artifact has to be fetched".to_owned(),
             Availability::Gone(why) => format!("gone: {why}"),
         };
-        writeln!(f, "  available: {place}")?;
+        writeln!(f, "  available:  {place}")?;
         let back = match &self.way_back {
             WayBack::Exact => "exact".to_owned(),
             WayBack::Lossy(losses) => format!("without {}", losses.join(", ")),
             WayBack::None(why) => format!("none: {why}"),
         };
-        write!(f, "  way back:  {back}")?;
+        write!(f, "  way back:   {back}")?;
         for warning in self.warnings() {
-            write!(f, "\n  warning:   {warning}")?;
+            write!(f, "\n  warning:    {warning}")?;
         }
         Ok(())
     }
+}
+
+/// A text of several lines under one label.
+fn lines(f: &mut fmt::Formatter<'_>, label: &str, text: &str) -> fmt::Result {
+    for (i, line) in text.lines().enumerate() {
+        if i == 0 {
+            writeln!(f, "{label}{line}")?;
+        } else {
+            writeln!(f, "{:1$}{line}", "", label.len())?;
+        }
+    }
+    Ok(())
 }

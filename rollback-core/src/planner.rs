@@ -3,9 +3,10 @@
 use crate::backend::End;
 use crate::deployment::Deployment;
 use crate::id::WorkloadId;
-use crate::lineage::{Lineage, release_of};
+use crate::lineage::Lineage;
 use crate::plan::{PassedOver, Refusal};
-use crate::policy::Policy;
+use crate::points::{NoPoint, ruled_out};
+use crate::policy::{Policy, RollbackMode};
 use crate::release::{Release, Restore};
 use crate::request::{Goal, Reapply};
 
@@ -24,7 +25,7 @@ pub fn effective_release(
     today: Option<&Release>,
     restore: &Restore,
 ) -> Option<Release> {
-    let release = release_of(target)?;
+    let release = target.release()?;
     Some(match today {
         // Another backend's configuration means nothing to this release.
         Some(today) if today.backend() == release.backend() => release.restored(today, restore),
@@ -76,12 +77,6 @@ impl<'a> Selection<'a> {
             }
             Goal::To(id) => {
                 let target = self.lineage.get(id).ok_or_else(|| self.not_found(id))?;
-                if !target.went_live() && target.instance().is_none() {
-                    return Err(Refusal::InvalidTarget {
-                        deployment: id.clone(),
-                        why: "it never placed a release at the target".into(),
-                    });
-                }
                 self.one(Some(target))
             }
             Goal::Before(id) => {
@@ -95,16 +90,22 @@ impl<'a> Selection<'a> {
 
     fn one(&self, target: Option<&'a Deployment>) -> Result<Candidates<'a>, Refusal> {
         let target = target.ok_or_else(|| self.none(Vec::new()))?;
-        if let Some(why) = &target.annotations().bad {
-            return Err(Refusal::InvalidTarget {
-                deployment: target.id().clone(),
-                why: format!("it is marked bad: {why}"),
-            });
+        match ruled_out(target) {
+            // Reapplying what is live needs nothing that was captured.
+            Some(NoPoint::NotCaptured) if self.is_live(target) => {}
+            Some(why) => {
+                return Err(Refusal::InvalidTarget {
+                    deployment: target.id().clone(),
+                    why: why.to_string(),
+                });
+            }
+            None => {}
         }
         if self.is_live(target) && self.reapply == Reapply::No {
             return Err(Refusal::AlreadyLive {
                 deployment: self.lineage.live().unwrap_or(target).id().clone(),
-                release: release_of(target)
+                release: target
+                    .release()
                     .map(ToString::to_string)
                     .unwrap_or_default(),
             });
@@ -139,6 +140,8 @@ impl<'a> Selection<'a> {
             any_verdict |= d.verdict().is_good() || d.verdict().is_failed();
             if let Some(why) = &d.annotations().bad {
                 pass(&format!("is marked bad: {why}"));
+            } else if d.new_deployment().policy.rollback == RollbackMode::Off {
+                pass("was deployed with rollback off");
             } else if self.is_live(d) {
                 pass("is what is live");
             } else if d.verdict().is_failed() {

@@ -1,9 +1,11 @@
 //! Policy: what a workload wants recorded, restored and reverted.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::health::{Gate, millis};
 use crate::release::Restore;
@@ -173,6 +175,98 @@ impl Default for Policy {
             after_rollback: AfterRollback::Nothing,
             deadlines: Deadlines::default(),
         }
+    }
+}
+
+/// A policy that cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the policy's {setting} {why}")]
+pub struct InvalidPolicy {
+    /// Which setting.
+    pub setting: &'static str,
+    /// What is wrong, and what to write instead.
+    pub why: &'static str,
+}
+
+/// One setting that differs between two policies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyChange {
+    /// Its path, such as `retention.records.days`.
+    pub setting: String,
+    /// Before, as JSON.
+    pub from: String,
+    /// After, as JSON.
+    pub to: String,
+}
+
+impl fmt::Display for PolicyChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} -> {}", self.setting, self.from, self.to)
+    }
+}
+
+impl Policy {
+    /// Whether it can hold: every deadline is longer than nothing, and a gate can end.
+    pub fn check(&self) -> Result<(), InvalidPolicy> {
+        let bad = |setting, why| Err(InvalidPolicy { setting, why });
+        let d = &self.deadlines;
+        let all = [d.observe, d.prepare, d.task, d.switch, d.gate, d.retire];
+        if all.iter().any(Duration::is_zero) {
+            return bad(
+                "deadlines",
+                "are zero somewhere: nothing could ever end in time",
+            );
+        }
+        if let Some(gate) = &self.gate {
+            if gate.retries == 0 || gate.successes == 0 {
+                return bad("gate", "asks for 0 attempts; use at least 1");
+            }
+            if gate.soak.saturating_add(gate.start_period) >= d.gate {
+                return bad(
+                    "gate",
+                    "soaks for longer than its deadline; raise deadlines.gate",
+                );
+            }
+        }
+        if matches!(&self.restore, Some(Restore::Facets(names)) if names.is_empty()) {
+            return bad("restore", "names no facet; write artifact instead");
+        }
+        Ok(())
+    }
+
+    /// What differs in another policy, by setting.
+    pub fn changes(&self, other: &Self) -> Vec<PolicyChange> {
+        let (from, to) = (serde_json::to_value(self), serde_json::to_value(other));
+        let mut changes = Vec::new();
+        // A policy is plain data: it always has a JSON value.
+        if let (Ok(from), Ok(to)) = (from, to) {
+            collect("", &from, &to, &mut changes);
+        }
+        changes
+    }
+}
+
+fn collect(path: &str, from: &Value, to: &Value, changes: &mut Vec<PolicyChange>) {
+    if from == to {
+        return;
+    }
+    let (Value::Object(a), Value::Object(b)) = (from, to) else {
+        changes.push(PolicyChange {
+            setting: path.to_owned(),
+            from: from.to_string(),
+            to: to.to_string(),
+        });
+        return;
+    };
+    let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    for key in keys {
+        let below = match path {
+            "" => key.clone(),
+            path => format!("{path}.{key}"),
+        };
+        let none = Value::Null;
+        let (from, to) = (a.get(key).unwrap_or(&none), b.get(key).unwrap_or(&none));
+        collect(&below, from, to, changes);
     }
 }
 

@@ -16,6 +16,27 @@ pub struct Artifact {
     pub reference: String,
     /// What the reference meant when it was resolved. This alone is run.
     pub digest: String,
+    /// Whether the reference is of a kind that moves on.
+    #[serde(default, skip_serializing_if = "ReferenceKind::is_fixed")]
+    pub kind: ReferenceKind,
+}
+
+/// Whether a reference is of a kind that moves on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ReferenceKind {
+    /// It is meant to stay: a tag, a digest, a file's name.
+    #[default]
+    Fixed,
+    /// It is meant to move: a branch.
+    Moving,
+}
+
+impl ReferenceKind {
+    fn is_fixed(&self) -> bool {
+        *self == Self::Fixed
+    }
 }
 
 impl Artifact {
@@ -24,6 +45,15 @@ impl Artifact {
         Self {
             reference: reference.into(),
             digest: digest.into(),
+            kind: ReferenceKind::Fixed,
+        }
+    }
+
+    /// An artifact by a branch, which may mean another one tomorrow.
+    pub fn by_branch(branch: impl Into<String>, digest: impl Into<String>) -> Self {
+        Self {
+            kind: ReferenceKind::Moving,
+            ..Self::new(branch, digest)
         }
     }
 
@@ -165,13 +195,19 @@ impl Release {
     }
 }
 
+impl fmt::Display for Artifact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.reference == self.digest {
+            f.write_str(self.short())
+        } else {
+            write!(f, "{} ({})", self.reference, self.short())
+        }
+    }
+}
+
 impl fmt::Display for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.artifact.reference == self.artifact.digest {
-            write!(f, "{}", self.artifact.short())
-        } else {
-            write!(f, "{} ({})", self.artifact.reference, self.artifact.short())
-        }
+        self.artifact.fmt(f)
     }
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::deployment::Skipped;
+use crate::guard::Verb;
 use crate::id::{Actor, DeploymentId, GuardName, ShortText, WorkloadId};
 use crate::release::Restore;
 use crate::time::Timestamp;
@@ -48,6 +50,11 @@ pub enum Wish {
         /// A tag, branch, commit, image, unit source.
         reference: String,
     },
+    /// An earlier deployment's artifact, placed anew with today's configuration.
+    Redeploy {
+        /// That deployment.
+        of: DeploymentId,
+    },
     /// An older release.
     Rollback {
         /// Which.
@@ -84,6 +91,7 @@ pub struct Request {
     pub(crate) forced: Vec<GuardName>,
     pub(crate) restore: Option<Restore>,
     pub(crate) reapply: Reapply,
+    pub(crate) skipped: Skipped,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) correlation: Option<ShortText>,
 }
@@ -98,6 +106,7 @@ impl Request {
             forced: Vec::new(),
             restore: None,
             reapply: Reapply::No,
+            skipped: Skipped::Left,
             labels: BTreeMap::new(),
             correlation: None,
         }
@@ -112,6 +121,12 @@ impl Request {
             },
             actor,
         )
+    }
+
+    /// Deploy an earlier deployment's artifact anew, with today's configuration. Unlike a
+    /// rollback it never reuses what was kept, and release tasks run as for a deploy.
+    pub fn redeploy(workload: WorkloadId, of: DeploymentId, actor: Actor) -> Self {
+        Self::new(workload, Wish::Redeploy { of }, actor)
     }
 
     /// Roll back to a goal.
@@ -149,6 +164,14 @@ impl Request {
         self
     }
 
+    /// Marks the deployments that a rollback skips over as bad once it has succeeded, so that
+    /// no later rollback goes to one of them.
+    #[must_use]
+    pub fn mark_skipped_bad(mut self) -> Self {
+        self.skipped = Skipped::MarkedBad;
+        self
+    }
+
     /// Adds a label; recorded and searchable.
     #[must_use]
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
@@ -161,6 +184,18 @@ impl Request {
     pub fn correlation(mut self, id: ShortText) -> Self {
         self.correlation = Some(id);
         self
+    }
+
+    /// What an authorizer is asked about, and the deployment it names.
+    pub(crate) fn verb(&self) -> (Verb, Option<&DeploymentId>) {
+        match &self.wish {
+            Wish::Deploy { .. } => (Verb::Deploy, None),
+            Wish::Redeploy { of } => (Verb::Redeploy, Some(of)),
+            Wish::Rollback {
+                goal: Goal::To(id) | Goal::Before(id),
+            } => (Verb::Rollback, Some(id)),
+            Wish::Rollback { .. } => (Verb::Rollback, None),
+        }
     }
 
     /// The workload.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::deployment::{Deployment, TriggerKind};
 use crate::id::DeploymentId;
-use crate::lineage::{Lineage, release_of};
+use crate::lineage::Lineage;
 use crate::policy::{Keep, Retention, RollbackMode};
 use crate::time::Timestamp;
 
@@ -124,7 +124,7 @@ fn window<'a>(
         if d.new_deployment().policy.rollback == RollbackMode::Off {
             continue;
         }
-        let Some(release) = release_of(d) else {
+        let Some(release) = d.release() else {
             continue;
         };
         let passed = d.went_live() && !d.verdict().is_failed();

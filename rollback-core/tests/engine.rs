@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rollback_core::engine::{AutomaticRollback, NotAttempted, Workload};
 use rollback_core::guard::{Guard, ReleaseTask, Remediation, Ruling};
-use rollback_core::history::{Annotation, HistoryStore, Hold};
+use rollback_core::history::{HistoryStore, Hold};
 use rollback_core::id::GuardName;
 use rollback_core::lineage::{Lineage, Standing};
 use rollback_core::prelude::*;
@@ -232,8 +232,8 @@ async fn a_release_marked_bad_is_never_a_target() {
     b.deploy("v1").await;
     let v2 = b.deploy("v2").await;
     b.deploy("v3").await;
-    let bad = Annotation::MarkBad("leaks".parse().unwrap());
-    b.store.annotate(v2.deployment().id(), &bad).await.unwrap();
+    let (id, why) = (v2.deployment().id(), "leaks".parse().unwrap());
+    b.engine.mark_bad(id, why, &me()).await.unwrap();
     b.rollback(Goal::LastHealthy).await.unwrap();
     assert_eq!(b.live(), "v1");
 }

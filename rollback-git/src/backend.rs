@@ -11,7 +11,7 @@ use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::health::Verdict;
 use rollback_core::id::BackendKind;
-use rollback_core::release::{Release, Restore};
+use rollback_core::release::{Artifact, ReferenceKind, Release, Restore};
 
 use crate::client::{self, Client};
 use crate::config::GitConfig;
@@ -147,9 +147,15 @@ impl Inner {
             (_, given) => given,
         };
         let client = Client::open(&self.config)?;
-        let commit = client.resolve(reference)?;
+        let (commit, kind) = client.resolve(reference)?;
         client.files(commit)?;
-        Ok(self.release(reference, &commit.to_string()))
+        let commit = commit.to_string();
+        Ok(match kind {
+            ReferenceKind::Moving => {
+                Release::new(self.kind.clone(), Artifact::by_branch(reference, commit))
+            }
+            _ => self.release(reference, &commit),
+        })
     }
 
     fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {

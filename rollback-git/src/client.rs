@@ -7,6 +7,7 @@ use std::path::Path;
 use git2::{ErrorCode, Oid, Repository};
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::id::{DeploymentId, WorkloadId};
+use rollback_core::release::ReferenceKind;
 
 use crate::config::GitConfig;
 use crate::error;
@@ -66,7 +67,7 @@ impl Client {
     }
 
     /// The commit that a tag, branch, full reference name or (abbreviated) commit id means now.
-    pub(crate) fn resolve(&self, reference: &str) -> Result<Oid, BackendError> {
+    pub(crate) fn resolve(&self, reference: &str) -> Result<(Oid, ReferenceKind), BackendError> {
         check_reference(reference)?;
         let names =
             ["refs/tags/", "refs/heads/", "refs/remotes/"].map(|p| format!("{p}{reference}"));
@@ -78,7 +79,7 @@ impl Client {
                     let commit = found.peel_to_commit().map_err(|e| {
                         error::git("the reference does not lead to a commit", reference, e)
                     })?;
-                    return Ok(commit.id());
+                    return Ok((commit.id(), kind_of(&found)));
                 }
                 Err(e) if e.code() == ErrorCode::NotFound => {}
                 Err(e) => return Err(error::git("the reference is unreadable", reference, e)),
@@ -95,7 +96,7 @@ impl Client {
             return Err(missing());
         }
         match self.repo.find_commit_by_prefix(reference) {
-            Ok(commit) => Ok(commit.id()),
+            Ok(commit) => Ok((commit.id(), ReferenceKind::Fixed)),
             Err(e) if e.code() == ErrorCode::Ambiguous => Err(BackendError::new(
                 BackendErrorKind::InvalidReference,
                 "several commits begin like this",
@@ -322,4 +323,13 @@ pub(crate) fn commit_id(digest: &str) -> Option<Oid> {
     (digest.len() == 40)
         .then(|| Oid::from_str(digest).ok())
         .flatten()
+}
+
+/// A tag stays, a branch moves, and so does whatever points at one.
+fn kind_of(found: &git2::Reference<'_>) -> ReferenceKind {
+    if found.is_tag() {
+        ReferenceKind::Fixed
+    } else {
+        ReferenceKind::Moving
+    }
 }

@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::runner::{Runner, Step};
+use crate::backend::{Evidence, Operation};
 use crate::context::{Cancellation, Context};
 use crate::error::{BackendError, BackendErrorKind, Error, ErrorKind, StoreError};
 use crate::event::{Cause, Event, TimedEvent};
@@ -68,6 +70,29 @@ impl Runner {
                 }
             }
         }
+    }
+
+    /// Makes `op.to` live, restart hooks included. Once begun it is not cancelled half-way: it
+    /// ends, and then it is undone.
+    pub(super) async fn switch_to(&self, op: Operation) -> Result<Evidence, BackendError> {
+        let trigger = self.deployment.trigger().kind();
+        let backend = Arc::clone(&self.workload.backend);
+        let restarts = self.workload.restarts.clone();
+        let limits = self.limits(self.deadlines().switch, false);
+        self.act(limits, |cx| async move {
+            let evidence = backend.switch(&cx, &op).await?;
+            for restart in restarts.iter().filter(|r| r.runs_on(trigger)) {
+                cx.say(format!("restart: {}", restart.name()));
+                restart.restart(&cx, &op).await.map_err(|why| {
+                    BackendError::new(
+                        BackendErrorKind::Failed,
+                        format!("restart {} failed: {why}", restart.name()),
+                    )
+                })?;
+            }
+            Ok(evidence)
+        })
+        .await
     }
 
     /// What turned an effect's error into a way back.
@@ -153,6 +178,7 @@ impl Runner {
             workload: self.deployment.workload().clone(),
             deployment: self.deployment.id().clone(),
             sequence: self.deployment.sequence(),
+            trigger: self.deployment.trigger().kind(),
             event,
         });
     }
@@ -179,7 +205,7 @@ impl Runner {
     }
 
     /// The run stops because it may not act without writing it down.
-    fn unrecorded(&self, e: StoreError) -> Error {
+    pub(super) fn unrecorded(&self, e: StoreError) -> Error {
         Error::from(e).on(self.deployment.id()).advice(format!(
             "the deployment stopped while {}; run recover when the store answers",
             self.deployment.phase()

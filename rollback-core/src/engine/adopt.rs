@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::deployment::{Deployment, NewDeployment, Trigger};
 use crate::drift::drift;
 use crate::error::Error;
+use crate::guard::{Action, Verb};
 use crate::history::Holder;
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::lineage::Lineage;
@@ -25,11 +26,16 @@ pub(super) async fn adopt(
     actor: Actor,
 ) -> Result<Report, Error> {
     let workload = inner.workload(id)?;
+    inner
+        .authorize(&Action {
+            actor: &actor,
+            workload: id,
+            verb: Verb::Adopt,
+            deployment: None,
+        })
+        .await?;
     let state = planning::idle(inner, id).await?;
-    let policy = state
-        .policy
-        .clone()
-        .unwrap_or_else(|| workload.policy.clone());
+    let policy = planning::policy(&state, workload);
     let records = inner.records(id).await?;
     let lineage = Lineage::new(&records, &state.live);
     let cx = Context::new(policy.deadlines.observe);
@@ -66,9 +72,11 @@ pub(super) async fn adopt(
         fallback: state.live.clone(),
         from: End::Placed(sighting.instance.clone()),
         to: End::Placed(sighting.instance.clone()),
-        gate: workload.gate.clone(),
+        gate: policy.gate.clone().unwrap_or_else(|| workload.gate.clone()),
         policy,
         forced: Vec::new(),
+        skips: Vec::new(),
+        skipped: crate::deployment::Skipped::Left,
         warnings: Vec::new(),
         labels: std::collections::BTreeMap::new(),
         correlation: None,

@@ -43,12 +43,7 @@ impl Runner {
         let op = self.deployment.operation().reversed();
         let mut tried = 0;
         let error = loop {
-            let (backend, o) = (Arc::clone(&self.workload.backend), op.clone());
-            let limits = self.limits(self.deadlines().switch, false);
-            match self
-                .act(limits, |cx| async move { backend.switch(&cx, &o).await })
-                .await
-            {
+            match self.switch_to(op.clone()).await {
                 Ok(evidence) => {
                     self.journal(Event::SwitchedBack { evidence }).await?;
                     return Ok(Step::RetireBack);

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::broadcast;
 
 use super::inner::Inner;
+use crate::dependencies::Graph;
 use crate::engine::{RollbackEngine, Workload};
 use crate::error::{Error, ErrorKind};
-use crate::guard::Observer;
+use crate::guard::{Authorizer, Observer};
 use crate::history::HistoryStore;
 use crate::time::{Clock, SystemClock};
 
@@ -22,6 +23,7 @@ pub struct EngineBuilder {
     clock: Arc<dyn Clock>,
     workloads: Vec<Workload>,
     observers: Vec<Arc<dyn Observer>>,
+    authorizer: Option<Arc<dyn Authorizer>>,
 }
 
 impl EngineBuilder {
@@ -31,6 +33,7 @@ impl EngineBuilder {
             clock: Arc::new(SystemClock),
             workloads: Vec::new(),
             observers: Vec::new(),
+            authorizer: None,
         }
     }
 
@@ -48,6 +51,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Asks before anybody does anything; without one, everybody may do everything.
+    #[must_use]
+    pub fn authorizer(mut self, authorizer: impl Authorizer + 'static) -> Self {
+        self.authorizer = Some(Arc::new(authorizer));
+        self
+    }
+
     /// Reads the time from here; the machine's clock unless set.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
@@ -58,8 +68,12 @@ impl EngineBuilder {
     /// The engine. Fails if a workload is in the catalog twice.
     pub fn build(self) -> Result<RollbackEngine, Error> {
         let mut catalog = BTreeMap::new();
+        let mut graph = Graph::default();
         for workload in self.workloads {
             let id = workload.id.clone();
+            for other in &workload.needs {
+                graph.declare(id.clone(), other.clone());
+            }
             if catalog.insert(id.clone(), workload).is_some() {
                 return Err(Error::new(
                     ErrorKind::InvalidTarget,
@@ -73,6 +87,8 @@ impl EngineBuilder {
             store: self.store,
             clock: self.clock,
             catalog,
+            graph,
+            authorizer: self.authorizer,
             notices: broadcast::Sender::new(NOTICES),
             observers: self.observers,
             pumps: OnceLock::new(),

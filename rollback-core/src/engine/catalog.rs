@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::backend::Backend;
-use crate::guard::{Guard, ReleaseTask, Remediation};
+use crate::guard::{Guard, MigrationLog, ReleaseTask, Remediation, Restart};
 use crate::health::{Gate, HealthCheck};
 use crate::id::WorkloadId;
 use crate::policy::Policy;
@@ -19,6 +19,9 @@ pub struct Workload {
     pub(crate) guards: Vec<Arc<dyn Guard>>,
     pub(crate) remediations: Vec<Arc<dyn Remediation>>,
     pub(crate) tasks: Vec<Arc<dyn ReleaseTask>>,
+    pub(crate) restarts: Vec<Arc<dyn Restart>>,
+    pub(crate) migrations: Option<Arc<dyn MigrationLog>>,
+    pub(crate) needs: Vec<WorkloadId>,
 }
 
 impl Workload {
@@ -38,6 +41,9 @@ impl Workload {
             guards: Vec::new(),
             remediations: Vec::new(),
             tasks: Vec::new(),
+            restarts: Vec::new(),
+            migrations: None,
+            needs: Vec::new(),
         }
     }
 
@@ -87,6 +93,28 @@ impl Workload {
     #[must_use]
     pub fn task(mut self, task: impl ReleaseTask + 'static) -> Self {
         self.tasks.push(Arc::new(task));
+        self
+    }
+
+    /// Adds a restart hook; they run in order, as the last part of every switch.
+    #[must_use]
+    pub fn restart(mut self, restart: impl Restart + 'static) -> Self {
+        self.restarts.push(Arc::new(restart));
+        self
+    }
+
+    /// Says where to read which migrations were applied.
+    #[must_use]
+    pub fn migrations(mut self, log: impl MigrationLog + 'static) -> Self {
+        self.migrations = Some(Arc::new(log));
+        self
+    }
+
+    /// Declares that this workload needs another one, which may be in the catalog or not. The
+    /// guard `dependencies` then looks at both before either changes.
+    #[must_use]
+    pub fn depends_on(mut self, other: WorkloadId) -> Self {
+        self.needs.push(other);
         self
     }
 }

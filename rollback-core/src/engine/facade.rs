@@ -1,6 +1,7 @@
 //! The engine as embedders see it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 
@@ -11,13 +12,13 @@ use crate::backend::{End, Live, Operation};
 use crate::context::Context;
 use crate::deployment::Deployment;
 use crate::drift::{Drift, drift};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::Notice;
 use crate::health::{Healthy, Probe, Site, Verdict};
 use crate::history::{HistoryStore, Holder, Liveness, Page, Query, WorkloadState};
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::lineage::Lineage;
-use crate::plan::{Plan, Refusal};
+use crate::plan::Plan;
 use crate::request::{Goal, Request};
 
 /// How often a request is planned anew when the workload moves under it.
@@ -51,6 +52,10 @@ impl RollbackEngine {
     /// The same with a store that is shared.
     pub fn builder_shared(store: Arc<dyn HistoryStore>) -> EngineBuilder {
         EngineBuilder::new(store)
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
     }
 
     pub(super) fn from_inner(inner: Inner) -> Self {
@@ -105,6 +110,10 @@ impl RollbackEngine {
             };
             match result {
                 Err(e) if tried < REPLANS && e.kind() == ErrorKind::Stale => {}
+                // Upkeep keeps deployments from beginning for a moment.
+                Err(e) if tried < REPLANS && e.kind() == ErrorKind::Store(StoreErrorKind::Busy) => {
+                    tokio::time::sleep(Duration::from_millis(50 << tried)).await;
+                }
                 Err(e)
                     if tried < REPLANS
                         && e.conflict().is_some_and(|c| c.liveness == Liveness::Dead) =>
@@ -143,6 +152,13 @@ impl RollbackEngine {
             .await
     }
 
+    /// Deploys an earlier deployment's artifact anew, with today's configuration.
+    pub async fn redeploy(&self, of: &DeploymentId, actor: Actor) -> Result<Run, Error> {
+        let workload = self.inner.record(of).await?.workload().clone();
+        self.run(Request::redeploy(workload, of.clone(), actor))
+            .await
+    }
+
     /// Puts on record what is live already, so that there is something to go back to.
     pub async fn adopt(&self, workload: &WorkloadId, actor: Actor) -> Result<Report, Error> {
         adopt::adopt(&self.inner, workload, actor).await
@@ -156,7 +172,7 @@ impl RollbackEngine {
 
     /// Asks a deployment to stop, in whichever process it runs.
     pub async fn cancel(&self, id: &DeploymentId, by: &Actor) -> Result<(), Error> {
-        self.inner.store.request_cancel(id, by).await?;
+        self.cancel_as(id, by).await?;
         if let Some(channels) = self.inner.running(id) {
             channels.cancellation.cancel();
         }
@@ -250,20 +266,9 @@ impl RollbackEngine {
         let entry = self.inner.workload(workload)?;
         let state = self.inner.store.workload(workload).await?;
         let records = self.inner.records(workload).await?;
+        let or_unjudged = planning::policy(&state, entry).fall_back_to_unjudged;
         let lineage = Lineage::new(&records, &state.live);
-        let selection = crate::planner::Selection {
-            workload,
-            goal: &Goal::LastHealthy,
-            lineage: &lineage,
-            today: lineage.live().and_then(crate::lineage::release_of),
-            restore: &crate::release::Restore::Everything,
-            policy: state.policy.as_ref().unwrap_or(&entry.policy),
-            reapply: crate::request::Reapply::No,
-        };
-        match selection.candidates() {
-            Ok(found) => Ok(found.candidates.first().map(|d| d.id().clone())),
-            Err(Refusal::NoRollbackPoint { .. }) => Ok(None),
-            Err(e) => Err(e.into()),
-        }
+        let found = lineage.last_healthy(or_unjudged);
+        Ok(found.map(|d| d.id().clone()))
     }
 }

@@ -7,12 +7,14 @@ use tokio::sync::broadcast;
 
 use super::run::{Channels, Run};
 use super::runner::{Runner, Step};
+use crate::dependencies::Graph;
 use crate::deployment::Deployment;
 use crate::engine::Workload;
 use crate::error::{Error, ErrorKind};
-use crate::guard::{Notice, Observer};
+use crate::guard::{Action, Authorizer, Notice, Observer};
 use crate::history::{HistoryStore, Lease, Query};
 use crate::id::{DeploymentId, WorkloadId};
+use crate::plan::Refusal;
 use crate::time::Clock;
 
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub(super) struct Inner {
     pub(super) store: Arc<dyn HistoryStore>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) catalog: BTreeMap<WorkloadId, Workload>,
+    pub(super) graph: Graph,
+    pub(super) authorizer: Option<Arc<dyn Authorizer>>,
     pub(super) notices: broadcast::Sender<Notice>,
     pub(super) observers: Vec<Arc<dyn Observer>>,
     pub(super) pumps: OnceLock<()>,
@@ -36,6 +40,22 @@ impl Inner {
             .on(id)
             .advice("add it to the builder with its backend")
         })
+    }
+
+    /// Refuses what the authorizer does not allow.
+    pub(super) async fn authorize(&self, action: &Action<'_>) -> Result<(), Refusal> {
+        let Some(authorizer) = &self.authorizer else {
+            return Ok(());
+        };
+        authorizer
+            .authorize(action)
+            .await
+            .map_err(|why| Refusal::Unauthorized {
+                actor: action.actor.to_string(),
+                verb: action.verb.to_string(),
+                workload: action.workload.clone(),
+                why,
+            })
     }
 
     /// One record that must be there.
@@ -125,6 +145,7 @@ impl Inner {
                 tokio::spawn(async move {
                     loop {
                         match notices.recv().await {
+                            Ok(notice) if !observer.runs_on(notice.trigger) => {}
                             Ok(notice) => observer.notice(&notice).await,
                             Err(broadcast::error::RecvError::Lagged(missed)) => {
                                 tracing::warn!(missed, "an observer is too slow");

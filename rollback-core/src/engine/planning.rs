@@ -1,30 +1,33 @@
 //! Planning's input and output: gathers state, records and an observation, and lets the pure
 //! planner choose.
 
-use std::sync::Arc;
-
+use super::choose::{self, Choice};
+use super::guards;
 use super::inner::Inner;
-use crate::backend::{Availability, Backend, End, Instance, Live, Observation, WayBack};
+use crate::backend::{Backend, End, WayBack};
+use crate::compare::Diff;
 use crate::context::Context;
-use crate::deployment::{Deployment, LiveRecord, NewDeployment, Trigger};
-use crate::drift::{Drift, changes, drift};
+use crate::deployment::{Deployment, NewDeployment, Trigger};
+use crate::drift::{Change, Drift, changes, drift};
 use crate::engine::Workload;
 use crate::error::{Error, StoreError};
-use crate::guard::Ruling;
+use crate::guard::Action;
 use crate::history::{Conflict, WorkloadState};
-use crate::id::{Actor, DeploymentId, WorkloadId};
-use crate::lineage::{Lineage, Standing, release_of};
-use crate::plan::{PassedOver, Plan, Refusal, Warning};
-use crate::planner::{Selection, effective_release, end_for};
+use crate::id::{DeploymentId, GuardName, WorkloadId};
+use crate::lineage::{Lineage, Standing};
+use crate::plan::{Migrations, Plan, Refusal, Warning};
+use crate::planner::Selection;
+use crate::points::{NoPoint, ruled_out};
 use crate::policy::Policy;
-use crate::release::{Release, Restore};
-use crate::request::{Goal, Reapply, Request, Wish};
-
-/// How many candidates are looked at in one `observe`.
-const CHUNK: usize = 4;
+use crate::release::{ReferenceKind, Release, Restore};
+use crate::request::{Request, Wish};
 
 /// What a rollback never brings back.
 const NEVER_RESTORED: [&str; 4] = ["data", "database schema", "volumes", "domains"];
+
+/// How long it may take to see what the abandoned reference means now: a warning is not worth
+/// waiting for a registry that is away.
+const REFERENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Refuses while something is in flight.
 pub(super) async fn idle(inner: &Inner, workload: &WorkloadId) -> Result<WorkloadState, Error> {
@@ -44,85 +47,48 @@ pub(super) async fn idle(inner: &Inner, workload: &WorkloadId) -> Result<Workloa
     .into())
 }
 
-/// What was chosen to be made live.
-struct Choice {
-    to: End,
-    target: Option<DeploymentId>,
-    passed_over: Vec<PassedOver>,
-    availability: Availability,
-    observed: Observation,
-    healthy: bool,
+/// The policy that holds: the store's, or else the catalog's.
+pub(super) fn policy(state: &WorkloadState, workload: &Workload) -> Policy {
+    state
+        .policy
+        .clone()
+        .unwrap_or_else(|| workload.policy.clone())
 }
 
 /// Makes the plan for a request, guards asked.
 pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error> {
     let workload = inner.workload(&request.workload)?;
+    let (verb, deployment) = request.verb();
+    inner
+        .authorize(&Action {
+            actor: &request.actor,
+            workload: &request.workload,
+            verb,
+            deployment,
+        })
+        .await?;
     let state = idle(inner, &request.workload).await?;
-    let policy = state
-        .policy
-        .clone()
-        .unwrap_or_else(|| workload.policy.clone());
-    let is_deploy = matches!(request.wish, Wish::Deploy { .. });
-    refuse_held(&state, request, is_deploy)?;
+    refuse_held(&state, request)?;
+    let policy = policy(&state, workload);
     let records = inner.records(&request.workload).await?;
     let lineage = Lineage::new(&records, &state.live);
     let cx = Context::new(policy.deadlines.observe);
     let recorded = lineage.live().and_then(Deployment::instance);
+    let (trigger, choice) = choose(&cx, workload, request, &lineage, &policy).await?;
 
-    let choice = match &request.wish {
-        Wish::Deploy { reference } => {
-            let release = workload.backend.resolve(&cx, reference).await?;
-            let to = End::Planned(release);
-            let observed = workload
-                .backend
-                .observe(&cx, std::slice::from_ref(&to))
-                .await?;
-            let availability = observed
-                .availability
-                .first()
-                .cloned()
-                .unwrap_or(Availability::Remote);
-            Choice {
-                to,
-                target: None,
-                passed_over: Vec::new(),
-                availability,
-                observed,
-                healthy: true,
-            }
-        }
-        Wish::Rollback { goal } => {
-            let observed = workload.backend.observe(&cx, &[]).await?;
-            let default = workload.backend.default_restore();
-            let restore = request
-                .restore
-                .as_ref()
-                .or(policy.restore.as_ref())
-                .unwrap_or(&default);
-            let today = live_end(&observed, recorded)?;
-            let selection = Selection {
-                workload: &request.workload,
-                goal,
-                lineage: &lineage,
-                today: today.release(),
-                restore,
-                policy: &policy,
-                reapply: request.reapply,
-            };
-            choose(&cx, workload.backend.as_ref(), &selection, observed).await?
-        }
-    };
-
-    let from = live_end(&choice.observed, recorded)?;
+    let from = choose::live_end(&choice.observed, recorded)?;
     let drift = drift(recorded, &choice.observed);
-    let skipped = skipped(&lineage, choice.target.as_ref());
-    let way_back = way_back(&choice.observed);
-    let mut warnings = warnings(&choice, &lineage, &drift, &way_back);
-    let trigger = match &choice.target {
-        Some(to) => Trigger::Rollback { to: to.clone() },
-        None => Trigger::Deploy,
+    let back_to = back_to(&choice, &lineage);
+    let migrations = match back_to {
+        Some(target) => Some(migrations(&cx, workload, target).await),
+        None => None,
     };
+    let mut warnings = warnings(&choice, back_to, &drift, migrations.as_ref());
+    if let (Some(_), Some(live)) = (&choice.target, lineage.live()) {
+        warnings.extend(reference_stays(workload.backend.as_ref(), live, &choice.to).await);
+    }
     let now = inner.clock.now();
+    let gate = policy.gate.clone().unwrap_or_else(|| workload.gate.clone());
     let new = NewDeployment {
         id: DeploymentId::generate(now),
         workload: request.workload.clone(),
@@ -131,45 +97,54 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
         reason: request.reason.clone(),
         opened_at: now,
         replaces: state.live.clone(),
-        fallback: fallback(&state.live, recorded, &from),
-        to: fresh_if_live(choice.to, &from),
+        fallback: choose::fallback(&state.live, recorded, &from),
+        to: choose::fresh_if_live(choice.to, &from),
         from,
-        gate: workload.gate.clone(),
+        gate,
         policy,
         forced: request.forced.clone(),
+        skips: skips(&lineage, back_to),
+        skipped: request.skipped,
         warnings: Vec::new(),
         labels: request.labels.clone(),
         correlation: request.correlation.clone(),
         group: None,
     };
-    let changes = match (new.from.release(), new.to.release()) {
-        (Some(from), Some(to)) => changes(from, to),
-        _ => Vec::new(),
-    };
-    let goal = match &request.wish {
-        Wish::Rollback { goal } => Some(goal.clone()),
-        Wish::Deploy { .. } => None,
-    };
+    let (before, after) = (new.from.release(), new.to.release());
     let mut plan = Plan {
-        new,
+        changes: match (before, after) {
+            (Some(before), Some(after)) => changes(before, after),
+            _ => Vec::new(),
+        },
+        diff: Diff::between(before, after),
+        from_today: from_today(back_to, after),
+        dependents: inner
+            .graph
+            .affected_by(&request.workload)
+            .into_iter()
+            .collect(),
+        migrations,
+        goal: match &request.wish {
+            Wish::Rollback { goal } => Some(goal.clone()),
+            _ => None,
+        },
         version: state.version,
-        goal,
         target: choice.target,
         passed_over: choice.passed_over,
-        skipped,
-        changes,
         drift,
         availability: choice.availability,
-        way_back,
+        way_back: choose::way_back(&choice.observed),
+        new,
     };
-    warnings.extend(ask_guards(&cx, workload, &plan).await?);
+    warnings.extend(guards::ask(inner, workload, &cx, &plan).await?);
     plan.new.warnings = warnings;
     Ok(plan)
 }
 
-fn refuse_held(state: &WorkloadState, request: &Request, is_deploy: bool) -> Result<(), Refusal> {
+fn refuse_held(state: &WorkloadState, request: &Request) -> Result<(), Refusal> {
+    let goes_forward = !matches!(request.wish, Wish::Rollback { .. });
     match &state.hold {
-        Some(hold) if is_deploy && !request.forced.iter().any(|g| g.as_str() == "hold") => {
+        Some(hold) if goes_forward && !request.forced.contains(&GuardName::hold()) => {
             Err(Refusal::Held {
                 workload: request.workload.clone(),
                 by: hold.by.to_string(),
@@ -180,99 +155,102 @@ fn refuse_held(state: &WorkloadState, request: &Request, is_deploy: bool) -> Res
     }
 }
 
-/// The first candidate that can be had.
+/// What is to be live, and what the deployment will be recorded as.
 async fn choose(
     cx: &Context,
-    backend: &dyn Backend,
-    selection: &Selection<'_>,
-    observed: Observation,
-) -> Result<Choice, Error> {
-    let found = selection.candidates()?;
-    let mut passed_over = found.passed_over;
-    let by_name = *selection.goal != Goal::LastHealthy;
-    for chunk in found.candidates.chunks(CHUNK) {
-        let ends: Vec<End> = chunk
-            .iter()
-            .map(|d| {
-                effective_release(d, selection.today, selection.restore)
-                    .map_or(End::Nothing, |release| end_for(d, release))
-            })
-            .collect();
-        let seen = backend.observe(cx, &ends).await?;
-        for ((d, to), availability) in chunk.iter().zip(ends).zip(seen.availability) {
-            match availability {
-                Availability::Gone(why) if by_name => {
-                    return Err(Refusal::InvalidTarget {
-                        deployment: d.id().clone(),
-                        why: format!("its release is gone: {why}"),
-                    }
-                    .into());
-                }
-                Availability::Gone(why) => passed_over.push(PassedOver {
-                    deployment: d.id().clone(),
-                    why: format!("is gone: {why}"),
-                }),
-                availability => {
-                    return Ok(Choice {
-                        to,
-                        target: Some(d.id().clone()),
-                        passed_over,
-                        availability,
-                        observed,
-                        healthy: d.verdict().is_good(),
-                    });
-                }
-            }
+    workload: &Workload,
+    request: &Request,
+    lineage: &Lineage<'_>,
+    policy: &Policy,
+) -> Result<(Trigger, Choice), Error> {
+    let backend = workload.backend.as_ref();
+    let recorded = lineage.live().and_then(Deployment::instance);
+    match &request.wish {
+        Wish::Deploy { reference } => {
+            let release = backend.resolve(cx, reference).await?;
+            let choice = choose::anew(cx, backend, End::Planned(release)).await?;
+            Ok((Trigger::Deploy, choice))
+        }
+        Wish::Redeploy { of } => {
+            let observed = backend.observe(cx, &[]).await?;
+            let today = choose::live_end(&observed, recorded)?;
+            let release = to_redeploy(lineage, request, of, today.release())?;
+            let choice = choose::anew(cx, backend, End::Planned(release)).await?;
+            Ok((Trigger::Redeploy { of: of.clone() }, choice))
+        }
+        Wish::Rollback { goal } => {
+            let observed = backend.observe(cx, &[]).await?;
+            let default = backend.default_restore();
+            let restore = request
+                .restore
+                .as_ref()
+                .or(policy.restore.as_ref())
+                .unwrap_or(&default);
+            let today = choose::live_end(&observed, recorded)?;
+            let selection = Selection {
+                workload: &request.workload,
+                goal,
+                lineage,
+                today: today.release(),
+                restore,
+                policy,
+                reapply: request.reapply,
+            };
+            let (to, choice) = choose::candidate(cx, backend, &selection, observed).await?;
+            Ok((Trigger::Rollback { to }, choice))
         }
     }
-    Err(selection.none(passed_over).into())
 }
 
-/// What is live at the platform, as the end an operation starts from.
-fn live_end(observed: &Observation, recorded: Option<&Instance>) -> Result<End, Refusal> {
-    match &observed.live {
-        Live::Nothing => Ok(End::Nothing),
-        Live::One(sighting) => Ok(End::Placed(sighting.instance.clone())),
-        // Of several, the recorded one is the one to come from; a switch leaves only its `to`.
-        Live::Mixed(sightings, why) => sightings
-            .iter()
-            .map(|s| &s.instance)
-            .find(|i| recorded.is_some_and(|r| r.handle == i.handle))
-            .map(|i| End::Placed(i.clone()))
-            .ok_or_else(|| Refusal::MixedLive { why: why.clone() }),
+/// An earlier artifact with today's configuration.
+fn to_redeploy(
+    lineage: &Lineage<'_>,
+    request: &Request,
+    of: &DeploymentId,
+    today: Option<&Release>,
+) -> Result<Release, Refusal> {
+    let target = lineage.get(of).ok_or_else(|| Refusal::NotFound {
+        workload: request.workload.clone(),
+        deployment: of.clone(),
+    })?;
+    let invalid = |why: String| Refusal::InvalidTarget {
+        deployment: of.clone(),
+        why,
+    };
+    if let Some(why @ NoPoint::MarkedBad { .. }) = ruled_out(target) {
+        return Err(invalid(why.to_string()));
     }
-}
-
-/// What history may say is live after going back to `from`.
-fn fallback(live: &LiveRecord, recorded: Option<&Instance>, from: &End) -> LiveRecord {
-    match (from, recorded) {
-        (End::Nothing, _) => LiveRecord::Nothing,
-        (End::Placed(from), Some(recorded)) if from.handle == recorded.handle => live.clone(),
-        _ => LiveRecord::Unknown,
-    }
-}
-
-/// The live instance cannot be put in its own place: its release is prepared anew.
-fn fresh_if_live(to: End, from: &End) -> End {
-    match (to, from) {
-        (End::Placed(to), End::Placed(from)) if to.handle == from.handle => {
-            End::Planned(to.release)
+    let release = target
+        .release()
+        .ok_or_else(|| invalid(NoPoint::NeverPlaced.to_string()))?;
+    Ok(match today {
+        Some(today) if today.backend() == release.backend() => {
+            release.restored(today, &Restore::Artifact)
         }
-        (to, _) => to,
-    }
+        _ => release.clone(),
+    })
 }
 
-fn way_back(observed: &Observation) -> WayBack {
-    match &observed.live {
-        Live::Nothing => WayBack::Exact,
-        Live::One(sighting) => sighting.way_back.clone(),
-        Live::Mixed(_, why) => WayBack::Lossy(vec![why.clone()]),
+/// The earlier deployment whose release comes back: a rollback's target, or what a deploy
+/// resolves to without saying so.
+fn back_to<'a>(choice: &Choice, lineage: &Lineage<'a>) -> Option<&'a Deployment> {
+    if let Some(target) = &choice.target {
+        return lineage.get(target);
     }
+    let digest = choice.to.release().map(Release::digest);
+    let live = lineage.live().and_then(Deployment::release);
+    if live.map(Release::digest) == digest {
+        return None;
+    }
+    lineage
+        .records()
+        .iter()
+        .find(|d| d.went_live() && d.release().map(Release::digest) == digest)
 }
 
 /// Live deployments after the target whose changes go away.
-fn skipped(lineage: &Lineage<'_>, target: Option<&DeploymentId>) -> Vec<DeploymentId> {
-    let Some(target) = target.and_then(|id| lineage.get(id)) else {
+fn skips(lineage: &Lineage<'_>, back_to: Option<&Deployment>) -> Vec<DeploymentId> {
+    let Some(target) = back_to else {
         return Vec::new();
     };
     lineage
@@ -284,151 +262,94 @@ fn skipped(lineage: &Lineage<'_>, target: Option<&DeploymentId>) -> Vec<Deployme
         .collect()
 }
 
-fn warnings(
+/// What of the recorded configuration does not come back with its artifact.
+fn from_today(back_to: Option<&Deployment>, to: Option<&Release>) -> Vec<Change> {
+    let Some((recorded, to)) = back_to.and_then(Deployment::release).zip(to) else {
+        return Vec::new();
+    };
+    changes(recorded, to)
+        .into_iter()
+        .filter(|c| matches!(c, Change::Facet { .. }))
+        .collect()
+}
+
+/// Migrations since the release that comes back was settled: its own release task may have run
+/// some, and those it knows.
+pub(super) async fn migrations(
+    cx: &Context,
+    workload: &Workload,
+    target: &Deployment,
+) -> Migrations {
+    let Some(log) = &workload.migrations else {
+        return Migrations::NotTracked;
+    };
+    let since = target
+        .settled_at()
+        .unwrap_or(target.new_deployment().opened_at);
+    match log.applied_since(cx, &workload.id, since).await {
+        Ok(names) => Migrations::Since { names },
+        Err(why) => Migrations::Unknown { why },
+    }
+}
+
+pub(super) fn warnings(
     choice: &Choice,
-    lineage: &Lineage<'_>,
+    back_to: Option<&Deployment>,
     drift: &Drift,
-    way_back: &WayBack,
+    migrations: Option<&Migrations>,
 ) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    let mut goes_back = choice.target.is_some();
-    match &choice.target {
-        Some(target) if !choice.healthy => {
+    match (&choice.target, back_to) {
+        (Some(target), _) if !choice.healthy => {
             warnings.push(Warning::NotKnownHealthy {
                 deployment: target.clone(),
             });
         }
-        Some(_) => {}
-        None => {
-            let digest = choice.to.release().map(Release::digest);
-            let live = lineage.live().and_then(release_of).map(Release::digest);
-            let earlier = lineage
-                .records()
-                .iter()
-                .find(|d| d.went_live() && release_of(d).map(Release::digest) == digest);
-            if let Some(earlier) = earlier
-                && live != digest
-            {
-                goes_back = true;
-                warnings.push(Warning::GoesBack {
-                    to: earlier.id().clone(),
-                });
-            }
-        }
+        (None, Some(earlier)) => warnings.push(Warning::GoesBack {
+            to: earlier.id().clone(),
+        }),
+        _ => {}
     }
-    if goes_back {
+    if back_to.is_some() {
         let what = NEVER_RESTORED.iter().map(ToString::to_string).collect();
         warnings.push(Warning::NotRestored { what });
+    }
+    match migrations {
+        Some(Migrations::Since { names }) if !names.is_empty() => {
+            warnings.push(Warning::MigrationsSince {
+                count: names.len(),
+                names: names.clone(),
+            });
+        }
+        Some(Migrations::Unknown { why }) => {
+            warnings.push(Warning::MigrationsUnknown { why: why.clone() });
+        }
+        _ => {}
     }
     if drift.is_drift() {
         warnings.push(Warning::Drifted {
             how: drift.to_string(),
         });
     }
-    match way_back {
-        WayBack::Lossy(losses) => {
-            warnings.push(Warning::LossyWayBack {
-                losses: losses.clone(),
-            });
-        }
-        WayBack::None(why) => {
-            warnings.push(Warning::LossyWayBack {
-                losses: vec![why.clone()],
-            });
-        }
-        _ => {}
+    match choose::way_back(&choice.observed) {
+        WayBack::Lossy(losses) => warnings.push(Warning::LossyWayBack { losses }),
+        WayBack::None(why) => warnings.push(Warning::LossyWayBack { losses: vec![why] }),
+        WayBack::Exact => {}
     }
     warnings
 }
 
-async fn ask_guards(
-    cx: &Context,
-    workload: &Workload,
-    plan: &Plan,
-) -> Result<Vec<Warning>, Refusal> {
-    let mut warnings = Vec::new();
-    for guard in &workload.guards {
-        let name = guard.name();
-        match guard.check(cx, plan).await {
-            Ruling::Allow => {}
-            Ruling::Warn(more) => warnings.extend(more),
-            Ruling::Refuse(why) if plan.new.forced.contains(&name) => {
-                warnings.push(Warning::Guard {
-                    guard: name,
-                    message: format!("forced: {why}"),
-                });
-            }
-            Ruling::Refuse(why) => return Err(Refusal::Guard { guard: name, why }),
-        }
+/// Whether the branch by which the live release was deployed still means it.
+async fn reference_stays(backend: &dyn Backend, live: &Deployment, to: &End) -> Option<Warning> {
+    let abandoned = live.new_deployment().to.release()?.artifact();
+    let comes_back = to.release().map(|r| &r.artifact().digest) == Some(&abandoned.digest);
+    if abandoned.kind != ReferenceKind::Moving || comes_back {
+        return None;
     }
-    Ok(warnings)
-}
-
-/// An automatic rollback to be opened.
-pub(super) struct SuccessorPlan {
-    pub(super) new: NewDeployment,
-    pub(super) to_last_healthy: bool,
-}
-
-/// The automatic rollback after `failed`, which is live; `None` if there is nowhere to go.
-pub(super) async fn successor(
-    inner: &Arc<Inner>,
-    workload: &Workload,
-    failed: &Deployment,
-) -> Result<Option<SuccessorPlan>, Error> {
-    let records = inner.records(failed.workload()).await?;
-    // The failed release is what is live, though its settlement is yet to be written.
-    let live = LiveRecord::Known(failed.id().clone());
-    let lineage = Lineage::new(&records, &live);
-    let own = failed.new_deployment();
-    let policy: Policy = own.policy.clone();
-    let restore = policy.restore.clone().unwrap_or(Restore::Everything);
-    let today = failed.operation().to;
-    let selection = Selection {
-        workload: failed.workload(),
-        goal: &Goal::LastHealthy,
-        lineage: &lineage,
-        today: today.release(),
-        restore: &restore,
-        policy: &policy,
-        reapply: Reapply::No,
-    };
-    let cx = Context::new(policy.deadlines.observe);
-    let observed = workload.backend.observe(&cx, &[]).await?;
-    let choice = match choose(&cx, workload.backend.as_ref(), &selection, observed).await {
-        Ok(choice) => choice,
-        Err(e) if e.refusal().is_some() => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    let Some(to) = choice.target.clone() else {
-        return Ok(None);
-    };
-    let way_back = way_back(&choice.observed);
-    let warnings = warnings(&choice, &lineage, &Drift::None, &way_back);
-    let now = inner.clock.now();
-    Ok(Some(SuccessorPlan {
-        to_last_healthy: choice.healthy,
-        new: NewDeployment {
-            id: DeploymentId::generate(now),
-            workload: failed.workload().clone(),
-            trigger: Trigger::AutomaticRollback {
-                to,
-                failed: failed.id().clone(),
-            },
-            actor: Actor::engine("automatic-rollback"),
-            reason: None,
-            opened_at: now,
-            replaces: live.clone(),
-            fallback: live.clone(),
-            from: today,
-            to: choice.to,
-            gate: own.gate.clone(),
-            policy,
-            forced: Vec::new(),
-            warnings,
-            labels: own.labels.clone(),
-            correlation: own.correlation.clone(),
-            group: own.group.clone(),
-        },
-    }))
+    let cx = Context::new(REFERENCE);
+    let now = backend.resolve(&cx, &abandoned.reference).await.ok()?;
+    (now.artifact().digest == abandoned.digest).then(|| Warning::ReferenceStays {
+        reference: abandoned.reference.clone(),
+        release: abandoned.short().to_owned(),
+    })
 }

@@ -39,6 +39,8 @@ pub enum NotAttempted {
     NoRollbackPoint,
     /// What failed was a rollback: the engine does not double back.
     WasARollback,
+    /// Migrations were applied since, or may have been, and the policy blocks on them.
+    Migrations,
 }
 
 /// How a run ended.
@@ -98,6 +100,9 @@ impl Report {
                         "there is no rollback point for an automatic rollback"
                     }
                     NotAttempted::WasARollback => "a rollback is not rolled back by itself",
+                    NotAttempted::Migrations => {
+                        "migrations stand in the way of an automatic rollback: fix forward, or roll back by hand and force the guard migrations"
+                    }
                 };
                 format!("{own} {}.", sentence(why))
             }

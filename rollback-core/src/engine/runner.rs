@@ -9,23 +9,26 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::gate;
+use super::guards;
 use super::inner::Inner;
-use super::planning::{self, SuccessorPlan};
 use super::report::{AutomaticRollback, NotAttempted, Report};
 use super::run::Channels;
+use super::successor::{Successor, successor};
 use super::upkeep;
 use crate::backend::{Prepared, Rollout};
+use crate::breaker::{Rest, rest};
 use crate::context::{Cancellation, Context, ProgressSink};
-use crate::deployment::{Deployment, LiveRecord, Outcome, Phase, Settlement, Trigger, TriggerKind};
+use crate::deployment::{
+    Annotation, Deployment, LiveRecord, Note, Outcome, Phase, Settlement, Skipped, Trigger,
+};
 use crate::engine::Workload;
-use crate::error::{BackendError, BackendErrorKind, Error, ErrorKind};
+use crate::error::{BackendError, BackendErrorKind, Error, ErrorKind, StoreErrorKind};
 use crate::event::{Cause, Event};
-use crate::guard::Ruling;
 use crate::health::{Site, Verdict};
-use crate::history::{Lease, Then};
-use crate::id::DeploymentId;
-use crate::plan::Plan;
-use crate::policy::RollbackMode;
+use crate::history::{Hold, Lease, Then};
+use crate::id::{DeploymentId, ShortText};
+use crate::plan::{Plan, Warning};
+use crate::policy::AfterRollback;
 
 /// Where the path is, or where it is entered.
 #[derive(Debug, Clone)]
@@ -128,18 +131,14 @@ impl Runner {
 
     async fn guard(&mut self, plan: &Plan) -> Result<Step, Error> {
         let cx = Context::new(self.deadlines().observe);
-        for guard in &self.workload.guards.clone() {
-            let name = guard.name();
-            if self.deployment.new_deployment().forced.contains(&name) {
-                continue;
-            }
-            if let Ruling::Refuse(why) = guard.check(&cx, plan).await {
-                return self
-                    .go_back(Cause::Guarded {
-                        why: format!("{name}: {why}"),
-                    })
-                    .await;
-            }
+        if let Err(e) = guards::ask(&self.inner, &self.workload, &cx, plan).await {
+            return match e.refusal() {
+                Some(refusal) => {
+                    let why = refusal.to_string();
+                    self.go_back(Cause::Guarded { why }).await
+                }
+                None => Err(e),
+            };
         }
         Ok(Step::Prepare)
     }
@@ -279,14 +278,7 @@ impl Runner {
             return Ok(step);
         }
         self.journal(Event::SwitchIntended).await?;
-        let op = self.deployment.operation();
-        let backend = Arc::clone(&self.workload.backend);
-        // Once begun, a switch is not cancelled half-way: it ends, and then it is undone.
-        let limits = self.limits(self.deadlines().switch, false);
-        match self
-            .act(limits, |cx| async move { backend.switch(&cx, &op).await })
-            .await
-        {
+        match self.switch_to(self.deployment.operation()).await {
             Ok(evidence) => {
                 self.journal(Event::Switched { evidence }).await?;
                 Ok(Step::Gate)
@@ -329,6 +321,11 @@ impl Runner {
             if self.deployment.remedied().contains(&name) {
                 continue;
             }
+            if let Some(why) = self.breaker_is_open().await? {
+                self.journal(Event::RemediationWithheld { name, why })
+                    .await?;
+                return Ok(None);
+            }
             self.journal(Event::RemediationIntended { name: name.clone() })
                 .await?;
             let op = self.deployment.operation();
@@ -352,27 +349,30 @@ impl Runner {
         Ok(None)
     }
 
+    /// Why no remediation may be tried now, if none may.
+    async fn breaker_is_open(&self) -> Result<Option<String>, Error> {
+        let records = self.inner.records(self.deployment.workload()).await?;
+        let breaker = self.deployment.new_deployment().policy.breaker;
+        Ok(match rest(&records, &breaker, self.inner.clock.now()) {
+            Rest::No => None,
+            Rest::Yes { attempts } => Some(format!(
+                "{attempts} remediations were tried on this workload in the last {} s, and no \
+                 more than {} may be",
+                breaker.per.as_secs(),
+                breaker.attempts
+            )),
+        })
+    }
+
     /// Acts on the live verdict: on, or an automatic rollback, or a failed release that stays.
     async fn conclude(&mut self) -> Result<Step, Error> {
         if !self.deployment.verdict().is_failed() {
             return Ok(Step::Retire);
         }
-        let kind = self.deployment.trigger().kind();
-        let armed = self.deployment.new_deployment().policy.rollback == RollbackMode::Auto;
-        self.not_attempted = match kind {
-            TriggerKind::Rollback | TriggerKind::AutomaticRollback => {
-                Some(NotAttempted::WasARollback)
-            }
-            _ if !armed => Some(NotAttempted::NotArmed),
-            _ => None,
-        };
-        if self.not_attempted.is_some() {
-            return Ok(Step::Retire);
-        }
-        match planning::successor(&self.inner, &self.workload, &self.deployment).await {
-            Ok(Some(plan)) => self.open_successor(plan).await,
-            Ok(None) => {
-                self.not_attempted = Some(NotAttempted::NoRollbackPoint);
+        match successor(&self.inner, &self.workload, &self.deployment).await {
+            Ok(Ok(successor)) => self.open_successor(successor).await,
+            Ok(Err(why)) => {
+                self.not_attempted = Some(why);
                 Ok(Step::Retire)
             }
             // Neither on nor back without knowing: recovery tries again.
@@ -386,7 +386,7 @@ impl Runner {
         }
     }
 
-    async fn open_successor(&mut self, plan: SuccessorPlan) -> Result<Step, Error> {
+    async fn open_successor(&mut self, plan: Successor) -> Result<Step, Error> {
         let settlement = Settlement {
             outcome: Outcome::Failed,
             verdict: self.deployment.verdict().clone(),
@@ -414,6 +414,9 @@ impl Runner {
             self.journal(Event::Retired).await?;
             self.retain().await;
         }
+        if outcome == Outcome::Succeeded {
+            self.aftermath().await?;
+        }
         let (release, verdict) = (self.release_name(), self.deployment.verdict().clone());
         let summary = match (outcome, retired) {
             (_, Err(e)) => {
@@ -421,7 +424,9 @@ impl Runner {
             }
             (Outcome::Succeeded, _) => format!("{release} is live and {verdict}."),
             (Outcome::Degraded, _) => format!(
-                "{release} is live and {verdict}. The engine stops here: look at the diagnostic, then deploy or roll back."
+                "{release} is live and {verdict}. {}The engine stops here: look at the \
+                 diagnostic, then deploy or roll back.",
+                self.migrations_since()
             ),
             _ => format!("{release} is {verdict}. It stays live."),
         };
@@ -460,6 +465,56 @@ impl Runner {
         {
             tracing::warn!(deployment = %self.deployment.id(), error = %e, "retain failed");
         }
+    }
+
+    /// What a failed rollback is likely to have met.
+    fn migrations_since(&self) -> String {
+        let warnings = &self.deployment.new_deployment().warnings;
+        warnings
+            .iter()
+            .find(|w| matches!(w, Warning::MigrationsSince { .. }))
+            .map(|w| format!("Mind that {w}. "))
+            .unwrap_or_default()
+    }
+
+    /// What the policy and the request want done once a rollback has succeeded. Before it is
+    /// settled, and bearing repetition: a crash in between cannot lose it.
+    async fn aftermath(&mut self) -> Result<(), Error> {
+        let new = self.deployment.new_deployment();
+        if new.trigger.restores().is_none() {
+            return Ok(());
+        }
+        let now = self.inner.clock.now();
+        let why = |text: String| ShortText::cut(&text);
+        if new.skipped == Skipped::MarkedBad {
+            let note = Note {
+                by: new.actor.clone(),
+                at: now,
+                text: why(format!("skipped over by {}", new.id)),
+            };
+            for skipped in &new.skips {
+                let what = Annotation::MarkBad(note.clone());
+                match self.inner.store.annotate(skipped, &what).await {
+                    Ok(()) => {}
+                    // Retention may have let it go meanwhile.
+                    Err(e) if e.kind() == StoreErrorKind::NotFound => {}
+                    Err(e) => return Err(self.unrecorded(e)),
+                }
+            }
+        }
+        if new.policy.after_rollback == AfterRollback::Hold {
+            let state = self.inner.store.workload(&new.workload).await;
+            if state.map_err(|e| self.unrecorded(e))?.hold.is_none() {
+                let hold = Hold {
+                    by: new.actor.clone(),
+                    why: why(format!("held after the rollback {}", new.id)),
+                    since: now,
+                };
+                let held = self.inner.store.set_hold(&new.workload, Some(&hold)).await;
+                held.map_err(|e| self.unrecorded(e))?;
+            }
+        }
+        Ok(())
     }
 
     async fn judge(&self, site: Site) -> Result<gate::Judgement, BackendError> {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use rollback_core::backend::{End, Handle, Instance, Prepared, Rollout, WayBack};
-use rollback_core::deployment::{LiveRecord, NewDeployment, Outcome, Settlement, Trigger};
+use rollback_core::deployment::{
+    LiveRecord, NewDeployment, Note, Outcome, Settlement, Skipped, Trigger,
+};
 use rollback_core::error::{StoreError, StoreErrorKind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::health::{Gate, Verdict};
@@ -48,6 +50,8 @@ pub fn sample_of(workload: &str, n: u64, trigger: Trigger) -> NewDeployment {
         gate: Gate::default(),
         policy: Policy::default(),
         forced: Vec::new(),
+        skips: Vec::new(),
+        skipped: Skipped::Left,
         warnings: Vec::new(),
         labels: [("team".to_owned(), "core".to_owned())].into(),
         correlation: None,
@@ -120,5 +124,14 @@ pub(super) fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>, kind: S
     match result {
         Err(e) => assert_eq!(e.kind(), kind, "{e}"),
         Ok(value) => panic!("{kind:?} was expected, and this was done: {value:?}"),
+    }
+}
+
+/// A person's remark.
+pub(super) fn note(text: &str) -> Note {
+    Note {
+        by: Actor::user("ann").unwrap(),
+        at: at(9),
+        text: text.parse().unwrap(),
     }
 }

@@ -9,7 +9,8 @@ use rollback_core::policy::Policy;
 
 use super::StoreHarness;
 use super::sample::{
-    at, begin, holder, prepared, refused, sample, sample_of, settle, settlement, timed, workload,
+    at, begin, holder, note, prepared, refused, sample, sample_of, settle, settlement, timed,
+    workload,
 };
 
 pub(super) async fn finish_opens_the_successor_under_the_same_lease(harness: &dyn StoreHarness) {
@@ -272,7 +273,7 @@ pub(super) async fn annotations_last(harness: &dyn StoreHarness) {
     );
     settle(&*store, &new, Outcome::Succeeded, 1).await;
     let why = "it leaks";
-    let mark = Annotation::MarkBad(why.parse().unwrap());
+    let mark = Annotation::MarkBad(note(why));
     for what in [Annotation::Pin, mark] {
         store.annotate(&new.id, &what).await.unwrap();
     }
@@ -282,21 +283,21 @@ pub(super) async fn annotations_last(harness: &dyn StoreHarness) {
     };
     let kept = read().await;
     assert!(kept.pinned);
-    assert_eq!(kept.bad.unwrap().as_str(), why);
+    assert_eq!(kept.bad.unwrap().text.as_str(), why);
     for what in [Annotation::Unpin, Annotation::ClearBad] {
         store.annotate(&new.id, &what).await.unwrap();
     }
     let kept = read().await;
     assert!(!kept.pinned && kept.bad.is_none());
     for n in 0..100 {
-        let note = Annotation::Note(format!("note {n}").parse().unwrap());
-        store.annotate(&new.id, &note).await.unwrap();
+        let said = Annotation::Note(note(&format!("note {n}")));
+        store.annotate(&new.id, &said).await.unwrap();
     }
-    let note = Annotation::Note("one too many".parse().unwrap());
-    refused(store.annotate(&new.id, &note).await, Kind::TooLarge);
+    let said = Annotation::Note(note("one too many"));
+    refused(store.annotate(&new.id, &said).await, Kind::TooLarge);
     let notes = read().await.notes;
     assert_eq!(notes.len(), 100);
-    assert_eq!(notes[99].as_str(), "note 99");
+    assert_eq!(notes[99].text.as_str(), "note 99");
     store.annotate(&new.id, &Annotation::Pin).await.unwrap();
 }
 

@@ -1,0 +1,74 @@
+//! [`Annotations`]: what people add to a record after the fact.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Actor, ShortText};
+use crate::time::Timestamp;
+
+/// Most notes that a record takes.
+pub const MAX_NOTES: usize = 100;
+
+/// Something a person says of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Who.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub text: ShortText,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.text, self.by)
+    }
+}
+
+/// What a person adds to a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Annotation {
+    /// Retention never forgets it.
+    Pin,
+    /// Retention may again.
+    Unpin,
+    /// It is never a rollback target.
+    MarkBad(Note),
+    /// It may be one again.
+    ClearBad,
+    /// A note. At most [`MAX_NOTES`] are kept for a record.
+    Note(Note),
+}
+
+/// What people add to a record after the fact.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Annotations {
+    /// Never forgotten by retention.
+    pub pinned: bool,
+    /// Never a rollback target; the note says why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bad: Option<Note>,
+    /// Notes, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+}
+
+impl Annotations {
+    /// For stores: these with one more; `None` when the record takes no more notes.
+    #[must_use]
+    pub fn annotated(mut self, what: &Annotation) -> Option<Self> {
+        match what {
+            Annotation::Pin => self.pinned = true,
+            Annotation::Unpin => self.pinned = false,
+            Annotation::MarkBad(why) => self.bad = Some(why.clone()),
+            Annotation::ClearBad => self.bad = None,
+            Annotation::Note(_) if self.notes.len() >= MAX_NOTES => return None,
+            Annotation::Note(note) => self.notes.push(note.clone()),
+        }
+        Some(self)
+    }
+}

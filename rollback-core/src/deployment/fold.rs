@@ -1,0 +1,203 @@
+//! The fold: what a deployment's events make of it, and which order of them cannot have happened.
+
+use super::{Deployment, Outcome, Phase, Settlement, TriggerKind};
+use crate::backend::Prepared;
+use crate::event::{Cause, Event, TimedEvent};
+use crate::health::{Site, Verdict};
+use crate::id::DeploymentId;
+
+/// The event cannot follow the ones before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event {event} cannot follow phase {phase:?} in {deployment}")]
+pub struct IllegalEvent {
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// How far it was.
+    pub phase: Phase,
+    /// What was to follow.
+    pub event: &'static str,
+}
+
+/// What the events so far come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Fold {
+    pub(super) phase: Phase,
+    pub(super) prepared: Option<Prepared>,
+    pub(super) switch_began: bool,
+    pub(super) verdict: Verdict,
+    pub(super) cause: Option<Cause>,
+    pub(super) tasks_done: Vec<String>,
+    pub(super) task_in_doubt: Option<String>,
+    pub(super) remedied: Vec<String>,
+    pub(super) settlement: Option<Settlement>,
+    pub(super) rolled_back_by: Option<DeploymentId>,
+}
+
+impl Deployment {
+    /// Whether this event may come next.
+    pub fn allows(&self, event: &Event) -> Result<(), IllegalEvent> {
+        use Phase as P;
+        let fold = &self.fold;
+        let phase = fold.phase;
+        let back = fold.cause.is_some();
+        let ok = match event {
+            // Recovery may prepare again: nothing live has been touched yet.
+            Event::PrepareIntended => {
+                !back
+                    && matches!(
+                        phase,
+                        P::Opened | P::Preparing | P::Prepared | P::Starting | P::Started
+                    )
+            }
+            Event::Prepared(p) => {
+                !back
+                    && phase == P::Preparing
+                    && self.new.to.release().is_some_and(|r| r.digest() == p.to.release.digest())
+                    // Adoption records what already is live; everything else prepares first.
+                    || (self.new.trigger.kind() == TriggerKind::Adopt && phase == P::Opened)
+            }
+            Event::TaskIntended { .. } | Event::StartIntended => !back && phase == P::Prepared,
+            Event::TaskDone { name } => {
+                phase == P::Task && fold.task_in_doubt.as_ref() == Some(name)
+            }
+            Event::Started { .. } => phase == P::Starting,
+            // A switch may be intended again by recovery, and to converge before retiring.
+            Event::SwitchIntended => {
+                !back
+                    && matches!(
+                        phase,
+                        P::Prepared
+                            | P::Started
+                            | P::Switching
+                            | P::Switched
+                            | P::Remediating
+                            | P::Judged
+                            | P::Retiring
+                            | P::Retired
+                    )
+            }
+            Event::Switched { .. } => phase == P::Switching,
+            Event::Judged {
+                site: Site::Beside, ..
+            } => !back && phase == P::Started,
+            Event::Judged {
+                site: Site::Live, ..
+            } => {
+                !back
+                    && (matches!(phase, P::Switched | P::Judged | P::Remediating)
+                        || (self.new.trigger.kind() == TriggerKind::Adopt && phase == P::Prepared))
+            }
+            Event::RemediationIntended { .. } | Event::RemediationWithheld { .. } => {
+                !back && phase == P::Judged
+            }
+            Event::Remediated { .. } => phase == P::Remediating,
+            Event::GoingBack(_) => !back && !matches!(phase, P::Settled),
+            Event::SwitchBackIntended => {
+                back && fold.switch_began
+                    && matches!(
+                        phase,
+                        P::GoingBack
+                            | P::SwitchingBack
+                            | P::SwitchedBack
+                            | P::Retiring
+                            | P::Retired
+                    )
+            }
+            Event::SwitchedBack { .. } => phase == P::SwitchingBack,
+            Event::RetireIntended => {
+                if back {
+                    matches!(
+                        phase,
+                        P::GoingBack
+                            | P::SwitchingBack
+                            | P::SwitchedBack
+                            | P::Retiring
+                            | P::Retired
+                    )
+                } else {
+                    matches!(phase, P::Judged | P::Retiring | P::Retired)
+                }
+            }
+            Event::Retired => phase == P::Retiring,
+            Event::TakenOver { .. } => phase != P::Settled,
+            Event::Settled(_) => phase != P::Settled,
+            Event::RolledBackBy { .. } => {
+                phase == P::Settled
+                    && fold.rolled_back_by.is_none()
+                    && fold
+                        .settlement
+                        .as_ref()
+                        .is_some_and(|s| s.outcome == Outcome::Failed)
+            }
+        };
+        if ok {
+            Ok(())
+        } else {
+            Err(IllegalEvent {
+                deployment: self.new.id.clone(),
+                phase,
+                event: event.name(),
+            })
+        }
+    }
+
+    /// Adds an event, or refuses it and changes nothing.
+    pub fn apply(&mut self, timed: TimedEvent) -> Result<(), IllegalEvent> {
+        self.allows(&timed.event)?;
+        let fold = &mut self.fold;
+        match &timed.event {
+            Event::PrepareIntended => fold.phase = Phase::Preparing,
+            Event::Prepared(prepared) => {
+                fold.prepared = Some(prepared.clone());
+                fold.phase = Phase::Prepared;
+            }
+            Event::TaskIntended { name } => {
+                fold.task_in_doubt = Some(name.clone());
+                fold.phase = Phase::Task;
+            }
+            Event::TaskDone { name } => {
+                fold.task_in_doubt = None;
+                fold.tasks_done.push(name.clone());
+                fold.phase = Phase::Prepared;
+            }
+            Event::StartIntended => fold.phase = Phase::Starting,
+            Event::Started { .. } => fold.phase = Phase::Started,
+            Event::SwitchIntended => {
+                fold.switch_began = true;
+                fold.phase = Phase::Switching;
+            }
+            Event::Switched { .. } => {
+                fold.phase = Phase::Switched;
+                // What was judged before is not what is live now.
+                fold.verdict = Verdict::Unknown;
+            }
+            Event::Judged { site, verdict, .. } => {
+                if *site == Site::Live {
+                    fold.phase = Phase::Judged;
+                }
+                fold.verdict = verdict.clone();
+            }
+            Event::RemediationIntended { name } => {
+                fold.remedied.push(name.clone());
+                fold.phase = Phase::Remediating;
+            }
+            Event::Remediated { .. } | Event::RemediationWithheld { .. } => {}
+            Event::GoingBack(cause) => {
+                fold.cause = Some(cause.clone());
+                fold.phase = Phase::GoingBack;
+            }
+            Event::SwitchBackIntended => fold.phase = Phase::SwitchingBack,
+            Event::SwitchedBack { .. } => fold.phase = Phase::SwitchedBack,
+            Event::RetireIntended => fold.phase = Phase::Retiring,
+            Event::Retired => fold.phase = Phase::Retired,
+            Event::TakenOver { .. } => {}
+            Event::Settled(settlement) => {
+                fold.settlement = Some(settlement.clone());
+                fold.phase = Phase::Settled;
+            }
+            Event::RolledBackBy { deployment } => fold.rolled_back_by = Some(deployment.clone()),
+        }
+        self.events.push(timed);
+        Ok(())
+    }
+}

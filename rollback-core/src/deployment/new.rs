@@ -1,0 +1,92 @@
+//! [`NewDeployment`]: everything that is known when a deployment opens.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::outcome::LiveRecord;
+use super::trigger::Trigger;
+use crate::backend::End;
+use crate::health::Gate;
+use crate::id::{Actor, BackendKind, DeploymentId, GuardName, ShortText, WorkloadId};
+use crate::plan::Warning;
+use crate::policy::Policy;
+use crate::time::Timestamp;
+
+/// What becomes of the deployments that a rollback skips over, once it has succeeded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Skipped {
+    /// They stay rollback points.
+    #[default]
+    Left,
+    /// They are marked bad, so that no later rollback goes to one of them.
+    MarkedBad,
+}
+
+impl Skipped {
+    fn is_left(&self) -> bool {
+        *self == Self::Left
+    }
+}
+
+/// Everything about a deployment that is known when it opens. Enough for recovery to finish it
+/// without the request it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewDeployment {
+    /// Its id.
+    pub id: DeploymentId,
+    /// The workload.
+    pub workload: WorkloadId,
+    /// What set it off.
+    #[serde(flatten)]
+    pub trigger: Trigger,
+    /// Who asked.
+    pub actor: Actor,
+    /// Why, in the asker's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ShortText>,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// What was live on record when it was opened.
+    pub replaces: LiveRecord,
+    /// What is live on record if it goes back: the same, unless drift made the record untrue.
+    pub fallback: LiveRecord,
+    /// What was live at the platform.
+    pub from: End,
+    /// What will be: planned, or an instance that history knows.
+    pub to: End,
+    /// The health gate it is judged by.
+    pub gate: Gate,
+    /// The policy it runs under.
+    pub policy: Policy,
+    /// Guards that were forced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forced: Vec<GuardName>,
+    /// Deployments between the target and what is live, whose changes go away with a rollback.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skips: Vec<DeploymentId>,
+    /// What becomes of them when it succeeds.
+    #[serde(default, skip_serializing_if = "Skipped::is_left")]
+    pub skipped: Skipped,
+    /// What the plan warned of. Always present, empty when all is well.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
+    /// The embedder's labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The embedder's own id for what this belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<ShortText>,
+    /// The group it moves with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<ShortText>,
+}
+
+impl NewDeployment {
+    /// Which backend it runs on.
+    pub fn backend(&self) -> Option<&BackendKind> {
+        self.to.release().map(|r| r.backend())
+    }
+}

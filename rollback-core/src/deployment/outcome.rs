@@ -1,0 +1,87 @@
+//! [`Outcome`] and [`Settlement`]: how a deployment ended, and what is live.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::health::Verdict;
+use crate::id::DeploymentId;
+
+/// How a settled deployment ended. The health [`Verdict`] is another axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Its release is live, and no gate failed.
+    Succeeded,
+    /// It failed; the settlement says what is live.
+    Failed,
+    /// It failed after it had gone live, and what was live before was put back.
+    FailedAndRolledBack,
+    /// A guard refused it after it had been opened.
+    Refused,
+    /// Somebody cancelled it; what was live before is live.
+    Cancelled,
+    /// Its process died; recovery found nothing worth finishing, or something it must not touch.
+    Interrupted,
+    /// A rollback failed its own gate, or what is live could not be settled: a person has to
+    /// look. Any later passing deployment, or `adopt`, leaves that state.
+    Degraded,
+}
+
+impl Outcome {
+    /// The outcome as stores and people write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::FailedAndRolledBack => "failed_and_rolled_back",
+            Self::Refused => "refused",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+            Self::Degraded => "degraded",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.as_str().replace('_', " "))
+    }
+}
+
+/// What is live on a workload, as far as history knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LiveRecord {
+    /// Nothing has been deployed, or the first deployment was undone.
+    #[default]
+    Nothing,
+    /// This deployment's release.
+    Known(DeploymentId),
+    /// Something, but not what any record says.
+    Unknown,
+}
+
+impl LiveRecord {
+    /// The live deployment, where it is known.
+    pub fn known(&self) -> Option<&DeploymentId> {
+        match self {
+            Self::Known(id) => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// How a deployment ended, and what is live now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How its health gate ended.
+    pub verdict: Verdict,
+    /// What is live.
+    pub live: LiveRecord,
+    /// One sentence for a person: what happened and, if need be, what to do next.
+    pub summary: String,
+}

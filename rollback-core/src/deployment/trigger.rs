@@ -1,0 +1,113 @@
+//! [`Trigger`]: what set a deployment off.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::DeploymentId;
+
+/// What set a deployment off.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "trigger", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Trigger {
+    /// A reference was deployed.
+    Deploy,
+    /// An earlier deployment's release was deployed anew, with today's configuration.
+    Redeploy {
+        /// That deployment.
+        of: DeploymentId,
+    },
+    /// Somebody rolled back.
+    Rollback {
+        /// The deployment whose release comes back.
+        // Flattened into a record, it must not share the record's own `to`.
+        #[serde(rename = "restores")]
+        to: DeploymentId,
+    },
+    /// The engine rolled back a deployment that failed its gate.
+    AutomaticRollback {
+        /// The deployment whose release comes back.
+        #[serde(rename = "restores")]
+        to: DeploymentId,
+        /// The deployment that failed.
+        failed: DeploymentId,
+    },
+    /// What was live already was put on record.
+    Adopt,
+    /// The live release was restarted.
+    Restart,
+    /// The workload moved here from another target.
+    Migrate,
+    /// The record was taken over from another tool.
+    Import,
+}
+
+impl Trigger {
+    /// The kind alone, for columns and filters.
+    pub fn kind(&self) -> TriggerKind {
+        match self {
+            Self::Deploy => TriggerKind::Deploy,
+            Self::Redeploy { .. } => TriggerKind::Redeploy,
+            Self::Rollback { .. } => TriggerKind::Rollback,
+            Self::AutomaticRollback { .. } => TriggerKind::AutomaticRollback,
+            Self::Adopt => TriggerKind::Adopt,
+            Self::Restart => TriggerKind::Restart,
+            Self::Migrate => TriggerKind::Migrate,
+            Self::Import => TriggerKind::Import,
+        }
+    }
+
+    /// The deployment whose release a rollback, by hand or automatic, brings back.
+    pub fn restores(&self) -> Option<&DeploymentId> {
+        match self {
+            Self::Rollback { to } | Self::AutomaticRollback { to, .. } => Some(to),
+            _ => None,
+        }
+    }
+}
+
+/// A [`Trigger`] without its details.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TriggerKind {
+    /// See [`Trigger::Deploy`].
+    Deploy,
+    /// See [`Trigger::Redeploy`].
+    Redeploy,
+    /// See [`Trigger::Rollback`].
+    Rollback,
+    /// See [`Trigger::AutomaticRollback`].
+    AutomaticRollback,
+    /// See [`Trigger::Adopt`].
+    Adopt,
+    /// See [`Trigger::Restart`].
+    Restart,
+    /// See [`Trigger::Migrate`].
+    Migrate,
+    /// See [`Trigger::Import`].
+    Import,
+}
+
+impl TriggerKind {
+    /// The kind as stores and people write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Redeploy => "redeploy",
+            Self::Rollback => "rollback",
+            Self::AutomaticRollback => "automatic_rollback",
+            Self::Adopt => "adopt",
+            Self::Restart => "restart",
+            Self::Migrate => "migrate",
+            Self::Import => "import",
+        }
+    }
+}
+
+impl fmt::Display for TriggerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.as_str().replace('_', " "))
+    }
+}

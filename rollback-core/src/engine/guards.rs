@@ -1,0 +1,86 @@
+//! The guards: the built-in ones over dependencies and migrations, then the embedder's own.
+
+use super::inner::Inner;
+use crate::context::Context;
+use crate::dependencies::{Relation, trouble};
+use crate::engine::Workload;
+use crate::error::Error;
+use crate::guard::Ruling;
+use crate::id::{GuardName, WorkloadId};
+use crate::plan::{Migrations, Plan, Refusal, Warning};
+use crate::policy::OnMigrations;
+
+/// Asks every guard. One that is forced warns of what it would have refused.
+pub(super) async fn ask(
+    inner: &Inner,
+    workload: &Workload,
+    cx: &Context,
+    plan: &Plan,
+) -> Result<Vec<Warning>, Error> {
+    let mut warnings = Vec::new();
+    let mut rule = |guard: GuardName, ruling: Ruling| {
+        match ruling {
+            Ruling::Allow => {}
+            Ruling::Warn(more) => warnings.extend(more),
+            Ruling::Refuse(why) if plan.new.forced.contains(&guard) => {
+                warnings.push(Warning::Guard {
+                    guard,
+                    message: format!("forced: {why}"),
+                });
+            }
+            Ruling::Refuse(why) => return Err(Refusal::Guard { guard, why }),
+        }
+        Ok(())
+    };
+    rule(
+        GuardName::dependencies(),
+        dependencies(inner, &workload.id).await?,
+    )?;
+    rule(GuardName::migrations(), migrations(plan))?;
+    for guard in &workload.guards {
+        rule(guard.name(), guard.check(cx, plan).await)?;
+    }
+    Ok(warnings)
+}
+
+/// Whether everything that this workload needs, and everything that needs it, is in a state to
+/// go ahead with.
+async fn dependencies(inner: &Inner, id: &WorkloadId) -> Result<Ruling, Error> {
+    let needs = inner.graph.needs(id).map(|w| (Relation::Dependency, w));
+    let needed_by = inner.graph.needed_by(id).map(|w| (Relation::Dependent, w));
+    let mut troubles = Vec::new();
+    for (relation, neighbour) in needs.chain(needed_by) {
+        let state = inner.store.workload(neighbour).await?;
+        let live = match state.live.known() {
+            Some(id) => inner.store.get(id).await?,
+            None => None,
+        };
+        troubles.extend(trouble(relation, &state, live.as_ref()));
+    }
+    Ok(if troubles.is_empty() {
+        Ruling::Allow
+    } else {
+        Ruling::Refuse(troubles.join("; "))
+    })
+}
+
+fn migrations(plan: &Plan) -> Ruling {
+    if plan.new.policy.migrations != OnMigrations::Block {
+        return Ruling::Allow;
+    }
+    match &plan.migrations {
+        Some(Migrations::Since { names }) if !names.is_empty() => Ruling::Refuse(format!(
+            "migrations were applied since: {}",
+            names.join(", ")
+        )),
+        Some(Migrations::Unknown { why }) => Ruling::Refuse(format!(
+            "whether migrations were applied since is not known: {why}"
+        )),
+        // Who blocks on migrations has to be able to see them.
+        Some(Migrations::NotTracked) => Ruling::Refuse(
+            "whether migrations were applied since is not known: no migration log is set up"
+                .to_owned(),
+        ),
+        _ => Ruling::Allow,
+    }
+}

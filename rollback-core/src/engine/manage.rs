@@ -1,0 +1,318 @@
+//! What people change outside of deployments: annotations, holds, policies, retention.
+
+use serde::Serialize;
+
+use super::{planning, recovery};
+use crate::backend::Instance;
+use crate::context::Context;
+use crate::deployment::{Annotation, Deployment, Note};
+use crate::engine::RollbackEngine;
+use crate::error::{Error, ErrorKind, StoreErrorKind};
+use crate::guard::{Action, Verb};
+use crate::health::Gate;
+use crate::history::{Exclusion, Hold, Liveness, WorkloadState};
+use crate::id::{Actor, DeploymentId, ShortText, WorkloadId};
+use crate::lineage::Lineage;
+use crate::policy::{Policy, PolicyChange, Retention};
+use crate::retention::retained;
+
+/// The rules that hold for a workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rules {
+    /// The policy. Its `rollback` says whether automatic rollback is armed.
+    pub policy: Policy,
+    /// The health gate that a deployment is judged by.
+    pub gate: Gate,
+    /// Where the policy comes from.
+    pub origin: Origin,
+}
+
+/// Where a policy comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The program that composed the engine.
+    Catalog,
+    /// [`RollbackEngine::configure`]: it lasts in the store.
+    Store,
+}
+
+/// What a configuration changes, or has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Configured {
+    /// The workload.
+    pub workload: WorkloadId,
+    /// Each setting that differs; empty: nothing does.
+    pub changes: Vec<PolicyChange>,
+    /// The rules afterwards.
+    pub rules: Rules,
+}
+
+/// What a clean-up lets go, or has let go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CleanedUp {
+    /// The workload.
+    pub workload: WorkloadId,
+    /// Records forgotten, newest first.
+    pub forgotten: Vec<DeploymentId>,
+    /// Records left.
+    pub kept: usize,
+    /// Deployments whose releases stay within reach.
+    pub window: Vec<DeploymentId>,
+}
+
+impl RollbackEngine {
+    /// The state of one workload of the catalog.
+    pub async fn state(&self, workload: &WorkloadId) -> Result<WorkloadState, Error> {
+        self.inner().workload(workload)?;
+        Ok(self.inner().store.workload(workload).await?)
+    }
+
+    /// The rules that hold for a workload, and where they come from.
+    pub async fn rules(&self, workload: &WorkloadId) -> Result<Rules, Error> {
+        let entry = self.inner().workload(workload)?;
+        let state = self.inner().store.workload(workload).await?;
+        let origin = match state.policy {
+            Some(_) => Origin::Store,
+            None => Origin::Catalog,
+        };
+        let policy = planning::policy(&state, entry);
+        Ok(Rules {
+            gate: policy.gate.clone().unwrap_or_else(|| entry.gate.clone()),
+            policy,
+            origin,
+        })
+    }
+
+    /// What [`configure`](Self::configure) would change; changes nothing. `None` stands for the
+    /// catalog's policy.
+    pub async fn preview_configure(
+        &self,
+        workload: &WorkloadId,
+        policy: Option<&Policy>,
+    ) -> Result<Configured, Error> {
+        let entry = self.inner().workload(workload)?;
+        let before = self.rules(workload).await?;
+        let (after, origin) = match policy {
+            Some(policy) => (policy.clone(), Origin::Store),
+            None => (entry.policy.clone(), Origin::Catalog),
+        };
+        after.check().map_err(|e| {
+            Error::new(ErrorKind::InvalidTarget, e.to_string())
+                .on(workload)
+                .because(e)
+        })?;
+        Ok(Configured {
+            workload: workload.clone(),
+            changes: before.policy.changes(&after),
+            rules: Rules {
+                gate: after.gate.clone().unwrap_or_else(|| entry.gate.clone()),
+                policy: after,
+                origin,
+            },
+        })
+    }
+
+    /// Sets the workload's policy for good, in place of the catalog's; `None` goes back to the
+    /// catalog's. Holds from the next deployment on; one in flight keeps its own. Records and
+    /// rollback points stay, whatever is set.
+    pub async fn configure(
+        &self,
+        workload: &WorkloadId,
+        policy: Option<&Policy>,
+        actor: &Actor,
+    ) -> Result<Configured, Error> {
+        self.allow(actor, workload, Verb::Configure, None).await?;
+        let configured = self.preview_configure(workload, policy).await?;
+        self.inner().store.set_policy(workload, policy).await?;
+        tracing::info!(%workload, %actor, changes = configured.changes.len(), "policy set");
+        Ok(configured)
+    }
+
+    /// Lets nothing but rollbacks through until the hold is lifted.
+    pub async fn hold(
+        &self,
+        workload: &WorkloadId,
+        why: ShortText,
+        actor: Actor,
+    ) -> Result<Hold, Error> {
+        self.inner().workload(workload)?;
+        self.allow(&actor, workload, Verb::Hold, None).await?;
+        let hold = Hold {
+            by: actor,
+            why,
+            since: self.inner().clock.now(),
+        };
+        self.inner().store.set_hold(workload, Some(&hold)).await?;
+        Ok(hold)
+    }
+
+    /// Lifts a hold; says whose it was. Nothing is held: nothing to do.
+    pub async fn lift_hold(
+        &self,
+        workload: &WorkloadId,
+        actor: &Actor,
+    ) -> Result<Option<Hold>, Error> {
+        self.inner().workload(workload)?;
+        self.allow(actor, workload, Verb::Hold, None).await?;
+        let hold = self.inner().store.workload(workload).await?.hold;
+        if hold.is_some() {
+            self.inner().store.set_hold(workload, None).await?;
+        }
+        Ok(hold)
+    }
+
+    /// Keeps a deployment's record and release from retention.
+    pub async fn pin(&self, id: &DeploymentId, actor: &Actor) -> Result<(), Error> {
+        self.annotate(id, Annotation::Pin, actor).await
+    }
+
+    /// Gives a deployment back to retention.
+    pub async fn unpin(&self, id: &DeploymentId, actor: &Actor) -> Result<(), Error> {
+        self.annotate(id, Annotation::Unpin, actor).await
+    }
+
+    /// Adds a note to a record.
+    pub async fn note(
+        &self,
+        id: &DeploymentId,
+        text: ShortText,
+        actor: &Actor,
+    ) -> Result<(), Error> {
+        let note = self.say(text, actor);
+        self.annotate(id, Annotation::Note(note), actor).await
+    }
+
+    /// Keeps rollbacks from ever going to a deployment.
+    pub async fn mark_bad(
+        &self,
+        id: &DeploymentId,
+        why: ShortText,
+        actor: &Actor,
+    ) -> Result<(), Error> {
+        let note = self.say(why, actor);
+        self.annotate(id, Annotation::MarkBad(note), actor).await
+    }
+
+    /// Takes [`mark_bad`](Self::mark_bad) back.
+    pub async fn clear_bad(&self, id: &DeploymentId, actor: &Actor) -> Result<(), Error> {
+        self.annotate(id, Annotation::ClearBad, actor).await
+    }
+
+    fn say(&self, text: ShortText, actor: &Actor) -> Note {
+        Note {
+            by: actor.clone(),
+            at: self.inner().clock.now(),
+            text,
+        }
+    }
+
+    async fn annotate(
+        &self,
+        id: &DeploymentId,
+        what: Annotation,
+        actor: &Actor,
+    ) -> Result<(), Error> {
+        let record = self.inner().record(id).await?;
+        self.allow(actor, record.workload(), Verb::Annotate, Some(id))
+            .await?;
+        Ok(self.inner().store.annotate(id, &what).await?)
+    }
+
+    /// What [`clean_up`](Self::clean_up) would let go; changes nothing.
+    pub async fn preview_clean_up(
+        &self,
+        workload: &WorkloadId,
+        rules: Option<Retention>,
+    ) -> Result<CleanedUp, Error> {
+        Ok(self.what_goes(workload, rules).await?.0)
+    }
+
+    /// Applies retention now: by these rules, or by the policy's. Every deployment does so too,
+    /// by the policy's.
+    ///
+    /// Records go first, then what only they needed: a crash in between leaves nothing but
+    /// something to let go next time. Fails with `Conflict` while a deployment is in flight.
+    pub async fn clean_up(
+        &self,
+        workload: &WorkloadId,
+        rules: Option<Retention>,
+        actor: &Actor,
+    ) -> Result<CleanedUp, Error> {
+        let entry = self.inner().workload(workload)?;
+        self.allow(actor, workload, Verb::CleanUp, None).await?;
+        let exclusion = self.exclude(workload).await?;
+        let (cleaned_up, window) = self.what_goes(workload, rules).await?;
+        if !cleaned_up.forgotten.is_empty() {
+            let forgotten = &cleaned_up.forgotten;
+            self.inner().store.forget(forgotten).await?;
+        }
+        let policy = self.rules(workload).await?.policy;
+        let cx = Context::new(policy.deadlines.retire);
+        entry.backend.retain(&cx, &window).await?;
+        drop(exclusion);
+        Ok(cleaned_up)
+    }
+
+    /// Keeps deployments from beginning; what a dead process left is recovered first.
+    async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, Error> {
+        match self.inner().store.exclude(workload).await {
+            Err(e) if e.conflict().is_some_and(|c| c.liveness == Liveness::Dead) => {
+                recovery::one(self.inner(), workload).await?;
+                Ok(self.inner().store.exclude(workload).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    async fn what_goes(
+        &self,
+        workload: &WorkloadId,
+        rules: Option<Retention>,
+    ) -> Result<(CleanedUp, Vec<Instance>), Error> {
+        let held = self.rules(workload).await?.policy.retention;
+        let state = self.inner().store.workload(workload).await?;
+        let records = self.inner().records(workload).await?;
+        let lineage = Lineage::new(&records, &state.live);
+        let now = self.inner().clock.now();
+        let retained = retained(&lineage, None, &rules.unwrap_or(held), now);
+        let id = |d: &&Deployment| d.id().clone();
+        let cleaned_up = CleanedUp {
+            workload: workload.clone(),
+            forgotten: retained.forget.iter().map(id).collect(),
+            kept: records.len() - retained.forget.len(),
+            window: retained.window.iter().map(id).collect(),
+        };
+        let window = retained.window.iter();
+        let window = window.filter_map(|d| d.instance().cloned()).collect();
+        Ok((cleaned_up, window))
+    }
+
+    async fn allow(
+        &self,
+        actor: &Actor,
+        workload: &WorkloadId,
+        verb: Verb,
+        deployment: Option<&DeploymentId>,
+    ) -> Result<(), Error> {
+        let action = Action {
+            actor,
+            workload,
+            verb,
+            deployment,
+        };
+        Ok(self.inner().authorize(&action).await?)
+    }
+
+    pub(super) async fn cancel_as(&self, id: &DeploymentId, by: &Actor) -> Result<(), Error> {
+        let record = self.inner().record(id).await?;
+        self.allow(by, record.workload(), Verb::Cancel, Some(id))
+            .await?;
+        match self.inner().store.request_cancel(id, by).await {
+            Err(e) if e.kind() == StoreErrorKind::NotFound => Err(Error::from(e)
+                .on(id)
+                .advice("it has ended; show it to see how")),
+            other => Ok(other?),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Reading the history through the engine: rows that say what a record alone cannot.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::planning;
+use crate::compare::Comparison;
+use crate::deployment::{Deployment, LiveRecord};
+use crate::engine::RollbackEngine;
+use crate::error::Error;
+use crate::history::{Fault, Query, Sequence, Stats};
+use crate::id::{Actor, DeploymentId, WorkloadId};
+use crate::lineage::{Lineage, Standing};
+use crate::plan::{Plan, Refusal};
+use crate::points::{NoPoint, Points};
+use crate::request::{Goal, Request};
+
+/// One deployment as the history shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// The record.
+    #[serde(flatten)]
+    pub deployment: Deployment,
+    /// What has become of it.
+    pub standing: Standing,
+    /// Whether a bare rollback would go to it, by the records.
+    pub last_healthy: bool,
+    /// Why it is no rollback point; `None`: it is one.
+    pub no_rollback_point: Option<NoPoint>,
+    /// What took its place, or rolled it back.
+    pub replaced_by: Option<DeploymentId>,
+}
+
+impl Row {
+    /// Whether a rollback can go to it, by the records.
+    pub fn is_rollback_point(&self) -> bool {
+        self.no_rollback_point.is_none()
+    }
+}
+
+/// A page of the history, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct History {
+    /// The deployments.
+    pub rows: Vec<Row>,
+    /// `before` of the next page; `None` at the end.
+    pub next: Option<Sequence>,
+    /// Records that could not be read, and why.
+    pub unreadable: Vec<String>,
+}
+
+/// Whether a bare rollback would go ahead now.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CanRollBack {
+    /// It would, like this.
+    Yes(Box<Plan>),
+    /// It would be refused, for this reason.
+    No(Refusal),
+    /// Something is in flight, or the platform or the store does not answer.
+    NotNow(Error),
+}
+
+impl RollbackEngine {
+    /// Deployments as the history shows them: with standing, rollback points and what replaced
+    /// them. Reads the records alone, never the platform.
+    pub async fn history(&self, query: &Query) -> Result<History, Error> {
+        let inner = self.inner();
+        let page = inner.store.list(query).await?;
+        let mut by_workload: BTreeMap<WorkloadId, Vec<usize>> = BTreeMap::new();
+        for (i, d) in page.deployments.iter().enumerate() {
+            let rows = by_workload.entry(d.workload().clone()).or_default();
+            rows.push(i);
+        }
+        let mut rows: Vec<Option<Row>> = vec![None; page.deployments.len()];
+        for (workload, indices) in by_workload {
+            let state = inner.store.workload(&workload).await?;
+            let rules = match (&state.policy, inner.catalog.get(&workload)) {
+                (Some(policy), _) => policy.retention,
+                (None, Some(entry)) => entry.policy.retention,
+                (None, None) => crate::policy::Retention::default(),
+            };
+            let records = inner.records(&workload).await?;
+            let lineage = Lineage::new(&records, &state.live);
+            let points = Points::new(&lineage, &rules, inner.clock.now());
+            let last_healthy = lineage.last_healthy(true).map(Deployment::id);
+            for i in indices {
+                let d = &page.deployments[i];
+                rows[i] = Some(Row {
+                    standing: lineage.standing(d),
+                    last_healthy: last_healthy == Some(d.id()),
+                    no_rollback_point: points.check(d).err(),
+                    replaced_by: lineage.replaced_by(d).map(|d| d.id().clone()),
+                    deployment: d.clone(),
+                });
+            }
+        }
+        Ok(History {
+            rows: rows.into_iter().flatten().collect(),
+            next: page.next,
+            unreadable: page.unreadable,
+        })
+    }
+
+    /// How two deployments differ; they may be of two workloads.
+    pub async fn compare(
+        &self,
+        from: &DeploymentId,
+        to: &DeploymentId,
+    ) -> Result<Comparison, Error> {
+        let (from, to) = (
+            self.inner().record(from).await?,
+            self.inner().record(to).await?,
+        );
+        Ok(Comparison::of(&from, &to))
+    }
+
+    /// Counts over what a query means.
+    pub async fn stats(&self, query: &Query) -> Result<Stats, Error> {
+        Ok(self.inner().store.stats(query).await?)
+    }
+
+    /// Whether a bare rollback would go ahead now, guards and platform asked; the plan it would
+    /// carry out. Changes nothing.
+    pub async fn can_roll_back(&self, workload: &WorkloadId, actor: Actor) -> CanRollBack {
+        let request = Request::rollback(workload.clone(), Goal::LastHealthy, actor);
+        match planning::plan(self.inner(), &request).await {
+            Ok(plan) => CanRollBack::Yes(Box::new(plan)),
+            Err(e) => match e.refusal() {
+                Some(refusal) => CanRollBack::No(refusal.clone()),
+                None => CanRollBack::NotNow(e),
+            },
+        }
+    }
+
+    /// Reads everything the store has kept and says what is wrong with it; empty when all is
+    /// well. Also that a workload's live deployment has a record.
+    pub async fn verify(&self) -> Result<Vec<Fault>, Error> {
+        let inner = self.inner();
+        let mut faults = inner.store.verify().await?;
+        for state in inner.store.workloads().await? {
+            let LiveRecord::Known(id) = &state.live else {
+                continue;
+            };
+            let what = match inner.store.get(id).await {
+                Ok(Some(d)) if d.workload() == &state.workload => continue,
+                Ok(Some(d)) => format!("its live deployment {id} is of {}", d.workload()),
+                Ok(None) => format!("its live deployment {id} has no record"),
+                Err(e) => format!("its live deployment {id} cannot be read: {e}"),
+            };
+            faults.push(Fault {
+                place: state.workload.to_string(),
+                what,
+            });
+        }
+        Ok(faults)
+    }
+}

@@ -1,0 +1,106 @@
+//! The automatic rollback: where it goes, as the deployment to open.
+
+use std::sync::Arc;
+
+use super::inner::Inner;
+use super::report::NotAttempted;
+use super::{choose, planning};
+use crate::context::Context;
+use crate::deployment::{Deployment, LiveRecord, NewDeployment, Skipped, Trigger};
+use crate::drift::Drift;
+use crate::engine::Workload;
+use crate::error::Error;
+use crate::id::{Actor, DeploymentId};
+use crate::lineage::Lineage;
+use crate::plan::Migrations;
+use crate::planner::Selection;
+use crate::policy::{OnMigrations, Policy, RollbackMode};
+use crate::request::{Goal, Reapply};
+
+/// An automatic rollback to be opened.
+pub(super) struct Successor {
+    pub(super) new: NewDeployment,
+    /// Whether its target has a good verdict on record.
+    pub(super) to_last_healthy: bool,
+}
+
+/// The automatic rollback after `failed`, which is live; `Err` inside says why there is none.
+pub(super) async fn successor(
+    inner: &Arc<Inner>,
+    workload: &Workload,
+    failed: &Deployment,
+) -> Result<Result<Successor, NotAttempted>, Error> {
+    let own = failed.new_deployment();
+    if failed.trigger().restores().is_some() {
+        return Ok(Err(NotAttempted::WasARollback));
+    }
+    if own.policy.rollback != RollbackMode::Auto {
+        return Ok(Err(NotAttempted::NotArmed));
+    }
+    let records = inner.records(failed.workload()).await?;
+    // The failed release is what is live, though its settlement is yet to be written.
+    let live = LiveRecord::Known(failed.id().clone());
+    let lineage = Lineage::new(&records, &live);
+    let policy: Policy = own.policy.clone();
+    let restore = policy
+        .restore
+        .clone()
+        .unwrap_or(crate::release::Restore::Everything);
+    let today = failed.operation().to;
+    let selection = Selection {
+        workload: failed.workload(),
+        goal: &Goal::LastHealthy,
+        lineage: &lineage,
+        today: today.release(),
+        restore: &restore,
+        policy: &policy,
+        reapply: Reapply::No,
+    };
+    let cx = Context::new(policy.deadlines.observe);
+    let observed = workload.backend.observe(&cx, &[]).await?;
+    let backend = workload.backend.as_ref();
+    let (to, choice) = match choose::candidate(&cx, backend, &selection, observed).await {
+        Ok(found) => found,
+        Err(e) if e.refusal().is_some() => return Ok(Err(NotAttempted::NoRollbackPoint)),
+        Err(e) => return Err(e),
+    };
+    let target = lineage.get(&to);
+    let migrations = match target {
+        Some(target) => Some(planning::migrations(&cx, workload, target).await),
+        None => None,
+    };
+    if policy.migrations == OnMigrations::Block
+        && !matches!(&migrations, Some(Migrations::Since { names }) if names.is_empty())
+    {
+        return Ok(Err(NotAttempted::Migrations));
+    }
+    let warnings = planning::warnings(&choice, target, &Drift::None, migrations.as_ref());
+    let now = inner.clock.now();
+    Ok(Ok(Successor {
+        to_last_healthy: choice.healthy,
+        new: NewDeployment {
+            id: DeploymentId::generate(now),
+            workload: failed.workload().clone(),
+            trigger: Trigger::AutomaticRollback {
+                to,
+                failed: failed.id().clone(),
+            },
+            actor: Actor::engine("automatic-rollback"),
+            reason: None,
+            opened_at: now,
+            replaces: live.clone(),
+            fallback: live.clone(),
+            from: today,
+            to: choice.to,
+            gate: own.gate.clone(),
+            policy,
+            forced: Vec::new(),
+            skips: Vec::new(),
+            skipped: Skipped::Left,
+            warnings,
+            labels: own.labels.clone(),
+            correlation: own.correlation.clone(),
+            group: own.group.clone(),
+        },
+    }))
+}

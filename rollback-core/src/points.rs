@@ -1,0 +1,108 @@
+//! Rollback points: which deployments a rollback can go to, and why not the others. By the
+//! records alone, and pure; whether a release can still be had, the platform says when a plan is
+//! made.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::deployment::{Deployment, TriggerKind};
+use crate::lineage::{Lineage, Standing};
+use crate::policy::{Retention, RollbackMode};
+use crate::release::ReleaseDigest;
+use crate::retention::retained;
+use crate::time::Timestamp;
+
+/// Why a deployment is no rollback point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NoPoint {
+    /// It is what is live.
+    Live,
+    /// It is in flight.
+    InFlight,
+    /// It never put a release in place: refused, cancelled, or failed before.
+    NeverPlaced,
+    /// A person marked it bad.
+    MarkedBad {
+        /// Who and why.
+        why: String,
+    },
+    /// Rollback was off when it was deployed: nothing was captured.
+    NotCaptured,
+    /// Retention has let its release go.
+    LetGo,
+}
+
+impl fmt::Display for NoPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Live => f.write_str("it is live"),
+            Self::InFlight => f.write_str("it is in flight"),
+            Self::NeverPlaced => f.write_str("it never placed a release at the target"),
+            Self::MarkedBad { why } => write!(f, "it is marked bad: {why}"),
+            Self::NotCaptured => f.write_str("rollback was off when it was deployed"),
+            Self::LetGo => f.write_str("retention has let its release go"),
+        }
+    }
+}
+
+/// What rules a deployment out as the target of a rollback, whatever is live and whatever has
+/// been let go since.
+pub fn ruled_out(d: &Deployment) -> Option<NoPoint> {
+    if d.settlement().is_none() {
+        return Some(NoPoint::InFlight);
+    }
+    let placed = d.switch_began() || d.trigger().kind() == TriggerKind::Adopt;
+    if d.instance().is_none() || !placed {
+        return Some(NoPoint::NeverPlaced);
+    }
+    if let Some(why) = &d.annotations().bad {
+        return Some(NoPoint::MarkedBad {
+            why: why.to_string(),
+        });
+    }
+    if d.new_deployment().policy.rollback == RollbackMode::Off {
+        return Some(NoPoint::NotCaptured);
+    }
+    None
+}
+
+/// The rollback points of one workload.
+#[derive(Debug)]
+pub struct Points<'l, 'a> {
+    lineage: &'l Lineage<'a>,
+    within_reach: HashSet<ReleaseDigest>,
+}
+
+impl<'l, 'a> Points<'l, 'a> {
+    /// By these records and rules, now.
+    pub fn new(lineage: &'l Lineage<'a>, rules: &Retention, now: Timestamp) -> Self {
+        let within_reach = retained(lineage, None, rules, now)
+            .window
+            .iter()
+            .filter_map(|d| d.release())
+            .map(crate::release::Release::digest)
+            .collect();
+        Self {
+            lineage,
+            within_reach,
+        }
+    }
+
+    /// Whether a rollback can go to this deployment; `Err` says why not.
+    pub fn check(&self, d: &Deployment) -> Result<(), NoPoint> {
+        if self.lineage.standing(d) == Standing::Live {
+            return Err(NoPoint::Live);
+        }
+        if let Some(why) = ruled_out(d) {
+            return Err(why);
+        }
+        match d.release() {
+            Some(release) if self.within_reach.contains(&release.digest()) => Ok(()),
+            _ => Err(NoPoint::LetGo),
+        }
+    }
+}

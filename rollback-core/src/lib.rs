@@ -41,12 +41,14 @@
 //! | to | see |
 //! |---|---|
 //! | run things | [`engine`], [`request`] |
-//! | read what happened | [`deployment`], [`event`], [`lineage`] |
-//! | know what would happen | [`plan`], [`planner`], [`drift`] |
+//! | read what happened | [`deployment`], [`event`], [`lineage`], [`compare`] |
+//! | know what would happen | [`plan`], [`planner`], [`points`], [`drift`] |
+//! | know what is kept | [`retention`] |
 //! | write a backend | [`backend`], [`context`], [`release`] |
 //! | write a store | [`history`]; [`memory`] is a small one to read first |
-//! | hook into runs | [`guard`], [`health`], [`policy`] |
+//! | hook into runs | [`guard`], [`health`], [`policy`], [`dependencies`], [`breaker`] |
 //! | know what a crash leads to | [`recover`] |
+//! | decide what to do at three in the morning | [`guide`] |
 //!
 //! Errors are in [`error`]: each says what happened, to what, whether anything changed, and what
 //! to do next. Names are parsed at the edge, in [`id`]; time is behind [`time`].
@@ -63,6 +65,8 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod guard;
+#[doc = include_str!("guide.md")]
+pub mod guide {}
 pub mod health;
 pub mod history;
 pub mod id;

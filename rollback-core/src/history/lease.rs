@@ -1,0 +1,227 @@
+//! Leases: who may write a workload's history, and what they get and give back.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::deployment::{NewDeployment, Phase};
+use crate::id::{Actor, DeploymentId, WorkloadId};
+use crate::time::Timestamp;
+
+/// A deployment's place in the store's own order: given by `begin`, unique, growing. The only
+/// order there is.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
+)]
+#[serde(transparent)]
+pub struct Sequence(pub u64);
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The version of a workload's state: grows with every `begin`, `finish`, `set_hold` and
+/// `set_policy`. 0 for a workload the store has never seen.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
+)]
+#[serde(transparent)]
+pub struct Version(pub u64);
+
+/// How often a workload's lease has changed hands. Every write carries it; an old one is refused.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
+)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+/// Who holds a lease, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The process.
+    pub pid: u32,
+    /// The machine it runs on.
+    pub host: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Holder {
+    /// This process.
+    pub fn this_process(now: Timestamp) -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .map(|s| s.trim().to_owned())
+            .unwrap_or_else(|_| "unknown".into());
+        Self {
+            pid: std::process::id(),
+            host,
+            since: now,
+        }
+    }
+}
+
+/// Whether a holder still lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Liveness {
+    /// It lives, though it may be stopped: it is never taken over.
+    Alive,
+    /// It is surely dead: its deployment can be taken over.
+    Dead,
+}
+
+/// Who is in the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The workload.
+    pub workload: WorkloadId,
+    /// The deployment in flight.
+    pub deployment: DeploymentId,
+    /// Who runs it.
+    pub holder: Holder,
+    /// Whether they live.
+    pub liveness: Liveness,
+    /// How far it is.
+    pub phase: Phase,
+    /// How long it has been running.
+    pub age: Duration,
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is busy: {} is {} since {} s, held by process {} on {}",
+            self.workload,
+            self.deployment,
+            self.phase,
+            self.age.as_secs(),
+            self.holder.pid,
+            self.holder.host,
+        )?;
+        match self.liveness {
+            Liveness::Alive => f.write_str("; wait for it, or cancel it"),
+            Liveness::Dead => f.write_str(", which is dead; run recover"),
+        }
+    }
+}
+
+/// The right to write one workload's history. Dropping it drops the liveness lock, so that a
+/// run that panicked or gave up can be recovered.
+pub struct Lease {
+    workload: WorkloadId,
+    deployment: DeploymentId,
+    epoch: Epoch,
+    guard: Box<dyn Send + Sync>,
+}
+
+impl Lease {
+    /// For stores: a lease whose holder counts as alive until `guard` is dropped.
+    pub fn new(
+        workload: WorkloadId,
+        deployment: DeploymentId,
+        epoch: Epoch,
+        guard: impl Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            workload,
+            deployment,
+            epoch,
+            guard: Box::new(guard),
+        }
+    }
+
+    /// The workload.
+    pub fn workload(&self) -> &WorkloadId {
+        &self.workload
+    }
+
+    /// The deployment in flight.
+    pub fn deployment(&self) -> &DeploymentId {
+        &self.deployment
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// For stores: the same lease, now for the successor that `finish` opened.
+    #[must_use]
+    pub fn pass_on(self, deployment: DeploymentId) -> Self {
+        Self { deployment, ..self }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let _ = &self.guard;
+        f.debug_struct("Lease")
+            .field("workload", &self.workload)
+            .field("deployment", &self.deployment)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What `begin` gives.
+#[derive(Debug)]
+pub struct Begun {
+    /// The right to go on.
+    pub lease: Lease,
+    /// The deployment's place in the order.
+    pub sequence: Sequence,
+}
+
+/// What follows a settlement, in the same atomic step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Then {
+    /// The lease is freed.
+    Release,
+    /// The lease is freed, and this deployment, which failed, gets
+    /// [`Event::RolledBackBy`](crate::event::Event::RolledBackBy) with the settled one's id.
+    ReleaseAndAmend(DeploymentId),
+    /// The successor is opened under the same lease.
+    Open(Box<NewDeployment>),
+}
+
+/// What `finish` leaves.
+#[derive(Debug)]
+pub enum Finished {
+    /// The lease is free.
+    Released,
+    /// The successor is open.
+    Opened(Begun),
+}
+
+/// What `renew` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// Who asked for the deployment to stop, if anybody has.
+    pub cancel_requested_by: Option<Actor>,
+}
+
+/// While it lives, no deployment of its workload begins.
+#[must_use = "dropping it lets deployments begin again"]
+pub struct Exclusion {
+    guard: Box<dyn Send + Sync>,
+}
+
+impl Exclusion {
+    /// For stores: lasts until `guard` is dropped.
+    pub fn new(guard: impl Send + Sync + 'static) -> Self {
+        Self {
+            guard: Box::new(guard),
+        }
+    }
+}
+
+impl fmt::Debug for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let _ = &self.guard;
+        f.debug_struct("Exclusion").finish_non_exhaustive()
+    }
+}

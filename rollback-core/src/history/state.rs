@@ -1,0 +1,64 @@
+//! [`WorkloadState`]: what is true of one workload now.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Epoch, Holder, Liveness, Version};
+use crate::deployment::LiveRecord;
+use crate::id::{Actor, DeploymentId, ShortText, WorkloadId};
+use crate::policy::Policy;
+use crate::time::Timestamp;
+
+/// A deployment in flight, as the workload's state shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InFlight {
+    /// Which.
+    pub deployment: DeploymentId,
+    /// Who runs it.
+    pub holder: Holder,
+    /// Whether they live.
+    pub liveness: Liveness,
+    /// The lease's epoch.
+    pub epoch: Epoch,
+}
+
+/// A person's request to let nothing but rollbacks through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Who.
+    pub by: Actor,
+    /// Why.
+    pub why: ShortText,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What is true of one workload now: the store's only commit point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadState {
+    /// Which.
+    pub workload: WorkloadId,
+    /// Grows with every change.
+    pub version: Version,
+    /// What is live.
+    pub live: LiveRecord,
+    /// The deployment in flight.
+    pub in_flight: Option<InFlight>,
+    /// Whether deploys are held.
+    pub hold: Option<Hold>,
+    /// The durable policy, where one was set.
+    pub policy: Option<Policy>,
+}
+
+impl WorkloadState {
+    /// The state of a workload that the store has never seen.
+    pub fn unseen(workload: WorkloadId) -> Self {
+        Self {
+            workload,
+            version: Version(0),
+            live: LiveRecord::Nothing,
+            in_flight: None,
+            hold: None,
+            policy: None,
+        }
+    }
+}

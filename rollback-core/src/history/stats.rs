@@ -1,0 +1,71 @@
+//! [`Stats`]: counts over a span of history.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::deployment::{Deployment, Outcome, TriggerKind};
+use crate::id::DeploymentId;
+
+/// Counts over a span of history. Deployments in flight are not counted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Settled deployments, adoptions and imports left out.
+    pub total: u64,
+    /// How many ended how.
+    pub by_outcome: BTreeMap<String, u64>,
+    /// Rollbacks, by hand and automatic.
+    pub rollbacks: u64,
+    /// Mean duration in milliseconds.
+    pub mean_ms: Option<f64>,
+    /// The duration in milliseconds that 95 % did not exceed (nearest rank).
+    pub p95_ms: Option<u64>,
+    /// The newest failures, at most 5, newest first.
+    pub recent_failures: Vec<DeploymentId>,
+}
+
+impl Stats {
+    /// Succeeded of total, 0 to 1; `None` when there is nothing to count.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn success_rate(&self) -> Option<f64> {
+        let succeeded = self.by_outcome.get("succeeded").copied().unwrap_or(0);
+        (self.total > 0).then(|| succeeded as f64 / self.total as f64)
+    }
+
+    /// The counts over these records: what every store's own aggregation must equal. `records`
+    /// newest first.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn of<'a>(records: impl IntoIterator<Item = &'a Deployment>) -> Self {
+        let mut stats = Self::default();
+        let mut durations = Vec::new();
+        for d in records {
+            let (Some(outcome), Some(took)) = (d.outcome(), d.duration()) else {
+                continue;
+            };
+            let kind = d.trigger().kind();
+            if matches!(kind, TriggerKind::Adopt | TriggerKind::Import) {
+                continue;
+            }
+            stats.total += 1;
+            *stats
+                .by_outcome
+                .entry(outcome.as_str().to_owned())
+                .or_default() += 1;
+            if matches!(kind, TriggerKind::Rollback | TriggerKind::AutomaticRollback) {
+                stats.rollbacks += 1;
+            }
+            if outcome != Outcome::Succeeded && stats.recent_failures.len() < 5 {
+                stats.recent_failures.push(d.id().clone());
+            }
+            durations.push(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        }
+        if !durations.is_empty() {
+            durations.sort_unstable();
+            let sum: u128 = durations.iter().map(|d| u128::from(*d)).sum();
+            stats.mean_ms = Some(sum as f64 / durations.len() as f64);
+            let rank = (durations.len() * 95).div_ceil(100).max(1);
+            stats.p95_ms = durations.get(rank - 1).copied();
+        }
+        stats
+    }
+}

@@ -1,0 +1,189 @@
+//! What a [`MemoryStore`](super::MemoryStore) holds, and its rules.
+
+use std::collections::BTreeMap;
+use std::sync::Weak;
+
+use crate::deployment::{Deployment, LiveRecord, NewDeployment, Phase, Settlement};
+use crate::error::{StoreError, StoreErrorKind as Kind};
+use crate::history::{
+    Conflict, Epoch, Hold, Holder, InFlight, Lease, Liveness, MAX_RECORD, Sequence, Then, Version,
+    WorkloadState,
+};
+use crate::id::{Actor, DeploymentId, WorkloadId};
+use crate::policy::Policy;
+use crate::time::{Clock, SystemClock};
+
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    pub(super) sequence: u64,
+    pub(super) deployments: BTreeMap<Sequence, Deployment>,
+    pub(super) by_id: BTreeMap<DeploymentId, Sequence>,
+    pub(super) workloads: BTreeMap<WorkloadId, Entry>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    pub(super) version: u64,
+    pub(super) epoch: u64,
+    pub(super) live: LiveRecord,
+    pub(super) held: Option<Held>,
+    pub(super) hold: Option<Hold>,
+    pub(super) policy: Option<Policy>,
+    pub(super) excluded: Weak<()>,
+    /// The last `finish`, so that repeating it is recognised.
+    pub(super) finished: Option<(DeploymentId, u64)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) deployment: DeploymentId,
+    pub(super) holder: Holder,
+    pub(super) alive: Weak<()>,
+    pub(super) cancel_requested_by: Option<Actor>,
+}
+
+impl Held {
+    pub(super) fn liveness(&self) -> Liveness {
+        if self.alive.strong_count() == 0 {
+            Liveness::Dead
+        } else {
+            Liveness::Alive
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn conflict(&self, workload: &WorkloadId, held: &Held) -> StoreError {
+        let phase = self
+            .deployment(&held.deployment)
+            .map_or(Phase::Opened, Deployment::phase);
+        StoreError::held(Conflict {
+            workload: workload.clone(),
+            deployment: held.deployment.clone(),
+            holder: held.holder.clone(),
+            liveness: held.liveness(),
+            phase,
+            age: SystemClock.now().since(held.holder.since),
+        })
+    }
+
+    pub(super) fn deployment(&self, id: &DeploymentId) -> Option<&Deployment> {
+        self.deployments.get(self.by_id.get(id)?)
+    }
+
+    pub(super) fn deployment_mut(
+        &mut self,
+        id: &DeploymentId,
+    ) -> Result<&mut Deployment, StoreError> {
+        let sequence = self.by_id.get(id).ok_or_else(|| unknown(id))?;
+        self.deployments
+            .get_mut(sequence)
+            .ok_or_else(|| unknown(id))
+    }
+
+    pub(super) fn open(&mut self, new: &NewDeployment) -> Result<Sequence, StoreError> {
+        check_size(new)?;
+        if self.by_id.contains_key(&new.id) {
+            return Err(
+                StoreError::new(Kind::IllegalEvent, "this deployment exists already")
+                    .on(&new.id)
+                    .advice("begin with a new id"),
+            );
+        }
+        self.sequence += 1;
+        let sequence = Sequence(self.sequence);
+        self.by_id.insert(new.id.clone(), sequence);
+        self.deployments
+            .insert(sequence, Deployment::open(new.clone(), sequence));
+        Ok(sequence)
+    }
+
+    pub(super) fn entry(&mut self, workload: &WorkloadId) -> &mut Entry {
+        self.workloads.entry(workload.clone()).or_default()
+    }
+
+    pub(super) fn not_excluded(&mut self, workload: &WorkloadId) -> Result<(), StoreError> {
+        if self.entry(workload).excluded.strong_count() == 0 {
+            return Ok(());
+        }
+        Err(StoreError::new(
+            Kind::Busy,
+            "upkeep keeps deployments from beginning just now",
+        )
+        .on(workload)
+        .advice("try again in a moment"))
+    }
+
+    pub(super) fn fence(&mut self, lease: &Lease) -> Result<(), StoreError> {
+        let entry = self.entry(lease.workload());
+        let ours = entry.epoch == lease.epoch().0
+            && entry
+                .held
+                .as_ref()
+                .is_some_and(|h| h.deployment == *lease.deployment());
+        if ours { Ok(()) } else { Err(fenced(lease)) }
+    }
+
+    /// Whether this very `finish` was made before, with the successor's sequence if it opened one.
+    pub(super) fn repeated(
+        &self,
+        lease: &Lease,
+        settlement: &Settlement,
+        then: &Then,
+    ) -> Option<Option<Sequence>> {
+        let entry = self.workloads.get(lease.workload())?;
+        let same = entry.finished == Some((lease.deployment().clone(), lease.epoch().0))
+            && entry.epoch == lease.epoch().0
+            && self.deployment(lease.deployment())?.settlement() == Some(settlement);
+        match then {
+            _ if !same => None,
+            Then::Open(new) => Some(Some(*self.by_id.get(&new.id)?)),
+            _ => Some(None),
+        }
+    }
+
+    pub(super) fn state(&self, workload: &WorkloadId) -> WorkloadState {
+        let Some(entry) = self.workloads.get(workload) else {
+            return WorkloadState::unseen(workload.clone());
+        };
+        WorkloadState {
+            workload: workload.clone(),
+            version: Version(entry.version),
+            live: entry.live.clone(),
+            in_flight: entry.held.as_ref().map(|h| InFlight {
+                deployment: h.deployment.clone(),
+                holder: h.holder.clone(),
+                liveness: h.liveness(),
+                epoch: Epoch(entry.epoch),
+            }),
+            hold: entry.hold.clone(),
+            policy: entry.policy.clone(),
+        }
+    }
+}
+
+pub(super) fn unknown(id: &DeploymentId) -> StoreError {
+    StoreError::new(Kind::NotFound, "no such deployment").on(id)
+}
+
+pub(super) fn fenced(lease: &Lease) -> StoreError {
+    StoreError::new(
+        Kind::Fenced,
+        "the lease is over: another process has taken the workload",
+    )
+    .on(lease.deployment())
+    .advice("stop; the process that holds it now will settle it")
+}
+
+pub(super) fn check_size(value: &impl serde::Serialize) -> Result<(), StoreError> {
+    let size = serde_json::to_vec(value).map(|v| v.len());
+    match size {
+        Ok(size) if size <= MAX_RECORD => Ok(()),
+        Ok(size) => Err(StoreError::new(
+            Kind::TooLarge,
+            format!("a record has {size} bytes, at most {MAX_RECORD} are kept"),
+        )
+        .advice("shorten its facets, labels or diagnostic")),
+        Err(e) => Err(StoreError::new(Kind::Io, "a record cannot be written as JSON").because(e)),
+    }
+}

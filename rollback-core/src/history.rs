@@ -13,5 +13,5 @@ pub use lease::{
 };
 pub use query::{Page, Query};
 pub use state::{Hold, InFlight, WorkloadState};
-pub use stats::Stats;
+pub use stats::{Settled, Stats};
 pub use store::{Fault, HistoryStore, MAX_RECORD};

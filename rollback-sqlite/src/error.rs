@@ -1,11 +1,11 @@
 //! From SQLite's and the system's errors to [`StoreError`]: what happened, to which file, and
 //! what to do next.
 
-use std::io;
 use std::path::Path;
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::id::DeploymentId;
+use rollback_fs::{full, read_only};
 use rusqlite::ErrorCode;
 
 /// Inside a transaction: SQLite's error still without the file's name, or one already typed.
@@ -39,22 +39,11 @@ impl Failure {
 /// Kind, what happened, what to do.
 type Text = (Kind, &'static str, &'static str);
 
-const FULL: Text = (
-    Kind::Full,
-    "no space is left for the history; nothing recorded so far is lost",
-    "free some space, then try again",
-);
 const CORRUPT: Text = (
     Kind::Corrupt,
     "the file is not a whole SQLite database",
     "move it aside, with the files -wal and -shm beside it, and restore a copy",
 );
-const READ_ONLY: Text = (
-    Kind::ReadOnly,
-    "the history cannot be written to",
-    "mount the file system for writing, or choose another path",
-);
-
 fn typed((kind, what, advice): Text, path: &Path) -> StoreError {
     StoreError::new(kind, what)
         .on(path.display())
@@ -65,16 +54,18 @@ fn typed((kind, what, advice): Text, path: &Path) -> StoreError {
 pub(crate) fn sqlite(path: &Path, e: rusqlite::Error) -> StoreError {
     use ErrorCode as C;
     let text = match e.sqlite_error_code() {
-        Some(C::DiskFull) => FULL,
+        Some(C::DiskFull) => return full(path).because(e),
         // SQLite reports a full disk as a plain I/O error where it extends its shared index.
-        Some(C::SystemIoFailure | C::CannotOpen) if disk_is_full(path) => FULL,
+        Some(C::SystemIoFailure | C::CannotOpen) if disk_is_full(path) => {
+            return full(path).because(e);
+        }
         Some(C::SystemIoFailure) => (
             Kind::Io,
             "reading or writing the history failed",
             "look at the kernel's log for disk errors, then try again",
         ),
         Some(C::NotADatabase | C::DatabaseCorrupt) => CORRUPT,
-        Some(C::ReadOnly) => READ_ONLY,
+        Some(C::ReadOnly) => return read_only(path).because(e),
         Some(C::DatabaseBusy | C::DatabaseLocked) => (
             Kind::Busy,
             "another process is writing the history",
@@ -102,29 +93,6 @@ pub(crate) fn sqlite(path: &Path, e: rusqlite::Error) -> StoreError {
 
 pub(crate) fn not_a_database(path: &Path) -> StoreError {
     typed(CORRUPT, path)
-}
-
-pub(crate) fn read_only(path: &Path) -> StoreError {
-    typed(READ_ONLY, path)
-}
-
-/// Types an error of the system's on a file or directory of ours.
-pub(crate) fn system(what: &str, path: &Path, e: io::Error) -> StoreError {
-    use io::ErrorKind as E;
-    let error = match e.kind() {
-        E::ReadOnlyFilesystem => read_only(path),
-        E::StorageFull | E::QuotaExceeded => typed(FULL, path),
-        E::PermissionDenied
-        | E::NotFound
-        | E::NotADirectory
-        | E::IsADirectory
-        | E::AlreadyExists
-        | E::InvalidFilename => StoreError::new(Kind::Unusable, what)
-            .on(path.display())
-            .advice("choose a path in a directory that this user may write"),
-        _ => StoreError::new(Kind::Io, what).on(path.display()),
-    };
-    error.because(e)
 }
 
 fn disk_is_full(path: &Path) -> bool {

@@ -28,7 +28,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
-mod lock;
 mod open;
 mod read;
 mod record;

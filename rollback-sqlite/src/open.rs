@@ -1,16 +1,17 @@
 //! Opening the file: refusing what cannot work before SQLite touches it, then the connection's
 //! settings.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_fs::{check_local, make_dir, read_only, system};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::error::{Failure, not_a_database, read_only, sqlite, system};
+use crate::error::{Failure, not_a_database, sqlite};
 use crate::schema;
 
 /// How long a write waits for another process's write.
@@ -19,7 +20,7 @@ const BUSY: Duration = Duration::from_secs(10);
 /// Checks the path, makes the file if there is none, and brings it to the newest schema.
 pub(crate) fn open(path: &Path) -> Result<(PathBuf, Connection), StoreError> {
     let dir = directory(path)?;
-    check_file_system(&dir)?;
+    check_local(&dir)?;
     check_file(path)?;
     // SQLite gives -wal and -shm the database's own mode: made 0600, all are.
     let created = !path.exists();
@@ -98,44 +99,8 @@ fn directory(path: &Path) -> Result<PathBuf, StoreError> {
         Some(p) if !p.as_os_str().is_empty() => p.to_owned(),
         _ => PathBuf::from("."),
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&dir)
-        .map_err(|e| system("the directory cannot be made", &dir, e))?;
+    make_dir(&dir)?;
     Ok(dir)
-}
-
-fn check_file_system(dir: &Path) -> Result<(), StoreError> {
-    let stat = rustix::fs::statfs(dir)
-        .map_err(|e| system("the file system cannot be examined", dir, e.into()))?;
-    #[allow(
-        clippy::cast_sign_loss,
-        clippy::cast_possible_truncation,
-        clippy::unnecessary_cast
-    )]
-    let magic = stat.f_type as u32;
-    if let Some(name) = network(magic) {
-        return Err(StoreError::new(
-            Kind::Unusable,
-            format!("the history would lie on a network file system ({name}), where neither locks nor the log are safe"),
-        )
-        .on(dir.display())
-        .advice("choose a path on a local disk"));
-    }
-    Ok(())
-}
-
-/// Network file systems by their magic number, as `statfs(2)` lists them.
-fn network(magic: u32) -> Option<&'static str> {
-    match magic {
-        0x6969 => Some("NFS"),
-        0xff53_4d42 => Some("CIFS"),
-        0xfe53_4d42 => Some("SMB2"),
-        0x517b => Some("SMB"),
-        0x0102_1997 => Some("9p"),
-        _ => None,
-    }
 }
 
 /// Refuses what is no file, no database, or a newer library's, by reading its first 100 bytes:
@@ -187,20 +152,4 @@ fn check_file(path: &Path) -> Result<(), StoreError> {
         return Err(schema::newer(version).on(path.display()));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn network_file_systems_are_known_and_local_ones_are_not() {
-        for magic in [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x517b, 0x0102_1997] {
-            assert!(network(magic).is_some(), "{magic:x}");
-        }
-        // ext4, tmpfs, xfs, btrfs, overlayfs
-        for magic in [0xef53, 0x0102_1994, 0x5846_5342, 0x9123_683e, 0x794c_7630] {
-            assert_eq!(network(magic), None, "{magic:x}");
-        }
-    }
 }

@@ -16,10 +16,10 @@ use rollback_core::history::{
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::policy::Policy;
 use rollback_core::time::Timestamp;
+use rollback_fs::{Held, Locks};
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::Failure;
-use crate::lock::{Held, Locks};
 use crate::record::{decode, load};
 use crate::state::Entry;
 use crate::write::{self, Claim, Column};
@@ -65,7 +65,7 @@ impl SqliteStore {
             let (path, writer) = open::open(&path)?;
             Ok(Self {
                 inner: Arc::new(Inner {
-                    locks: Locks::beside(&path)?,
+                    locks: locks_beside(&path)?,
                     path,
                     writer: Mutex::new(writer),
                     readers: Mutex::new(Vec::new()),
@@ -88,6 +88,13 @@ impl SqliteStore {
         let inner = Arc::clone(&self.inner);
         blocking(move || step(&inner)).await
     }
+}
+
+/// The lock files' directory beside a database file.
+fn locks_beside(database: &Path) -> Result<Locks, StoreError> {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".locks");
+    Locks::in_dir(PathBuf::from(name))
 }
 
 /// Runs a step off the async threads. If the caller is dropped the step still runs to its end;

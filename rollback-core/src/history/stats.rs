@@ -1,6 +1,7 @@
 //! [`Stats`]: counts over a span of history.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,32 +33,40 @@ impl Stats {
         (self.total > 0).then(|| succeeded as f64 / self.total as f64)
     }
 
-    /// The counts over these records: what every store's own aggregation must equal. `records`
-    /// newest first.
-    #[allow(clippy::cast_precision_loss)]
+    /// The counts over these records, newest first.
     pub fn of<'a>(records: impl IntoIterator<Item = &'a Deployment>) -> Self {
+        Self::count(records.into_iter().filter_map(|d| {
+            Some(Settled {
+                id: d.id(),
+                trigger: d.trigger().kind(),
+                outcome: d.outcome()?,
+                took: d.duration()?,
+            })
+        }))
+    }
+
+    /// The counts over these facts, newest first: what every store's own aggregation must equal.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn count<'a>(settled: impl IntoIterator<Item = Settled<'a>>) -> Self {
         let mut stats = Self::default();
         let mut durations = Vec::new();
-        for d in records {
-            let (Some(outcome), Some(took)) = (d.outcome(), d.duration()) else {
-                continue;
-            };
-            let kind = d.trigger().kind();
-            if matches!(kind, TriggerKind::Adopt | TriggerKind::Import) {
+        for d in settled {
+            if matches!(d.trigger, TriggerKind::Adopt | TriggerKind::Import) {
                 continue;
             }
             stats.total += 1;
-            *stats
-                .by_outcome
-                .entry(outcome.as_str().to_owned())
-                .or_default() += 1;
-            if matches!(kind, TriggerKind::Rollback | TriggerKind::AutomaticRollback) {
+            let outcome = d.outcome.as_str().to_owned();
+            *stats.by_outcome.entry(outcome).or_default() += 1;
+            if matches!(
+                d.trigger,
+                TriggerKind::Rollback | TriggerKind::AutomaticRollback
+            ) {
                 stats.rollbacks += 1;
             }
-            if outcome != Outcome::Succeeded && stats.recent_failures.len() < 5 {
-                stats.recent_failures.push(d.id().clone());
+            if d.outcome != Outcome::Succeeded && stats.recent_failures.len() < 5 {
+                stats.recent_failures.push(d.id.clone());
             }
-            durations.push(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+            durations.push(u64::try_from(d.took.as_millis()).unwrap_or(u64::MAX));
         }
         if !durations.is_empty() {
             durations.sort_unstable();
@@ -68,4 +77,17 @@ impl Stats {
         }
         stats
     }
+}
+
+/// What [`Stats`] counts of a settled deployment.
+#[derive(Debug, Clone, Copy)]
+pub struct Settled<'a> {
+    /// Which.
+    pub id: &'a DeploymentId,
+    /// What set it off.
+    pub trigger: TriggerKind,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub took: Duration,
 }

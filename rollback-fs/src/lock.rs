@@ -19,22 +19,19 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// The directory of lock files. They are never unlinked: a lock on an unlinked file would guard
 /// nothing against the next process, which makes a new one.
 #[derive(Debug)]
-pub(crate) struct Locks {
+pub struct Locks {
     dir: PathBuf,
 }
 
 /// A held lock; dropping it, or dying, frees it.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub struct Held {
     _file: File,
 }
 
 impl Locks {
-    /// The locks beside a database file, in a directory only its owner may enter.
-    pub(crate) fn beside(database: &Path) -> Result<Self, StoreError> {
-        let mut name = database.as_os_str().to_owned();
-        name.push(".locks");
-        let dir = PathBuf::from(name);
+    /// Locks in this directory, which only its owner may enter; it is made if need be.
+    pub fn in_dir(dir: PathBuf) -> Result<Self, StoreError> {
         match DirBuilder::new().mode(0o700).create(&dir) {
             Ok(()) => {}
             Err(_) if dir.is_dir() => {}
@@ -44,15 +41,21 @@ impl Locks {
     }
 
     /// Takes a workload's lock; `None` while somebody who lives holds it.
-    pub(crate) fn take(&self, workload: &WorkloadId) -> Result<Option<Held>, StoreError> {
-        let path = self.path(workload);
+    pub fn take(&self, workload: &WorkloadId) -> Result<Option<Held>, StoreError> {
+        self.take_named(&format!("{workload}.lock"), PATIENCE)
+    }
+
+    /// Takes any other lock of this directory, waiting for about so many milliseconds; `None`
+    /// while somebody who lives holds it. `name` is the caller's own, never input.
+    pub fn take_named(&self, name: &str, patience: u32) -> Result<Option<Held>, StoreError> {
+        let path = self.dir.join(name);
         let file = Self::open(&path)?;
-        for _ in 0..PATIENCE {
+        for _ in 0..patience.max(1) {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(Held { _file: file })),
                 Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
                 Err(TryLockError::Error(e)) => {
-                    return Err(system("the workload's lock cannot be taken", &path, e));
+                    return Err(system("the lock cannot be taken", &path, e));
                 }
             }
         }
@@ -61,7 +64,7 @@ impl Locks {
 
     /// Whether somebody holds a workload's lock. Looks with a shared lock, so that two who look
     /// do not take each other for the holder.
-    pub(crate) fn look(&self, workload: &WorkloadId) -> Result<Liveness, StoreError> {
+    pub fn look(&self, workload: &WorkloadId) -> Result<Liveness, StoreError> {
         let path = self.path(workload);
         match Self::open(&path)?.try_lock_shared() {
             Ok(()) => Ok(Liveness::Dead),
@@ -86,7 +89,7 @@ impl Locks {
             .truncate(false)
             .mode(0o600)
             .open(path)
-            .map_err(|e| system("the workload's lock file cannot be opened", path, e))
+            .map_err(|e| system("the lock file cannot be opened", path, e))
     }
 }
 
@@ -97,7 +100,7 @@ mod tests {
     #[test]
     fn a_held_lock_is_alive_and_cannot_be_taken_until_it_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
-        let locks = Locks::beside(&dir.path().join("h.db")).unwrap();
+        let locks = Locks::in_dir(dir.path().join("locks")).unwrap();
         let workload: WorkloadId = "api@web-1".parse().unwrap();
         let other: WorkloadId = "api@web-2".parse().unwrap();
         assert_eq!(locks.look(&workload).unwrap(), Liveness::Dead);

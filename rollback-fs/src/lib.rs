@@ -1,0 +1,12 @@
+//! What rollback's file-based stores share: files written whole and durably, kernel locks that
+//! say whether a holder lives, and checks that a path can be used at all.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod durable;
+mod error;
+mod local;
+mod lock;
+
+pub use error::{full, read_only, system};
+pub use local::{check_local, make_dir};
+pub use lock::{Held, Locks};

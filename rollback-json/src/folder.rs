@@ -1,0 +1,440 @@
+//! One workload's directory: its state, records and indices, with what has been read of them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rollback_core::deployment::Deployment;
+use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_core::history::Sequence;
+use rollback_core::id::{DeploymentId, WorkloadId};
+use rollback_fs::{Held, Locks, durable, make_dir, system};
+
+use crate::index::{self, Index, Look, Row};
+use crate::layout::{Layout, Place, file_name, id_of, shard_of};
+use crate::record::{self, Stamp, read, unreadable};
+use crate::seal::Unreadable;
+use crate::state::State;
+
+/// How long a writer waits for another one, in milliseconds.
+const PATIENCE: u32 = 5_000;
+
+/// One workload's directory and what has been read of it.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    pub(crate) workload: WorkloadId,
+    pub(crate) place: Place,
+    quarantine: PathBuf,
+    state: Option<(Stamp, State)>,
+    /// The state whose pending changes are known to be in the records.
+    carried_out: Option<Stamp>,
+    /// The record in flight as it was last written here.
+    current: Option<(Stamp, Deployment)>,
+    indices: BTreeMap<u64, Index>,
+}
+
+/// The right to change a workload's files, within this process and among all.
+pub(crate) struct Writing {
+    _lock: Held,
+}
+
+/// A record's file, looked at.
+pub(crate) enum Found {
+    Record(Box<Deployment>),
+    /// It cannot be read, and why.
+    Unreadable(StoreError),
+    Nothing,
+}
+
+impl Folder {
+    pub(crate) fn new(layout: &Layout, workload: WorkloadId) -> Self {
+        Self {
+            place: layout.workload(&workload),
+            quarantine: layout.quarantine(),
+            workload,
+            state: None,
+            carried_out: None,
+            current: None,
+            indices: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the write lock, and carries out what the last commit left to do.
+    pub(crate) fn writing(&mut self, locks: &Locks) -> Result<Writing, StoreError> {
+        let name = format!("{}.write", self.workload);
+        let Some(lock) = locks.take_named(&name, PATIENCE)? else {
+            return Err(crate::error::busy(&self.workload));
+        };
+        for dir in [
+            self.place.dir(),
+            &self.place.records(),
+            &self.place.indices(),
+        ] {
+            if !dir.is_dir() {
+                make_dir(dir)?;
+                let parent = dir.parent().unwrap_or(dir);
+                durable::sync_dir(parent)
+                    .map_err(|e| system("the directory cannot be made durable", parent, e))?;
+            }
+        }
+        let writing = Writing { _lock: lock };
+        self.carry_out(&writing)?;
+        Ok(writing)
+    }
+
+    /// The state as its file says now.
+    pub(crate) fn state(&mut self) -> Result<State, StoreError> {
+        let path = self.place.state();
+        let stamp = Stamp::of(&path)?;
+        match (&self.state, stamp) {
+            (Some((known, state)), Some(stamp)) if *known == stamp => return Ok(state.clone()),
+            (_, None) => return Ok(State::unseen(self.workload.clone())),
+            _ => {}
+        }
+        let Some((state, stamp)) = State::load(&path)? else {
+            return Ok(State::unseen(self.workload.clone()));
+        };
+        self.state = Some((stamp, state.clone()));
+        Ok(state)
+    }
+
+    /// Commits a state.
+    pub(crate) fn commit(&mut self, _: &Writing, state: &State) -> Result<(), StoreError> {
+        self.state = None;
+        state.store(&self.place.state())
+    }
+
+    /// Brings the records up to what the last commit says of them.
+    pub(crate) fn carry_out(&mut self, writing: &Writing) -> Result<(), StoreError> {
+        let path = self.place.state();
+        let stamp = Stamp::of(&path)?;
+        if stamp.is_none() || self.carried_out == stamp {
+            return Ok(());
+        }
+        let pending = self.state()?.pending;
+        for change in &pending.events {
+            let file = self.place.record(change.sequence, &change.deployment);
+            let Some(bytes) = read(&file)? else {
+                continue;
+            };
+            // One that was damaged meanwhile stays as it is; the state still knows its end.
+            let Ok(mut deployment) = record::decode(&bytes.0) else {
+                continue;
+            };
+            if !deployment.events().contains(&change.event) {
+                deployment.apply(change.event.clone()).map_err(|e| {
+                    crate::error::illegal(&change.deployment, e.to_string()).because(e)
+                })?;
+                self.replace(writing, &deployment)?;
+            }
+            self.index_row(writing, &Row::of(&deployment))?;
+        }
+        for (id, sequence) in &pending.forget {
+            self.remove(writing, *sequence, id)?;
+        }
+        self.carried_out = stamp;
+        Ok(())
+    }
+
+    /// A new record's file.
+    pub(crate) fn create(&mut self, writing: &Writing, d: &Deployment) -> Result<(), StoreError> {
+        let shard = shard_of(d.sequence());
+        let dir = self.place.shard(shard);
+        if !dir.is_dir() {
+            make_dir(&dir)?;
+            durable::sync_dir(&self.place.records())
+                .map_err(|e| system("the directory cannot be made durable", &dir, e))?;
+        }
+        self.index(shard, Some(writing))?;
+        let path = self.place.record(d.sequence(), d.id());
+        let bytes = record::encode(d)?;
+        durable::create(&path, &bytes)
+            .map_err(|e| system("a record cannot be written", &path, e))?;
+        self.index_row(writing, &Row::of(d))
+    }
+
+    /// Writes a record's file anew.
+    pub(crate) fn replace(&mut self, _: &Writing, d: &Deployment) -> Result<(), StoreError> {
+        let path = self.place.record(d.sequence(), d.id());
+        let bytes = record::encode(d)?;
+        durable::replace(&path, &bytes).map_err(|e| system("a record cannot be written", &path, e))
+    }
+
+    /// Removes a record's file and its line.
+    fn remove(
+        &mut self,
+        _: &Writing,
+        sequence: Sequence,
+        id: &DeploymentId,
+    ) -> Result<(), StoreError> {
+        let path = self.place.record(sequence, id);
+        durable::remove(&path).map_err(|e| system("a record cannot be removed", &path, e))?;
+        index::gone(&self.place.index(shard_of(sequence)), sequence)
+    }
+
+    fn index_row(&mut self, _: &Writing, row: &Row) -> Result<(), StoreError> {
+        index::add(&self.place.index(shard_of(row.sequence)), row)
+    }
+
+    /// Removes what begins that were never committed have left.
+    pub(crate) fn remove_orphans(
+        &mut self,
+        writing: &Writing,
+        last: Sequence,
+    ) -> Result<(), StoreError> {
+        for shard in self.shards()? {
+            if shard < shard_of(last) {
+                continue;
+            }
+            let dir = self.place.shard(shard);
+            durable::remove_leftovers(&dir)
+                .map_err(|e| system("what a killed writer left cannot be removed", &dir, e))?;
+            let rows = self.index(shard, Some(writing))?;
+            let known: HashSet<String> = rows
+                .values()
+                .filter(|r| r.sequence <= last)
+                .map(|r| file_name(&r.id))
+                .collect();
+            let beyond: Vec<_> = rows.range(Sequence(last.0 + 1)..).collect();
+            let beyond: Vec<_> = beyond.iter().map(|(s, r)| (**s, r.id.clone())).collect();
+            for (sequence, id) in beyond {
+                self.remove(writing, sequence, &id)?;
+            }
+            for name in names(&dir)? {
+                let Some(id) = id_of(&name).filter(|_| !known.contains(&name)) else {
+                    continue;
+                };
+                if let Found::Record(d) = self.look(shard, &id)?
+                    && d.sequence() > last
+                {
+                    self.remove(writing, d.sequence(), &id)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The shards that there are, oldest first.
+    pub(crate) fn shards(&self) -> Result<Vec<u64>, StoreError> {
+        let mut shards: Vec<u64> = names(&self.place.records())?
+            .iter()
+            .filter_map(|n| n.parse().ok())
+            .collect();
+        shards.sort_unstable();
+        Ok(shards)
+    }
+
+    /// A shard's rows, up to date. Made anew from the records where the index is in doubt, and
+    /// then saved if this is a writer, or nobody else writes just now.
+    pub(crate) fn index(
+        &mut self,
+        shard: u64,
+        writing: Option<&Writing>,
+    ) -> Result<&BTreeMap<Sequence, Row>, StoreError> {
+        let path = self.place.index(shard);
+        let look = self.indices.entry(shard).or_default().refresh(&path)?;
+        if look == Look::Rebuild {
+            let mut made = self.scan(shard, writing)?;
+            if writing.is_some() {
+                made.save(&path)?;
+            }
+            self.indices.insert(shard, made);
+        }
+        Ok(&self.indices.entry(shard).or_default().rows)
+    }
+
+    /// What is in a shard and is no record.
+    pub(crate) fn broken(&self, shard: u64) -> Vec<String> {
+        let index = self.indices.get(&shard);
+        index.map_or_else(Vec::new, |i| i.broken.values().cloned().collect())
+    }
+
+    /// Saves an index that a reader had to make. Best effort: without it the next reader makes
+    /// it again.
+    pub(crate) fn save_index(&mut self, shard: u64, locks: &Locks) {
+        let path = self.place.index(shard);
+        if path.exists()
+            && matches!(
+                self.indices.entry(shard).or_default().refresh(&path),
+                Ok(Look::Fresh)
+            )
+        {
+            return;
+        }
+        let name = format!("{}.write", self.workload);
+        let saved = locks.take_named(&name, 1).and_then(|lock| match lock {
+            Some(lock) => {
+                let writing = Writing { _lock: lock };
+                make_dir(&self.place.indices())?;
+                self.index(shard, Some(&writing)).map(drop)
+            }
+            None => Ok(()),
+        });
+        if let Err(error) = saved {
+            tracing::debug!(workload = %self.workload, %error, "an index was not saved");
+        }
+    }
+
+    /// The index that a shard's records make. A writer moves what is damaged aside.
+    fn scan(&self, shard: u64, writing: Option<&Writing>) -> Result<Index, StoreError> {
+        let mut made = Index::default();
+        for name in names(&self.place.shard(shard))? {
+            let Some(id) = id_of(&name) else { continue };
+            match self.look(shard, &id)? {
+                Found::Record(d) => {
+                    made.rows.insert(d.sequence(), Row::of(&d));
+                }
+                Found::Unreadable(e) => {
+                    let why = match writing {
+                        Some(writing) if e.kind() == Kind::Corrupt => {
+                            self.move_aside(writing, shard, &id, &e)?
+                        }
+                        _ => e.to_string(),
+                    };
+                    made.broken.insert(name, why);
+                }
+                Found::Nothing => {}
+            }
+        }
+        Ok(made)
+    }
+
+    /// Moves a damaged record to quarantine; says what happened.
+    fn move_aside(
+        &self,
+        _: &Writing,
+        shard: u64,
+        id: &DeploymentId,
+        why: &StoreError,
+    ) -> Result<String, StoreError> {
+        let path = self.place.shard(shard).join(file_name(id));
+        make_dir(&self.quarantine)?;
+        let to = self
+            .quarantine
+            .join(format!("{}.{}", self.workload, file_name(id)));
+        fs::rename(&path, &to)
+            .map_err(|e| system("a damaged record cannot be moved aside", &path, e))?;
+        tracing::warn!(deployment = %id, %why, to = %to.display(), "a damaged record was moved aside");
+        Ok(format!("{why}; the file is now {}", to.display()))
+    }
+
+    /// A record's own file, pending changes not applied.
+    pub(crate) fn look(&self, shard: u64, id: &DeploymentId) -> Result<Found, StoreError> {
+        let path = self.place.shard(shard).join(file_name(id));
+        let Some((bytes, _)) = read(&path)? else {
+            return Ok(Found::Nothing);
+        };
+        Ok(match record::decode(&bytes) {
+            Ok(d) if d.id() == id && *d.workload() == self.workload => Found::Record(Box::new(d)),
+            Ok(d) => {
+                let why = Unreadable::Damaged(format!("it is the record of {}", d.id()));
+                Found::Unreadable(unreadable(&path, &why))
+            }
+            Err(why) => Found::Unreadable(unreadable(&path, &why)),
+        })
+    }
+
+    /// A committed record as it is now.
+    pub(crate) fn get(
+        &mut self,
+        state: &State,
+        shard: u64,
+        id: &DeploymentId,
+    ) -> Result<Found, StoreError> {
+        let found = self.look(shard, id)?;
+        let Found::Record(mut d) = found else {
+            return Ok(found);
+        };
+        if d.sequence() > state.last || state.pending.forgets(d.sequence()) {
+            return Ok(Found::Nothing);
+        }
+        for change in &state.pending.events {
+            if change.deployment == *id && !d.events().contains(&change.event) {
+                d.apply(change.event.clone())
+                    .map_err(|e| crate::error::illegal(id, e.to_string()).because(e))?;
+            }
+        }
+        Ok(Found::Record(d))
+    }
+
+    /// In which shard a deployment's file is.
+    pub(crate) fn shard_with(&self, id: &DeploymentId) -> Result<Option<u64>, StoreError> {
+        let name = file_name(id);
+        let shards = self.shards()?;
+        let found = |shard: &&u64| self.place.shard(**shard).join(&name).exists();
+        Ok(shards.iter().rev().find(found).copied())
+    }
+
+    /// The record in flight, read again only if another process has written it.
+    pub(crate) fn current(
+        &mut self,
+        sequence: Sequence,
+        id: &DeploymentId,
+    ) -> Result<Deployment, StoreError> {
+        let path = self.place.record(sequence, id);
+        let stamp = Stamp::of(&path)?;
+        if let Some((known, d)) = &self.current
+            && Some(*known) == stamp
+            && d.id() == id
+        {
+            return Ok(d.clone());
+        }
+        match self.look(shard_of(sequence), id)? {
+            Found::Record(d) => {
+                if let Some(stamp) = stamp {
+                    self.current = Some((stamp, (*d).clone()));
+                }
+                Ok(*d)
+            }
+            Found::Unreadable(e) => Err(e),
+            Found::Nothing => Err(crate::error::unknown(id)),
+        }
+    }
+
+    /// Writes the record in flight, and remembers it.
+    pub(crate) fn write_current(
+        &mut self,
+        writing: &Writing,
+        d: Deployment,
+    ) -> Result<(), StoreError> {
+        self.current = None;
+        self.replace(writing, &d)?;
+        let path = self.place.record(d.sequence(), d.id());
+        self.current = Stamp::of(&path)?.map(|stamp| (stamp, d));
+        Ok(())
+    }
+
+    /// Moves a damaged record aside, unless somebody writes just now. Its row stays, and says so.
+    pub(crate) fn quarantine(&mut self, locks: &Locks, row: &Row, why: &StoreError) {
+        let name = format!("{}.write", self.workload);
+        let moved = locks.take_named(&name, 1).and_then(|lock| {
+            let Some(lock) = lock else { return Ok(()) };
+            let writing = Writing { _lock: lock };
+            let said = self.move_aside(&writing, shard_of(row.sequence), &row.id, why)?;
+            self.index_row(&writing, &row.clone().unreadable(said))
+        });
+        if let Err(error) = moved {
+            tracing::warn!(deployment = %row.id, %error, "a damaged record stays where it is");
+        }
+    }
+}
+
+/// The names in a directory, sorted; none if it is not there.
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(system("a directory of the history cannot be read", dir, e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry =
+            entry.map_err(|e| system("a directory of the history cannot be read", dir, e))?;
+        if let Ok(name) = entry.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}

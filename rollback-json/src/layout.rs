@@ -1,0 +1,108 @@
+//! Where everything is.
+
+use std::path::{Path, PathBuf};
+
+use rollback_core::history::Sequence;
+use rollback_core::id::{DeploymentId, WorkloadId};
+
+/// How many sequence numbers share a directory.
+const SHARD: u64 = 1_000;
+
+/// The store's directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn format(&self) -> PathBuf {
+        self.root.join("format.json")
+    }
+
+    pub(crate) fn sequence(&self) -> PathBuf {
+        self.root.join("sequence")
+    }
+
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
+    pub(crate) fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
+
+    pub(crate) fn workloads(&self) -> PathBuf {
+        self.root.join("workloads")
+    }
+
+    /// A workload id is two validated names, each a safe and short path component, and `@`.
+    pub(crate) fn workload(&self, workload: &WorkloadId) -> Place {
+        Place {
+            dir: self.workloads().join(workload.to_string()),
+        }
+    }
+}
+
+/// One workload's directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    dir: PathBuf,
+}
+
+impl Place {
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.join("state.json")
+    }
+
+    pub(crate) fn records(&self) -> PathBuf {
+        self.dir.join("records")
+    }
+
+    pub(crate) fn shard(&self, shard: u64) -> PathBuf {
+        self.records().join(format!("{shard:06}"))
+    }
+
+    pub(crate) fn record(&self, sequence: Sequence, id: &DeploymentId) -> PathBuf {
+        self.shard(shard_of(sequence)).join(file_name(id))
+    }
+
+    pub(crate) fn indices(&self) -> PathBuf {
+        self.dir.join("index")
+    }
+
+    pub(crate) fn index(&self, shard: u64) -> PathBuf {
+        self.indices().join(format!("{shard:06}.jsonl"))
+    }
+}
+
+/// The directory that a record belongs to.
+pub(crate) fn shard_of(sequence: Sequence) -> u64 {
+    sequence.0 / SHARD
+}
+
+/// The first sequence number that no record of a shard or of an older one can have.
+pub(crate) fn after_shard(shard: u64) -> u64 {
+    (shard + 1).saturating_mul(SHARD)
+}
+
+/// A deployment id is a validated, safe path component that begins with its time.
+pub(crate) fn file_name(id: &DeploymentId) -> String {
+    format!("{id}.json")
+}
+
+/// The id that a record's file name says.
+pub(crate) fn id_of(name: &str) -> Option<DeploymentId> {
+    name.strip_suffix(".json")?.parse().ok()
+}

@@ -1,0 +1,47 @@
+//! Deployment history as a directory of JSON records that people read with `jq`, for rollback.
+//!
+//! [`JsonStore`] keeps one file for each deployment and one for each workload's state; see
+//! [`format`](mod@format) for what is in them.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! use rollback_core::history::{HistoryStore, Query};
+//! use rollback_json::JsonStore;
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("history");
+//! let store = JsonStore::open(&path).await?;
+//! let newest = store.list(&Query::default().limit(10)).await?;
+//! assert!(newest.deployments.is_empty());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! - **Durable**: a file is written aside, synced, renamed and its directory synced before
+//!   anything is acknowledged; a reader sees the old file or the new one, never half of one.
+//! - **One commit point**: the workload's state file. Its rename settles a deployment, says what is
+//!   live, opens the successor and forgets records, all at once.
+//! - **Fenced**: a workload's lease is an epoch in its state and a kernel lock. A holder that died
+//!   has lost the lock; one that is merely stopped has not, and is never taken over.
+//! - **Patient with damage**: a record that does not parse, or whose checksum is wrong, is moved to
+//!   `quarantine`, reported, and hides no other.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod error;
+mod folder;
+mod index;
+mod layout;
+mod list;
+mod record;
+mod seal;
+mod state;
+mod store;
+mod strict;
+mod verify;
+mod write;
+
+#[doc = include_str!("../FORMAT.md")]
+pub mod format {}
+
+pub use store::JsonStore;

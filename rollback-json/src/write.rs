@@ -1,0 +1,365 @@
+//! The writes, each under a workload's write lock, each committed by one rename.
+
+use rollback_core::deployment::MAX_NOTES;
+use rollback_core::deployment::{Annotation, Deployment, LiveRecord, NewDeployment, Settlement};
+use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_core::event::{Event, TimedEvent};
+use rollback_core::history::{Epoch, Holder, Sequence, Then, Version};
+use rollback_core::id::{Actor, DeploymentId};
+use rollback_core::time::Timestamp;
+
+use crate::error::{illegal, kept, known, nothing_in_flight, unknown};
+use crate::folder::{Folder, Found, Writing};
+use crate::record::check_size;
+use crate::state::{Amendment, Claim, Finished, Held, Pending, State};
+
+/// A workload's folder that may be written.
+pub(crate) struct Writer<'a> {
+    pub(crate) folder: &'a mut Folder,
+    pub(crate) writing: &'a Writing,
+}
+
+impl Writer<'_> {
+    /// The state to change: what was pending has been carried out.
+    fn state(&mut self) -> Result<State, StoreError> {
+        let mut state = self.folder.state()?;
+        state.pending = Pending::default();
+        Ok(state)
+    }
+
+    fn commit(&mut self, state: &State) -> Result<(), StoreError> {
+        self.folder.commit(self.writing, state)
+    }
+
+    /// Opens a record that the next commit makes true.
+    fn open(
+        &mut self,
+        state: &mut State,
+        new: &NewDeployment,
+        number: impl FnOnce(&NewDeployment) -> Result<Sequence, StoreError>,
+    ) -> Result<Sequence, StoreError> {
+        check_size(new)?;
+        self.folder.remove_orphans(self.writing, state.last)?;
+        if self.folder.shard_with(&new.id)?.is_some() {
+            return Err(known(&new.id));
+        }
+        let sequence = number(new)?;
+        let deployment = Deployment::open(new.clone(), sequence);
+        self.folder.create(self.writing, &deployment)?;
+        state.last = sequence;
+        Ok(sequence)
+    }
+
+    /// Begins. The caller holds the workload's lease lock, and has found no conflict.
+    pub(crate) fn begin(
+        &mut self,
+        new: &NewDeployment,
+        holder: &Holder,
+        expected: Version,
+        number: impl FnOnce() -> Result<Sequence, StoreError>,
+    ) -> Result<(Epoch, Sequence), StoreError> {
+        let mut state = self.state()?;
+        if state.version != expected.0 {
+            return Err(StoreError::new(
+                Kind::Stale,
+                "the workload changed since the plan was made",
+            )
+            .on(&new.workload)
+            .advice("preview again"));
+        }
+        let sequence = self.open(&mut state, new, |_| number())?;
+        state.version += 1;
+        state.epoch += 1;
+        state.in_flight = Some(Held {
+            deployment: new.id.clone(),
+            sequence,
+            holder: holder.clone(),
+            cancel_by: None,
+        });
+        self.commit(&state)?;
+        Ok((Epoch(state.epoch), sequence))
+    }
+
+    pub(crate) fn append(&mut self, claim: &Claim, event: &TimedEvent) -> Result<(), StoreError> {
+        let state = self.folder.state()?;
+        let sequence = state.check(claim)?.sequence;
+        check_size(event)?;
+        if matches!(event.event, Event::Settled(_) | Event::RolledBackBy { .. }) {
+            let why = format!("only finish writes the event {}", event.event.name());
+            return Err(illegal(&claim.deployment, why));
+        }
+        let mut deployment = self.folder.current(sequence, &claim.deployment)?;
+        if deployment.events().last() == Some(event) {
+            return Ok(());
+        }
+        apply(&mut deployment, event)?;
+        self.folder.write_current(self.writing, deployment)
+    }
+
+    /// Gives the successor's place in the order, if one was opened.
+    pub(crate) fn finish(
+        &mut self,
+        claim: &Claim,
+        settlement: &Settlement,
+        at: Timestamp,
+        then: &Then,
+        number: impl FnOnce(&NewDeployment) -> Result<Sequence, StoreError>,
+    ) -> Result<Option<Sequence>, StoreError> {
+        let event = TimedEvent {
+            at,
+            event: Event::Settled(settlement.clone()),
+        };
+        let mut state = self.state()?;
+        if let Some(done) = self.finished_before(&state, claim, &event, then)? {
+            return Ok(done);
+        }
+        let held = state.check(claim)?.clone();
+        check_size(&event)?;
+        let mut settled = self.folder.current(held.sequence, &held.deployment)?;
+        apply(&mut settled, &event)?;
+        let mut changes = vec![Amendment {
+            deployment: held.deployment.clone(),
+            sequence: held.sequence,
+            event,
+        }];
+        let mut opened = None;
+        match then {
+            Then::Release => state.in_flight = None,
+            Then::ReleaseAndAmend(failed) => {
+                changes.push(self.amendment(&state, claim, failed, at)?);
+                state.in_flight = None;
+            }
+            Then::Open(new) => {
+                same_workload(claim, new)?;
+                let sequence = self.open(&mut state, new, number)?;
+                state.in_flight = Some(Held {
+                    deployment: new.id.clone(),
+                    sequence,
+                    cancel_by: None,
+                    ..held.clone()
+                });
+                opened = Some(sequence);
+            }
+        }
+        state.version += 1;
+        state.live = settlement.live.clone();
+        state.finished = Some(Finished {
+            deployment: held.deployment,
+            sequence: held.sequence,
+            epoch: claim.epoch,
+        });
+        state.pending.events = changes;
+        self.commit(&state)?;
+        // Committed: what fails from here on is done by whoever writes next.
+        if let Err(error) = self.folder.carry_out(self.writing) {
+            tracing::warn!(workload = %claim.workload, %error, "left to the next writer");
+        }
+        Ok(opened)
+    }
+
+    fn amendment(
+        &mut self,
+        state: &State,
+        claim: &Claim,
+        failed: &DeploymentId,
+        at: Timestamp,
+    ) -> Result<Amendment, StoreError> {
+        let event = TimedEvent {
+            at,
+            event: Event::RolledBackBy {
+                deployment: claim.deployment.clone(),
+            },
+        };
+        let mut amended = self.committed(state, failed)?;
+        apply(&mut amended, &event)?;
+        Ok(Amendment {
+            deployment: failed.clone(),
+            sequence: amended.sequence(),
+            event,
+        })
+    }
+
+    /// A commit whose answer was lost is found done, and done again without a change.
+    fn finished_before(
+        &mut self,
+        state: &State,
+        claim: &Claim,
+        settled: &TimedEvent,
+        then: &Then,
+    ) -> Result<Option<Option<Sequence>>, StoreError> {
+        let Some(done) = &state.finished else {
+            return Ok(None);
+        };
+        if done.deployment != claim.deployment
+            || done.epoch != claim.epoch
+            || state.epoch != claim.epoch
+        {
+            return Ok(None);
+        }
+        let record = self.committed(state, &done.deployment.clone())?;
+        if !record.events().contains(settled) {
+            return Ok(None);
+        }
+        Ok(match then {
+            Then::Release => Some(None),
+            Then::ReleaseAndAmend(failed) => {
+                let failed = self.committed(state, failed)?;
+                (failed.rolled_back_by() == Some(&claim.deployment)).then_some(None)
+            }
+            Then::Open(new) => match &state.in_flight {
+                Some(held) if held.deployment == new.id => {
+                    let successor = self.committed(state, &new.id)?;
+                    (successor.new_deployment() == &**new).then_some(Some(held.sequence))
+                }
+                _ => None,
+            },
+        })
+    }
+
+    /// A record of this workload that must be there.
+    fn committed(&mut self, state: &State, id: &DeploymentId) -> Result<Deployment, StoreError> {
+        let Some(shard) = self.folder.shard_with(id)? else {
+            return Err(unknown(id));
+        };
+        match self.folder.get(state, shard, id)? {
+            Found::Record(d) => Ok(*d),
+            Found::Unreadable(e) => Err(e),
+            Found::Nothing => Err(unknown(id)),
+        }
+    }
+
+    /// The caller holds the lease lock: the former holder is dead.
+    pub(crate) fn take_over(
+        &mut self,
+        holder: &Holder,
+    ) -> Result<(DeploymentId, Epoch), StoreError> {
+        let mut state = self.state()?;
+        let Some(held) = &mut state.in_flight else {
+            return Err(nothing_in_flight(&state.workload));
+        };
+        held.holder = holder.clone();
+        let deployment = held.deployment.clone();
+        state.epoch += 1;
+        self.commit(&state)?;
+        Ok((deployment, Epoch(state.epoch)))
+    }
+
+    pub(crate) fn request_cancel(
+        &mut self,
+        id: &DeploymentId,
+        by: &Actor,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state()?;
+        match &mut state.in_flight {
+            Some(held) if held.deployment == *id => {
+                // Who asked first is kept.
+                held.cancel_by.get_or_insert_with(|| by.clone());
+            }
+            _ => return Err(not_in_flight(id)),
+        }
+        self.commit(&state)
+    }
+
+    /// Changes what people set.
+    pub(crate) fn set(&mut self, change: impl FnOnce(&mut State)) -> Result<(), StoreError> {
+        let mut state = self.state()?;
+        change(&mut state);
+        state.version += 1;
+        self.commit(&state)
+    }
+
+    pub(crate) fn annotate(
+        &mut self,
+        id: &DeploymentId,
+        what: &Annotation,
+    ) -> Result<(), StoreError> {
+        let state = self.state()?;
+        let deployment = self.committed(&state, id)?;
+        let annotations = deployment
+            .annotations()
+            .clone()
+            .annotated(what)
+            .ok_or_else(|| {
+                StoreError::new(Kind::TooLarge, format!("a record takes {MAX_NOTES} notes")).on(id)
+            })?;
+        let deployment = deployment.with_annotations(annotations);
+        self.folder.replace(self.writing, &deployment)
+    }
+
+    /// Which of these can be forgotten; an error if one may not be.
+    pub(crate) fn may_forget(
+        &mut self,
+        ids: &[DeploymentId],
+    ) -> Result<Vec<(DeploymentId, Sequence)>, StoreError> {
+        let state = self.state()?;
+        let mut found = Vec::new();
+        for id in ids {
+            let in_flight = state
+                .in_flight
+                .as_ref()
+                .is_some_and(|h| h.deployment == *id);
+            if in_flight || matches!(&state.live, LiveRecord::Known(live) if live == id) {
+                return Err(kept(id));
+            }
+            let Some(shard) = self.folder.shard_with(id)? else {
+                continue;
+            };
+            match self.folder.get(&state, shard, id)? {
+                Found::Record(d) if d.annotations().pinned => return Err(kept(id)),
+                Found::Record(d) => found.push((id.clone(), d.sequence())),
+                // Where it belongs is not known, so it stays until it is moved aside.
+                Found::Unreadable(_) | Found::Nothing => {}
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// Forgets all of these at once.
+    pub(crate) fn forget(
+        &mut self,
+        found: Vec<(DeploymentId, Sequence)>,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state()?;
+        state.pending.forget = found;
+        self.commit(&state)?;
+        if let Err(error) = self.folder.carry_out(self.writing) {
+            tracing::warn!(workload = %state.workload, %error, "left to the next writer");
+        }
+        Ok(())
+    }
+
+    /// Makes every index of the workload anew.
+    pub(crate) fn rebuild(&mut self) -> Result<(), StoreError> {
+        for shard in self.folder.shards()? {
+            let path = self.folder.place.index(shard);
+            rollback_fs::durable::remove(&path)
+                .map_err(|e| rollback_fs::system("an index cannot be removed", &path, e))?;
+            self.folder.index(shard, Some(self.writing))?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn not_in_flight(id: &DeploymentId) -> StoreError {
+    StoreError::new(Kind::NotFound, "this deployment is not in flight").on(id)
+}
+
+fn apply(deployment: &mut Deployment, event: &TimedEvent) -> Result<(), StoreError> {
+    let id = deployment.id().clone();
+    deployment
+        .apply(event.clone())
+        .map_err(|e| illegal(&id, e.to_string()).because(e))
+}
+
+fn same_workload(claim: &Claim, new: &NewDeployment) -> Result<(), StoreError> {
+    if new.workload == claim.workload {
+        return Ok(());
+    }
+    let why = format!(
+        "this deployment is of {}, not of {}",
+        new.workload, claim.workload
+    );
+    Err(illegal(&new.id, why))
+}

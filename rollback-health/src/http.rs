@@ -1,6 +1,7 @@
 //! [`HttpCheck`]: one GET, one status.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,7 +14,8 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rollback_core::context::Context;
 use rollback_core::health::{HealthCheck, Healthy, Probe, Unhealthy};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::address::Address;
 use crate::error::{InvalidCheck, InvalidCheckKind, quote, quote_url};
@@ -33,11 +35,30 @@ pub const MAX_BODY: usize = 64 * 1024;
 /// ```
 #[derive(Clone)]
 pub struct HttpCheck {
-    address: Address,
+    endpoint: Endpoint,
     path: PathAndQuery,
     statuses: Vec<StatusCode>,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Option<String>,
+    strictness: Strictness,
+}
+
+/// Where it connects.
+#[derive(Clone)]
+enum Endpoint {
+    Tcp(Address),
+    Unix(PathBuf),
+}
+
+/// What a 404 means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Strictness {
+    /// No.
+    #[default]
+    Strict,
+    /// The service has no health endpoint: ask `/` once, and take any answer below 500 there for
+    /// healthy. The verdict then says by what lesser proof it was reached.
+    Lenient,
 }
 
 impl HttpCheck {
@@ -85,12 +106,49 @@ impl HttpCheck {
             .parse()
             .map_err(|_| bad("its path has characters that must be written as %XX"))?;
         Ok(Self {
-            address,
+            endpoint: Endpoint::Tcp(address),
             path,
             statuses: vec![StatusCode::OK],
             headers: Vec::new(),
             body: None,
+            strictness: Strictness::Strict,
         })
+    }
+
+    /// A check of `path` over the unix socket at `socket`.
+    ///
+    /// ```
+    /// use rollback_health::HttpCheck;
+    /// let check = HttpCheck::unix("/run/api/http.sock", "/healthz")?;
+    /// # Ok::<(), rollback_health::InvalidCheck>(())
+    /// ```
+    pub fn unix(socket: impl Into<PathBuf>, path: &str) -> Result<Self, InvalidCheck> {
+        let bad = |why: String| InvalidCheck::new(InvalidCheckKind::Address, why);
+        let socket = socket.into();
+        if !socket.is_absolute() {
+            return Err(bad("a socket is named by its absolute path".to_owned()));
+        }
+        let path: PathAndQuery = match path.starts_with('/') {
+            true => path.parse().map_err(|_| {
+                bad("the path has characters that must be written as %XX".to_owned())
+            })?,
+            false => return Err(bad("the path begins with /".to_owned())),
+        };
+        Ok(Self {
+            endpoint: Endpoint::Unix(socket),
+            path,
+            statuses: vec![StatusCode::OK],
+            headers: Vec::new(),
+            body: None,
+            strictness: Strictness::Strict,
+        })
+    }
+
+    /// Says what a 404 means.
+    #[must_use]
+    pub fn strictness(mut self, strictness: Strictness) -> Self {
+        self.strictness = strictness;
+        self
     }
 
     /// Takes these statuses for healthy, and no others. At least one.
@@ -137,14 +195,70 @@ impl HttpCheck {
     }
 
     async fn look(&self) -> Result<Healthy, Unhealthy> {
-        let stream = TcpStream::connect(self.address.target())
-            .await
-            .map_err(|e| Unhealthy::new(format!("no connection: {e}")))?;
+        let Answer { status, has_text } = self.ask(self.path.as_str(), &self.body).await?;
+        let number = status.as_u16();
+        if self.statuses.contains(&status) {
+            return match (&self.body, has_text) {
+                (Some(wanted), false) => Err(Unhealthy::new(format!(
+                    "answered {number} without {}",
+                    quote(wanted)
+                ))),
+                _ => Ok(Healthy::yes()),
+            };
+        }
+        let expected: Vec<&str> = self.statuses.iter().map(StatusCode::as_str).collect();
+        let no = format!("answered {number}, expected {}", expected.join(" or "));
+        if status != StatusCode::NOT_FOUND || self.strictness == Strictness::Strict {
+            return Err(Unhealthy::new(no));
+        }
+        match self.ask("/", &None).await {
+            Ok(Answer { status, .. }) if status.as_u16() < 500 => Ok(Healthy::noting(format!(
+                "it has no health endpoint (404); something answers on /: {}",
+                status.as_u16()
+            ))),
+            Ok(Answer { status, .. }) => Err(Unhealthy::new(format!(
+                "{no}, and / answered {}",
+                status.as_u16()
+            ))),
+            Err(e) => Err(Unhealthy::new(format!("{no}, and / gave {e}"))),
+        }
+    }
+
+    fn host(&self) -> String {
+        match &self.endpoint {
+            Endpoint::Tcp(address) => address.to_string(),
+            Endpoint::Unix(_) => "localhost".to_owned(),
+        }
+    }
+
+    /// One request on a connection of its own.
+    async fn ask(&self, path: &str, wanted: &Option<String>) -> Result<Answer, Unhealthy> {
+        let no_connection = |e| Unhealthy::new(format!("no connection: {e}"));
+        match &self.endpoint {
+            Endpoint::Tcp(address) => {
+                let stream = TcpStream::connect(address.target())
+                    .await
+                    .map_err(no_connection)?;
+                self.over(stream, path, wanted).await
+            }
+            Endpoint::Unix(socket) => {
+                let stream = UnixStream::connect(socket).await.map_err(no_connection)?;
+                self.over(stream, path, wanted).await
+            }
+        }
+    }
+
+    async fn over(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        path: &str,
+        wanted: &Option<String>,
+    ) -> Result<Answer, Unhealthy> {
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| Unhealthy::new(format!("not HTTP: {e}")))?;
         let mut connection = std::pin::pin!(connection);
-        let mut exchange = std::pin::pin!(self.exchange(sender));
+        let mut exchange = std::pin::pin!(self.exchange(sender, path, wanted));
         tokio::select! {
             biased;
             result = &mut exchange => result,
@@ -156,30 +270,30 @@ impl HttpCheck {
         }
     }
 
-    async fn exchange(&self, mut sender: SendRequest<Empty<Bytes>>) -> Result<Healthy, Unhealthy> {
+    async fn exchange(
+        &self,
+        mut sender: SendRequest<Empty<Bytes>>,
+        path: &str,
+        wanted: &Option<String>,
+    ) -> Result<Answer, Unhealthy> {
         let response = sender
-            .send_request(self.request()?)
+            .send_request(self.request(path)?)
             .await
             .map_err(|e| Unhealthy::new(format!("no answer: {e}")))?;
-        let status = response.status().as_u16();
-        if !self.statuses.contains(&response.status()) {
-            let expected: Vec<&str> = self.statuses.iter().map(StatusCode::as_str).collect();
-            return Err(Unhealthy::new(format!(
-                "answered {status}, expected {}",
-                expected.join(" or ")
-            )));
-        }
-        match &self.body {
-            Some(wanted) if !has_text(response.into_body(), wanted).await? => Err(Unhealthy::new(
-                format!("answered {status} without {}", quote(wanted)),
-            )),
-            _ => Ok(Healthy::yes()),
-        }
+        let status = response.status();
+        let has_text = match wanted {
+            // The body of another answer is of no interest.
+            Some(wanted) if self.statuses.contains(&status) => {
+                has_text(response.into_body(), wanted).await?
+            }
+            _ => false,
+        };
+        Ok(Answer { status, has_text })
     }
 
-    fn request(&self) -> Result<Request<Empty<Bytes>>, Unhealthy> {
-        let mut request = Request::get(self.path.as_str())
-            .header(HOST, self.address.to_string())
+    fn request(&self, path: &str) -> Result<Request<Empty<Bytes>>, Unhealthy> {
+        let mut request = Request::get(path)
+            .header(HOST, self.host())
             .header(CONNECTION, "close")
             .body(Empty::new())
             .map_err(|e| Unhealthy::new(format!("the request cannot be made: {e}")))?;
@@ -194,6 +308,13 @@ impl HttpCheck {
         }
         Ok(request)
     }
+}
+
+/// What came back.
+struct Answer {
+    status: StatusCode,
+    /// Whether the body has the text that was wanted.
+    has_text: bool,
 }
 
 /// Reads no further than the text, or [`MAX_BODY`].
@@ -243,7 +364,11 @@ impl fmt::Debug for HttpCheck {
 impl HealthCheck for HttpCheck {
     fn name(&self) -> String {
         // A query may carry a token; it is not shown.
-        format!("GET http://{}{}", self.address, self.path.path())
+        let path = self.path.path();
+        match &self.endpoint {
+            Endpoint::Tcp(address) => format!("GET http://{address}{path}"),
+            Endpoint::Unix(socket) => format!("GET {path} on {}", socket.display()),
+        }
     }
 
     async fn check(&self, cx: &Context, _: &Probe) -> Result<Healthy, Unhealthy> {

@@ -1,4 +1,4 @@
-//! Health checks for rollback: HTTP, TCP and command.
+//! Health checks for rollback: HTTP, TCP and command; and commands as hooks.
 //!
 //! Each looks once, within the time it is given, and says yes only on proof; the engine's
 //! [`Gate`](rollback_core::health::Gate) repeats it. Several checks of one workload are its
@@ -17,13 +17,16 @@
 mod address;
 mod command;
 mod error;
+mod hook;
 mod http;
 mod output;
+mod program;
 mod tcp;
 mod within;
 
 pub use command::CommandCheck;
 pub use error::{InvalidCheck, InvalidCheckKind};
-pub use http::{HttpCheck, MAX_BODY};
+pub use hook::CommandHook;
+pub use http::{HttpCheck, MAX_BODY, Strictness};
 pub use output::MAX_OUTPUT;
 pub use tcp::TcpCheck;

@@ -129,7 +129,10 @@ async fn a_settlement_that_was_committed_is_shown_before_its_record_is_written()
     let store = open(&root).await;
     let shown = store.get(&new.id).await.unwrap().unwrap();
     assert_eq!(shown.outcome(), Some(Outcome::Succeeded));
-    assert_eq!(outcomes(&store, Outcome::Succeeded).await, [new.id.clone()]);
+    assert_eq!(
+        outcomes(&store, Outcome::Succeeded).await,
+        std::slice::from_ref(&new.id)
+    );
     let stats = store.stats(&Query::default()).await.unwrap();
     assert_eq!((stats.total, stats.mean_ms), (1, Some(1_000.0)));
     assert_eq!(store.verify().await.unwrap(), []);
@@ -138,7 +141,10 @@ async fn a_settlement_that_was_committed_is_shown_before_its_record_is_written()
     let begun = store.begin(&next, &holder(), Version(2)).await.unwrap();
     drop((begun, store));
     let store = open(&root).await;
-    assert_eq!(outcomes(&store, Outcome::Succeeded).await, [new.id.clone()]);
+    assert_eq!(
+        outcomes(&store, Outcome::Succeeded).await,
+        std::slice::from_ref(&new.id)
+    );
     let shown = store.get(&new.id).await.unwrap().unwrap();
     assert_eq!(shown.outcome(), Some(Outcome::Succeeded));
 }
@@ -185,7 +191,7 @@ async fn an_automatic_rollback_is_amended_with_its_settlement_or_not_at_all() {
         assert_eq!(shown.outcome(), Some(outcome), "{part}");
         assert_eq!(
             outcomes(&store, outcome).await,
-            [failed.id.clone()],
+            std::slice::from_ref(&failed.id),
             "{part}"
         );
     }
@@ -257,7 +263,7 @@ async fn an_index_of_another_boot_a_torn_one_or_none_is_made_anew() {
         let store = open(&root).await;
         assert_eq!(
             outcomes(&store, Outcome::Succeeded).await,
-            [new.id.clone()],
+            std::slice::from_ref(&new.id),
             "{damage:?}"
         );
         // Also once somebody has written to it again.

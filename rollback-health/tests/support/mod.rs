@@ -43,6 +43,18 @@ pub(crate) async fn look(check: &impl HealthCheck, allowed: Duration) -> Result<
 }
 
 pub(crate) async fn look_in(check: &impl HealthCheck, cx: &Context) -> Result<(), String> {
+    answer_in(check, cx).await.map(drop)
+}
+
+/// The whole answer, remark included.
+pub(crate) async fn answer_of(
+    check: &impl HealthCheck,
+    allowed: Duration,
+) -> Result<Healthy, String> {
+    answer_in(check, &Context::new(allowed)).await
+}
+
+async fn answer_in(check: &impl HealthCheck, cx: &Context) -> Result<Healthy, String> {
     let release = Release::new("none".parse().unwrap(), Artifact::new("v1", "v1"));
     let probe = Probe {
         workload: "api@web-1".parse().unwrap(),
@@ -52,9 +64,5 @@ pub(crate) async fn look_in(check: &impl HealthCheck, cx: &Context) -> Result<()
         },
         site: Site::Live,
     };
-    check
-        .check(cx, &probe)
-        .await
-        .map(drop)
-        .map_err(|e| e.diagnostic)
+    check.check(cx, &probe).await.map_err(|e| e.diagnostic)
 }

@@ -1,0 +1,153 @@
+//! [`CommandHook`]: a program as release task, restart or remediation.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use rollback_core::backend::Operation;
+use rollback_core::context::Context;
+use rollback_core::deployment::TriggerKind;
+use rollback_core::guard::{ReleaseTask, Remediation, Restart};
+
+use crate::error::InvalidCheck;
+use crate::program::Program;
+
+/// A program that the engine runs: to migrate, to build in place, to restart, to heal.
+///
+/// No shell; the arguments reach the program as they are. Its environment is `PATH`, what is
+/// given, and
+///
+/// | variable | is |
+/// |---|---|
+/// | `ROLLBACK_WORKLOAD` | the workload, `api@web-1` |
+/// | `ROLLBACK_DEPLOYMENT` | the deployment's id |
+/// | `ROLLBACK_ARTIFACT` | the digest of what is to be live |
+/// | `ROLLBACK_HANDLE` | the backend's handle of it: release directory, container |
+///
+/// It succeeds by exiting with 0. One that overruns its deadline is killed, with what it started.
+///
+/// ```
+/// use rollback_core::deployment::TriggerKind;
+/// use rollback_health::CommandHook;
+/// // Runs on deploys and redeploys; never on a rollback unless it is said.
+/// let sync = CommandHook::new("/usr/bin/uv", ["sync", "--frozen"])?;
+/// let restart = CommandHook::new("/usr/bin/systemctl", ["restart", "api"])?.on_every_trigger();
+/// let heal = CommandHook::new("/usr/local/bin/clear-cache", [] as [&str; 0])?;
+/// # Ok::<(), rollback_health::InvalidCheck>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct CommandHook {
+    program: Program,
+    triggers: Triggers,
+}
+
+/// When a hook runs.
+#[derive(Debug, Clone)]
+enum Triggers {
+    Every,
+    These(Vec<TriggerKind>),
+}
+
+impl CommandHook {
+    /// Runs `program` with `args`, on deploys and redeploys.
+    pub fn new<A: Into<OsString>>(
+        program: impl Into<OsString>,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Self, InvalidCheck> {
+        Ok(Self {
+            program: Program::new(program, args)?,
+            triggers: Triggers::These(vec![TriggerKind::Deploy, TriggerKind::Redeploy]),
+        })
+    }
+
+    /// Runs it on rollbacks too, by hand and automatic, and on whatever else there is.
+    #[must_use]
+    pub fn on_every_trigger(mut self) -> Self {
+        self.triggers = Triggers::Every;
+        self
+    }
+
+    /// Runs it for deployments set off by these, and no others.
+    #[must_use]
+    pub fn on(mut self, triggers: impl IntoIterator<Item = TriggerKind>) -> Self {
+        self.triggers = Triggers::These(triggers.into_iter().collect());
+        self
+    }
+
+    /// Sets a variable, `PATH` too. Its value is not shown, and masked in the program's output if
+    /// it is four bytes or longer.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.program.env(name, value);
+        self
+    }
+
+    /// Runs it there.
+    #[must_use]
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.program.dir(dir);
+        self
+    }
+
+    fn is_for(&self, trigger: TriggerKind) -> bool {
+        match &self.triggers {
+            Triggers::Every => true,
+            Triggers::These(these) => these.contains(&trigger),
+        }
+    }
+
+    async fn for_operation(&self, cx: &Context, op: &Operation) -> Result<(), String> {
+        let mut program = self.program.clone();
+        program.say("ROLLBACK_WORKLOAD", op.workload.to_string());
+        program.say("ROLLBACK_DEPLOYMENT", op.deployment.to_string());
+        if let Some(release) = op.to.release() {
+            program.say("ROLLBACK_ARTIFACT", release.artifact().digest.clone());
+        }
+        if let Some(instance) = op.to.instance() {
+            program.say("ROLLBACK_HANDLE", instance.handle.to_string());
+        }
+        program.run(cx).await
+    }
+}
+
+#[async_trait]
+impl ReleaseTask for CommandHook {
+    fn name(&self) -> String {
+        self.program.name()
+    }
+
+    fn runs_on(&self, trigger: TriggerKind) -> bool {
+        self.is_for(trigger)
+    }
+
+    async fn run(&self, cx: &Context, op: &Operation) -> Result<(), String> {
+        self.for_operation(cx, op).await
+    }
+}
+
+#[async_trait]
+impl Restart for CommandHook {
+    fn name(&self) -> String {
+        self.program.name()
+    }
+
+    fn runs_on(&self, trigger: TriggerKind) -> bool {
+        self.is_for(trigger)
+    }
+
+    async fn restart(&self, cx: &Context, op: &Operation) -> Result<(), String> {
+        self.for_operation(cx, op).await
+    }
+}
+
+#[async_trait]
+impl Remediation for CommandHook {
+    fn name(&self) -> String {
+        self.program.name()
+    }
+
+    async fn attempt(&self, cx: &Context, op: &Operation, _: &str) -> Result<String, String> {
+        self.for_operation(cx, op).await?;
+        Ok(format!("{} exited with 0", self.program.name()))
+    }
+}

@@ -1,0 +1,169 @@
+//! The end of the run path: what the verdict leads to, what is put away, and what follows.
+
+use std::sync::Arc;
+
+use super::runner::{Runner, Step};
+use super::successor::{Successor, successor};
+use super::upkeep;
+use crate::deployment::{Annotation, LiveRecord, Note, Outcome, Settlement, Skipped, Trigger};
+use crate::error::{Error, ErrorKind, StoreErrorKind};
+use crate::event::Event;
+use crate::history::{Hold, Then};
+use crate::id::ShortText;
+use crate::plan::Warning;
+use crate::policy::AfterRollback;
+
+impl Runner {
+    /// Acts on the live verdict: on, or an automatic rollback, or a failed release that stays.
+    pub(super) async fn conclude(&mut self) -> Result<Step, Error> {
+        if !self.deployment.verdict().is_failed() {
+            return Ok(Step::Retire);
+        }
+        match successor(&self.inner, &self.workload, &self.deployment).await {
+            Ok(Ok(successor)) => self.open_successor(successor).await,
+            Ok(Err(why)) => {
+                self.not_attempted = Some(why);
+                Ok(Step::Retire)
+            }
+            // Neither on nor back without knowing: recovery tries again.
+            Err(e) => Err(Error::new(
+                ErrorKind::Interrupted,
+                "the release failed its gate, and no rollback point could be looked up",
+            )
+            .on(self.deployment.id())
+            .advice("the failed release is live; run recover when the platform answers")
+            .because(e)),
+        }
+    }
+
+    async fn open_successor(&mut self, plan: Successor) -> Result<Step, Error> {
+        let settlement = Settlement {
+            outcome: Outcome::Failed,
+            verdict: self.deployment.verdict().clone(),
+            live: LiveRecord::Known(self.deployment.id().clone()),
+            summary: format!("{} is {}.", self.release_name(), self.deployment.verdict()),
+        };
+        self.to_last_healthy = plan.to_last_healthy;
+        Ok(Step::Settle(
+            Box::new(settlement),
+            Box::new(Then::Open(Box::new(plan.new))),
+        ))
+    }
+
+    pub(super) async fn retire(&mut self) -> Result<Step, Error> {
+        self.journal(Event::RetireIntended).await?;
+        let retired = self.retire_op(self.deployment.operation()).await;
+        let outcome = match (&retired, self.deployment.verdict().is_failed()) {
+            (Err(e), _) if e.is_transient() => return Err(self.stopped(e)),
+            (Err(_), _) => Outcome::Degraded,
+            (Ok(()), false) => Outcome::Succeeded,
+            (Ok(()), true) if self.deployment.trigger().restores().is_some() => Outcome::Degraded,
+            (Ok(()), true) => Outcome::Failed,
+        };
+        if retired.is_ok() {
+            self.journal(Event::Retired).await?;
+            self.retain().await;
+        }
+        if outcome == Outcome::Succeeded {
+            self.aftermath().await?;
+        }
+        let (release, verdict) = (self.release_name(), self.deployment.verdict().clone());
+        let summary = match (outcome, retired) {
+            (_, Err(e)) => {
+                format!("{release} is live, but the former release was not put away: {e}.")
+            }
+            (Outcome::Succeeded, _) => format!("{release} is live and {verdict}."),
+            (Outcome::Degraded, _) => format!(
+                "{release} is live and {verdict}. {}The engine stops here: look at the \
+                 diagnostic, then deploy or roll back.",
+                self.migrations_since()
+            ),
+            _ => format!("{release} is {verdict}. It stays live."),
+        };
+        let settlement = Settlement {
+            outcome,
+            verdict,
+            live: LiveRecord::Known(self.deployment.id().clone()),
+            summary,
+        };
+        let then = match self.deployment.trigger() {
+            Trigger::AutomaticRollback { failed, .. } if outcome == Outcome::Succeeded => {
+                Then::ReleaseAndAmend(failed.clone())
+            }
+            _ => Then::Release,
+        };
+        Ok(Step::Settle(Box::new(settlement), Box::new(then)))
+    }
+
+    /// Best effort, under the lease, so that nobody prepares what is being dropped.
+    async fn retain(&self) {
+        let window = match upkeep::shrink(&self.inner, &self.deployment).await {
+            Ok(window) => window,
+            Err(e) => {
+                tracing::warn!(deployment = %self.deployment.id(), error = %e, "retain skipped");
+                return;
+            }
+        };
+        let backend = Arc::clone(&self.workload.backend);
+        let limits = self.limits(self.deadlines().retire, false);
+        if let Err(e) = self
+            .act(
+                limits,
+                |cx| async move { backend.retain(&cx, &window).await },
+            )
+            .await
+        {
+            tracing::warn!(deployment = %self.deployment.id(), error = %e, "retain failed");
+        }
+    }
+
+    /// What a failed rollback is likely to have met.
+    fn migrations_since(&self) -> String {
+        let warnings = &self.deployment.new_deployment().warnings;
+        warnings
+            .iter()
+            .find(|w| matches!(w, Warning::MigrationsSince { .. }))
+            .map(|w| format!("Mind that {w}. "))
+            .unwrap_or_default()
+    }
+
+    /// What the policy and the request want done once a rollback has succeeded. Before it is
+    /// settled, and bearing repetition: a crash in between cannot lose it.
+    async fn aftermath(&mut self) -> Result<(), Error> {
+        let new = self.deployment.new_deployment();
+        if new.trigger.restores().is_none() {
+            return Ok(());
+        }
+        let now = self.inner.clock.now();
+        let why = |text: String| ShortText::cut(&text);
+        if new.skipped == Skipped::MarkedBad {
+            let note = Note {
+                by: new.actor.clone(),
+                at: now,
+                text: why(format!("skipped over by {}", new.id)),
+            };
+            for skipped in &new.skips {
+                let what = Annotation::MarkBad(note.clone());
+                match self.inner.store.annotate(skipped, &what).await {
+                    Ok(()) => {}
+                    // Retention may have let it go meanwhile.
+                    Err(e) if e.kind() == StoreErrorKind::NotFound => {}
+                    Err(e) => return Err(self.unrecorded(e)),
+                }
+            }
+        }
+        if new.policy.after_rollback == AfterRollback::Hold {
+            let state = self.inner.store.workload(&new.workload).await;
+            if state.map_err(|e| self.unrecorded(e))?.hold.is_none() {
+                let hold = Hold {
+                    by: new.actor.clone(),
+                    why: why(format!("held after the rollback {}", new.id)),
+                    since: now,
+                };
+                let held = self.inner.store.set_hold(&new.workload, Some(&hold)).await;
+                held.map_err(|e| self.unrecorded(e))?;
+            }
+        }
+        Ok(())
+    }
+}

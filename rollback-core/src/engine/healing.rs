@@ -1,0 +1,103 @@
+//! The health gate on the run path, and what may heal a failed one.
+
+use std::sync::Arc;
+
+use super::gate;
+use super::runner::{Runner, Step};
+use crate::breaker::{Rest, rest};
+use crate::error::{BackendError, BackendErrorKind, Error};
+use crate::event::Event;
+use crate::health::{Site, Verdict};
+
+impl Runner {
+    pub(super) async fn gate(&mut self) -> Result<Step, Error> {
+        let mut healed_by: Option<String> = None;
+        loop {
+            if let Some(step) = self.stop_before_effect().await? {
+                return Ok(step);
+            }
+            let (verdict, notes) = match (self.judge(Site::Live).await, healed_by.take()) {
+                (Ok((Verdict::Passed, notes)), Some(by)) => (Verdict::Healed { by }, notes),
+                (Ok(judged), _) => judged,
+                (Err(error), _) => return self.go_back(self.cause_of(&error)).await,
+            };
+            self.journal(Event::Judged {
+                site: Site::Live,
+                verdict: verdict.clone(),
+                notes,
+            })
+            .await?;
+            let Verdict::Failed { diagnostic } = verdict else {
+                return Ok(Step::Conclude);
+            };
+            match self.remediate(&diagnostic).await? {
+                Some(name) => healed_by = Some(name),
+                None => return Ok(Step::Conclude),
+            }
+        }
+    }
+
+    /// Tries the next remediation; its name if one did something.
+    async fn remediate(&mut self, diagnostic: &str) -> Result<Option<String>, Error> {
+        for remediation in &self.workload.remediations.clone() {
+            let name = remediation.name();
+            if self.deployment.remedied().contains(&name) {
+                continue;
+            }
+            if let Some(why) = self.breaker_is_open().await? {
+                self.journal(Event::RemediationWithheld { name, why })
+                    .await?;
+                return Ok(None);
+            }
+            self.journal(Event::RemediationIntended { name: name.clone() })
+                .await?;
+            let op = self.deployment.operation();
+            let limits = self.limits(self.deadlines().task, true);
+            let (r, d) = (Arc::clone(remediation), diagnostic.to_owned());
+            let did = self
+                .act(limits, |cx| async move {
+                    r.attempt(&cx, &op, &d)
+                        .await
+                        .map_err(|why| BackendError::new(BackendErrorKind::Failed, why))
+                })
+                .await
+                .unwrap_or_else(|e| format!("nothing: {e}"));
+            self.journal(Event::Remediated {
+                name: name.clone(),
+                did,
+            })
+            .await?;
+            return Ok(Some(name));
+        }
+        Ok(None)
+    }
+
+    /// Why no remediation may be tried now, if none may.
+    async fn breaker_is_open(&self) -> Result<Option<String>, Error> {
+        let records = self.inner.records(self.deployment.workload()).await?;
+        let breaker = self.deployment.new_deployment().policy.breaker;
+        Ok(match rest(&records, &breaker, self.inner.clock.now()) {
+            Rest::No => None,
+            Rest::Yes { attempts } => Some(format!(
+                "{attempts} remediations were tried on this workload in the last {} s, and no \
+                 more than {} may be",
+                breaker.per.as_secs(),
+                breaker.attempts
+            )),
+        })
+    }
+
+    pub(super) async fn judge(&self, site: Site) -> Result<gate::Judgement, BackendError> {
+        let op = self.deployment.operation();
+        let gate = self.deployment.new_deployment().gate.clone();
+        let (backend, checks) = (
+            Arc::clone(&self.workload.backend),
+            self.workload.checks.clone(),
+        );
+        let limits = self.limits(self.deadlines().gate, true);
+        self.act(limits, |cx| async move {
+            gate::judge(&cx, backend.as_ref(), &checks, &gate, &op, site).await
+        })
+        .await
+    }
+}

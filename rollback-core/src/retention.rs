@@ -127,7 +127,8 @@ fn window<'a>(
         let Some(release) = d.release() else {
             continue;
         };
-        let passed = d.went_live() && !d.verdict().is_failed();
+        // The one whose own step this is has not been settled yet.
+        let passed = (d.went_live() || d.settlement().is_none()) && !d.verdict().is_failed();
         let seen = if passed { &mut good } else { &mut failed };
         let fits = seen.len() < keep.newest || younger(d, keep, now);
         if fits && seen.insert(release.digest()) && !protected.contains(d.id()) {

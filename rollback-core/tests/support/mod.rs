@@ -1,7 +1,7 @@
 //! A backend of a few lines, and an engine on it.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -18,6 +18,14 @@ pub struct Target {
     pub vanishes_at_switch: bool,
     pub switches: usize,
     pub switch_fails: BTreeSet<String>,
+    /// Today's configuration: what a resolved release gets as its facet `env`.
+    pub env: BTreeMap<String, FacetValue>,
+    /// Today's unit: what it gets as its facet `unit`.
+    pub unit: Option<String>,
+    /// What the branch `main` means.
+    pub branch: Option<&'static str>,
+    /// What the last `retain` was to keep.
+    pub window: Option<Vec<String>>,
 }
 
 /// Releases are their references; those that begin with "sick" are unhealthy.
@@ -54,7 +62,7 @@ impl Backend for Shelf {
     }
 
     async fn resolve(&self, _: &Context, reference: &str) -> Result<Release, BackendError> {
-        drop(self.reach()?);
+        let target = self.reach()?;
         if reference.is_empty() || reference == "missing" {
             return Err(
                 BackendError::new(BackendErrorKind::NotFound, "no such release")
@@ -62,10 +70,18 @@ impl Backend for Shelf {
                     .untouched(),
             );
         }
-        Ok(Release::new(
-            self.kind(),
-            Artifact::new(reference, reference),
-        ))
+        let artifact = match target.branch {
+            Some(digest) if reference == "main" => Artifact::by_branch("main", digest),
+            _ => Artifact::new(reference, reference),
+        };
+        let mut release = Release::new(self.kind(), artifact);
+        if !target.env.is_empty() {
+            release = release.with_facet("env", Facet::Table(target.env.clone()));
+        }
+        if let Some(unit) = &target.unit {
+            release = release.with_facet("unit", Facet::Text(unit.clone()));
+        }
+        Ok(release)
     }
 
     async fn observe(&self, _: &Context, ends: &[End]) -> Result<Observation, BackendError> {
@@ -165,7 +181,10 @@ impl Backend for Shelf {
         })
     }
 
-    async fn retain(&self, _: &Context, _: &[Instance]) -> Result<(), BackendError> {
+    async fn retain(&self, _: &Context, window: &[Instance]) -> Result<(), BackendError> {
+        let mut target = self.reach()?;
+        let names = window.iter().map(|i| i.release.artifact().digest.clone());
+        target.window = Some(names.collect());
         Ok(())
     }
 }

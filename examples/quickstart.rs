@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rollback_core::engine::{RollbackEngine, Workload};
 use rollback_core::prelude::*;
+use rollback_examples::catalog::{self, Catalog, Entry};
 use rollback_examples::playground::{Guest, Playground};
 use rollback_examples::service;
 use rollback_examples::story::{chapter, say, table, tell};
@@ -62,13 +63,11 @@ async fn story(at: Guest) -> Result<(), Box<dyn Error>> {
 
     // This is all an embedder composes: a store, a backend, a check.
     let api: WorkloadId = "api@web-1".parse()?;
+    let health = format!("http://127.0.0.1:{}/healthz", at.port());
     let config = GitConfig::new(api.clone(), at.repository(), at.site())
         .restart_command(at.restart_command()?);
     let workload = Workload::new(api.clone(), GitBackend::new(config)?)
-        .check(HttpCheck::new(&format!(
-            "http://127.0.0.1:{}/healthz",
-            at.port()
-        ))?)
+        .check(HttpCheck::new(&health)?)
         .gate(quick_gate())
         .auto_rollback();
     let engine = RollbackEngine::builder(SqliteStore::open(at.history()).await?)
@@ -102,6 +101,20 @@ async fn story(at: Guest) -> Result<(), Box<dyn Error>> {
     chapter("Roll forward: deploy v4");
     tell(&engine.deploy(&api, "v4", ada).await?.await?);
     serves(&at);
+
+    // For the example `history`, which composes the same from a file.
+    let entry = Entry {
+        workload: api.clone(),
+        repository: at.repository(),
+        root: at.site(),
+        restart: at.restart_command()?,
+        health: Some(health),
+        gate: quick_gate(),
+        rollback: RollbackMode::Auto,
+        depends_on: Vec::new(),
+    };
+    let workloads = vec![entry];
+    Catalog { workloads }.write(&at.root().join(catalog::FILE))?;
 
     chapter("The history, oldest first");
     table(&engine.list(&Query::workload(&api)).await?.deployments);

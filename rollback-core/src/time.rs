@@ -44,6 +44,15 @@ impl Timestamp {
             .map_or(Self(jiff::Timestamp::MAX), Self)
     }
 
+    /// So long before; the earliest instant there is, if that is earlier.
+    #[must_use]
+    pub fn minus(self, d: Duration) -> Self {
+        jiff::SignedDuration::try_from(d)
+            .ok()
+            .and_then(|d| self.0.checked_sub(d).ok())
+            .map_or(Self(jiff::Timestamp::MIN), Self)
+    }
+
     pub(crate) fn compact(self) -> String {
         self.0.strftime("%Y%m%d-%H%M%S").to_string()
     }

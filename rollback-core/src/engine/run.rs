@@ -62,6 +62,11 @@ impl Run {
         self.channels.progress()
     }
 
+    /// Whether it has ended, and awaiting it gives the report at once.
+    pub fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Asks it to stop. Until what is live has passed its gate, it goes back; afterwards it ends
     /// as if nobody had asked.
     pub fn cancel(&self) {

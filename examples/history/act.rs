@@ -1,0 +1,154 @@
+//! Commands that deploy: forward, back, anew.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rollback_core::engine::{Report, Run};
+use rollback_core::id::{DeploymentId, WorkloadId};
+use rollback_core::plan::Plan;
+use rollback_core::prelude::*;
+
+use crate::args::{Back, Go, RestoreWhat};
+use crate::end::{self, End, FAILED, REFUSED};
+use crate::world::World;
+
+/// How often progress is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+async fn request(world: &World, back: &Back) -> Result<Request, End> {
+    let workload = match (&back.go.workload, &back.id) {
+        // The id alone says which workload is meant.
+        (None, Some(id)) => world.engine.get(id).await?.workload().clone(),
+        (named, _) => world.workload(named.clone()).await?,
+    };
+    let goal = back.id.clone().map_or(Goal::LastHealthy, Goal::To);
+    let mut request = Request::rollback(workload, goal, world.actor.clone());
+    match back.restore {
+        Some(RestoreWhat::Artifact) => request = request.restore(Restore::Artifact),
+        Some(RestoreWhat::Everything) => request = request.restore(Restore::Everything),
+        None => {}
+    }
+    if back.mark_skipped_bad {
+        request = request.mark_skipped_bad();
+    }
+    if back.reapply {
+        request = request.reapply();
+    }
+    with(request, &back.go)
+}
+
+fn with(mut request: Request, go: &Go) -> Result<Request, End> {
+    for guard in &go.force {
+        request = request.force(guard.clone());
+    }
+    if let Some(reason) = &go.reason {
+        request = request.because(reason.parse()?);
+    }
+    Ok(request)
+}
+
+pub(crate) async fn preview(world: &World, back: Back) -> Result<ExitCode, End> {
+    let plan = world.engine.preview(&request(world, &back).await?).await?;
+    if back.json {
+        println!("{}", serde_json::to_string_pretty(&plan)?);
+    } else {
+        println!("{plan}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn rollback(world: &World, back: Back) -> Result<ExitCode, End> {
+    let plan = world.engine.preview(&request(world, &back).await?).await?;
+    go(world, plan, &back.go, back.json).await
+}
+
+pub(crate) async fn redeploy(world: &World, id: &DeploymentId, go_: Go) -> Result<ExitCode, End> {
+    let workload = world.engine.get(id).await?.workload().clone();
+    let request = Request::redeploy(workload, id.clone(), world.actor.clone());
+    let plan = world.engine.preview(&with(request, &go_)?).await?;
+    go(world, plan, &go_, false).await
+}
+
+pub(crate) async fn deploy(world: &World, reference: String, go_: Go) -> Result<ExitCode, End> {
+    let workload = world.workload(go_.workload.clone()).await?;
+    let request = Request::deploy(workload, reference, world.actor.clone());
+    let plan = world.engine.preview(&with(request, &go_)?).await?;
+    go(world, plan, &go_, false).await
+}
+
+/// Shows the plan, asks, carries it out, and says how it ended.
+async fn go(world: &World, plan: Plan, go: &Go, json: bool) -> Result<ExitCode, End> {
+    if !json {
+        println!("{plan}\n");
+    }
+    if !go.yes {
+        confirm()?;
+    }
+    let report = watch(world.engine.execute(plan).await?).await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        println!("{}", report.summary());
+    }
+    Ok(end::code(report.outcome()))
+}
+
+fn confirm() -> Result<(), End> {
+    if !std::io::stdin().is_terminal() {
+        return Err(End::new(REFUSED, "nobody is here to ask; say --yes"));
+    }
+    print!("Go ahead? [y/N] ");
+    let mut answer = String::new();
+    let asked = std::io::stdout()
+        .flush()
+        .and_then(|()| std::io::stdin().read_line(&mut answer));
+    asked.map_err(|e| End::new(FAILED, e.to_string()))?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(End::new(REFUSED, "nothing was done")),
+    }
+}
+
+/// Waits for a run. On a terminal, says how far it is.
+async fn watch(run: Run) -> Result<Report, End> {
+    if !std::io::stderr().is_terminal() {
+        return Ok(run.await?);
+    }
+    let mut said = String::new();
+    while !run.is_finished() {
+        let progress = run.progress();
+        let now = format!("{}  {}", progress.phase, progress.line);
+        if now != said {
+            eprintln!("  … {}", now.trim_end());
+            said = now;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(run.await?)
+}
+
+pub(crate) async fn adopt(world: &World, workload: Option<WorkloadId>) -> Result<ExitCode, End> {
+    let workload = world.workload(workload).await?;
+    let report = world.engine.adopt(&workload, world.actor.clone()).await?;
+    println!("{}", report.summary());
+    Ok(end::code(report.outcome()))
+}
+
+pub(crate) async fn recover(world: &World) -> Result<ExitCode, End> {
+    let recovered = world.engine.recover().await?;
+    if recovered.is_empty() {
+        println!("Nothing was left unfinished.");
+    }
+    let mut worst = ExitCode::SUCCESS;
+    for one in recovered {
+        match one.result {
+            Ok(report) => println!("{}: {}", one.deployment, report.summary()),
+            Err(e) => {
+                eprintln!("history: {}: {e}", one.deployment);
+                worst = ExitCode::from(FAILED);
+            }
+        }
+    }
+    Ok(worst)
+}

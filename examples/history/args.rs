@@ -1,0 +1,272 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use rollback_core::id::{DeploymentId, GuardName, ServiceName, TargetName, WorkloadId};
+use rollback_core::policy::RollbackMode;
+
+/// The history of deployments, and the way back.
+#[derive(Debug, Parser)]
+#[command(name = "history")]
+pub(crate) struct Cli {
+    /// The history: sqlite:FILE, json:DIR, or a path. A directory that has a history.db is taken
+    /// for that file.
+    #[arg(
+        long,
+        env = "ROLLBACK_STORE",
+        global = true,
+        default_value = "history.db"
+    )]
+    pub(crate) store: String,
+    /// The workloads; workloads.json beside the history unless said.
+    #[arg(long, global = true)]
+    pub(crate) config: Option<std::path::PathBuf>,
+    /// Who you are.
+    #[arg(long, env = "USER", global = true, default_value = "unknown")]
+    pub(crate) user: String,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The newest deployments
+    List(List),
+    /// What is live, and whether it can be rolled back
+    Status {
+        /// Of this workload only
+        workload: Option<WorkloadId>,
+    },
+    /// One deployment in full
+    Show {
+        /// Which
+        id: DeploymentId,
+        /// As JSON
+        #[arg(long, alias = "json-output")]
+        json: bool,
+    },
+    /// What differs between two deployments
+    Compare {
+        /// The one
+        from: DeploymentId,
+        /// The other
+        to: DeploymentId,
+        /// As JSON
+        #[arg(long, alias = "json-output")]
+        json: bool,
+    },
+    /// Success rate, durations, rollbacks, recent failures
+    Stats {
+        /// Of this service
+        service: Option<ServiceName>,
+        /// Of so many days
+        days: Option<u32>,
+        /// As JSON
+        #[arg(long, alias = "json-output")]
+        json: bool,
+    },
+    /// What a rollback would do
+    Preview(Back),
+    /// Roll back: to a deployment, or to the last healthy one
+    Rollback(Back),
+    /// Deploy an earlier deployment's artifact anew, with today's configuration
+    Redeploy {
+        /// Which
+        id: DeploymentId,
+        #[command(flatten)]
+        go: Go,
+    },
+    /// Deploy a reference
+    Deploy {
+        /// A tag, branch or commit
+        reference: String,
+        #[command(flatten)]
+        go: Go,
+    },
+    /// Put on record what is live
+    Adopt {
+        /// On which workload; may be left out if there is only one
+        #[arg(long)]
+        workload: Option<WorkloadId>,
+    },
+    /// Settle what a crash left unfinished
+    Recover,
+    /// Forget old records, and let go what only they needed
+    Cleanup(Cleanup),
+    /// Keep a deployment from clean-ups
+    Pin {
+        /// Which
+        id: DeploymentId,
+    },
+    /// Give it back to clean-ups
+    Unpin {
+        /// Which
+        id: DeploymentId,
+    },
+    /// Add a note
+    Note {
+        /// To which
+        id: DeploymentId,
+        /// What
+        text: String,
+    },
+    /// Keep rollbacks from ever going to a deployment
+    MarkBad {
+        /// Which
+        id: DeploymentId,
+        /// Why
+        why: String,
+    },
+    /// Take that back
+    ClearBad {
+        /// Which
+        id: DeploymentId,
+    },
+    /// Let nothing but rollbacks through
+    Hold {
+        /// Why
+        why: String,
+        /// On which workload; may be left out if there is only one
+        #[arg(long)]
+        workload: Option<WorkloadId>,
+    },
+    /// Let deploys through again
+    LiftHold {
+        /// On which workload; may be left out if there is only one
+        #[arg(long)]
+        workload: Option<WorkloadId>,
+    },
+    /// Set a workload's policy, for good
+    Configure(Configure),
+    /// Read everything, and say what is wrong with it
+    Verify,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Of this service
+    pub(crate) service: Option<ServiceName>,
+    /// As one JSON array
+    #[arg(long, alias = "json-output")]
+    pub(crate) json: bool,
+    /// On this target
+    #[arg(long)]
+    pub(crate) target: Option<TargetName>,
+    /// By this backend
+    #[arg(long)]
+    pub(crate) backend: Option<String>,
+    /// Ended like this: succeeded, failed, failed-and-rolled-back, …
+    #[arg(long)]
+    pub(crate) outcome: Option<String>,
+    /// Set off by this: deploy, redeploy, rollback, automatic-rollback, adopt, …
+    #[arg(long)]
+    pub(crate) trigger: Option<String>,
+    /// By this person
+    #[arg(long)]
+    pub(crate) actor: Option<String>,
+    /// With this label, as name=value
+    #[arg(long)]
+    pub(crate) label: Option<String>,
+    /// Not older than so many days
+    #[arg(long)]
+    pub(crate) days: Option<u32>,
+    /// At most so many
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: usize,
+    /// Older than this number: the next page
+    #[arg(long)]
+    pub(crate) before: Option<u64>,
+}
+
+/// How much comes back.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum RestoreWhat {
+    /// The artifact, with today's configuration
+    Artifact,
+    /// The configuration that was recorded, too
+    Everything,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Back {
+    /// To this deployment; to the last healthy one if it is left out
+    pub(crate) id: Option<DeploymentId>,
+    /// How much comes back
+    #[arg(long)]
+    pub(crate) restore: Option<RestoreWhat>,
+    /// Mark what is skipped over as bad
+    #[arg(long)]
+    pub(crate) mark_skipped_bad: bool,
+    /// Put the release in place anew even if it is live
+    #[arg(long)]
+    pub(crate) reapply: bool,
+    /// As JSON
+    #[arg(long, alias = "json-output")]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) go: Go,
+}
+
+/// What every deployment takes.
+#[derive(Debug, Args)]
+pub(crate) struct Go {
+    /// On which workload; may be left out if there is only one
+    #[arg(long)]
+    pub(crate) workload: Option<WorkloadId>,
+    /// Skip a guard; without a name, the one over dependencies
+    #[arg(long, num_args = 0..=1, value_name = "GUARD", default_missing_value = "dependencies")]
+    pub(crate) force: Vec<GuardName>,
+    /// Why; recorded
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cleanup {
+    /// Keep so many of the newest records …
+    pub(crate) newest: Option<usize>,
+    /// … or those of so many days, whichever is more
+    pub(crate) days: Option<u32>,
+    /// Of this workload only
+    #[arg(long)]
+    pub(crate) workload: Option<WorkloadId>,
+    /// Say what would go, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Configure {
+    /// Of which workload; may be left out if there is only one
+    #[arg(long)]
+    pub(crate) workload: Option<WorkloadId>,
+    /// off, record or auto
+    #[arg(long, value_parser = mode)]
+    pub(crate) rollback: Option<RollbackMode>,
+    /// Keep so many records, …
+    #[arg(long)]
+    pub(crate) keep_records: Option<usize>,
+    /// … or so many days
+    #[arg(long)]
+    pub(crate) keep_days: Option<u32>,
+    /// Hold deploys after a rollback
+    #[arg(long)]
+    pub(crate) hold_after_rollback: Option<bool>,
+    /// Back to the program's own policy
+    #[arg(long)]
+    pub(crate) reset: bool,
+    /// Say what would change, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+fn mode(text: &str) -> Result<RollbackMode, String> {
+    match text {
+        "off" | "false" => Ok(RollbackMode::Off),
+        "record" | "true" => Ok(RollbackMode::Record),
+        "auto" => Ok(RollbackMode::Auto),
+        _ => Err("write off, record or auto".to_owned()),
+    }
+}

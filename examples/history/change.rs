@@ -1,0 +1,146 @@
+//! Commands that change the history and its rules, and deploy nothing.
+
+use std::process::ExitCode;
+
+use rollback_core::id::{DeploymentId, WorkloadId};
+use rollback_core::policy::{AfterRollback, Keep};
+
+use crate::args::{Cleanup, Configure};
+use crate::end::End;
+use crate::world::World;
+
+pub(crate) async fn cleanup(world: &World, cleanup: Cleanup) -> Result<ExitCode, End> {
+    let workloads: Vec<WorkloadId> = match cleanup.workload {
+        Some(workload) => vec![workload],
+        None => {
+            let all = world.engine.workloads().await?;
+            all.into_iter().map(|s| s.workload).collect()
+        }
+    };
+    let mut forgotten = 0;
+    for workload in &workloads {
+        let mut rules = world.engine.rules(workload).await?.policy.retention;
+        let held = rules.records;
+        rules.records = Keep::new(
+            cleanup.newest.unwrap_or(held.newest),
+            cleanup.days.unwrap_or(held.days),
+        );
+        let done = if cleanup.dry_run {
+            world.engine.preview_clean_up(workload, Some(rules)).await?
+        } else {
+            let actor = &world.actor;
+            world.engine.clean_up(workload, Some(rules), actor).await?
+        };
+        for id in &done.forgotten {
+            println!("{workload}  {id}");
+        }
+        forgotten += done.forgotten.len();
+        println!("{workload}: {} records stay ({})", done.kept, rules.records);
+    }
+    let verb = if cleanup.dry_run { "would be" } else { "were" };
+    println!("{forgotten} records {verb} forgotten.");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn pin(world: &World, id: &DeploymentId) -> Result<ExitCode, End> {
+    world.engine.pin(id, &world.actor).await?;
+    println!("{id} is kept from clean-ups.");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn unpin(world: &World, id: &DeploymentId) -> Result<ExitCode, End> {
+    world.engine.unpin(id, &world.actor).await?;
+    println!("{id} is left to clean-ups.");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn note(world: &World, id: &DeploymentId, text: &str) -> Result<ExitCode, End> {
+    world.engine.note(id, text.parse()?, &world.actor).await?;
+    println!("Noted.");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn mark_bad(world: &World, id: &DeploymentId, why: &str) -> Result<ExitCode, End> {
+    world
+        .engine
+        .mark_bad(id, why.parse()?, &world.actor)
+        .await?;
+    println!("No rollback will go to {id}.");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn clear_bad(world: &World, id: &DeploymentId) -> Result<ExitCode, End> {
+    world.engine.clear_bad(id, &world.actor).await?;
+    println!("Rollbacks may go to {id} again.");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn hold(
+    world: &World,
+    why: &str,
+    workload: Option<WorkloadId>,
+) -> Result<ExitCode, End> {
+    let workload = world.workload(workload).await?;
+    world
+        .engine
+        .hold(&workload, why.parse()?, world.actor.clone())
+        .await?;
+    println!("{workload}: nothing but rollbacks goes through until the hold is lifted.");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn lift_hold(
+    world: &World,
+    workload: Option<WorkloadId>,
+) -> Result<ExitCode, End> {
+    let workload = world.workload(workload).await?;
+    match world.engine.lift_hold(&workload, &world.actor).await? {
+        Some(hold) => println!(
+            "{workload}: deploys go through again; {} had held them: {}",
+            hold.by, hold.why
+        ),
+        None => println!("{workload}: nothing was held."),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn configure(world: &World, c: Configure) -> Result<ExitCode, End> {
+    let workload = world.workload(c.workload).await?;
+    let mut policy = world.engine.rules(&workload).await?.policy;
+    if let Some(mode) = c.rollback {
+        policy.rollback = mode;
+    }
+    let records = &mut policy.retention.records;
+    *records = Keep::new(
+        c.keep_records.unwrap_or(records.newest),
+        c.keep_days.unwrap_or(records.days),
+    );
+    if let Some(hold) = c.hold_after_rollback {
+        policy.after_rollback = match hold {
+            true => AfterRollback::Hold,
+            false => AfterRollback::Nothing,
+        };
+    }
+    let policy = (!c.reset).then_some(policy);
+    let done = if c.dry_run {
+        world
+            .engine
+            .preview_configure(&workload, policy.as_ref())
+            .await?
+    } else {
+        let actor = &world.actor;
+        world
+            .engine
+            .configure(&workload, policy.as_ref(), actor)
+            .await?
+    };
+    for change in &done.changes {
+        println!("{change}");
+    }
+    match (done.changes.is_empty(), c.dry_run) {
+        (true, _) => println!("{workload}: nothing changes."),
+        (false, true) => println!("{workload}: nothing was changed yet."),
+        (false, false) => println!("{workload}: set."),
+    }
+    Ok(ExitCode::SUCCESS)
+}

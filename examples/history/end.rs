@@ -1,0 +1,84 @@
+//! How a command ends that cannot go on: one line, and a code that scripts can tell apart.
+
+use std::process::ExitCode;
+
+use rollback_core::deployment::Outcome;
+use rollback_core::error::{Error, ErrorKind, StoreError};
+
+pub(crate) const FAILED: u8 = 1;
+pub(crate) const USAGE: u8 = 2;
+pub(crate) const ROLLED_BACK: u8 = 3;
+pub(crate) const REFUSED: u8 = 4;
+pub(crate) const DEGRADED: u8 = 5;
+pub(crate) const BUSY: u8 = 6;
+pub(crate) const UNKNOWN: u8 = 7;
+pub(crate) const AWAY: u8 = 8;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) struct End {
+    code: u8,
+    text: String,
+}
+
+impl End {
+    pub(crate) fn new(code: u8, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            text: text.into(),
+        }
+    }
+
+    pub(crate) fn tell(self) -> ExitCode {
+        eprintln!("history: {}", self.text);
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<Error> for End {
+    fn from(e: Error) -> Self {
+        let code = match e.kind() {
+            ErrorKind::InvalidTarget | ErrorKind::Refused | ErrorKind::AlreadyLive => REFUSED,
+            ErrorKind::Conflict | ErrorKind::Stale => BUSY,
+            ErrorKind::NotFound | ErrorKind::NotRegistered => UNKNOWN,
+            ErrorKind::Interrupted => FAILED,
+            _ => AWAY,
+        };
+        Self::new(code, e.to_string())
+    }
+}
+
+impl From<StoreError> for End {
+    fn from(e: StoreError) -> Self {
+        Self::from(Error::from(e))
+    }
+}
+
+impl From<String> for End {
+    fn from(text: String) -> Self {
+        Self::new(FAILED, text)
+    }
+}
+
+impl From<rollback_core::id::InvalidId> for End {
+    fn from(e: rollback_core::id::InvalidId) -> Self {
+        Self::new(USAGE, e.to_string())
+    }
+}
+
+impl From<serde_json::Error> for End {
+    fn from(e: serde_json::Error) -> Self {
+        Self::new(FAILED, e.to_string())
+    }
+}
+
+/// The code for how a deployment ended.
+pub(crate) fn code(outcome: Outcome) -> ExitCode {
+    ExitCode::from(match outcome {
+        Outcome::Succeeded => 0,
+        Outcome::FailedAndRolledBack => ROLLED_BACK,
+        Outcome::Refused => REFUSED,
+        Outcome::Degraded => DEGRADED,
+        _ => FAILED,
+    })
+}

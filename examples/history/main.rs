@@ -1,0 +1,67 @@
+//! The history on the command line: list, show, compare, count, preview, roll back, trim.
+//!
+//! `cargo run --example history -- --store DIR list`, for a directory that
+//! `cargo run --example quickstart -- --keep DIR` left behind.
+//!
+//! Exit codes: 0 done; 1 the deployment failed; 2 wrong usage; 3 it failed and was rolled back;
+//! 4 refused; 5 degraded; 6 busy, or changed meanwhile; 7 no such thing; 8 the history or the
+//! platform cannot be reached.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod act;
+mod args;
+mod change;
+mod end;
+mod read;
+mod text;
+mod world;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use clap::Parser;
+use end::End;
+use world::World;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(e) => return End::from(e.to_string()).tell(),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(code) => code,
+        Err(end) => end.tell(),
+    }
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, End> {
+    let world = World::open(&cli).await?;
+    match cli.command {
+        Command::List(list) => read::list(&world, list).await,
+        Command::Status { workload } => read::status(&world, workload).await,
+        Command::Show { id, json } => read::show(&world, &id, json).await,
+        Command::Compare { from, to, json } => read::compare(&world, &from, &to, json).await,
+        Command::Stats {
+            service,
+            days,
+            json,
+        } => read::stats(&world, service, days, json).await,
+        Command::Verify => read::verify(&world).await,
+        Command::Preview(back) => act::preview(&world, back).await,
+        Command::Rollback(back) => act::rollback(&world, back).await,
+        Command::Redeploy { id, go } => act::redeploy(&world, &id, go).await,
+        Command::Deploy { reference, go } => act::deploy(&world, reference, go).await,
+        Command::Adopt { workload } => act::adopt(&world, workload).await,
+        Command::Recover => act::recover(&world).await,
+        Command::Cleanup(cleanup) => change::cleanup(&world, cleanup).await,
+        Command::Pin { id } => change::pin(&world, &id).await,
+        Command::Unpin { id } => change::unpin(&world, &id).await,
+        Command::Note { id, text } => change::note(&world, &id, &text).await,
+        Command::MarkBad { id, why } => change::mark_bad(&world, &id, &why).await,
+        Command::ClearBad { id } => change::clear_bad(&world, &id).await,
+        Command::Hold { why, workload } => change::hold(&world, &why, workload).await,
+        Command::LiftHold { workload } => change::lift_hold(&world, workload).await,
+        Command::Configure(configure) => change::configure(&world, configure).await,
+    }
+}

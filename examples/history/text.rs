@@ -1,0 +1,63 @@
+//! How things are said on a terminal.
+
+use std::time::Duration;
+
+use comfy_table::{Table, presets};
+use rollback_core::deployment::Deployment;
+use rollback_core::time::Timestamp;
+
+/// `5 minutes ago`.
+pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
+    let seconds = now.since(at).as_secs();
+    let (count, unit) = match seconds {
+        0..=4 => return "just now".to_owned(),
+        5..=59 => (seconds, "second"),
+        60..=3_599 => (seconds / 60, "minute"),
+        3_600..=86_399 => (seconds / 3_600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{plural} ago")
+}
+
+/// `1.2 s`, `340 ms`, `3 min 5 s`.
+pub(crate) fn span(span: Duration) -> String {
+    match span.as_millis() {
+        ms @ 0..=999 => format!("{ms} ms"),
+        1_000..=59_999 => format!("{:.1} s", span.as_secs_f64()),
+        _ => format!("{} min {} s", span.as_secs() / 60, span.as_secs() % 60),
+    }
+}
+
+pub(crate) fn took(d: &Deployment) -> String {
+    d.duration().map(span).unwrap_or_default()
+}
+
+/// How it ended, or how far it is.
+pub(crate) fn ended(d: &Deployment) -> String {
+    match d.outcome() {
+        Some(outcome) => outcome.to_string(),
+        None => d.phase().to_string(),
+    }
+}
+
+pub(crate) fn release(d: &Deployment) -> String {
+    d.release().map_or_else(String::new, ToString::to_string)
+}
+
+/// Columns, and nothing around them.
+pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_header(header.to_vec());
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    for row in rows {
+        table.add_row(row);
+    }
+    let text = table.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,112 @@
+//! What a command works on: a store, the workloads of a file, an engine on both.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rollback_core::engine::RollbackEngine;
+use rollback_core::history::HistoryStore;
+use rollback_core::id::{Actor, WorkloadId};
+use rollback_core::time::{Clock, SystemClock, Timestamp};
+use rollback_examples::catalog::{self, Catalog};
+use rollback_json::JsonStore;
+use rollback_sqlite::SqliteStore;
+
+use crate::args::Cli;
+use crate::end::{AWAY, End, USAGE};
+
+pub(crate) struct World {
+    pub(crate) engine: RollbackEngine,
+    pub(crate) store: Arc<dyn HistoryStore>,
+    pub(crate) actor: Actor,
+    pub(crate) now: Timestamp,
+}
+
+/// A store by kind and place.
+enum Place {
+    Sqlite(PathBuf),
+    Json(PathBuf),
+}
+
+impl Place {
+    fn of(text: &str) -> Self {
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            return Self::Sqlite(path.into());
+        }
+        if let Some(path) = text.strip_prefix("json:") {
+            return Self::Json(path.into());
+        }
+        let path = PathBuf::from(text);
+        let inside = path.join("history.db");
+        match (path.is_dir(), inside.is_file()) {
+            (true, true) => Self::Sqlite(inside),
+            (true, false) => Self::Json(path),
+            (false, _) => Self::Sqlite(path),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Sqlite(path) | Self::Json(path) => path,
+        }
+    }
+}
+
+impl World {
+    pub(crate) async fn open(cli: &Cli) -> Result<Self, End> {
+        let place = Place::of(&cli.store);
+        // Opening would make a new one, and an empty history is no answer to a typing error.
+        if !place.path().exists() {
+            let text = format!(
+                "there is no history at {}; name one with --store",
+                place.path().display()
+            );
+            return Err(End::new(AWAY, text));
+        }
+        let store: Arc<dyn HistoryStore> = match &place {
+            Place::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
+            Place::Json(path) => Arc::new(JsonStore::open(path).await?),
+        };
+        let beside = place.path().parent().unwrap_or(Path::new("."));
+        let config = match &cli.config {
+            Some(path) => Some(path.clone()),
+            None => Some(beside.join(catalog::FILE)).filter(|p| p.exists()),
+        };
+        let mut builder = RollbackEngine::builder_shared(Arc::clone(&store));
+        if let Some(path) = config {
+            let catalog = Catalog::read(&path).map_err(|e| End::new(USAGE, e.to_string()))?;
+            for entry in &catalog.workloads {
+                let workload = entry.workload().map_err(|e| e.to_string())?;
+                builder = builder.workload(workload);
+            }
+        }
+        Ok(Self {
+            engine: builder.build()?,
+            store,
+            actor: Actor::user_via(&cli.user, "cli")?,
+            now: SystemClock.now(),
+        })
+    }
+
+    /// The workload that is meant: the one named, or the only one there is.
+    pub(crate) async fn workload(&self, named: Option<WorkloadId>) -> Result<WorkloadId, End> {
+        if let Some(workload) = named {
+            return Ok(workload);
+        }
+        let mut all = self.engine.workloads().await?;
+        if all.is_empty() {
+            all = self.store.workloads().await?;
+        }
+        match all.as_slice() {
+            [only] => Ok(only.workload.clone()),
+            [] => Err(End::new(
+                USAGE,
+                "there is no workload yet; name one with --workload",
+            )),
+            several => {
+                let names: Vec<_> = several.iter().map(|s| s.workload.to_string()).collect();
+                let text = format!("name one of {} with --workload", names.join(", "));
+                Err(End::new(USAGE, text))
+            }
+        }
+    }
+}

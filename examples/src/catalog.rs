@@ -1,0 +1,88 @@
+//! A catalog in a file: which workloads there are, and how each is deployed and judged. An
+//! embedder has this in its own configuration.
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rollback_core::engine::Workload;
+use rollback_core::health::Gate;
+use rollback_core::id::WorkloadId;
+use rollback_core::policy::{Policy, RollbackMode};
+use rollback_git::{GitBackend, GitConfig};
+use rollback_health::HttpCheck;
+use serde::{Deserialize, Serialize};
+
+/// The file beside a history.
+pub const FILE: &str = "workloads.json";
+
+/// What the file says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalog {
+    /// The workloads.
+    pub workloads: Vec<Entry>,
+}
+
+/// One workload, deployed from git.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Its id.
+    pub workload: WorkloadId,
+    /// The repository that its releases come from.
+    pub repository: PathBuf,
+    /// The deploy root, with its `current` link.
+    pub root: PathBuf,
+    /// A program and its arguments that bring the service to what is current.
+    #[serde(default)]
+    pub restart: Vec<String>,
+    /// The URL that answers 200 when it is healthy.
+    pub health: Option<String>,
+    /// The gate's patience.
+    #[serde(default)]
+    pub gate: Gate,
+    /// What a failed gate sets off.
+    #[serde(default)]
+    pub rollback: RollbackMode,
+    /// What it needs.
+    #[serde(default)]
+    pub depends_on: Vec<WorkloadId>,
+}
+
+impl Catalog {
+    /// Reads a file. The error names it.
+    pub fn read(path: &Path) -> Result<Self, Box<dyn Error>> {
+        let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?)
+    }
+
+    /// Writes a file.
+    pub fn write(&self, path: &Path) -> Result<(), Box<dyn Error>> {
+        Ok(fs::write(path, serde_json::to_string_pretty(self)?)?)
+    }
+}
+
+impl Entry {
+    /// The same for the engine.
+    pub fn workload(&self) -> Result<Workload, Box<dyn Error>> {
+        let mut config = GitConfig::new(self.workload.clone(), &self.repository, &self.root);
+        if !self.restart.is_empty() {
+            config = config.restart_command(self.restart.clone());
+        }
+        let policy = Policy {
+            rollback: self.rollback,
+            ..Policy::default()
+        };
+        let mut workload = Workload::new(self.workload.clone(), GitBackend::new(config)?)
+            .gate(self.gate.clone())
+            .policy(policy);
+        if let Some(url) = &self.health {
+            workload = workload.check(HttpCheck::new(url)?);
+        }
+        for other in &self.depends_on {
+            workload = workload.depends_on(other.clone());
+        }
+        Ok(workload)
+    }
+}

@@ -1,0 +1,292 @@
+//! The example `history`, typed as people type it, on either store: the same answers.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rollback_json::JsonStore;
+use rollback_sqlite::SqliteStore;
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(
+        program.exists(),
+        "run `cargo build -p rollback-examples --examples` first"
+    );
+    program
+}
+
+/// What the quickstart left behind, and an empty store beside it.
+struct Left {
+    dir: TempDir,
+    store: String,
+}
+
+impl Left {
+    async fn with(kind: &str) -> Self {
+        let dir = TempDir::new().unwrap();
+        let kept = dir.path().join("kept");
+        let mut quickstart = Command::new(program("quickstart"));
+        quickstart
+            .arg("--keep")
+            .arg(&kept)
+            .env("TMPDIR", dir.path());
+        assert!(
+            quickstart
+                .stdin(Stdio::null())
+                .output()
+                .unwrap()
+                .status
+                .success()
+        );
+        let path = kept.join(format!("empty.{kind}"));
+        match kind {
+            "sqlite" => drop(SqliteStore::open(&path).await.unwrap()),
+            _ => drop(JsonStore::open(&path).await.unwrap()),
+        }
+        let store = format!("{kind}:{}", path.display());
+        Self { dir, store }
+    }
+
+    fn kept(&self) -> PathBuf {
+        self.dir.path().join("kept")
+    }
+
+    fn type_(&self, store: &str, args: &[&str]) -> Typed {
+        let mut command = Command::new(program("history"));
+        command
+            .arg("--store")
+            .arg(store)
+            .args(["--user", "ada"])
+            .args(args);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.signal(), None, "{args:?}");
+        Typed {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    fn type_here(&self, args: &[&str]) -> Typed {
+        self.type_(&self.store.clone(), args)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        let list: Vec<Value> =
+            serde_json::from_str(&self.type_here(&["list", "--json"]).out).unwrap();
+        list.iter()
+            .map(|d| d["id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    fn live(&self) -> String {
+        fs::read_to_string(self.kept().join("site/current/version")).unwrap()
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        // The service ends by itself once its pid file is gone.
+        let _ = fs::remove_file(self.kept().join("service.pid"));
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while runs_in(self.dir.path()) && std::time::Instant::now() < end {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+fn runs_in(dir: &Path) -> bool {
+    let lines = fs::read_dir("/proc").unwrap().flatten();
+    let mut lines = lines.filter_map(|p| fs::read(p.path().join("cmdline")).ok());
+    lines.any(|line| String::from_utf8_lossy(&line).contains(dir.to_str().unwrap()))
+}
+
+struct Typed {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Typed {
+    #[track_caller]
+    fn ends(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}{}", self.out, self.err);
+        self
+    }
+
+    /// The same for whoever ran it and whenever: ids, commits, times and places are `#`.
+    fn told(&self) -> String {
+        let all = format!("{}{}[{}]", self.out, self.err, self.code);
+        let mut told = String::new();
+        let is_word = |c: char| c.is_ascii_alphanumeric() || "-._:/@".contains(c);
+        for word in all.split_inclusive(|c| !is_word(c)) {
+            let end = word.find(|c| !is_word(c)).unwrap_or(word.len());
+            let (word, rest) = word.split_at(end);
+            let varies = word.len() > 2 && word.contains(|c: char| c.is_ascii_digit());
+            let number = word.chars().all(|c| c.is_ascii_digit() || c == '.') && !word.is_empty();
+            let unit = [
+                "ms", "s", "second", "seconds", "minute", "just", "now", "ago",
+            ]
+            .contains(&word);
+            told.push_str(if (varies && word != "api@web-1") || number || unit {
+                "#"
+            } else {
+                word
+            });
+            told.push_str(rest);
+        }
+        // A table's columns are as wide as what is in them.
+        let words: Vec<&str> = told.split_whitespace().filter(|w| *w != "#").collect();
+        words.join(" ")
+    }
+}
+
+/// Everything that the product's pages say can be typed, once, with what it should come to.
+async fn session(kind: &str) -> Vec<String> {
+    let left = Left::with(kind).await;
+    let mut told = Vec::new();
+    let mut say = |typed: Typed| told.push(typed.told());
+    say(left.type_here(&["list"]).ends(0));
+    assert_eq!(left.type_here(&["list", "--json"]).ends(0).out.trim(), "[]");
+    say(left.type_here(&["stats"]).ends(0));
+    say(left.type_here(&["adopt"]).ends(0));
+    say(left
+        .type_here(&["deploy", "v2", "--yes", "--reason", "ticket 7"])
+        .ends(0));
+    say(left.type_here(&["deploy", "v3", "--yes"]).ends(3));
+    say(left.type_here(&["deploy", "v1", "--yes"]).ends(0));
+    let ids = left.ids();
+    assert_eq!(ids.len(), 5, "adopt, v2, v3, its automatic rollback, v1");
+    say(left.type_here(&["list"]).ends(0));
+    say(left.type_here(&["list", "api"]).ends(0));
+    say(left.type_here(&["list", "nothing"]).ends(0));
+    say(left
+        .type_here(&["list", "--outcome", "failed-and-rolled-back"])
+        .ends(0));
+    say(left
+        .type_here(&["list", "--trigger", "automatic-rollback", "--days", "1"])
+        .ends(0));
+    say(left
+        .type_here(&["list", "--actor", "ada", "--limit", "2"])
+        .ends(0));
+    say(left.type_here(&["list", "--outcome", "sideways"]).ends(2));
+    let users = left.type_here(&["list", "--json-output"]).ends(0);
+    let users: Vec<Value> = serde_json::from_str(&users.out).unwrap();
+    let users: Vec<&str> = users.iter().map(|d| d["user"].as_str().unwrap()).collect();
+    assert_eq!(users, ["ada", "automatic-rollback", "ada", "ada", "ada"]);
+    for id in &ids {
+        say(left.type_here(&["show", id]).ends(0));
+        let json = left.type_here(&["show", id, "--json"]).ends(0);
+        assert_eq!(
+            serde_json::from_str::<Value>(&json.out).unwrap()["id"],
+            id.as_str()
+        );
+    }
+    say(left
+        .type_here(&["show", "deploy-20200101-000000-aaaa"])
+        .ends(7));
+    say(left.type_here(&["show", "../../etc/passwd"]).ends(2));
+    say(left.type_here(&["compare", &ids[0], &ids[3]]).ends(0));
+    say(left.type_here(&["stats"]).ends(0));
+    say(left.type_here(&["stats", "api", "30"]).ends(0));
+    say(left.type_here(&["status"]).ends(0));
+    say(left.type_here(&["preview", &ids[3]]).ends(0));
+    let preview = left.type_here(&["preview", "--json"]).ends(0);
+    let preview: Value = serde_json::from_str(&preview.out).unwrap();
+    assert!(preview["new"]["warnings"].is_array());
+    assert_eq!(left.live(), "v1");
+    say(left.type_here(&["rollback", &ids[3]]).ends(4));
+    assert_eq!(left.live(), "v1", "nobody was there to ask");
+    say(left
+        .type_here(&["rollback", &ids[3], "--yes", "--force"])
+        .ends(0));
+    assert_eq!(left.live(), "v2");
+    say(left.type_here(&["rollback", &ids[3], "--yes"]).ends(4));
+    say(left
+        .type_here(&["rollback", &ids[0], "--yes", "--force", "hold"])
+        .ends(0));
+    say(left.type_here(&["rollback", "--yes"]).ends(0));
+    say(left.type_here(&["redeploy", &ids[3], "--yes"]).ends(0));
+    say(left.type_here(&["hold", "freeze"]).ends(0));
+    say(left.type_here(&["deploy", "v4", "--yes"]).ends(4));
+    say(left.type_here(&["status"]).ends(0));
+    say(left.type_here(&["lift-hold"]).ends(0));
+    say(left.type_here(&["deploy", "none", "--yes"]).ends(7));
+    say(left
+        .type_here(&["configure", "--rollback", "off", "--dry-run"])
+        .ends(0));
+    say(left
+        .type_here(&["configure", "--rollback", "record", "--keep-records", "9"])
+        .ends(0));
+    say(left.type_here(&["deploy", "v3", "--yes"]).ends(1));
+    say(left.type_here(&["rollback", "--yes"]).ends(0));
+    say(left.type_here(&["configure", "--reset"]).ends(0));
+    say(left.type_here(&["pin", &ids[4]]).ends(0));
+    say(left
+        .type_here(&["note", &ids[3], "the last good one"])
+        .ends(0));
+    say(left.type_here(&["mark-bad", &ids[2], "leaks"]).ends(0));
+    say(left.type_here(&["rollback", &ids[2], "--yes"]).ends(4));
+    say(left.type_here(&["cleanup", "100", "30"]).ends(0));
+    say(left.type_here(&["cleanup", "1", "0", "--dry-run"]).ends(0));
+    say(left.type_here(&["cleanup", "1", "0"]).ends(0));
+    assert!(left.ids().contains(&ids[4]), "what is pinned stays");
+    say(left.type_here(&["list"]).ends(0));
+    say(left.type_here(&["recover"]).ends(0));
+    say(left.type_here(&["verify"]).ends(0));
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_stores_give_the_same_answers_to_everything_that_can_be_typed() {
+    let (sqlite, json) = tokio::join!(session("sqlite"), session("json"));
+    assert_eq!(sqlite.len(), json.len());
+    for (sqlite, json) in sqlite.iter().zip(&json) {
+        assert_eq!(sqlite, json);
+    }
+}
+
+#[tokio::test]
+async fn it_works_on_what_the_quickstart_left_behind() {
+    let left = Left::with("sqlite").await;
+    let kept = left.kept().display().to_string();
+    let status = left.type_(&kept, &["status"]).ends(0);
+    assert!(status.out.contains("v4 ("), "{}", status.out);
+    assert!(
+        status.out.contains("can roll back yes, to"),
+        "{}",
+        status.out
+    );
+    left.type_(&kept, &["rollback", "--yes"]).ends(0);
+    assert_eq!(left.live(), "v1");
+    let list: Vec<Value> =
+        serde_json::from_str(&left.type_(&kept, &["list", "--json"]).out).unwrap();
+    assert_eq!(
+        (list.len(), &list[0]["trigger"]),
+        (7, &Value::from("rollback"))
+    );
+    assert_eq!(list[0]["status"], "succeeded");
+}
+
+#[tokio::test]
+async fn a_history_that_is_not_there_is_said_and_not_made() {
+    let dir = TempDir::new().unwrap();
+    for store in ["none.db", "json:none", "sqlite:none"] {
+        let mut command = Command::new(program("history"));
+        let output = command
+            .args(["--store", store, "list"])
+            .current_dir(&dir)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(8));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("there is no history at none"), "{said}");
+    }
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+}

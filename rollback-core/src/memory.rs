@@ -17,7 +17,7 @@ use crate::history::{
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::policy::Policy;
 use crate::time::Timestamp;
-use data::{Held, Inner, check_size};
+use data::{Held, Inner, check_size, same_workload};
 
 pub use crate::deployment::MAX_NOTES;
 pub use crate::history::MAX_RECORD;
@@ -133,7 +133,12 @@ impl HistoryStore for MemoryStore {
                 deployment.allows(&settled).map_err(|e| {
                     StoreError::new(Kind::IllegalEvent, e.to_string()).on(lease.deployment())
                 })?;
+                if let Then::Open(new) = then {
+                    same_workload(&lease, &new.id, &new.workload)?;
+                }
                 if let Then::ReleaseAndAmend(failed) = then {
+                    let of = inner.deployment_mut(failed)?.workload().clone();
+                    same_workload(&lease, failed, &of)?;
                     let amendment = Event::RolledBackBy {
                         deployment: lease.deployment().clone(),
                     };
@@ -252,7 +257,9 @@ impl HistoryStore for MemoryStore {
 
     async fn workloads(&self) -> Result<Vec<WorkloadState>, StoreError> {
         let inner = self.lock();
-        Ok(inner.workloads.keys().map(|w| inner.state(w)).collect())
+        let states = inner.workloads.keys().map(|w| inner.state(w));
+        // One that was only ever excluded, or refused, is not known.
+        Ok(states.filter(|s| s.version.0 > 0).collect())
     }
 
     async fn set_hold(&self, workload: &WorkloadId, hold: Option<&Hold>) -> Result<(), StoreError> {

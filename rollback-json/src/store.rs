@@ -28,7 +28,7 @@ use crate::list::{self, locked};
 use crate::seal::{self, FORMAT, Unreadable};
 use crate::state::{Claim, State};
 use crate::verify;
-use crate::write::{Writer, not_in_flight};
+use crate::write::{Writer, not_in_flight, same_workload};
 
 /// How long `begin` waits for somebody who holds the lock but has not yet said so, or has just
 /// finished.
@@ -463,6 +463,11 @@ impl HistoryStore for JsonStore {
         let (claim, settlement, next) = (Claim::from(&lease), settlement.clone(), then.clone());
         let done = self
             .run(move |s| {
+                if let Then::ReleaseAndAmend(failed) = &next
+                    && let Some((of, _)) = s.find(failed)?
+                {
+                    same_workload(&claim, failed, &of)?;
+                }
                 s.write(&claim.workload, |w| {
                     w.finish(&claim, &settlement, at, &next, |new| s.number_for(new))
                 })

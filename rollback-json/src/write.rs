@@ -5,7 +5,7 @@ use rollback_core::deployment::{Annotation, Deployment, LiveRecord, NewDeploymen
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{Epoch, Holder, Sequence, Then, Version};
-use rollback_core::id::{Actor, DeploymentId};
+use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
 
 use crate::error::{illegal, kept, known, nothing_in_flight, unknown};
@@ -130,7 +130,7 @@ impl Writer<'_> {
                 state.in_flight = None;
             }
             Then::Open(new) => {
-                same_workload(claim, new)?;
+                same_workload(claim, &new.id, &new.workload)?;
                 let sequence = self.open(&mut state, new, number)?;
                 state.in_flight = Some(Held {
                     deployment: new.id.clone(),
@@ -353,13 +353,14 @@ fn apply(deployment: &mut Deployment, event: &TimedEvent) -> Result<(), StoreErr
         .map_err(|e| illegal(&id, e.to_string()).because(e))
 }
 
-fn same_workload(claim: &Claim, new: &NewDeployment) -> Result<(), StoreError> {
-    if new.workload == claim.workload {
+pub(crate) fn same_workload(
+    claim: &Claim,
+    id: &DeploymentId,
+    of: &WorkloadId,
+) -> Result<(), StoreError> {
+    if *of == claim.workload {
         return Ok(());
     }
-    let why = format!(
-        "this deployment is of {}, not of {}",
-        new.workload, claim.workload
-    );
-    Err(illegal(&new.id, why))
+    let why = format!("this deployment is of {of}, not of {}", claim.workload);
+    Err(illegal(id, why))
 }

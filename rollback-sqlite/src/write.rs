@@ -121,6 +121,10 @@ pub(crate) fn finish(
             release(tx, &workload)?;
             Ok(None)
         }
+        Then::ReleaseAndAmend(failed) if *failed == claim.deployment => {
+            let why = "a deployment cannot have been rolled back by itself";
+            Err(illegal(failed, why).into())
+        }
         Then::ReleaseAndAmend(failed) => {
             let mut failed = load(tx, failed)?.ok_or_else(|| unknown(failed))?;
             same_workload(claim, failed.workload(), failed.id())?;

@@ -21,6 +21,7 @@
 //! # );
 //! ```
 
+mod agreement;
 mod leases;
 mod reading;
 mod sample;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rollback_core::history::HistoryStore;
 
+pub use agreement::agree;
 pub use sample::{at, holder, sample, sample_of, settlement};
 
 /// One empty set of data. Dropping it removes the data.

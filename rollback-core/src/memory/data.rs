@@ -102,8 +102,9 @@ impl Inner {
         self.workloads.entry(workload.clone()).or_default()
     }
 
-    pub(super) fn not_excluded(&mut self, workload: &WorkloadId) -> Result<(), StoreError> {
-        if self.entry(workload).excluded.strong_count() == 0 {
+    pub(super) fn not_excluded(&self, workload: &WorkloadId) -> Result<(), StoreError> {
+        let entry = self.workloads.get(workload);
+        if entry.is_none_or(|e| e.excluded.strong_count() == 0) {
             return Ok(());
         }
         Err(StoreError::new(
@@ -186,4 +187,16 @@ pub(super) fn check_size(value: &impl serde::Serialize) -> Result<(), StoreError
         .advice("shorten its facets, labels or diagnostic")),
         Err(e) => Err(StoreError::new(Kind::Io, "a record cannot be written as JSON").because(e)),
     }
+}
+
+pub(super) fn same_workload(
+    lease: &Lease,
+    id: &DeploymentId,
+    of: &WorkloadId,
+) -> Result<(), StoreError> {
+    if of == lease.workload() {
+        return Ok(());
+    }
+    let why = format!("this deployment is of {of}, not of {}", lease.workload());
+    Err(StoreError::new(Kind::IllegalEvent, why).on(id))
 }

@@ -136,6 +136,15 @@ impl<'a> Lineage<'a> {
         unjudged.filter(|_| or_unjudged && !any_verdict)
     }
 
+    /// The newest deployment before what is live that any health gate has judged.
+    pub fn newest_judged(&self) -> Option<&'a Deployment> {
+        let anchor = self.anchor();
+        self.records
+            .iter()
+            .filter(|d| d.sequence() < anchor && d.went_live())
+            .find(|d| d.verdict().is_good() || d.verdict().is_failed())
+    }
+
     /// The deployment that was live at a time.
     pub fn as_of(&self, time: Timestamp) -> Option<&'a Deployment> {
         self.records

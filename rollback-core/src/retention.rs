@@ -79,6 +79,9 @@ fn kept_records<'a>(
     now: Timestamp,
 ) -> HashSet<&'a DeploymentId> {
     let mut kept = protected.clone();
+    // The proof that health is judged here at all: without it, *last healthy* would fall back to
+    // a release that nobody has judged.
+    kept.extend(lineage.newest_judged().map(Deployment::id));
     for (i, d) in lineage.records().iter().enumerate() {
         if i < keep.newest || younger(d, keep, now) {
             kept.insert(d.id());

@@ -28,12 +28,14 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod error;
+mod filter;
 mod lock;
 mod open;
 mod read;
 mod record;
 mod schema;
 mod state;
+mod stats;
 mod store;
 mod verify;
 mod write;

@@ -34,6 +34,17 @@ impl Raw {
         })
     }
 
+    /// The row of one record.
+    pub(crate) fn at(connection: &Connection, sequence: i64) -> Result<Self, Failure> {
+        let sql = format!(
+            "SELECT {} FROM deployments d WHERE d.sequence = ?1",
+            Self::COLUMNS
+        );
+        Ok(connection
+            .prepare_cached(&sql)?
+            .query_row([sequence], Self::from_row)?)
+    }
+
     /// Reads the events and folds them. A record that does not parse is a `Corrupt` error of its
     /// own, apart from one of the file.
     pub(crate) fn deployment(self, connection: &Connection) -> Result<Deployment, Failure> {
@@ -64,6 +75,18 @@ pub(crate) fn load(
         .query_row([id.as_str()], Raw::from_row)
         .optional()?;
     raw.map(|raw| raw.deployment(connection)).transpose()
+}
+
+/// The sequences of all records, lowest first. They are read from an index, so that damage to the
+/// table hides none.
+pub(crate) fn sequences(connection: &Connection) -> Result<Vec<i64>, Failure> {
+    let mut statement = connection
+        .prepare_cached("SELECT sequence FROM deployments INDEXED BY deployments_opened")?;
+    let mut all = statement
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<Vec<i64>, _>>()?;
+    all.sort_unstable();
+    Ok(all)
 }
 
 /// Opens a record, and gives its place in the order.

@@ -13,7 +13,11 @@ const APPLICATION_ID: i32 = 0x726f_6c6c;
 ///
 /// Every column that a query filters on has an index of its own; SQLite appends the row id, which
 /// is the sequence, so a filtered page is read in order without sorting.
-const MIGRATIONS: &[&str] = &["
+///
+/// A program with an older library may have the file open while a newer one migrates it: a
+/// migration that an older library could not write past must make it fail, not go on.
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE workloads (
     id          TEXT PRIMARY KEY,
     version     INTEGER NOT NULL DEFAULT 0,
@@ -70,7 +74,16 @@ CREATE TABLE events (
     body       TEXT NOT NULL,
     PRIMARY KEY (deployment, ordinal)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+-- Counts over a span of time read one of these and no record. They are found by the time of
+-- opening, and hold what is counted.
+CREATE INDEX deployments_opened ON deployments
+    (opened_us, opened_ns, outcome, trigger, duration_ms);
+CREATE INDEX deployments_service_opened ON deployments
+    (service, opened_us, opened_ns, target, outcome, trigger, duration_ms);
+",
+];
 
 /// The newest schema that this library writes.
 pub(crate) fn newest() -> i64 {

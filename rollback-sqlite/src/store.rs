@@ -23,7 +23,7 @@ use crate::lock::{Held, Locks};
 use crate::record::{decode, load};
 use crate::state::Entry;
 use crate::write::{self, Claim, Column};
-use crate::{open, read, verify};
+use crate::{open, read, stats, verify};
 
 /// Connections for reading that are kept between calls.
 const READERS: usize = 4;
@@ -355,7 +355,7 @@ impl HistoryStore for SqliteStore {
 
     async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
         let query = query.clone();
-        self.run(move |s| s.read(|c| read::stats(c, &query))).await
+        self.run(move |s| s.read(|c| stats::stats(c, &query))).await
     }
 
     async fn annotate(&self, id: &DeploymentId, what: &Annotation) -> Result<(), StoreError> {

@@ -170,8 +170,10 @@ mod tests {
     use super::*;
     use crate::{read, schema, stats};
 
+    type Named = (&'static str, fn(&mut Query));
+
     /// Each filter by name, set to something.
-    const FILTERS: [(&str, fn(&mut Query)); 10] = [
+    const FILTERS: [Named; 10] = [
         ("service", |q| q.service = "api".parse().ok()),
         ("target", |q| q.target = "web-1".parse().ok()),
         ("backend", |q| q.backend = "git".parse().ok()),

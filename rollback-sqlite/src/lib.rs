@@ -37,6 +37,7 @@ mod schema;
 mod state;
 mod stats;
 mod store;
+mod strict;
 mod verify;
 mod write;
 

@@ -27,6 +27,7 @@
 //!   and network file systems are refused, and left as they are.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod backup;
 mod error;
 mod filter;
 mod lock;

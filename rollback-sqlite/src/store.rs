@@ -23,7 +23,7 @@ use crate::lock::{Held, Locks};
 use crate::record::{decode, load};
 use crate::state::Entry;
 use crate::write::{self, Claim, Column};
-use crate::{open, read, stats, verify};
+use crate::{backup, open, read, stats, verify};
 
 /// Connections for reading that are kept between calls.
 const READERS: usize = 4;
@@ -78,6 +78,22 @@ impl SqliteStore {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// Copies the whole history, as it is at one instant, to a new file at `to` (0600), while
+    /// programs go on writing. The copy is checked and durable before it gets its name; a
+    /// deployment in flight is unfinished there, and its holder dead.
+    ///
+    /// Fails with `Unusable` if there is a file at `to` already or its directory cannot be
+    /// written, `Full`, `Corrupt` if the history is damaged, or `Io`. Then nothing is at `to`
+    /// that was not there before.
+    pub async fn backup(&self, to: impl AsRef<Path>) -> Result<(), StoreError> {
+        let to = to.as_ref().to_owned();
+        self.run(move |s| {
+            let from = open::connect(&s.path)?;
+            backup::backup(&from, &s.path, &to)
+        })
+        .await
     }
 
     async fn run<T, F>(&self, step: F) -> Result<T, StoreError>

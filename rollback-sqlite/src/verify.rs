@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rollback_core::deployment::Deployment;
 use rollback_core::history::{Fault, Liveness};
-use rollback_core::id::Actor;
+use rollback_core::id::{Actor, WorkloadId};
 use rollback_core::time::Timestamp;
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -29,6 +29,8 @@ pub(crate) fn verify(connection: &Connection) -> Result<Vec<Fault>, Failure> {
         let checked = record(connection, sequence, &mut report);
         report.noting(&place, checked)?;
     }
+    let found = nameless(connection, &mut report);
+    report.noting("the table workloads", found)?;
     let found = Entry::all(connection);
     for entry in report
         .noting("the table workloads", found)?
@@ -209,6 +211,19 @@ fn labels(connection: &Connection, sequence: i64) -> Result<BTreeMap<String, Str
 fn in_flight(connection: &Connection, deployment: &Deployment) -> Result<bool, Failure> {
     let entry = Entry::find(connection, deployment.workload())?;
     Ok(entry.is_some_and(|e| e.holds(deployment.id())))
+}
+
+/// Workloads whose id is none: they are left out wherever workloads are listed.
+fn nameless(connection: &Connection, report: &mut Report) -> Result<(), Failure> {
+    let mut statement = connection.prepare("SELECT id FROM workloads")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(0)?;
+        if let Err(e) = id.parse::<WorkloadId>() {
+            report.fault("the table workloads", e.to_string());
+        }
+    }
+    Ok(())
 }
 
 fn workload(connection: &Connection, entry: &Entry, report: &mut Report) -> Result<(), Failure> {

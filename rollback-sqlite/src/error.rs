@@ -182,5 +182,8 @@ pub(crate) fn unreadable(what: impl std::fmt::Display, why: impl std::fmt::Displ
         format!("a stored record cannot be read ({why})"),
     )
     .on(what)
-    .advice("restore the file from a copy, or forget this record")
+    .advice(
+        "if a newer version of this library writes here too, update this program; \
+         else restore the file from a copy, or forget this record",
+    )
 }

@@ -148,14 +148,14 @@ impl Inner {
             None => open::connect(&self.path)?,
         };
         let run = || {
+            // Rolled back when it is dropped: there is nothing to commit, and after damage that a
+            // step has passed over SQLite would refuse to.
             let tx = reader.transaction()?;
-            let value = step(&tx)?;
-            tx.commit()?;
-            Ok(value)
+            step(&tx)
         };
         let value = run().map_err(|e: Failure| e.at(&self.path));
         let mut readers = self.readers();
-        if readers.len() < READERS {
+        if readers.len() < READERS && reader.is_autocommit() {
             readers.push(reader);
         }
         value

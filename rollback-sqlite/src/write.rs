@@ -1,6 +1,6 @@
 //! The writes, each inside one immediate transaction that the caller commits.
 
-use rollback_core::deployment::{LiveRecord, NewDeployment, Settlement};
+use rollback_core::deployment::{Annotations, LiveRecord, NewDeployment, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{Annotation, Epoch, Holder, Lease, Liveness, Sequence, Then, Version};
@@ -9,9 +9,10 @@ use rollback_core::memory::MAX_NOTES;
 use rollback_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::error::{Failure, fenced, illegal, unknown, unreadable};
-use crate::record::{encode, insert, load, push};
+use crate::record::{decode, encode, insert, load, push};
 use crate::state::{Entry, ensure};
 
 /// The fields of a lease that a write is checked against.
@@ -288,10 +289,26 @@ pub(crate) fn annotate(
     tx.prepare_cached("UPDATE deployments SET annotations = ?2, pinned = ?3 WHERE id = ?1")?
         .execute(params![
             id.as_str(),
-            encode(&annotations)?,
+            keeping_unknown(tx, id, &annotations)?,
             annotations.pinned
         ])?;
     Ok(())
+}
+
+/// The annotations as JSON, with the fields that a newer library has added to them.
+fn keeping_unknown(
+    tx: &Connection,
+    id: &DeploymentId,
+    annotations: &Annotations,
+) -> Result<String, Failure> {
+    let stored: String = tx
+        .prepare_cached("SELECT annotations FROM deployments WHERE id = ?1")?
+        .query_row([id.as_str()], |row| row.get(0))?;
+    let mut fields: Map<String, Value> = decode(id, &stored)?;
+    fields.retain(|name, _| !matches!(&**name, "pinned" | "bad" | "notes"));
+    let ours: Map<String, Value> = decode(id, &encode(annotations)?)?;
+    fields.extend(ours);
+    Ok(encode(&fields)?)
 }
 
 pub(crate) fn forget(tx: &Connection, ids: &[DeploymentId]) -> Result<u64, Failure> {

@@ -28,6 +28,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backup;
+mod blocking;
 mod error;
 mod filter;
 mod lock;
@@ -41,5 +42,6 @@ mod store;
 mod strict;
 mod verify;
 mod write;
+mod writer;
 
 pub use store::SqliteStore;

@@ -1,6 +1,6 @@
 //! The writes, each inside one immediate transaction that the caller commits.
 
-use rollback_core::deployment::{Annotations, LiveRecord, NewDeployment, Settlement};
+use rollback_core::deployment::{Annotations, Deployment, LiveRecord, NewDeployment, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{Annotation, Epoch, Holder, Lease, Liveness, Sequence, Then, Version};
@@ -80,17 +80,44 @@ pub(crate) fn begin(
     Ok((Epoch(u64::try_from(epoch).unwrap_or(0)), sequence))
 }
 
-pub(crate) fn append(tx: &Connection, claim: &Claim, event: &TimedEvent) -> Result<(), Failure> {
+/// Gives the record as it is afterwards. `known` is what the caller remembers of it.
+pub(crate) fn append(
+    tx: &Connection,
+    claim: &Claim,
+    event: &TimedEvent,
+    known: Option<Deployment>,
+) -> Result<Deployment, Failure> {
     claim.check(tx)?;
     if matches!(event.event, Event::Settled(_) | Event::RolledBackBy { .. }) {
         let why = format!("only finish writes the event {}", event.event.name());
         return Err(illegal(&claim.deployment, why).into());
     }
-    let mut deployment = load(tx, &claim.deployment)?.ok_or_else(|| unknown(&claim.deployment))?;
-    if deployment.events().last() == Some(event) {
-        return Ok(());
+    let mut deployment = current(tx, claim, known)?;
+    if deployment.events().last() != Some(event) {
+        push(tx, &mut deployment, event, None)?;
     }
-    push(tx, &mut deployment, event, None)
+    Ok(deployment)
+}
+
+/// The record that a lease is for: what the caller remembers, if as many events are stored.
+/// Nobody but the lease's holder adds any, but two store values may share a lease.
+fn current(
+    tx: &Connection,
+    claim: &Claim,
+    known: Option<Deployment>,
+) -> Result<Deployment, Failure> {
+    if let Some(known) = known {
+        let sequence = i64::try_from(known.sequence().0).unwrap_or(i64::MAX);
+        let stored: i64 = tx
+            .prepare_cached(
+                "SELECT coalesce(max(ordinal) + 1, 0) FROM events WHERE deployment = ?1",
+            )?
+            .query_row([sequence], |row| row.get(0))?;
+        if usize::try_from(stored) == Ok(known.events().len()) {
+            return Ok(known);
+        }
+    }
+    Ok(load(tx, &claim.deployment)?.ok_or_else(|| unknown(&claim.deployment))?)
 }
 
 /// Gives the successor's place in the order, if one was opened.
@@ -100,6 +127,7 @@ pub(crate) fn finish(
     settlement: &Settlement,
     at: Timestamp,
     then: &Then,
+    known: Option<Deployment>,
 ) -> Result<Option<Sequence>, Failure> {
     let settled = TimedEvent {
         at,
@@ -109,7 +137,7 @@ pub(crate) fn finish(
         return Ok(done);
     }
     claim.check(tx)?;
-    let mut deployment = load(tx, &claim.deployment)?.ok_or_else(|| unknown(&claim.deployment))?;
+    let mut deployment = current(tx, claim, known)?;
     push(tx, &mut deployment, &settled, Some(claim.epoch))?;
     let workload = claim.workload.to_string();
     tx.prepare_cached(

@@ -199,3 +199,32 @@ async fn filters_and_counts_over_version_1_are_what_the_records_say() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_queries_in_the_description_of_the_format_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    let _store = migrated(&path).await;
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let connection = Connection::open_with_flags(&path, flags).unwrap();
+    let text = include_str!("../FORMAT.md");
+    let queries: Vec<_> = text
+        .split("```sql\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert_eq!(queries.len(), 6);
+    for query in queries {
+        let mut statement = connection.prepare(query).unwrap();
+        let mut rows = statement.query([]).unwrap();
+        // Those of the last thirty days find nothing in an old history.
+        assert!(
+            rows.next().unwrap().is_some() || query.contains("unixepoch()"),
+            "{query}"
+        );
+    }
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    assert!(text.contains(&format!("**{version}** at present")));
+}

@@ -16,9 +16,28 @@ pub(crate) struct Figure {
     /// The raw operation's median, in `unit`.
     baseline: f64,
     ratio: f64,
+    /// What the ratio has to keep to, if anything: "<= 2".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound: Option<String>,
     /// The quartiles of the rounds' own ratios: how far to trust `ratio`. For people only.
     #[serde(skip)]
     spread: (f64, f64),
+}
+
+impl Figure {
+    /// Says what the ratio must not exceed.
+    #[must_use]
+    pub(crate) fn at_most(self, bound: &str) -> Self {
+        let bound = Some(format!("<= {bound}"));
+        Self { bound, ..self }
+    }
+
+    /// Says what the ratio must reach.
+    #[must_use]
+    pub(crate) fn at_least(self, bound: &str) -> Self {
+        let bound = Some(format!(">= {bound}"));
+        Self { bound, ..self }
+    }
 }
 
 /// What times are shown in.
@@ -82,6 +101,7 @@ where
         unit: unit.name(),
         baseline,
         ratio: value / baseline,
+        bound: None,
         spread: (at(&mut ratios, 0.25), at(&mut ratios, 0.75)),
     }
 }
@@ -135,13 +155,20 @@ fn at(values: &mut [f64], part: f64) -> f64 {
 pub(crate) fn print(figures: &[Figure]) {
     let width = figures.iter().map(|f| f.name.len()).max().unwrap_or(0);
     println!(
-        "{:<width$} {:>10} {:>10} {:>4} {:>8}  quartiles",
-        "figure (medians)", "rollback", "raw", "", "ratio"
+        "{:<width$} {:>10} {:>10} {:>4} {:>8} {:>7}  quartiles",
+        "figure (medians)", "value", "baseline", "", "ratio", "bound"
     );
     for f in figures {
         println!(
-            "{:<width$} {:>10.2} {:>10.2} {:>4} {:>7.2}x  {:.2}-{:.2}",
-            f.name, f.value, f.baseline, f.unit, f.ratio, f.spread.0, f.spread.1
+            "{:<width$} {:>10.2} {:>10.2} {:>4} {:>7.2}x {:>7}  {:.2}-{:.2}",
+            f.name,
+            f.value,
+            f.baseline,
+            f.unit,
+            f.ratio,
+            f.bound.as_deref().unwrap_or("-"),
+            f.spread.0,
+            f.spread.1
         );
     }
 }

@@ -6,11 +6,19 @@ mod floor;
 mod git;
 mod noop;
 mod raw;
+mod reads;
+mod seed;
 mod sqlite;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
 use figure::Figure;
+use reads::Subject;
+use rollback_sqlite::SqliteStore;
+use seed::Timeline;
 
 fn main() {
     let scratch = scratch();
@@ -20,7 +28,7 @@ fn main() {
         .build()
         .unwrap();
     let (figures, floor) = runtime.block_on(async {
-        let figures: Vec<Figure> = vec![
+        let mut figures: Vec<Figure> = vec![
             sqlite::append(&dir).await,
             sqlite::begin_and_finish(&dir).await,
             noop::engine_overhead_in_memory().await,
@@ -28,7 +36,9 @@ fn main() {
             git::switch(&dir).await,
             git::rollback(&dir).await,
         ];
-        (figures, floor::lines(&dir).await)
+        let mut lines = floor::lines(&dir).await;
+        lines.extend(long_histories(&dir, &mut figures).await);
+        (figures, lines)
     });
     drop(runtime);
     figure::print(&figures);
@@ -43,6 +53,40 @@ fn main() {
         );
     }
     figure::write(&figures, &target().join("bench-report.json"));
+}
+
+/// The figures of reads; gives what is only for information. Another store is measured by the same
+/// functions, once it has been seeded with the same records.
+async fn long_histories(dir: &Path, figures: &mut Vec<Figure>) -> Vec<String> {
+    let began = Instant::now();
+    let seed = async |count, timeline| {
+        let path = dir.join(format!("history-{count}.db"));
+        seed::sqlite(&path, seed::records(count, timeline)).await
+    };
+    let thousand = seed(1_000, Timeline::Whole).await;
+    let short = seed(10_000, Timeline::Ends).await;
+    let long = seed(1_000_000, Timeline::Ends).await;
+    let mut lines = vec![format!(
+        "seeded as plain rows, the long histories with 2 events a record: {:.0} s",
+        began.elapsed().as_secs_f64()
+    )];
+    let subject = |store: &SqliteStore| Subject {
+        name: "sqlite",
+        store: Arc::new(store.clone()),
+    };
+    lines.extend(upkeep::lines(&short, "10,000", dir).await);
+    let (short, long) = (subject(&short), subject(&long));
+    figures.push(reads::newest(&long, &short, ["1,000,000", "10,000"]).await);
+    figures.push(reads::stats(&long, "1,000,000").await);
+    let records = seed::records(1_000, Timeline::Whole);
+    let files = dir.join("files");
+    let kept = (&*files, reads::keep_as_files(records, &files));
+    let thousand = subject(&thousand);
+    let few = reads::filtered(&thousand, &reads::few(), kept).await;
+    figures.push(few.at_least("20"));
+    // Each record that is found has to be parsed on both sides.
+    figures.push(reads::filtered(&thousand, &reads::many(), kept).await);
+    lines
 }
 
 fn target() -> PathBuf {

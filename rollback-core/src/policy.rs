@@ -20,8 +20,10 @@ pub enum RollbackMode {
     Off,
     /// Each deployment is a rollback point; when one goes wrong, a person decides.
     #[default]
+    #[serde(alias = "disarmed")]
     Record,
     /// The same, and a release that fails its gate is rolled back to the last healthy one, once.
+    #[serde(alias = "armed")]
     Auto,
 }
 
@@ -142,6 +144,8 @@ pub enum AfterRollback {
 #[serde(default)]
 pub struct Policy {
     /// What is kept, and what a failed gate sets off.
+    // The first records say `auto_rollback`: `disarmed` or `armed`.
+    #[serde(alias = "auto_rollback")]
     pub rollback: RollbackMode,
     /// Whether *last healthy* may fall back to the newest earlier release when no earlier one
     /// has any verdict.

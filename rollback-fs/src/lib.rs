@@ -2,11 +2,14 @@
 //! say whether a holder lives, and checks that a path can be used at all.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod blocking;
 pub mod durable;
 mod error;
 mod local;
 mod lock;
+pub mod strict;
 
+pub use blocking::blocking;
 pub use error::{full, read_only, system};
 pub use local::{check_local, make_dir};
 pub use lock::{Held, Locks};

@@ -37,7 +37,6 @@ mod record;
 mod seal;
 mod state;
 mod store;
-mod strict;
 mod verify;
 mod write;
 

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::strict;
+use rollback_fs::strict;
 
 /// The version of the format that this library writes, and the newest that it reads.
 pub(crate) const FORMAT: u32 = 1;

@@ -18,7 +18,7 @@ use rollback_core::history::{
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::policy::Policy;
 use rollback_core::time::{Clock, SystemClock, Timestamp};
-use rollback_fs::{Held, Locks, check_local, durable, make_dir, system};
+use rollback_fs::{Held, Locks, blocking, check_local, durable, make_dir, system};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{busy, known, nothing_in_flight};
@@ -110,20 +110,6 @@ impl JsonStore {
         let inner = Arc::clone(&self.inner);
         blocking(move || step(&inner)).await
     }
-}
-
-/// Runs a step off the async threads. If the caller is dropped the step still runs to its end;
-/// what it gives (a lease, say) is dropped with it.
-async fn blocking<T: Send + 'static>(
-    step: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(step).await.unwrap_or_else(|e| {
-        Err(
-            StoreError::new(Kind::Io, "a step of the history did not end")
-                .advice("read the record to see whether it was done")
-                .because(e),
-        )
-    })
 }
 
 /// Checks the directory, and makes it ours if it is new.

@@ -1,6 +1,7 @@
 //! From SQLite's and the system's errors to [`StoreError`]: what happened, to which file, and
 //! what to do next.
 
+use std::fmt;
 use std::path::Path;
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
@@ -27,7 +28,31 @@ impl From<StoreError> for Failure {
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(e) => e.fmt(f),
+            Self::Store(e) => e.fmt(f),
+        }
+    }
+}
+
 impl Failure {
+    /// Whether SQLite found a page of the file to be damaged.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Sqlite(e)
+            if e.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt))
+    }
+
+    /// Whether it is about the record that was read and no other: damage where it lies, or a
+    /// value that is not of its column's type (which has no code of SQLite's).
+    pub(crate) fn is_of_one_record(&self) -> bool {
+        match self {
+            Self::Sqlite(e) => self.is_damage() || e.sqlite_error_code().is_none(),
+            Self::Store(e) => e.kind() == Kind::Corrupt,
+        }
+    }
+
     pub(crate) fn at(self, path: &Path) -> StoreError {
         match self {
             Self::Sqlite(e) => sqlite(path, e),
@@ -125,5 +150,8 @@ pub(crate) fn unreadable(what: impl std::fmt::Display, why: impl std::fmt::Displ
         format!("a stored record cannot be read ({why})"),
     )
     .on(what)
-    .advice("restore the file from a copy, or forget this record")
+    .advice(
+        "if a newer version of this library writes here too, update this program; \
+         else restore the file from a copy, or forget this record",
+    )
 }

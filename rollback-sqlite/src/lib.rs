@@ -27,14 +27,18 @@
 //!   and network file systems are refused, and left as they are.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod backup;
 mod error;
+mod filter;
 mod open;
 mod read;
 mod record;
 mod schema;
 mod state;
+mod stats;
 mod store;
 mod verify;
 mod write;
+mod writer;
 
 pub use store::SqliteStore;

@@ -17,8 +17,8 @@ use crate::error::{Failure, illegal, unreadable};
 pub(crate) struct Raw {
     pub(crate) sequence: i64,
     pub(crate) id: String,
-    header: String,
-    annotations: String,
+    pub(crate) header: String,
+    pub(crate) annotations: String,
 }
 
 impl Raw {
@@ -32,6 +32,17 @@ impl Raw {
             header: row.get(2)?,
             annotations: row.get(3)?,
         })
+    }
+
+    /// The row of one record.
+    pub(crate) fn at(connection: &Connection, sequence: i64) -> Result<Self, Failure> {
+        let sql = format!(
+            "SELECT {} FROM deployments d WHERE d.sequence = ?1",
+            Self::COLUMNS
+        );
+        Ok(connection
+            .prepare_cached(&sql)?
+            .query_row([sequence], Self::from_row)?)
     }
 
     /// Reads the events and folds them. A record that does not parse is a `Corrupt` error of its
@@ -64,6 +75,18 @@ pub(crate) fn load(
         .query_row([id.as_str()], Raw::from_row)
         .optional()?;
     raw.map(|raw| raw.deployment(connection)).transpose()
+}
+
+/// The sequences of all records, lowest first. They are read from an index, so that damage to the
+/// table hides none.
+pub(crate) fn sequences(connection: &Connection) -> Result<Vec<i64>, Failure> {
+    let mut statement = connection
+        .prepare_cached("SELECT sequence FROM deployments INDEXED BY deployments_opened")?;
+    let mut all = statement
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<Vec<i64>, _>>()?;
+    all.sort_unstable();
+    Ok(all)
 }
 
 /// Opens a record, and gives its place in the order.
@@ -152,7 +175,7 @@ pub(crate) fn push(
 }
 
 /// A person's or component's name alone, as queries ask for it.
-fn actor_name(actor: &Actor) -> &str {
+pub(crate) fn actor_name(actor: &Actor) -> &str {
     match actor {
         Actor::User { name, .. } => name.as_str(),
         Actor::System { component } => component.as_str(),
@@ -192,15 +215,21 @@ fn encode_capped(value: &impl Serialize) -> Result<String, StoreError> {
     Ok(text)
 }
 
+/// A stored value. Fails with `Corrupt` if this library cannot have written it.
 pub(crate) fn decode<T: DeserializeOwned>(
     what: impl std::fmt::Display,
     text: &str,
 ) -> Result<T, StoreError> {
+    if text.len() > MAX_RECORD {
+        let why = format!("it has {} bytes, at most {MAX_RECORD} are kept", text.len());
+        return Err(unreadable(what, why));
+    }
+    // A key twice is an error in a struct; in a map only `verify` finds it, at half a parse more.
     serde_json::from_str(text).map_err(|e| unreadable(what, &e).because(e))
 }
 
 /// A plain enum as the one word that it is in JSON.
-fn word(value: &impl Serialize) -> Result<String, StoreError> {
+pub(crate) fn word(value: &impl Serialize) -> Result<String, StoreError> {
     Ok(encode(value)?.trim_matches('"').to_owned())
 }
 

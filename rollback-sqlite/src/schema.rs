@@ -13,7 +13,11 @@ const APPLICATION_ID: i32 = 0x726f_6c6c;
 ///
 /// Every column that a query filters on has an index of its own; SQLite appends the row id, which
 /// is the sequence, so a filtered page is read in order without sorting.
-const MIGRATIONS: &[&str] = &["
+///
+/// A program with an older library may have the file open while a newer one migrates it: a
+/// migration that an older library could not write past must make it fail, not go on.
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE workloads (
     id          TEXT PRIMARY KEY,
     version     INTEGER NOT NULL DEFAULT 0,
@@ -70,7 +74,16 @@ CREATE TABLE events (
     body       TEXT NOT NULL,
     PRIMARY KEY (deployment, ordinal)
 ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+-- Counts over a span of time read one of these and no record. They are found by the time of
+-- opening, and hold what is counted.
+CREATE INDEX deployments_opened ON deployments
+    (opened_us, opened_ns, outcome, trigger, duration_ms);
+CREATE INDEX deployments_service_opened ON deployments
+    (service, opened_us, opened_ns, target, outcome, trigger, duration_ms);
+",
+];
 
 /// The newest schema that this library writes.
 pub(crate) fn newest() -> i64 {
@@ -140,4 +153,132 @@ fn version(connection: &Connection) -> rusqlite::Result<i64> {
 
 fn tables(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::open;
+
+    const FILE: &str = "ROLLBACK_SQLITE_MIGRATED_FILE";
+    const DEATH: &str = "ROLLBACK_SQLITE_MIGRATION_DIES";
+
+    fn version_1(path: &Path) {
+        let connection = Connection::open(path).unwrap();
+        connection
+            .execute_batch(include_str!("../tests/fixtures/v1.sql"))
+            .unwrap();
+        // Enough records that half a migration has reached the disk.
+        connection
+            .execute_batch(
+                "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+                 INSERT INTO deployments (sequence, id, workload, service, target, trigger, actor,
+                   opened_us, opened_ns, header)
+                 SELECT i, 'x' || i, 'x@x', 'x', 'x', 'deploy', 'x', i, 0, '{}' FROM n",
+            )
+            .unwrap();
+    }
+
+    /// What is in the file, read without this library.
+    fn contents(path: &Path) -> (i64, Vec<String>, i64, String) {
+        let connection = Connection::open(path).unwrap();
+        let mut statement = connection
+            .prepare("SELECT name FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+            .unwrap();
+        let names = statement.query_map([], |row| row.get(0)).unwrap();
+        let records = connection.query_row("SELECT count(*) FROM deployments", [], |r| r.get(0));
+        let check = connection.pragma_query_value(None, "integrity_check", |r| r.get(0));
+        (
+            version(&connection).unwrap(),
+            names.map(Result::unwrap).collect(),
+            records.unwrap(),
+            check.unwrap(),
+        )
+    }
+
+    fn child(path: &Path, death: &str) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "schema::tests::child_that_migrates"])
+            .env(FILE, path)
+            .env(DEATH, death)
+            .stdout(Stdio::null());
+        command
+    }
+
+    /// Not a test by itself: what a child process does.
+    #[test]
+    fn child_that_migrates() {
+        let Some(path) = std::env::var_os(FILE) else {
+            return;
+        };
+        let path = Path::new(&path);
+        let death = std::env::var(DEATH).unwrap();
+        if death == "never" {
+            open::open(path).unwrap();
+            return;
+        }
+        let mut connection = open::connect(path).unwrap();
+        // What is done is in the log before it is committed.
+        connection.pragma_update(None, "cache_size", 5).unwrap();
+        match death.parse() {
+            Ok(steps) => connection.progress_handler(steps, Some(|| std::process::abort())),
+            Err(_) => connection.commit_hook(Some(|| std::process::abort())),
+        }
+        .unwrap();
+        migrate(&mut connection).unwrap();
+    }
+
+    #[test]
+    fn a_migration_that_is_killed_leaves_the_old_schema_and_is_done_by_the_next_who_opens() {
+        for death in ["100", "5000", "30000", "commit"] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("history.db");
+            version_1(&path);
+            let before = contents(&path);
+            assert_eq!(before.0, 1);
+            let status = child(&path, death).output().unwrap().status;
+            assert_eq!(status.code(), None, "killed at {death}");
+            assert_eq!(contents(&path), before, "{death}");
+            open::open(&path).unwrap();
+            let after = contents(&path);
+            assert_eq!((after.0, after.2, &*after.3), (newest(), before.2, "ok"));
+            assert!(after.1.len() > before.1.len());
+        }
+    }
+
+    #[test]
+    fn processes_that_migrate_at_once_migrate_it_once() {
+        for _ in 0..3 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("history.db");
+            version_1(&path);
+            let spawn = |_| child(&path, "never").spawn().unwrap();
+            let children: Vec<_> = (0..4).map(spawn).collect();
+            for mut child in children {
+                assert!(child.wait().unwrap().success());
+            }
+            let after = contents(&path);
+            assert_eq!((after.0, &*after.3), (newest(), "ok"));
+        }
+    }
+
+    #[test]
+    fn a_migrated_file_has_the_tables_and_indexes_of_a_new_one() {
+        let all = |connection: &Connection| -> Vec<(String, Option<String>)> {
+            let sql = "SELECT name, sql FROM sqlite_schema ORDER BY name";
+            let mut statement = connection.prepare(sql).unwrap();
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+            rows.unwrap().map(Result::unwrap).collect()
+        };
+        let mut new = Connection::open_in_memory().unwrap();
+        migrate(&mut new).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("history.db");
+        version_1(&path);
+        assert_eq!(all(&open::open(&path).unwrap().1), all(&new));
+    }
 }

@@ -91,6 +91,11 @@ impl Entry {
         self.in_flight.as_deref() == Some(deployment.as_str())
     }
 
+    /// Whether a deployment is in flight without a holder, which no write of ours leaves.
+    pub(crate) fn is_half_held(&self) -> bool {
+        self.in_flight.is_some() && self.holder.is_none()
+    }
+
     /// The state; `liveness` is asked only while something is in flight.
     pub(crate) fn state(
         &self,

@@ -11,19 +11,20 @@ use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
     Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease, Liveness,
-    Page, Query, Renewal, Stats, Then, Version, WorkloadState,
+    Page, Query, Renewal, Sequence, Stats, Then, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::policy::Policy;
 use rollback_core::time::Timestamp;
-use rollback_fs::{Held, Locks};
-use rusqlite::{Connection, TransactionBehavior};
+use rollback_fs::{Held, Locks, blocking};
+use rusqlite::Connection;
 
 use crate::error::Failure;
 use crate::record::{decode, load};
 use crate::state::Entry;
 use crate::write::{self, Claim, Column};
-use crate::{open, read, verify};
+use crate::writer::Writer;
+use crate::{backup, open, read, stats, verify};
 
 /// Connections for reading that are kept between calls.
 const READERS: usize = 4;
@@ -40,7 +41,7 @@ pub struct SqliteStore {
 struct Inner {
     path: PathBuf,
     locks: Locks,
-    writer: Mutex<Connection>,
+    writer: Mutex<Writer>,
     readers: Mutex<Vec<Connection>>,
 }
 
@@ -67,7 +68,7 @@ impl SqliteStore {
                 inner: Arc::new(Inner {
                     locks: locks_beside(&path)?,
                     path,
-                    writer: Mutex::new(writer),
+                    writer: Mutex::new(Writer::new(writer)),
                     readers: Mutex::new(Vec::new()),
                 }),
             })
@@ -78,6 +79,22 @@ impl SqliteStore {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// Copies the whole history, as it is at one instant, to a new file at `to` (0600), while
+    /// programs go on writing. The copy is checked and durable before it gets its name; a
+    /// deployment in flight is unfinished there, and its holder dead.
+    ///
+    /// Fails with `Unusable` if there is a file at `to` already or its directory cannot be
+    /// written, `Full`, `Corrupt` if the history is damaged, or `Io`. Then nothing is at `to`
+    /// that was not there before.
+    pub async fn backup(&self, to: impl AsRef<Path>) -> Result<(), StoreError> {
+        let to = to.as_ref().to_owned();
+        self.run(move |s| {
+            let from = open::connect(&s.path)?;
+            backup::backup(&from, &s.path, &to)
+        })
+        .await
     }
 
     async fn run<T, F>(&self, step: F) -> Result<T, StoreError>
@@ -97,35 +114,41 @@ fn locks_beside(database: &Path) -> Result<Locks, StoreError> {
     Locks::in_dir(PathBuf::from(name))
 }
 
-/// Runs a step off the async threads. If the caller is dropped the step still runs to its end;
-/// what it gives (a lease, say) is dropped with it.
-async fn blocking<T: Send + 'static>(
-    step: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(step).await.unwrap_or_else(|e| {
-        Err(
-            StoreError::new(Kind::Io, "a step of the history did not end")
-                .advice("read the record to see whether it was done")
-                .because(e),
-        )
-    })
-}
-
 impl Inner {
-    /// One immediate transaction: it waits for other writers at its start, and only there.
     fn write<T>(
         &self,
         step: impl FnOnce(&Connection) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
+        self.writer().transact(step).map_err(|e| e.at(&self.path))
+    }
+
+    fn writer(&self) -> std::sync::MutexGuard<'_, Writer> {
         // A panic inside rolled its transaction back: the connection is whole.
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let run = || {
-            let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let value = step(&tx)?;
-            tx.commit()?;
-            Ok(value)
-        };
-        run().map_err(|e: Failure| e.at(&self.path))
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(&self, claim: &Claim, event: &TimedEvent) -> Result<(), StoreError> {
+        let mut writer = self.writer();
+        let known = writer.known(claim);
+        let deployment = writer
+            .transact(|tx| write::append(tx, claim, event, known))
+            .map_err(|e| e.at(&self.path))?;
+        writer.keep(claim.epoch, deployment);
+        Ok(())
+    }
+
+    fn finish(
+        &self,
+        claim: &Claim,
+        settlement: &Settlement,
+        at: Timestamp,
+        then: &Then,
+    ) -> Result<Option<Sequence>, StoreError> {
+        let mut writer = self.writer();
+        let known = writer.known(claim);
+        writer
+            .transact(|tx| write::finish(tx, claim, settlement, at, then, known))
+            .map_err(|e| e.at(&self.path))
     }
 
     /// One snapshot.
@@ -139,14 +162,14 @@ impl Inner {
             None => open::connect(&self.path)?,
         };
         let run = || {
+            // Rolled back when it is dropped: there is nothing to commit, and after damage that a
+            // step has passed over SQLite would refuse to.
             let tx = reader.transaction()?;
-            let value = step(&tx)?;
-            tx.commit()?;
-            Ok(value)
+            step(&tx)
         };
         let value = run().map_err(|e: Failure| e.at(&self.path));
         let mut readers = self.readers();
-        if readers.len() < READERS {
+        if readers.len() < READERS && reader.is_autocommit() {
             readers.push(reader);
         }
         value
@@ -254,8 +277,7 @@ impl HistoryStore for SqliteStore {
 
     async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
         let (claim, event) = (Claim::from(lease), event.clone());
-        self.run(move |s| s.write(|tx| write::append(tx, &claim, &event)))
-            .await
+        self.run(move |s| s.append(&claim, &event)).await
     }
 
     async fn finish(
@@ -267,7 +289,7 @@ impl HistoryStore for SqliteStore {
     ) -> Result<Finished, (Lease, StoreError)> {
         let (claim, settlement, next) = (Claim::from(&lease), settlement.clone(), then.clone());
         let done = self
-            .run(move |s| s.write(|tx| write::finish(tx, &claim, &settlement, at, &next)))
+            .run(move |s| s.finish(&claim, &settlement, at, &next))
             .await;
         match (done, then) {
             (Err(e), _) => Err((lease, e)),
@@ -362,7 +384,7 @@ impl HistoryStore for SqliteStore {
 
     async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
         let query = query.clone();
-        self.run(move |s| s.read(|c| read::stats(c, &query))).await
+        self.run(move |s| s.read(|c| stats::stats(c, &query))).await
     }
 
     async fn annotate(&self, id: &DeploymentId, what: &Annotation) -> Result<(), StoreError> {

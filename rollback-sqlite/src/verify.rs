@@ -1,95 +1,257 @@
 //! Verification: reads everything, and says what is wrong with it.
 
-use rollback_core::error::StoreErrorKind as Kind;
-use rollback_core::history::Fault;
+use std::collections::BTreeMap;
+
+use rollback_core::deployment::Deployment;
+use rollback_core::history::{Fault, Liveness};
+use rollback_core::id::{Actor, WorkloadId};
+use rollback_core::time::Timestamp;
 use rusqlite::Connection;
+use rusqlite::types::Value;
 
-use crate::error::Failure;
-use crate::record::Raw;
+use crate::error::{Failure, unreadable};
+use crate::record::{Raw, actor_name, decode, load, sequences, split, word};
 use crate::state::Entry;
+use rollback_fs::strict;
 
-/// SQLite's own check, then each record and each workload, read as they are read in use.
+/// SQLite's own check, then each record and each workload, read as they are read in use. Damage
+/// to one thing ends the check of that thing only.
 pub(crate) fn verify(connection: &Connection) -> Result<Vec<Fault>, Failure> {
-    let mut faults = Vec::new();
+    let mut report = Report(Vec::new());
+    let checked = file(connection, &mut report);
+    report.noting("the file", checked)?;
+    let found = sequences(connection);
+    for sequence in report
+        .noting("the table deployments", found)?
+        .unwrap_or_default()
+    {
+        let place = format!("record {sequence}");
+        let checked = record(connection, sequence, &mut report);
+        report.noting(&place, checked)?;
+    }
+    let found = nameless(connection, &mut report);
+    report.noting("the table workloads", found)?;
+    let found = Entry::all(connection);
+    for entry in report
+        .noting("the table workloads", found)?
+        .unwrap_or_default()
+    {
+        let checked = workload(connection, &entry, &mut report);
+        report.noting(&entry.workload.to_string(), checked)?;
+    }
+    Ok(report.0)
+}
+
+/// The faults so far.
+struct Report(Vec<Fault>);
+
+impl Report {
+    fn fault(&mut self, place: impl Into<String>, what: impl Into<String>) {
+        self.0.push(Fault {
+            place: place.into(),
+            what: what.into(),
+        });
+    }
+
+    /// Makes a fault of an error that is one; passes on what kept us from looking.
+    fn noting<T>(&mut self, place: &str, found: Result<T, Failure>) -> Result<Option<T>, Failure> {
+        match found {
+            Ok(value) => Ok(Some(value)),
+            Err(e) if e.is_of_one_record() => {
+                self.fault(place, e.to_string());
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+fn file(connection: &Connection, report: &mut Report) -> Result<(), Failure> {
     let mut check = connection.prepare("PRAGMA integrity_check")?;
     let mut rows = check.query([])?;
     while let Some(row) = rows.next()? {
         let said: String = row.get(0)?;
         if said != "ok" {
-            faults.push(Fault {
-                place: "the file".into(),
-                what: said,
-            });
+            report.fault("the file", said);
         }
     }
     let mut check = connection.prepare("PRAGMA foreign_key_check")?;
     let mut rows = check.query([])?;
     while let Some(row) = rows.next()? {
         let table: String = row.get(0)?;
-        faults.push(Fault {
-            place: format!("table {table}"),
-            what: "a row belongs to a deployment that is not there".into(),
-        });
+        report.fault(
+            format!("the table {table}"),
+            "a row belongs to a deployment that is not there",
+        );
     }
-    records(connection, &mut faults)?;
-    for entry in Entry::all(connection)? {
-        let live = entry.live().err();
-        let in_flight = entry.in_flight().err();
-        for e in live.into_iter().chain(in_flight) {
-            faults.push(Fault {
-                place: entry.workload.to_string(),
-                what: e.to_string(),
-            });
-        }
-    }
-    Ok(faults)
+    Ok(())
 }
 
-fn records(connection: &Connection, faults: &mut Vec<Fault>) -> Result<(), Failure> {
-    let sql = format!(
-        "SELECT {}, d.workload, d.trigger, d.outcome FROM deployments d ORDER BY d.sequence",
-        Raw::COLUMNS
-    );
-    let mut statement = connection.prepare(&sql)?;
+fn record(connection: &Connection, sequence: i64, report: &mut Report) -> Result<(), Failure> {
+    let raw = Raw::at(connection, sequence)?;
+    let id = raw.id.clone();
+    for text in [&raw.header, &raw.annotations] {
+        strict::check(text.as_bytes()).map_err(|e| unreadable(&id, e))?;
+    }
+    let events = events(connection, sequence)?;
+    for (_, _, body) in &events {
+        strict::check(body.as_bytes()).map_err(|e| unreadable(&id, e))?;
+    }
+    let deployment = raw.deployment(connection)?;
+    if deployment.id().as_str() != id {
+        let what = format!("the record calls itself {}", deployment.id());
+        report.fault(&id, what);
+    }
+    for (column, told) in columns(&deployment)? {
+        let sql = format!("SELECT {column} FROM deployments WHERE sequence = ?1");
+        let stored: Value = connection
+            .prepare_cached(&sql)?
+            .query_row([sequence], |row| row.get(0))?;
+        if stored != told {
+            report.fault(&id, differs(column, &stored, &told));
+        }
+    }
+    for ((name, at, _), event) in events.iter().zip(deployment.events()) {
+        if name != event.event.name() || *at != event.at.as_microsecond() {
+            let what = format!("an event's columns say {name} at {at}, and the event does not");
+            report.fault(&id, what);
+        }
+    }
+    if labels(connection, sequence)? != deployment.new_deployment().labels {
+        report.fault(
+            &id,
+            "its labels are not those in the table: searches by label may miss it",
+        );
+    }
+    if deployment.settlement().is_none() && !in_flight(connection, &deployment)? {
+        report.fault(
+            &id,
+            "it is unfinished, and its workload does not know: nobody will settle it",
+        );
+    }
+    Ok(())
+}
+
+/// The columns that repeat what the record says, and what they must hold.
+fn columns(deployment: &Deployment) -> Result<[(&'static str, Value); 13], Failure> {
+    let new = deployment.new_deployment();
+    let text = |s: &str| Value::Text(s.to_owned());
+    let (us, ns) = split(new.opened_at);
+    let settled = deployment.settlement().is_some();
+    let verdict = if settled {
+        Value::Text(word(&deployment.verdict().kind())?)
+    } else {
+        Value::Null
+    };
+    let duration = deployment
+        .duration()
+        .map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+    Ok([
+        ("workload", text(&new.workload.to_string())),
+        ("service", text(new.workload.service().as_str())),
+        ("target", text(new.workload.target().as_str())),
+        ("backend", new.backend().map(|b| text(b.as_str())).into()),
+        ("trigger", text(new.trigger.kind().as_str())),
+        ("actor", text(actor_name(&new.actor))),
+        ("opened_us", us.into()),
+        ("opened_ns", ns.into()),
+        (
+            "outcome",
+            deployment.outcome().map(|o| text(o.as_str())).into(),
+        ),
+        ("verdict", verdict),
+        (
+            "settled_us",
+            deployment
+                .settled_at()
+                .map(Timestamp::as_microsecond)
+                .into(),
+        ),
+        ("duration_ms", duration.into()),
+        ("pinned", deployment.annotations().pinned.into()),
+    ])
+}
+
+fn differs(column: &str, stored: &Value, told: &Value) -> String {
+    format!(
+        "the column {column} says {} and the record says {}: filters and counts may be wrong, \
+         the record is not",
+        shown(stored),
+        shown(told)
+    )
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Integer(n) => n.to_string(),
+        Value::Text(text) => format!("{text:?}"),
+        Value::Real(_) | Value::Blob(_) => "what is neither text nor a number".to_owned(),
+    }
+}
+
+/// Name, instant and body of each event.
+fn events(connection: &Connection, sequence: i64) -> Result<Vec<(String, i64, String)>, Failure> {
+    let mut statement = connection.prepare_cached(
+        "SELECT name, at_us, body FROM events WHERE deployment = ?1 ORDER BY ordinal",
+    )?;
+    let events = statement.query_map([sequence], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
+    Ok(events.collect::<Result<_, _>>()?)
+}
+
+fn labels(connection: &Connection, sequence: i64) -> Result<BTreeMap<String, String>, Failure> {
+    let mut statement =
+        connection.prepare_cached("SELECT name, value FROM labels WHERE deployment = ?1")?;
+    let labels = statement.query_map([sequence], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(labels.collect::<Result<_, _>>()?)
+}
+
+fn in_flight(connection: &Connection, deployment: &Deployment) -> Result<bool, Failure> {
+    let entry = Entry::find(connection, deployment.workload())?;
+    Ok(entry.is_some_and(|e| e.holds(deployment.id())))
+}
+
+/// Workloads whose id is none: they are left out wherever workloads are listed.
+fn nameless(connection: &Connection, report: &mut Report) -> Result<(), Failure> {
+    let mut statement = connection.prepare("SELECT id FROM workloads")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let sequence: i64 = row.get(0)?;
-        let read = Raw::from_row(row)
-            .map_err(Failure::from)
-            .and_then(|raw| raw.deployment(connection));
-        let deployment = match read {
-            Ok(deployment) => deployment,
-            Err(Failure::Store(e)) if e.kind() == Kind::Corrupt => {
-                faults.push(Fault {
-                    place: format!("record {sequence}"),
-                    what: e.to_string(),
-                });
-                continue;
-            }
-            Err(Failure::Sqlite(e)) if e.sqlite_error_code().is_none() => {
-                faults.push(Fault {
-                    place: format!("record {sequence}"),
-                    what: e.to_string(),
-                });
-                continue;
-            }
-            Err(e) => return Err(e),
-        };
-        let columns: (String, String, Option<String>) = (row.get(4)?, row.get(5)?, row.get(6)?);
-        let told = (
-            deployment.workload().to_string(),
-            deployment.trigger().kind().as_str().to_owned(),
-            deployment.outcome().map(|o| o.as_str().to_owned()),
-        );
-        if columns != told {
-            faults.push(Fault {
-                place: deployment.id().to_string(),
-                what: format!(
-                    "the columns say {columns:?} and the record says {told:?}: \
-                     filters and counts may be wrong, the record is not"
-                ),
-            });
+        let id: String = row.get(0)?;
+        if let Err(e) = id.parse::<WorkloadId>() {
+            report.fault("the table workloads", e.to_string());
         }
+    }
+    Ok(())
+}
+
+fn workload(connection: &Connection, entry: &Entry, report: &mut Report) -> Result<(), Failure> {
+    let place = entry.workload.to_string();
+    if let Some(by) = &entry.cancel_by {
+        decode::<Actor>(&place, by)?;
+    }
+    // Who lives does not matter for what is written.
+    let state = entry.state(|_| Ok(Liveness::Dead))?;
+    if let Some(live) = state.live.known()
+        && load(connection, live)?.is_none()
+    {
+        report.fault(&place, format!("{live} is live, and has no record"));
+    }
+    if let Some(in_flight) = state.in_flight {
+        let id = &in_flight.deployment;
+        match load(connection, id)? {
+            None => report.fault(&place, format!("{id} is in flight, and has no record")),
+            Some(d) if d.settlement().is_some() => {
+                report.fault(
+                    &place,
+                    format!("{id} is in flight, and its record is settled"),
+                );
+            }
+            Some(_) => {}
+        }
+    } else if entry.is_half_held() {
+        report.fault(&place, "a deployment is in flight, and nobody holds it");
     }
     Ok(())
 }

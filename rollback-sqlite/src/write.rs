@@ -1,6 +1,6 @@
 //! The writes, each inside one immediate transaction that the caller commits.
 
-use rollback_core::deployment::{LiveRecord, NewDeployment, Settlement};
+use rollback_core::deployment::{Annotations, Deployment, LiveRecord, NewDeployment, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{Annotation, Epoch, Holder, Lease, Liveness, Sequence, Then, Version};
@@ -9,9 +9,10 @@ use rollback_core::memory::MAX_NOTES;
 use rollback_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::error::{Failure, fenced, illegal, unknown, unreadable};
-use crate::record::{encode, insert, load, push};
+use crate::record::{decode, encode, insert, load, push};
 use crate::state::{Entry, ensure};
 
 /// The fields of a lease that a write is checked against.
@@ -79,17 +80,44 @@ pub(crate) fn begin(
     Ok((Epoch(u64::try_from(epoch).unwrap_or(0)), sequence))
 }
 
-pub(crate) fn append(tx: &Connection, claim: &Claim, event: &TimedEvent) -> Result<(), Failure> {
+/// Gives the record as it is afterwards. `known` is what the caller remembers of it.
+pub(crate) fn append(
+    tx: &Connection,
+    claim: &Claim,
+    event: &TimedEvent,
+    known: Option<Deployment>,
+) -> Result<Deployment, Failure> {
     claim.check(tx)?;
     if matches!(event.event, Event::Settled(_) | Event::RolledBackBy { .. }) {
         let why = format!("only finish writes the event {}", event.event.name());
         return Err(illegal(&claim.deployment, why).into());
     }
-    let mut deployment = load(tx, &claim.deployment)?.ok_or_else(|| unknown(&claim.deployment))?;
-    if deployment.events().last() == Some(event) {
-        return Ok(());
+    let mut deployment = current(tx, claim, known)?;
+    if deployment.events().last() != Some(event) {
+        push(tx, &mut deployment, event, None)?;
     }
-    push(tx, &mut deployment, event, None)
+    Ok(deployment)
+}
+
+/// The record that a lease is for: what the caller remembers, if as many events are stored.
+/// Nobody but the lease's holder adds any, but two store values may share a lease.
+fn current(
+    tx: &Connection,
+    claim: &Claim,
+    known: Option<Deployment>,
+) -> Result<Deployment, Failure> {
+    if let Some(known) = known {
+        let sequence = i64::try_from(known.sequence().0).unwrap_or(i64::MAX);
+        let stored: i64 = tx
+            .prepare_cached(
+                "SELECT coalesce(max(ordinal) + 1, 0) FROM events WHERE deployment = ?1",
+            )?
+            .query_row([sequence], |row| row.get(0))?;
+        if usize::try_from(stored) == Ok(known.events().len()) {
+            return Ok(known);
+        }
+    }
+    Ok(load(tx, &claim.deployment)?.ok_or_else(|| unknown(&claim.deployment))?)
 }
 
 /// Gives the successor's place in the order, if one was opened.
@@ -99,6 +127,7 @@ pub(crate) fn finish(
     settlement: &Settlement,
     at: Timestamp,
     then: &Then,
+    known: Option<Deployment>,
 ) -> Result<Option<Sequence>, Failure> {
     let settled = TimedEvent {
         at,
@@ -108,7 +137,7 @@ pub(crate) fn finish(
         return Ok(done);
     }
     claim.check(tx)?;
-    let mut deployment = load(tx, &claim.deployment)?.ok_or_else(|| unknown(&claim.deployment))?;
+    let mut deployment = current(tx, claim, known)?;
     push(tx, &mut deployment, &settled, Some(claim.epoch))?;
     let workload = claim.workload.to_string();
     tx.prepare_cached(
@@ -292,10 +321,26 @@ pub(crate) fn annotate(
     tx.prepare_cached("UPDATE deployments SET annotations = ?2, pinned = ?3 WHERE id = ?1")?
         .execute(params![
             id.as_str(),
-            encode(&annotations)?,
+            keeping_unknown(tx, id, &annotations)?,
             annotations.pinned
         ])?;
     Ok(())
+}
+
+/// The annotations as JSON, with the fields that a newer library has added to them.
+fn keeping_unknown(
+    tx: &Connection,
+    id: &DeploymentId,
+    annotations: &Annotations,
+) -> Result<String, Failure> {
+    let stored: String = tx
+        .prepare_cached("SELECT annotations FROM deployments WHERE id = ?1")?
+        .query_row([id.as_str()], |row| row.get(0))?;
+    let mut fields: Map<String, Value> = decode(id, &stored)?;
+    fields.retain(|name, _| !matches!(&**name, "pinned" | "bad" | "notes"));
+    let ours: Map<String, Value> = decode(id, &encode(annotations)?)?;
+    fields.extend(ours);
+    Ok(encode(&fields)?)
 }
 
 pub(crate) fn forget(tx: &Connection, ids: &[DeploymentId]) -> Result<u64, Failure> {

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
-use rollback_core::history::HistoryStore;
+use rollback_core::deployment::Outcome;
+use rollback_core::event::{Event, TimedEvent};
+use rollback_core::history::{HistoryStore, Then, Version};
 use rollback_sqlite::SqliteStore;
-use rollback_testkit::store_suite::{StoreHarness, test_all};
+use rollback_testkit::store_suite::{StoreHarness, at, holder, sample, settlement, test_all};
 
 struct File(tempfile::TempDir);
 
@@ -20,4 +22,37 @@ impl StoreHarness for File {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sqlite_store_conforms() {
     test_all(|| Box::new(File(tempfile::tempdir().unwrap()))).await;
+}
+
+/// What one store value remembers of a record is not what another has added to it.
+#[tokio::test]
+async fn two_store_values_that_share_a_lease_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    let both = [
+        SqliteStore::open(&path).await.unwrap(),
+        SqliteStore::open(&path).await.unwrap(),
+    ];
+    let new = sample("api@x", 1);
+    let begun = both[0].begin(&new, &holder(), Version(0)).await.unwrap();
+    let step = |n: u64| TimedEvent {
+        at: at(n),
+        event: Event::TakenOver {
+            decision: n.to_string(),
+        },
+    };
+    for n in 0..9 {
+        let event = step(n);
+        for store in both.iter().cycle().skip(n as usize / 2).take(2) {
+            // The second finds it stored.
+            store.append(&begun.lease, &event).await.unwrap();
+        }
+    }
+    let end = settlement(&new.id, Outcome::Succeeded);
+    let done = both[0].finish(begun.lease, &end, at(10), &Then::Release);
+    done.await.unwrap();
+    let record = both[1].get(&new.id).await.unwrap().unwrap();
+    assert!(record.events()[..9].iter().cloned().eq((0..9).map(step)));
+    assert_eq!(record.events().len(), 10);
+    assert_eq!(both[1].verify().await.unwrap(), []);
 }

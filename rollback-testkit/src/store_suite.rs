@@ -33,7 +33,7 @@ use async_trait::async_trait;
 use rollback_core::history::HistoryStore;
 
 pub use agreement::agree;
-pub use sample::{at, holder, sample, sample_of, settlement};
+pub use sample::{at, holder, note, sample, sample_of, settlement};
 
 /// One empty set of data. Dropping it removes the data.
 #[async_trait]

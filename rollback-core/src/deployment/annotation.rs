@@ -12,6 +12,7 @@ pub const MAX_NOTES: usize = 100;
 
 /// Something a person says of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredNote")]
 pub struct Note {
     /// Who.
     pub by: Actor,
@@ -19,6 +20,31 @@ pub struct Note {
     pub at: Timestamp,
     /// What.
     pub text: ShortText,
+}
+
+/// A note as stores have it. The first ones were texts alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum StoredNote {
+    Signed {
+        by: Actor,
+        at: Timestamp,
+        text: ShortText,
+    },
+    Text(ShortText),
+}
+
+impl From<StoredNote> for Note {
+    fn from(stored: StoredNote) -> Self {
+        match stored {
+            StoredNote::Signed { by, at, text } => Self { by, at, text },
+            StoredNote::Text(text) => Self {
+                by: Actor::engine("unknown"),
+                at: Timestamp::UNIX_EPOCH,
+                text,
+            },
+        }
+    }
 }
 
 impl fmt::Display for Note {

@@ -128,7 +128,7 @@ pub(super) fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>, kind: S
 }
 
 /// A person's remark.
-pub(super) fn note(text: &str) -> Note {
+pub fn note(text: &str) -> Note {
     Note {
         by: Actor::user("ann").unwrap(),
         at: at(9),

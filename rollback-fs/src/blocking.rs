@@ -1,0 +1,17 @@
+//! Off the async threads.
+
+use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+
+/// Runs a step off the async threads. If the caller is dropped the step still runs to its end;
+/// what it gives (a lease, say) is dropped with it.
+pub async fn blocking<T: Send + 'static>(
+    step: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(step).await.unwrap_or_else(|e| {
+        Err(
+            StoreError::new(Kind::Io, "a step of the history did not end")
+                .advice("read the record to see whether it was done")
+                .because(e),
+        )
+    })
+}

@@ -1,0 +1,235 @@
+//! A history that schema version 1 wrote is read by today's library as it was written, for ever.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::Path;
+
+use rollback_core::deployment::{Deployment, Outcome, Phase, TriggerKind};
+use rollback_core::history::{HistoryStore, Liveness, Query, Stats, Version};
+use rollback_core::policy::RollbackMode;
+use rollback_sqlite::SqliteStore;
+use rollback_testkit::store_suite::holder;
+use rusqlite::Connection;
+
+/// Sequence, workload, trigger, actor, outcome, phase, events, milliseconds, labels, what people
+/// added.
+const RECORDS: &str = r#"
+13 db@web-1 deploy user ann via cli; in flight, switching, 3 events, None; {"team": "core"}; []
+12 db@web-1 deploy user ann via cli; cancelled, settled, 1 events, Some(1234); {"team": "core"}; []
+11 worker@edge-1 deploy system ci; succeeded, settled, 8 events, Some(11111); {"team": "core"}; []
+10 api@web-1 rollback user ann via cli; succeeded, settled, 8 events, Some(11111); {}; []
+9 web@web-2 rollback user Bob; succeeded, settled, 11 events, Some(14814); {}; []
+8 web@web-2 deploy user Bob; succeeded, settled, 11 events, Some(14814); {}; []
+7 web@web-2 deploy user Bob; failed, settled, 9 events, Some(11111); {}; []
+6 api@web-1 automatic_rollback system automatic-rollback; succeeded, settled, 8 events, Some(12345); {"team": "core"}; []
+5 api@web-1 deploy system ci; failed and rolled back, settled, 7 events, Some(8641); {"team": "core"}; [bad: loses orders]
+4 api@web-1 deploy system ci; succeeded, settled, 8 events, Some(11111); {"team": "core"}; []
+3 worker@edge-1 adopt user ann via cli; succeeded, settled, 3 events, Some(3703); {}; []
+2 web@web-2 deploy user Bob; succeeded, settled, 11 events, Some(14814); {"team": "edge", "ticket": "OPS-1 \"quoted\" ü"}; []
+1 api@web-1 deploy user ann via cli; succeeded, settled, 8 events, Some(11111); {"team": "core"}; [pinned, known good, since March]
+"#;
+
+async fn migrated(path: &Path) -> SqliteStore {
+    let connection = Connection::open(path).unwrap();
+    let dump = include_str!("fixtures/v1.sql");
+    connection.execute_batch(dump).unwrap();
+    drop(connection);
+    SqliteStore::open(path).await.unwrap()
+}
+
+fn line(d: &Deployment) -> String {
+    use rollback_core::id::Actor;
+    let actor = match d.actor() {
+        Actor::User { name, channel } => match channel {
+            Some(channel) => format!("user {name} via {channel}"),
+            None => format!("user {name}"),
+        },
+        Actor::System { component } => format!("system {component}"),
+        other => panic!("{other:?}"),
+    };
+    let annotations = d.annotations();
+    let mut added: Vec<String> = Vec::new();
+    added.extend(annotations.pinned.then(|| "pinned".to_owned()));
+    added.extend(
+        annotations
+            .bad
+            .iter()
+            .map(|why| format!("bad: {}", why.text)),
+    );
+    added.extend(annotations.notes.iter().map(|n| n.text.to_string()));
+    format!(
+        "{} {} {} {actor}; {}, {}, {} events, {:?}; {:?}; [{}]",
+        d.sequence(),
+        d.workload(),
+        d.trigger().kind().as_str(),
+        d.outcome()
+            .map_or("in flight".to_owned(), |o| o.to_string()),
+        d.phase(),
+        d.events().len(),
+        d.duration().map(|d| d.as_millis()),
+        d.new_deployment().labels,
+        added.join(", "),
+    )
+}
+
+#[tokio::test]
+async fn every_record_of_version_1_is_read_as_it_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = migrated(&dir.path().join("history.db")).await;
+    let all = store.list(&Query::default()).await.unwrap();
+    assert_eq!(all.unreadable, Vec::<String>::new());
+    let lines: Vec<_> = all.deployments.iter().map(line).collect();
+    assert_eq!(lines.join("\n"), RECORDS.trim());
+    assert_eq!(store.verify().await.unwrap(), []);
+
+    let by_sequence = |n: u64| {
+        all.deployments
+            .iter()
+            .find(|d| d.sequence().0 == n)
+            .unwrap()
+    };
+    let (failed, automatic) = (by_sequence(5), by_sequence(6));
+    assert_eq!(failed.rolled_back_by(), Some(automatic.id()));
+    assert_eq!(automatic.trigger().restores(), Some(by_sequence(4).id()));
+    assert_eq!(by_sequence(1).new_deployment().reason, "first".parse().ok());
+    assert_eq!(
+        by_sequence(4).new_deployment().correlation,
+        "build-17".parse().ok()
+    );
+    assert_eq!(failed.settlement().unwrap().outcome, Outcome::Failed);
+    let release = failed.instance().unwrap().release.artifact().digest.clone();
+    assert_eq!(release, "broken3");
+    for record in &all.deployments {
+        let alone = store.get(record.id()).await.unwrap();
+        assert_eq!(alone.as_ref(), Some(record));
+    }
+}
+
+#[tokio::test]
+async fn the_states_of_version_1_are_kept_and_what_was_in_flight_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = migrated(&dir.path().join("history.db")).await;
+    let all = store.list(&Query::default()).await.unwrap().deployments;
+    let sequence_of = |id: &_| all.iter().find(|d| d.id() == id).unwrap().sequence().0;
+    let states = store.workloads().await.unwrap();
+    let told: Vec<_> = states
+        .iter()
+        .map(|s| {
+            (
+                s.workload.to_string(),
+                s.version.0,
+                s.live.known().map(sequence_of),
+            )
+        })
+        .collect();
+    let wanted = [
+        ("api@web-1", 10, Some(10)),
+        ("db@web-1", 3, None),
+        ("web@web-2", 9, Some(9)),
+        ("worker@edge-1", 4, Some(11)),
+    ];
+    assert_eq!(told, wanted.map(|(w, v, l)| (w.to_owned(), v, l)));
+    let [api, db, web, _] = &states[..] else {
+        panic!()
+    };
+    assert_eq!(api.policy.as_ref().unwrap().rollback, RollbackMode::Auto);
+    assert_eq!(web.hold.as_ref().unwrap().why.as_str(), "freeze");
+    assert!(states.iter().filter(|s| s.in_flight.is_some()).eq([db]));
+
+    let in_flight = db.in_flight.clone().unwrap();
+    assert_eq!(in_flight.liveness, Liveness::Dead);
+    assert_eq!(
+        (in_flight.holder.pid, &*in_flight.holder.host),
+        (4242, "build-1")
+    );
+    let lease = store.take_over(&db.workload, &holder()).await.unwrap();
+    assert_eq!(lease.deployment(), all[0].id());
+    assert_eq!(lease.epoch().0, in_flight.epoch.0 + 1);
+    let asked = store.renew(&lease).await.unwrap().cancel_requested_by;
+    assert_eq!(asked, rollback_core::id::Actor::user("Bob").ok());
+    assert_eq!(all[0].phase(), Phase::Switching);
+    // And the next deployment goes on counting.
+    let mut new = all[7].new_deployment().clone();
+    new.id = rollback_core::id::DeploymentId::generate(new.opened_at);
+    let begun = store.begin(&new, &holder(), Version(10)).await.unwrap();
+    assert_eq!(begun.sequence.0, 14);
+}
+
+#[tokio::test]
+async fn filters_and_counts_over_version_1_are_what_the_records_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = migrated(&dir.path().join("history.db")).await;
+    let all = store.list(&Query::default()).await.unwrap().deployments;
+    let middle = all[6].new_deployment().opened_at;
+    let with = |set: &dyn Fn(&mut Query)| {
+        let mut query = Query::default();
+        set(&mut query);
+        query
+    };
+    let queries = [
+        (13, Query::default()),
+        (5, with(&|q| q.service = "api".parse().ok())),
+        (7, with(&|q| q.target = "web-1".parse().ok())),
+        (13, with(&|q| q.backend = "fake".parse().ok())),
+        (1, with(&|q| q.outcome = Some(Outcome::FailedAndRolledBack))),
+        (2, with(&|q| q.trigger = Some(TriggerKind::Rollback))),
+        (4, with(&|q| q.actor = "Bob".parse().ok())),
+        (7, with(&|q| q.label = Some(("team".into(), "core".into())))),
+        (
+            1,
+            with(&|q| q.label = Some(("ticket".into(), "OPS-1 \"quoted\" ü".into()))),
+        ),
+        (7, with(&|q| q.since = Some(middle))),
+        (6, with(&|q| q.until = Some(middle))),
+        (
+            2,
+            with(&|q| {
+                q.service = "web".parse().ok();
+                q.since = Some(middle);
+                q.trigger = Some(TriggerKind::Deploy);
+            }),
+        ),
+    ];
+    for (wanted, query) in queries {
+        let meant: Vec<_> = all.iter().filter(|d| query.matches(d)).cloned().collect();
+        assert_eq!(meant.len(), wanted, "{query:?}");
+        assert_eq!(
+            store.list(&query).await.unwrap().deployments,
+            meant,
+            "{query:?}"
+        );
+        assert_eq!(
+            store.stats(&query).await.unwrap(),
+            Stats::of(&meant),
+            "{query:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_queries_in_the_description_of_the_format_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    let _store = migrated(&path).await;
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let connection = Connection::open_with_flags(&path, flags).unwrap();
+    let text = include_str!("../FORMAT.md");
+    let queries: Vec<_> = text
+        .split("```sql\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert_eq!(queries.len(), 6);
+    for query in queries {
+        let mut statement = connection.prepare(query).unwrap();
+        let mut rows = statement.query([]).unwrap();
+        // Those of the last thirty days find nothing in an old history.
+        assert!(
+            rows.next().unwrap().is_some() || query.contains("unixepoch()"),
+            "{query}"
+        );
+    }
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    assert!(text.contains(&format!("**{version}** at present")));
+}

@@ -126,7 +126,7 @@ fn damages() -> Vec<(&'static str, Damage)> {
             }),
         ),
         (
-            "there twice",
+            "twice",
             Box::new(|t| {
                 support::reseal(
                     &t.replace("  \"sequence\":", "  \"sequence\": 9,\n  \"sequence\":"),

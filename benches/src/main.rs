@@ -30,6 +30,7 @@ fn main() {
     let (figures, floor) = runtime.block_on(async {
         let mut figures: Vec<Figure> = vec![
             sqlite::append(&dir).await,
+            sqlite::append_on_a_blocking_thread(&dir).await,
             sqlite::begin_and_finish(&dir).await,
             noop::engine_overhead_in_memory().await,
             noop::engine_overhead_on_sqlite(&dir).await,

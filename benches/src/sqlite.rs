@@ -1,7 +1,7 @@
 //! The store's writes through the trait, against the transactions they cannot do without.
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use rollback_core::deployment::Outcome;
 use rollback_core::event::{Event, TimedEvent};
@@ -25,13 +25,37 @@ fn event(n: usize) -> TimedEvent {
     }
 }
 
+/// Where the raw transaction is run.
+#[derive(Debug, Clone, Copy)]
+enum On {
+    /// On the thread that measures.
+    ThisThread,
+    /// Where an async program runs what blocks.
+    BlockingThread,
+}
+
 pub(crate) async fn append(dir: &Path) -> Figure {
-    let store = SqliteStore::open(dir.join("append.db")).await.unwrap();
-    let raw = Mutex::new((Raw::open(&dir.join("append-raw.db")).await, 0));
+    let name = "sqlite: append one event, against the raw transaction";
+    let figure = appended(dir, "append", name, On::ThisThread);
+    figure.await.at_most("1.3")
+}
+
+/// The same without what the way to a blocking thread and back takes.
+pub(crate) async fn append_on_a_blocking_thread(dir: &Path) -> Figure {
+    let name = "sqlite: the same, against the raw transaction on a blocking thread";
+    appended(dir, "append-blocking", name, On::BlockingThread).await
+}
+
+async fn appended(dir: &Path, file: &str, name: &str, on: On) -> Figure {
+    let store = SqliteStore::open(dir.join(format!("{file}.db")))
+        .await
+        .unwrap();
+    let raw = Raw::open(&dir.join(format!("{file}-raw.db"))).await;
+    let raw = Arc::new(Mutex::new((raw, 0)));
     let lease: tokio::sync::Mutex<Option<Lease>> = tokio::sync::Mutex::new(None);
     let (store, raw, lease) = (&store, &raw, &lease);
-    let figure = compare(
-        "sqlite: append one event, against the raw transaction",
+    compare(
+        name,
         Unit::Micros,
         1_200,
         |n| async move {
@@ -49,16 +73,28 @@ pub(crate) async fn append(dir: &Path) -> Figure {
             time
         },
         |n| async move {
-            let (raw, sequence) = &mut *raw.lock().unwrap();
             if n % EVENTS == 0 {
                 let new = sample(&format!("w{n}@bench"), u64::try_from(n).unwrap());
+                let (raw, sequence) = &mut *raw.lock().unwrap();
                 *sequence = raw.begin(&DeploymentRow::from(&new));
             }
             let event = EventRow::from(&event(n));
-            clocked(|| raw.append(*sequence, n % EVENTS, &event))
+            let raw = Arc::clone(raw);
+            let step = move || {
+                let (raw, sequence) = &mut *raw.lock().unwrap();
+                raw.append(*sequence, n % EVENTS, &event);
+            };
+            match on {
+                On::ThisThread => clocked(step),
+                On::BlockingThread => {
+                    let (time, done) = timed(tokio::task::spawn_blocking(step)).await;
+                    done.unwrap();
+                    time
+                }
+            }
         },
-    );
-    figure.await.at_most("1.3")
+    )
+    .await
 }
 
 pub(crate) async fn begin_and_finish(dir: &Path) -> Figure {

@@ -87,37 +87,52 @@ pub(crate) fn append(
     event: &TimedEvent,
     known: Option<Deployment>,
 ) -> Result<Deployment, Failure> {
-    claim.check(tx)?;
     if matches!(event.event, Event::Settled(_) | Event::RolledBackBy { .. }) {
         let why = format!("only finish writes the event {}", event.event.name());
         return Err(illegal(&claim.deployment, why).into());
     }
-    let mut deployment = current(tx, claim, known)?;
+    let mut deployment = claimed(tx, claim, known)?;
     if deployment.events().last() != Some(event) {
         push(tx, &mut deployment, event, None)?;
     }
     Ok(deployment)
 }
 
-/// The record that a lease is for: what the caller remembers, if as many events are stored.
-/// Nobody but the lease's holder adds any, but two store values may share a lease.
-fn current(
+/// The record of a lease that still holds: what the caller remembers of it, if as many events are
+/// stored. Nobody but the lease's holder adds any, but two store values may share a lease.
+fn claimed(
     tx: &Connection,
     claim: &Claim,
     known: Option<Deployment>,
 ) -> Result<Deployment, Failure> {
-    if let Some(known) = known {
-        let sequence = i64::try_from(known.sequence().0).unwrap_or(i64::MAX);
-        let stored: i64 = tx
-            .prepare_cached(
-                "SELECT coalesce(max(ordinal) + 1, 0) FROM events WHERE deployment = ?1",
-            )?
-            .query_row([sequence], |row| row.get(0))?;
-        if usize::try_from(stored) == Ok(known.events().len()) {
-            return Ok(known);
-        }
+    if let Some(known) = known
+        && is_current(tx, claim, &known)?
+    {
+        return Ok(known);
     }
+    claim.check(tx)?;
     Ok(load(tx, &claim.deployment)?.ok_or_else(|| unknown(&claim.deployment))?)
+}
+
+/// Whether the claim holds and the record is as it is stored, in one look.
+fn is_current(tx: &Connection, claim: &Claim, known: &Deployment) -> Result<bool, Failure> {
+    let signed_len = i64::try_from(known.events().len()).unwrap_or(i64::MAX);
+    let current = tx
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM workloads WHERE id = ?1 AND epoch = ?2 AND in_flight = ?3)
+               AND (SELECT coalesce(max(ordinal) + 1, 0) FROM events WHERE deployment = ?4) = ?5",
+        )?
+        .query_row(
+            params![
+                claim.workload.to_string(),
+                signed(claim.epoch),
+                claim.deployment.as_str(),
+                signed(known.sequence().0),
+                signed_len
+            ],
+            |row| row.get(0),
+        )?;
+    Ok(current)
 }
 
 /// Gives the successor's place in the order, if one was opened.
@@ -136,8 +151,7 @@ pub(crate) fn finish(
     if let Some(done) = finished_before(tx, claim, &settled, then)? {
         return Ok(done);
     }
-    claim.check(tx)?;
-    let mut deployment = current(tx, claim, known)?;
+    let mut deployment = claimed(tx, claim, known)?;
     push(tx, &mut deployment, &settled, Some(claim.epoch))?;
     let workload = claim.workload.to_string();
     tx.prepare_cached(

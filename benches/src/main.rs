@@ -4,6 +4,7 @@
 mod figure;
 mod floor;
 mod git;
+mod json;
 mod noop;
 mod raw;
 mod reads;
@@ -17,6 +18,7 @@ use std::time::Instant;
 
 use figure::Figure;
 use reads::Subject;
+use rollback_json::JsonStore;
 use rollback_sqlite::SqliteStore;
 use seed::Timeline;
 
@@ -32,6 +34,7 @@ fn main() {
             sqlite::append(&dir).await,
             sqlite::append_on_a_blocking_thread(&dir).await,
             sqlite::begin_and_finish(&dir).await,
+            json::append(&dir).await,
             noop::engine_overhead_in_memory().await,
             noop::engine_overhead_on_sqlite(&dir).await,
             git::switch(&dir).await,
@@ -39,6 +42,7 @@ fn main() {
         ];
         let mut lines = floor::lines(&dir).await;
         lines.extend(long_histories(&dir, &mut figures).await);
+        lines.extend(long_directories(&mut figures).await);
         (figures, lines)
     });
     drop(runtime);
@@ -88,6 +92,42 @@ async fn long_histories(dir: &Path, figures: &mut Vec<Figure>) -> Vec<String> {
     // Each record that is found has to be parsed on both sides.
     figures.push(reads::filtered(&thousand, &reads::many(), kept).await);
     lines
+}
+
+/// The same for a directory of JSON records. They are seeded through the store's own verbs, in
+/// memory, where nothing waits for a disk; they are read from memory in either case.
+async fn long_directories(figures: &mut Vec<Figure>) -> Vec<String> {
+    let began = Instant::now();
+    let memory = tempfile::Builder::new()
+        .prefix("bench-")
+        .tempdir_in("/dev/shm");
+    let Ok(memory) = memory else {
+        return vec!["no /dev/shm: long directories of JSON were not measured".into()];
+    };
+    let seed = async |count, timeline| {
+        let path = memory.path().join(format!("history-{count}"));
+        let store = JsonStore::open(path).await.unwrap();
+        seed::through(&store, seed::records(count, timeline)).await;
+        Subject {
+            name: "json",
+            store: Arc::new(store),
+        }
+    };
+    let thousand = seed(1_000, Timeline::Whole).await;
+    let short = seed(10_000, Timeline::Ends).await;
+    let long = seed(100_000, Timeline::Ends).await;
+    let line = format!(
+        "seeded through the verbs, the long directories with 2 events a record: {:.0} s",
+        began.elapsed().as_secs_f64()
+    );
+    figures.push(reads::newest(&long, &short, ["100,000", "10,000"]).await);
+    let records = seed::records(1_000, Timeline::Whole);
+    let files = memory.path().join("files");
+    let kept = (&*files, reads::keep_as_files(records, &files));
+    let few = reads::filtered(&thousand, &reads::few(), kept).await;
+    figures.push(few.at_least("20"));
+    figures.push(reads::filtered(&thousand, &reads::many(), kept).await);
+    vec![line]
 }
 
 fn target() -> PathBuf {

@@ -127,7 +127,6 @@ fn events(new: &NewDeployment, timeline: Timeline) -> Vec<TimedEvent> {
 }
 
 /// Writes records through the store's own verbs: for stores that have no other way in.
-#[allow(dead_code, reason = "for stores that cannot be seeded otherwise")]
 pub(crate) async fn through(store: &dyn HistoryStore, records: impl Iterator<Item = Record>) {
     for record in records {
         let state = store.workload(&record.new.workload).await.unwrap();

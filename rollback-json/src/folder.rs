@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use rollback_core::deployment::Deployment;
@@ -12,7 +13,7 @@ use rollback_core::id::{DeploymentId, WorkloadId};
 use rollback_fs::{Held, Locks, durable, make_dir, system};
 
 use crate::index::{self, Index, Look, Row};
-use crate::layout::{Layout, Place, file_name, id_of, shard_of};
+use crate::layout::{Layout, Place, file_name, id_of};
 use crate::record::{self, Stamp, read, unreadable};
 use crate::seal::Unreadable;
 use crate::state::State;
@@ -114,7 +115,7 @@ impl Folder {
         }
         let pending = self.state()?.pending;
         for change in &pending.events {
-            let file = self.place.record(change.sequence, &change.deployment);
+            let file = self.place.record(change.shard, &change.deployment);
             let Some(bytes) = read(&file)? else {
                 continue;
             };
@@ -126,20 +127,24 @@ impl Folder {
                 deployment.apply(change.event.clone()).map_err(|e| {
                     crate::error::illegal(&change.deployment, e.to_string()).because(e)
                 })?;
-                self.replace(writing, &deployment)?;
+                self.replace(writing, change.shard, &deployment)?;
             }
-            self.index_row(writing, &Row::of(&deployment))?;
+            self.index_row(writing, change.shard, &Row::of(&deployment))?;
         }
-        for (id, sequence) in &pending.forget {
-            self.remove(writing, *sequence, id)?;
+        for gone in &pending.forget {
+            self.remove(writing, gone.shard, gone.sequence, &gone.deployment)?;
         }
         self.carried_out = stamp;
         Ok(())
     }
 
     /// A new record's file.
-    pub(crate) fn create(&mut self, writing: &Writing, d: &Deployment) -> Result<(), StoreError> {
-        let shard = shard_of(d.sequence());
+    pub(crate) fn create(
+        &mut self,
+        writing: &Writing,
+        shard: u64,
+        d: &Deployment,
+    ) -> Result<(), StoreError> {
         let dir = self.place.shard(shard);
         if !dir.is_dir() {
             make_dir(&dir)?;
@@ -147,16 +152,21 @@ impl Folder {
                 .map_err(|e| system("the directory cannot be made durable", &dir, e))?;
         }
         self.index(shard, Some(writing))?;
-        let path = self.place.record(d.sequence(), d.id());
+        let path = self.place.record(shard, d.id());
         let bytes = record::encode(d)?;
         durable::create(&path, &bytes)
             .map_err(|e| system("a record cannot be written", &path, e))?;
-        self.index_row(writing, &Row::of(d))
+        self.index_row(writing, shard, &Row::of(d))
     }
 
     /// Writes a record's file anew.
-    pub(crate) fn replace(&mut self, _: &Writing, d: &Deployment) -> Result<(), StoreError> {
-        let path = self.place.record(d.sequence(), d.id());
+    pub(crate) fn replace(
+        &mut self,
+        _: &Writing,
+        shard: u64,
+        d: &Deployment,
+    ) -> Result<(), StoreError> {
+        let path = self.place.record(shard, d.id());
         let bytes = record::encode(d)?;
         durable::replace(&path, &bytes).map_err(|e| system("a record cannot be written", &path, e))
     }
@@ -165,54 +175,63 @@ impl Folder {
     fn remove(
         &mut self,
         _: &Writing,
+        shard: u64,
         sequence: Sequence,
         id: &DeploymentId,
     ) -> Result<(), StoreError> {
-        let path = self.place.record(sequence, id);
+        let path = self.place.record(shard, id);
         durable::remove(&path).map_err(|e| system("a record cannot be removed", &path, e))?;
-        index::gone(&self.place.index(shard_of(sequence)), sequence)
+        index::gone(&self.place.index(shard), sequence)
     }
 
-    fn index_row(&mut self, _: &Writing, row: &Row) -> Result<(), StoreError> {
-        index::add(&self.place.index(shard_of(row.sequence)), row)
+    fn index_row(&mut self, _: &Writing, shard: u64, row: &Row) -> Result<(), StoreError> {
+        index::add(&self.place.index(shard), row)
     }
 
-    /// Removes what begins that were never committed have left.
+    /// Removes what a begin that was never committed has left in the directory that the next
+    /// record belongs in.
     pub(crate) fn remove_orphans(
         &mut self,
         writing: &Writing,
+        shard: u64,
         last: Sequence,
     ) -> Result<(), StoreError> {
-        for shard in self.shards()? {
-            if shard < shard_of(last) {
+        let dir = self.place.shard(shard);
+        if !dir.is_dir() {
+            return Ok(());
+        }
+        durable::remove_leftovers(&dir)
+            .map_err(|e| system("what a killed writer left cannot be removed", &dir, e))?;
+        let rows = self.index(shard, Some(writing))?;
+        let committed = rows.range(..=last).map(|(_, r)| file_name(&r.id));
+        let known: HashSet<String> = committed.collect();
+        let beyond = rows.range((Bound::Excluded(last), Bound::Unbounded));
+        let beyond: Vec<_> = beyond.map(|(s, r)| (*s, r.id.clone())).collect();
+        for (sequence, id) in beyond {
+            self.remove(writing, shard, sequence, &id)?;
+        }
+        for name in names(&dir)? {
+            let Some(id) = id_of(&name).filter(|_| !known.contains(&name)) else {
                 continue;
-            }
-            let dir = self.place.shard(shard);
-            durable::remove_leftovers(&dir)
-                .map_err(|e| system("what a killed writer left cannot be removed", &dir, e))?;
-            let rows = self.index(shard, Some(writing))?;
-            let known: HashSet<String> = rows
-                .values()
-                .filter(|r| r.sequence <= last)
-                .map(|r| file_name(&r.id))
-                .collect();
-            let beyond: Vec<_> = rows.range(Sequence(last.0 + 1)..).collect();
-            let beyond: Vec<_> = beyond.iter().map(|(s, r)| (**s, r.id.clone())).collect();
-            for (sequence, id) in beyond {
-                self.remove(writing, sequence, &id)?;
-            }
-            for name in names(&dir)? {
-                let Some(id) = id_of(&name).filter(|_| !known.contains(&name)) else {
-                    continue;
-                };
-                if let Found::Record(d) = self.look(shard, &id)?
-                    && d.sequence() > last
-                {
-                    self.remove(writing, d.sequence(), &id)?;
-                }
+            };
+            if let Found::Record(d) = self.look(shard, &id)?
+                && d.sequence() > last
+            {
+                self.remove(writing, shard, d.sequence(), &id)?;
             }
         }
         Ok(())
+    }
+
+    /// The greatest number that any record of the workload has, committed or not.
+    pub(crate) fn greatest(&self) -> Result<u64, StoreError> {
+        let mut greatest = 0;
+        // Numbers grow with the directories.
+        if let Some(shard) = self.shards()?.last() {
+            let rows = self.scan(*shard, None)?.rows;
+            greatest = rows.last_key_value().map_or(0, |(s, _)| s.0);
+        }
+        Ok(greatest)
     }
 
     /// The shards that there are, oldest first.
@@ -369,10 +388,10 @@ impl Folder {
     /// The record in flight, read again only if another process has written it.
     pub(crate) fn current(
         &mut self,
-        sequence: Sequence,
+        shard: u64,
         id: &DeploymentId,
     ) -> Result<Deployment, StoreError> {
-        let path = self.place.record(sequence, id);
+        let path = self.place.record(shard, id);
         let stamp = Stamp::of(&path)?;
         if let Some((known, d)) = &self.current
             && Some(*known) == stamp
@@ -380,7 +399,7 @@ impl Folder {
         {
             return Ok(d.clone());
         }
-        match self.look(shard_of(sequence), id)? {
+        match self.look(shard, id)? {
             Found::Record(d) => {
                 if let Some(stamp) = stamp {
                     self.current = Some((stamp, (*d).clone()));
@@ -396,23 +415,24 @@ impl Folder {
     pub(crate) fn write_current(
         &mut self,
         writing: &Writing,
+        shard: u64,
         d: Deployment,
     ) -> Result<(), StoreError> {
         self.current = None;
-        self.replace(writing, &d)?;
-        let path = self.place.record(d.sequence(), d.id());
+        self.replace(writing, shard, &d)?;
+        let path = self.place.record(shard, d.id());
         self.current = Stamp::of(&path)?.map(|stamp| (stamp, d));
         Ok(())
     }
 
     /// Moves a damaged record aside, unless somebody writes just now. Its row stays, and says so.
-    pub(crate) fn quarantine(&mut self, locks: &Locks, row: &Row, why: &StoreError) {
+    pub(crate) fn quarantine(&mut self, locks: &Locks, shard: u64, row: &Row, why: &StoreError) {
         let name = format!("{}.write", self.workload);
         let moved = locks.take_named(&name, 1).and_then(|lock| {
             let Some(lock) = lock else { return Ok(()) };
             let writing = Writing { _lock: lock };
-            let said = self.move_aside(&writing, shard_of(row.sequence), &row.id, why)?;
-            self.index_row(&writing, &row.clone().unreadable(said))
+            let said = self.move_aside(&writing, shard, &row.id, why)?;
+            self.index_row(&writing, shard, &row.clone().unreadable(said))
         });
         if let Err(error) = moved {
             tracing::warn!(deployment = %row.id, %error, "a damaged record stays where it is");

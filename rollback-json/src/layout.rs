@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rollback_core::history::Sequence;
 use rollback_core::id::{DeploymentId, WorkloadId};
 
-/// How many sequence numbers share a directory.
+/// How many records of a workload share a directory.
 const SHARD: u64 = 1_000;
 
 /// The store's directory.
@@ -74,8 +73,8 @@ impl Place {
         self.records().join(format!("{shard:06}"))
     }
 
-    pub(crate) fn record(&self, sequence: Sequence, id: &DeploymentId) -> PathBuf {
-        self.shard(shard_of(sequence)).join(file_name(id))
+    pub(crate) fn record(&self, shard: u64, id: &DeploymentId) -> PathBuf {
+        self.shard(shard).join(file_name(id))
     }
 
     pub(crate) fn indices(&self) -> PathBuf {
@@ -87,14 +86,9 @@ impl Place {
     }
 }
 
-/// The directory that a record belongs to.
-pub(crate) fn shard_of(sequence: Sequence) -> u64 {
-    sequence.0 / SHARD
-}
-
-/// The first sequence number that no record of a shard or of an older one can have.
-pub(crate) fn after_shard(shard: u64) -> u64 {
-    (shard + 1).saturating_mul(SHARD)
+/// The directory of a workload's `nth` record, counted from 0.
+pub(crate) fn shard_of(nth: u64) -> u64 {
+    nth / SHARD
 }
 
 /// A deployment id is a validated, safe path component that begins with its time.

@@ -10,7 +10,6 @@ use rollback_fs::Locks;
 
 use crate::folder::{Folder, Found};
 use crate::index::Row;
-use crate::layout::{after_shard, shard_of};
 use crate::state::State;
 
 pub(crate) fn locked(folder: &Mutex<Folder>) -> MutexGuard<'_, Folder> {
@@ -26,6 +25,8 @@ struct Cursor {
     amended: HashMap<Sequence, Row>,
     shards: Vec<u64>,
     rows: VecDeque<Row>,
+    /// The shard that `rows` are of.
+    shard: u64,
     unreadable: Vec<String>,
 }
 
@@ -35,7 +36,7 @@ impl Cursor {
         let state = open.state()?;
         let mut amended = HashMap::new();
         for change in &state.pending.events {
-            let shard = shard_of(change.sequence);
+            let shard = change.shard;
             let known = open.index(shard, None)?.get(&change.sequence).cloned();
             if known.is_some_and(|row| row.outcome.is_some() && amended_outcome(&row, change)) {
                 continue;
@@ -52,6 +53,7 @@ impl Cursor {
             amended,
             shards,
             rows: VecDeque::new(),
+            shard: 0,
             unreadable: Vec::new(),
         })
     }
@@ -63,20 +65,18 @@ impl Cursor {
             let Some(shard) = self.shards.pop() else {
                 return Ok(());
             };
-            if shard > shard_of(before) {
-                continue;
-            }
             let mut folder = locked(&self.folder);
             folder.save_index(shard, locks);
             let rows = folder.index(shard, None)?;
             self.rows = rows
-                .range(..before.min(Sequence(after_shard(shard))))
+                .range(..before)
                 .rev()
                 .filter(|(s, _)| **s <= self.state.last && !self.state.pending.forgets(**s))
                 .map(|(s, row)| self.amended.get(s).unwrap_or(row))
                 .filter(|row| row.matches(query))
                 .cloned()
                 .collect();
+            self.shard = shard;
             self.unreadable.extend(folder.broken(shard));
         }
         Ok(())
@@ -136,11 +136,11 @@ pub(crate) fn list(
             continue;
         }
         let mut folder = locked(&cursor.folder);
-        match folder.get(&cursor.state, shard_of(row.sequence), &row.id)? {
+        match folder.get(&cursor.state, cursor.shard, &row.id)? {
             Found::Record(d) => page.deployments.push(*d),
             Found::Unreadable(e) => {
                 if e.kind() == Kind::Corrupt {
-                    folder.quarantine(locks, &row, &e);
+                    folder.quarantine(locks, cursor.shard, &row, &e);
                 }
                 page.unreadable.push(e.to_string());
             }

@@ -30,6 +30,8 @@ pub(crate) struct State {
     pub(crate) policy: Option<Policy>,
     /// The newest record that is committed: one with a greater number was left by a crash.
     pub(crate) last: Sequence,
+    /// How many records were ever committed: says in which directory the next one belongs.
+    pub(crate) count: u64,
     /// The last `finish`, so that repeating it is recognised.
     pub(crate) finished: Option<Finished>,
     /// What this commit did to records whose own files may not show it yet.
@@ -41,6 +43,8 @@ pub(crate) struct State {
 pub(crate) struct Held {
     pub(crate) deployment: DeploymentId,
     pub(crate) sequence: Sequence,
+    /// The directory of its record.
+    pub(crate) shard: u64,
     pub(crate) holder: Holder,
     pub(crate) cancel_by: Option<Actor>,
 }
@@ -48,7 +52,6 @@ pub(crate) struct Held {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Finished {
     pub(crate) deployment: DeploymentId,
-    pub(crate) sequence: Sequence,
     pub(crate) epoch: u64,
 }
 
@@ -56,7 +59,15 @@ pub(crate) struct Finished {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pending {
     pub(crate) events: Vec<Amendment>,
-    pub(crate) forget: Vec<(DeploymentId, Sequence)>,
+    pub(crate) forget: Vec<Forgotten>,
+}
+
+/// A record that goes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Forgotten {
+    pub(crate) deployment: DeploymentId,
+    pub(crate) sequence: Sequence,
+    pub(crate) shard: u64,
 }
 
 /// An event that a record gets.
@@ -64,12 +75,13 @@ pub(crate) struct Pending {
 pub(crate) struct Amendment {
     pub(crate) deployment: DeploymentId,
     pub(crate) sequence: Sequence,
+    pub(crate) shard: u64,
     pub(crate) event: TimedEvent,
 }
 
 impl Pending {
     pub(crate) fn forgets(&self, sequence: Sequence) -> bool {
-        self.forget.iter().any(|(_, s)| *s == sequence)
+        self.forget.iter().any(|f| f.sequence == sequence)
     }
 }
 
@@ -86,6 +98,7 @@ impl State {
             hold: None,
             policy: None,
             last: Sequence(0),
+            count: 0,
             finished: None,
             pending: Pending::default(),
         }

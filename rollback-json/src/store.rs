@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{busy, known, nothing_in_flight};
 use crate::folder::{Folder, Found, names};
-use crate::layout::{Layout, after_shard};
+use crate::layout::Layout;
 use crate::list::{self, locked};
 use crate::seal::{self, FORMAT, Unreadable};
 use crate::state::{Claim, State};
@@ -356,10 +356,9 @@ impl Inner {
     fn beyond_all(&self) -> Result<u64, StoreError> {
         let mut beyond = 0;
         for workload in self.workloads()? {
+            // A folder of its own: the shared ones may be locked by who asks.
             let folder = Folder::new(&self.layout, workload);
-            if let Some(shard) = folder.shards()?.last() {
-                beyond = beyond.max(after_shard(*shard));
-            }
+            beyond = beyond.max(folder.greatest()?);
         }
         Ok(beyond)
     }

@@ -7,7 +7,7 @@ use rollback_core::history::Fault;
 
 use crate::folder::{Folder, Found, names};
 use crate::index::Row;
-use crate::layout::{id_of, shard_of};
+use crate::layout::id_of;
 use crate::list::locked;
 use crate::state::State;
 use crate::store::Inner;
@@ -49,9 +49,6 @@ fn records(folder: &mut Folder, state: &State, faults: &mut Vec<Fault>) -> Resul
                 Found::Record(d) if d.sequence() > state.last => {}
                 Found::Record(d) => {
                     seen += 1;
-                    if shard_of(d.sequence()) != shard {
-                        faults.push(fault(&id, "is in another directory than its number says"));
-                    }
                     let amended = state.pending.events.iter().any(|c| c.deployment == id);
                     if rows.get(&d.sequence()) != Some(&Row::of(&d)) && !amended {
                         faults.push(fault(

@@ -10,8 +10,15 @@ use rollback_core::time::Timestamp;
 
 use crate::error::{illegal, kept, known, nothing_in_flight, unknown};
 use crate::folder::{Folder, Found, Writing};
+use crate::layout::shard_of;
 use crate::record::check_size;
-use crate::state::{Amendment, Claim, Finished, Held, Pending, State};
+use crate::state::{Amendment, Claim, Finished, Forgotten, Held, Pending, State};
+
+/// A record that was opened.
+struct Opened {
+    sequence: Sequence,
+    shard: u64,
+}
 
 /// A workload's folder that may be written.
 pub(crate) struct Writer<'a> {
@@ -37,17 +44,20 @@ impl Writer<'_> {
         state: &mut State,
         new: &NewDeployment,
         number: impl FnOnce(&NewDeployment) -> Result<Sequence, StoreError>,
-    ) -> Result<Sequence, StoreError> {
+    ) -> Result<Opened, StoreError> {
         check_size(new)?;
-        self.folder.remove_orphans(self.writing, state.last)?;
+        let shard = shard_of(state.count);
+        self.folder
+            .remove_orphans(self.writing, shard, state.last)?;
         if self.folder.shard_with(&new.id)?.is_some() {
             return Err(known(&new.id));
         }
         let sequence = number(new)?;
         let deployment = Deployment::open(new.clone(), sequence);
-        self.folder.create(self.writing, &deployment)?;
+        self.folder.create(self.writing, shard, &deployment)?;
         state.last = sequence;
-        Ok(sequence)
+        state.count += 1;
+        Ok(Opened { sequence, shard })
     }
 
     /// Begins. The caller holds the workload's lease lock, and has found no conflict.
@@ -67,12 +77,13 @@ impl Writer<'_> {
             .on(&new.workload)
             .advice("preview again"));
         }
-        let sequence = self.open(&mut state, new, |_| number())?;
+        let Opened { sequence, shard } = self.open(&mut state, new, |_| number())?;
         state.version += 1;
         state.epoch += 1;
         state.in_flight = Some(Held {
             deployment: new.id.clone(),
             sequence,
+            shard,
             holder: holder.clone(),
             cancel_by: None,
         });
@@ -82,18 +93,18 @@ impl Writer<'_> {
 
     pub(crate) fn append(&mut self, claim: &Claim, event: &TimedEvent) -> Result<(), StoreError> {
         let state = self.folder.state()?;
-        let sequence = state.check(claim)?.sequence;
+        let shard = state.check(claim)?.shard;
         check_size(event)?;
         if matches!(event.event, Event::Settled(_) | Event::RolledBackBy { .. }) {
             let why = format!("only finish writes the event {}", event.event.name());
             return Err(illegal(&claim.deployment, why));
         }
-        let mut deployment = self.folder.current(sequence, &claim.deployment)?;
+        let mut deployment = self.folder.current(shard, &claim.deployment)?;
         if deployment.events().last() == Some(event) {
             return Ok(());
         }
         apply(&mut deployment, event)?;
-        self.folder.write_current(self.writing, deployment)
+        self.folder.write_current(self.writing, shard, deployment)
     }
 
     /// Gives the successor's place in the order, if one was opened.
@@ -115,11 +126,12 @@ impl Writer<'_> {
         }
         let held = state.check(claim)?.clone();
         check_size(&event)?;
-        let mut settled = self.folder.current(held.sequence, &held.deployment)?;
+        let mut settled = self.folder.current(held.shard, &held.deployment)?;
         apply(&mut settled, &event)?;
         let mut changes = vec![Amendment {
             deployment: held.deployment.clone(),
             sequence: held.sequence,
+            shard: held.shard,
             event,
         }];
         let mut opened = None;
@@ -131,10 +143,11 @@ impl Writer<'_> {
             }
             Then::Open(new) => {
                 same_workload(claim, &new.id, &new.workload)?;
-                let sequence = self.open(&mut state, new, number)?;
+                let Opened { sequence, shard } = self.open(&mut state, new, number)?;
                 state.in_flight = Some(Held {
                     deployment: new.id.clone(),
                     sequence,
+                    shard,
                     cancel_by: None,
                     ..held.clone()
                 });
@@ -145,7 +158,6 @@ impl Writer<'_> {
         state.live = settlement.live.clone();
         state.finished = Some(Finished {
             deployment: held.deployment,
-            sequence: held.sequence,
             epoch: claim.epoch,
         });
         state.pending.events = changes;
@@ -170,11 +182,12 @@ impl Writer<'_> {
                 deployment: claim.deployment.clone(),
             },
         };
-        let mut amended = self.committed(state, failed)?;
+        let (shard, mut amended) = self.committed(state, failed)?;
         apply(&mut amended, &event)?;
         Ok(Amendment {
             deployment: failed.clone(),
             sequence: amended.sequence(),
+            shard,
             event,
         })
     }
@@ -196,19 +209,19 @@ impl Writer<'_> {
         {
             return Ok(None);
         }
-        let record = self.committed(state, &done.deployment.clone())?;
+        let (_, record) = self.committed(state, &done.deployment)?;
         if !record.events().contains(settled) {
             return Ok(None);
         }
         Ok(match then {
             Then::Release => Some(None),
             Then::ReleaseAndAmend(failed) => {
-                let failed = self.committed(state, failed)?;
+                let (_, failed) = self.committed(state, failed)?;
                 (failed.rolled_back_by() == Some(&claim.deployment)).then_some(None)
             }
             Then::Open(new) => match &state.in_flight {
                 Some(held) if held.deployment == new.id => {
-                    let successor = self.committed(state, &new.id)?;
+                    let (_, successor) = self.committed(state, &new.id)?;
                     (successor.new_deployment() == &**new).then_some(Some(held.sequence))
                 }
                 _ => None,
@@ -216,13 +229,17 @@ impl Writer<'_> {
         })
     }
 
-    /// A record of this workload that must be there.
-    fn committed(&mut self, state: &State, id: &DeploymentId) -> Result<Deployment, StoreError> {
+    /// A record of this workload that must be there, and its directory.
+    fn committed(
+        &mut self,
+        state: &State,
+        id: &DeploymentId,
+    ) -> Result<(u64, Deployment), StoreError> {
         let Some(shard) = self.folder.shard_with(id)? else {
             return Err(unknown(id));
         };
         match self.folder.get(state, shard, id)? {
-            Found::Record(d) => Ok(*d),
+            Found::Record(d) => Ok((shard, *d)),
             Found::Unreadable(e) => Err(e),
             Found::Nothing => Err(unknown(id)),
         }
@@ -274,7 +291,7 @@ impl Writer<'_> {
         what: &Annotation,
     ) -> Result<(), StoreError> {
         let state = self.state()?;
-        let deployment = self.committed(&state, id)?;
+        let (shard, deployment) = self.committed(&state, id)?;
         let annotations = deployment
             .annotations()
             .clone()
@@ -283,14 +300,14 @@ impl Writer<'_> {
                 StoreError::new(Kind::TooLarge, format!("a record takes {MAX_NOTES} notes")).on(id)
             })?;
         let deployment = deployment.with_annotations(annotations);
-        self.folder.replace(self.writing, &deployment)
+        self.folder.replace(self.writing, shard, &deployment)
     }
 
     /// Which of these can be forgotten; an error if one may not be.
     pub(crate) fn may_forget(
         &mut self,
         ids: &[DeploymentId],
-    ) -> Result<Vec<(DeploymentId, Sequence)>, StoreError> {
+    ) -> Result<Vec<Forgotten>, StoreError> {
         let state = self.state()?;
         let mut found = Vec::new();
         for id in ids {
@@ -306,7 +323,11 @@ impl Writer<'_> {
             };
             match self.folder.get(&state, shard, id)? {
                 Found::Record(d) if d.annotations().pinned => return Err(kept(id)),
-                Found::Record(d) => found.push((id.clone(), d.sequence())),
+                Found::Record(d) => found.push(Forgotten {
+                    deployment: id.clone(),
+                    sequence: d.sequence(),
+                    shard,
+                }),
                 // Where it belongs is not known, so it stays until it is moved aside.
                 Found::Unreadable(_) | Found::Nothing => {}
             }
@@ -317,10 +338,7 @@ impl Writer<'_> {
     }
 
     /// Forgets all of these at once.
-    pub(crate) fn forget(
-        &mut self,
-        found: Vec<(DeploymentId, Sequence)>,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn forget(&mut self, found: Vec<Forgotten>) -> Result<(), StoreError> {
         let mut state = self.state()?;
         state.pending.forget = found;
         self.commit(&state)?;

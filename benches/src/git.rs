@@ -92,6 +92,7 @@ pub(crate) async fn switch(dir: &Path) -> Figure {
 
 fn operation(n: usize, from: End, to: End) -> Operation {
     Operation {
+        reuse: rollback_core::backend::Reuse::Kept,
         deployment: DeploymentId::generate(SystemClock.now()),
         sequence: Sequence(u64::try_from(n).unwrap()),
         workload: site(),

@@ -116,6 +116,7 @@ async fn verbs(backend: &dyn Backend) {
         .await
         .unwrap();
     let op = Operation {
+        reuse: rollback_core::backend::Reuse::Kept,
         deployment: DeploymentId::generate(SystemClock.now()),
         sequence: Sequence(1),
         workload: workload(0),
@@ -124,6 +125,7 @@ async fn verbs(backend: &dyn Backend) {
     };
     let to = backend.prepare(&cx, &op).await.unwrap().to;
     let op = Operation {
+        reuse: rollback_core::backend::Reuse::Kept,
         to: End::Placed(to.clone()),
         ..op
     };

@@ -92,6 +92,19 @@ pub struct Operation {
     pub from: End,
     /// What will be.
     pub to: End,
+    /// Whether `prepare` may take what was kept.
+    pub reuse: Reuse,
+}
+
+/// Whether `prepare` may take a standby, or whatever else was kept of an older deployment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reuse {
+    /// It may: what stands by is the fastest and most faithful way.
+    #[default]
+    Kept,
+    /// It may take only what this very deployment has made: a redeploy is placed anew.
+    Never,
 }
 
 impl Operation {

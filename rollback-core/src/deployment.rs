@@ -18,7 +18,7 @@ pub use outcome::{LiveRecord, Outcome, Settlement};
 pub use phase::Phase;
 pub use trigger::{Trigger, TriggerKind};
 
-use crate::backend::{End, Instance, Operation, Prepared};
+use crate::backend::{End, Instance, Operation, Prepared, Reuse};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::health::Verdict;
 use crate::history::Sequence;
@@ -194,6 +194,10 @@ impl Deployment {
             sequence: self.sequence,
             workload: self.new.workload.clone(),
             from: self.new.from.clone(),
+            reuse: match self.new.trigger {
+                Trigger::Redeploy { .. } => Reuse::Never,
+                _ => Reuse::Kept,
+            },
             to: match &self.fold.prepared {
                 Some(prepared) => End::Placed(prepared.to.clone()),
                 None => self.new.to.clone(),

@@ -86,7 +86,7 @@ pub mod time;
 pub mod prelude {
     pub use crate::backend::{
         Availability, Backend, End, Evidence, Handle, Instance, Live, Observation, Operation,
-        Prepared, Rollout, Running, Sighting, WayBack,
+        Prepared, Reuse, Rollout, Running, Sighting, WayBack,
     };
     pub use crate::context::Context;
     pub use crate::deployment::{

@@ -38,8 +38,10 @@ mod health;
 mod keep;
 mod reference;
 mod release;
+mod remediation;
 mod switch;
 mod view;
 
 pub use backend::DockerBackend;
 pub use config::{DockerConfig, Healthcheck, RestartPolicy};
+pub use remediation::RestartContainer;

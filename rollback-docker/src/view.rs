@@ -2,7 +2,7 @@
 
 use bollard::models::ImageConfig;
 use rollback_core::backend::{
-    Availability, End, Instance, Live, Observation, Operation, Running, Sighting,
+    Availability, End, Instance, Live, Observation, Operation, Reuse, Running, Sighting,
 };
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
@@ -143,7 +143,8 @@ impl DockerBackend {
             return Ok(None);
         };
         let mut at = Vec::new();
-        if let Some(instance) = end.instance() {
+        let anew = op.is_some_and(|op| op.reuse == Reuse::Never);
+        if let Some(instance) = end.instance().filter(|_| !anew) {
             at.extend(client.of(&instance.handle).await?);
         }
         let made = |c: &&Container| {
@@ -155,7 +156,9 @@ impl DockerBackend {
         };
         at.extend(ours.iter().filter(made).cloned());
         let rests = |c: &&Container| !c.is_up() && c.name != self.config.container;
-        at.extend(ours.iter().rev().filter(rests).cloned());
+        if !anew {
+            at.extend(ours.iter().rev().filter(rests).cloned());
+        }
         for container in at {
             if self.is_whole(client, &container, wanted).await? {
                 return Ok(Some(container));

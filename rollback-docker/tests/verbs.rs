@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use rollback_core::backend::{Availability, Backend, End, Live, Running, WayBack};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendErrorKind, LiveImpact};
+use rollback_core::guard::Remediation;
 use rollback_core::health::Verdict;
 use rollback_core::release::{Facet, Restore};
-use rollback_docker::{DockerBackend, Healthcheck, RestartPolicy};
+use rollback_docker::{DockerBackend, Healthcheck, RestartContainer, RestartPolicy};
 use rollback_testkit::world::{Build, World};
 use support::{DockerWorld, TOKEN, cx, fixture};
 
@@ -329,6 +330,40 @@ async fn health_is_what_docker_proves_and_nothing_less() {
         said.contains("restarted") || said.contains("exited"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn a_remediation_restarts_the_live_container_and_no_other() {
+    let Some(w) = world() else { return };
+    let backend = Arc::new(w.docker());
+    let op = w
+        .plan(&backend, End::Nothing, &w.reference(Build::V1))
+        .await;
+    let old = w.run(&backend, op).await;
+    let op = w
+        .plan(&backend, old.to.clone(), &w.reference(Build::V2))
+        .await;
+    let op = w.run(&backend, op).await;
+    let started = || {
+        let handle = op.to.instance().unwrap().handle.clone();
+        w.fixture
+            .must(&["inspect", "-f", "{{.State.StartedAt}}", handle.as_str()])
+    };
+    let before = started();
+    let restart = RestartContainer::new(Arc::clone(&backend));
+    let did = restart.attempt(&cx(), &op, "500").await.unwrap();
+    assert!(did.starts_with("restarted container "), "{did}");
+    assert_ne!(started(), before, "it runs anew");
+    assert_eq!(w.live().await.as_ref(), op.to.instance());
+    // One that has stopped is started.
+    w.fixture
+        .must(&["stop", op.to.instance().unwrap().handle.as_str()]);
+    restart.attempt(&cx(), &op, "500").await.unwrap();
+    assert!(w.serving().await.is_some());
+    let before = started();
+    let e = restart.attempt(&cx(), &old, "500").await.unwrap_err();
+    assert!(e.contains("another container is live"), "{e}");
+    assert_eq!(started(), before);
 }
 
 #[tokio::test]

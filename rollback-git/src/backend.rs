@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rollback_core::backend::{
-    Backend, End, Evidence, Handle, Instance, Observation, Operation, Prepared, Rollout,
+    Backend, End, Evidence, Handle, Instance, Observation, Operation, Prepared, Reuse, Rollout,
 };
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
@@ -170,7 +170,7 @@ impl Inner {
         let client = Client::open(&self.config)?;
         self.releases.make()?;
         cx.check()?;
-        let handle = match self.standing(&client, &op.to)? {
+        let handle = match self.standing(&client, &op.to, may_take(op))? {
             Some(handle) => {
                 // The pin may have been lost since; the directory's own deployment holds it.
                 if let Some(record) = self.releases.record(handle.as_str())?
@@ -408,4 +408,11 @@ impl Inner {
         cx.check()?;
         Client::open(&self.config)?.unpin_others(&|commit| commits.iter().any(|c| c == commit))
     }
+}
+
+/// Which release directories an operation may take.
+fn may_take(op: &Operation) -> impl Fn(&Record) -> bool {
+    let own = op.deployment.clone();
+    let reuse = op.reuse;
+    move |record| reuse == Reuse::Kept || record.deployment == own
 }

@@ -12,6 +12,7 @@ use rollback_core::release::{Artifact, Facet, FacetValue, Release};
 use crate::backend::Inner;
 use crate::client::{self, Client};
 use crate::link::Current;
+use crate::release::Record;
 use crate::{error, tree};
 
 /// How the handle of a directory begins that was not made here.
@@ -75,7 +76,7 @@ impl Inner {
         let Some(release) = end.release() else {
             return Ok(Availability::Standby);
         };
-        if self.standing(client, end)?.is_some() {
+        if self.standing(client, end, |_| true)?.is_some() {
             return Ok(Availability::Standby);
         }
         if !release.facets().is_empty() {
@@ -174,16 +175,23 @@ impl Inner {
         &self,
         client: &Client,
         end: &End,
+        may_take: impl Fn(&Record) -> bool,
     ) -> Result<Option<Handle>, BackendError> {
         let Some(release) = end.release() else {
             return Ok(None);
         };
-        let own = end.instance().map(|i| i.handle.clone());
+        let own = match end.instance() {
+            Some(instance) => match self.releases.record(instance.handle.as_str())? {
+                Some(record) if !may_take(&record) => None,
+                _ => Some(instance.handle.clone()),
+            },
+            None => None,
+        };
         let others = self
             .releases
             .records()?
             .into_iter()
-            .filter(|(_, r)| r.commit == release.artifact().digest)
+            .filter(|(_, r)| r.commit == release.artifact().digest && may_take(r))
             .map(|(name, _)| Handle::new(name));
         for handle in own.into_iter().chain(others) {
             if let Some(found) = self.look(client, &handle)?

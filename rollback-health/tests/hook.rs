@@ -12,6 +12,7 @@ use rollback_health::CommandHook;
 fn operation() -> Operation {
     let release = Release::new("git".parse().unwrap(), Artifact::new("v2", "abc123"));
     Operation {
+        reuse: rollback_core::backend::Reuse::Kept,
         deployment: "deploy-20260315-143022-a3f2".parse().unwrap(),
         sequence: Sequence(7),
         workload: "api@web-1".parse().unwrap(),

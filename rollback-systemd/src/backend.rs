@@ -38,12 +38,12 @@ impl SystemdBackend {
         })
     }
 
-    fn config(&self) -> &SystemdConfig {
+    pub(crate) fn config(&self) -> &SystemdConfig {
         &self.unit.config
     }
 
     /// Does work on files where it holds up nobody, and waits for its end whatever happens.
-    async fn files<T: Send + 'static>(
+    pub(crate) async fn files<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Unit) -> Result<T, BackendError> + Send + 'static,
     ) -> Result<T, BackendError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rollback_core::backend::{Availability, End, Handle, Instance, Operation, WayBack};
+use rollback_core::backend::{Availability, End, Handle, Instance, Operation, Reuse, WayBack};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use rollback_core::id::DeploymentId;
@@ -172,7 +172,11 @@ impl Unit {
         })?;
         let content = self.content(wanted)?;
         let to = match &op.to {
-            End::Placed(instance) if self.shelf.get(&instance.handle)?.is_some() => {
+            End::Placed(instance)
+                if (op.reuse == Reuse::Kept
+                    || instance.handle.as_str() == op.deployment.as_str())
+                    && self.shelf.get(&instance.handle)?.is_some() =>
+            {
                 instance.clone()
             }
             _ => Instance {

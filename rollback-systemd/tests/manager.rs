@@ -8,7 +8,9 @@ use std::sync::atomic::Ordering;
 
 use rollback_core::backend::{End, Live};
 use rollback_core::drift::drift;
+use rollback_core::guard::Remediation;
 use rollback_core::prelude::*;
+use rollback_systemd::RestartUnit;
 use rollback_testkit::backend_suite::{Driver, Step};
 use rollback_testkit::world::Build;
 use support::{SystemdWorld, boot};
@@ -19,6 +21,7 @@ async fn what_broke_elsewhere_does_not_break_here() {
     let world = || Arc::new(SystemdWorld::new(Arc::clone(&fixture)));
     a_unit_that_hit_its_start_limit_is_restarted_by_a_rollback(world()).await;
     a_simple_unit_without_a_binary_is_found_unhealthy(world()).await;
+    a_remediation_restarts_what_is_live_and_nothing_else(world()).await;
     a_new_drop_in_directory_is_drift_before_any_reload(world()).await;
     a_vendors_unit_is_shadowed_and_put_back_unwritten(world()).await;
     a_masked_unit_is_refused(world()).await;
@@ -41,6 +44,34 @@ async fn a_unit_that_hit_its_start_limit_is_restarted_by_a_rollback(world: Arc<S
     assert!(d.health(&op).await.is_failed());
     d.go_back(&op).await;
     d.expect(Build::V1, good.to.instance()).await;
+}
+
+async fn a_remediation_restarts_what_is_live_and_nothing_else(world: Arc<SystemdWorld>) {
+    let d = Driver::new(world.clone());
+    let old = d.deploy(Build::V1).await;
+    let op = d.deploy(Build::V2).await;
+    let running = |live: Live| match live {
+        Live::One(sighting) => (sighting.instance, sighting.evidence),
+        other => panic!("one is live: {other:?}"),
+    };
+    let (instance, before) = running(d.observe(&[]).await.live);
+    let restart = RestartUnit::new(world.systemd());
+    let did = restart.attempt(&Driver::cx(), &op, "500").await.unwrap();
+    assert!(did.contains("restarted, invocation"), "{did}");
+    let (same, after) = running(d.observe(&[]).await.live);
+    assert_eq!(instance, same);
+    assert_ne!(before, after, "it runs anew");
+    d.expect(Build::V2, op.to.instance()).await;
+    // A switch that is repeated after a crash does not restart it once more.
+    let mut again = op.clone();
+    d.must(Step::Switch, &mut again).await;
+    assert_eq!(running(d.observe(&[]).await.live).1, after);
+    let e = restart
+        .attempt(&Driver::cx(), &old, "500")
+        .await
+        .unwrap_err();
+    assert!(e.contains("another unit file is in place"), "{e}");
+    assert_eq!(running(d.observe(&[]).await.live).1, after);
 }
 
 async fn a_simple_unit_without_a_binary_is_found_unhealthy(world: Arc<SystemdWorld>) {

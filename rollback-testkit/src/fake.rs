@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use rollback_core::backend::{
     Availability, Backend, End, Evidence, Handle, Instance, Live, Observation, Operation, Prepared,
-    Rollout, Running, Sighting, WayBack,
+    Reuse, Rollout, Running, Sighting, WayBack,
 };
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
@@ -249,7 +249,8 @@ impl Backend for FakeBackend {
                 .to
                 .instance()
                 .and_then(|i| state.placed.get(&i.handle))
-                .filter(|p| p.complete && !p.tampered);
+                .filter(|p| p.complete && !p.tampered)
+                .filter(|p| op.reuse == Reuse::Kept || p.by.as_ref() == Some(&op.deployment));
             match stands {
                 Some(placed) => placed.instance.handle.clone(),
                 None => {

@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 use super::inner::{Inner, Start};
 use super::runner::Step;
 use super::{EngineBuilder, Progress, Recovered, Report, Run, adopt, planning, recovery};
-use crate::backend::{End, Live, Operation};
+use crate::backend::{End, Live, Operation, Reuse};
 use crate::context::Context;
 use crate::deployment::Deployment;
 use crate::drift::{Drift, drift};
@@ -221,6 +221,7 @@ impl RollbackEngine {
             workload: workload.clone(),
             from: End::Nothing,
             to: End::Placed(instance.clone()),
+            reuse: Reuse::Kept,
         };
         let platform = entry.backend.health(&cx, &op).await?;
         let live = Some(instance.release.to_string());

@@ -111,6 +111,7 @@ impl DockerWorld {
 
     pub fn operation(&self, from: End, to: End) -> Operation {
         Operation {
+            reuse: rollback_core::backend::Reuse::Kept,
             deployment: DeploymentId::generate(SystemClock.now()),
             sequence: Sequence(SEQUENCE.fetch_add(1, Ordering::SeqCst)),
             workload: self.workload(),

@@ -59,6 +59,7 @@ impl GitWorld {
     pub async fn plan(&self, n: u64, from: End, build: Build) -> Operation {
         let release = self.git().resolve(&cx(), build.answer()).await.unwrap();
         Operation {
+            reuse: rollback_core::backend::Reuse::Kept,
             deployment: format!("deploy-20260101-000000-{n:08x}").parse().unwrap(),
             sequence: Sequence(n),
             workload: self.workload(),

@@ -90,6 +90,7 @@ impl Driver {
     /// A new deployment from what is live to `to`.
     pub async fn operation(&self, to: End) -> Operation {
         Operation {
+            reuse: rollback_core::backend::Reuse::Kept,
             deployment: DeploymentId::generate(SystemClock.now()),
             sequence: Sequence(SEQUENCE.fetch_add(1, Ordering::SeqCst)),
             workload: self.world.workload(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rollback_core::backend::{Availability, End, Live};
+use rollback_core::backend::{Availability, End, Live, Reuse};
 use rollback_core::health::Verdict;
 
 use super::driver::{Driver, Step, placed};
@@ -120,4 +120,24 @@ pub(super) async fn a_good_build_is_not_called_sick(world: Arc<dyn World>) {
         matches!(verdict, Verdict::Passed | Verdict::Unknown),
         "{verdict}"
     );
+}
+
+pub(super) async fn a_redeploy_takes_nothing_that_was_kept(world: Arc<dyn World>) {
+    let d = Driver::new(world);
+    let first = d.deploy(Build::V1).await;
+    d.deploy(Build::V2).await;
+    let mut anew = d.operation_to(Build::V1).await;
+    anew.reuse = Reuse::Never;
+    let unprepared = anew.clone();
+    d.must(Step::Prepare, &mut anew).await;
+    assert_ne!(placed(&anew).handle, placed(&first).handle);
+    // Again it takes what this very deployment has made, planned or placed.
+    for mut again in [unprepared, anew.clone()] {
+        d.must(Step::Prepare, &mut again).await;
+        assert_eq!(placed(&again), placed(&anew));
+    }
+    for step in [Step::Switch, Step::Retire] {
+        d.must(step, &mut anew).await;
+    }
+    d.expect(Build::V1, Some(&placed(&anew))).await;
 }

@@ -53,6 +53,7 @@ cases![
     forward::a_new_backend_value_sees_the_same,
     forward::a_broken_build_is_found_out,
     forward::a_good_build_is_not_called_sick,
+    forward::a_redeploy_takes_nothing_that_was_kept,
     back::going_back_before_the_switch_leaves_what_is_live,
     back::going_back_after_the_switch_puts_the_former_back,
     back::a_first_deploy_undone_leaves_nothing_live,

@@ -1,0 +1,62 @@
+//! [`RestartContainer`]: the live container, started anew.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rollback_core::backend::Operation;
+use rollback_core::context::Context;
+use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::guard::Remediation;
+
+use crate::backend::DockerBackend;
+
+/// Heals by restarting the container, with its own time to stop. It stays the same container:
+/// nothing is recreated, and one that is no longer the live one is left alone.
+#[derive(Debug, Clone)]
+pub struct RestartContainer {
+    backend: Arc<DockerBackend>,
+}
+
+impl RestartContainer {
+    /// Restarts this backend's live container. The backend is shared with the workload:
+    /// `Workload::shared(id, backend)`.
+    pub fn new(backend: Arc<DockerBackend>) -> Self {
+        Self { backend }
+    }
+
+    async fn restart(&self, cx: &Context, op: &Operation) -> Result<String, BackendError> {
+        let client = self.backend.client().await?;
+        let live = match op.to.instance() {
+            Some(instance) => client.of(&instance.handle).await?,
+            None => None,
+        };
+        let Some(live) = live.filter(|c| c.name == self.backend.config.container) else {
+            return Err(
+                BackendError::new(BackendErrorKind::Conflict, "another container is live")
+                    .on(&self.backend.config.container)
+                    .untouched(),
+            );
+        };
+        cx.check()?;
+        if live.is_up() {
+            client.stop(&live).await?;
+            cx.check()?;
+        }
+        client.start(&live.id).await?;
+        Ok(format!(
+            "restarted container {}",
+            live.id.get(..12).unwrap_or(&live.id)
+        ))
+    }
+}
+
+#[async_trait]
+impl Remediation for RestartContainer {
+    fn name(&self) -> String {
+        format!("restart {}", self.backend.config.container)
+    }
+
+    async fn attempt(&self, cx: &Context, op: &Operation, _: &str) -> Result<String, String> {
+        self.restart(cx, op).await.map_err(|e| e.to_string())
+    }
+}

@@ -14,6 +14,7 @@ use rollback_fs::{Held, Locks, durable, make_dir, system};
 
 use crate::index::{self, Index, Look, Row};
 use crate::layout::{Layout, Place, file_name, id_of};
+use crate::opening::Opening;
 use crate::record::{self, Stamp, read, unreadable};
 use crate::seal::Unreadable;
 use crate::state::State;
@@ -33,6 +34,7 @@ pub(crate) struct Folder {
     /// The record in flight as it was last written here.
     current: Option<(Stamp, Deployment)>,
     indices: BTreeMap<u64, Index>,
+    made: bool,
 }
 
 /// The right to change a workload's files, within this process and among all.
@@ -58,6 +60,7 @@ impl Folder {
             carried_out: None,
             current: None,
             indices: BTreeMap::new(),
+            made: false,
         }
     }
 
@@ -67,11 +70,12 @@ impl Folder {
         let Some(lock) = locks.take_named(&name, PATIENCE)? else {
             return Err(crate::error::busy(&self.workload));
         };
-        for dir in [
+        let dirs = [
             self.place.dir(),
             &self.place.records(),
             &self.place.indices(),
-        ] {
+        ];
+        for dir in dirs.into_iter().filter(|_| !self.made) {
             if !dir.is_dir() {
                 make_dir(dir)?;
                 let parent = dir.parent().unwrap_or(dir);
@@ -79,6 +83,7 @@ impl Folder {
                     .map_err(|e| system("the directory cannot be made durable", parent, e))?;
             }
         }
+        self.made = true;
         let writing = Writing { _lock: lock };
         self.carry_out(&writing)?;
         Ok(writing)
@@ -152,6 +157,7 @@ impl Folder {
                 .map_err(|e| system("the directory cannot be made durable", &dir, e))?;
         }
         self.index(shard, Some(writing))?;
+        Opening::of(shard, d).write(&self.place.opening())?;
         let path = self.place.record(shard, d.id());
         let bytes = record::encode(d)?;
         durable::create(&path, &bytes)
@@ -168,7 +174,9 @@ impl Folder {
     ) -> Result<(), StoreError> {
         let path = self.place.record(shard, d.id());
         let bytes = record::encode(d)?;
-        durable::replace(&path, &bytes).map_err(|e| system("a record cannot be written", &path, e))
+        durable::replace(&path, &bytes)
+            .map_err(|e| system("a record cannot be written", &path, e))?;
+        Ok(())
     }
 
     /// Removes a record's file and its line.
@@ -198,6 +206,17 @@ impl Folder {
     ) -> Result<(), StoreError> {
         let dir = self.place.shard(shard);
         if !dir.is_dir() {
+            return Ok(());
+        }
+        if let Some(opening) = Opening::read(&self.place.opening())? {
+            if opening.sequence > last {
+                self.remove(
+                    writing,
+                    opening.shard,
+                    opening.sequence,
+                    &opening.deployment,
+                )?;
+            }
             return Ok(());
         }
         durable::remove_leftovers(&dir)

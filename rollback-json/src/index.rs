@@ -232,7 +232,7 @@ fn line(what: &Line) -> Vec<u8> {
 }
 
 /// This boot of the machine.
-fn this_boot() -> &'static str {
+pub(crate) fn this_boot() -> &'static str {
     static BOOT: OnceLock<String> = OnceLock::new();
     BOOT.get_or_init(|| {
         fs::read_to_string("/proc/sys/kernel/random/boot_id")

@@ -65,6 +65,10 @@ impl Place {
         self.dir.join("state.json")
     }
 
+    pub(crate) fn opening(&self) -> PathBuf {
+        self.dir.join("opening.json")
+    }
+
     pub(crate) fn records(&self) -> PathBuf {
         self.dir.join("records")
     }

@@ -33,6 +33,7 @@ mod folder;
 mod index;
 mod layout;
 mod list;
+mod opening;
 mod record;
 mod seal;
 mod state;

@@ -17,6 +17,10 @@ pub(crate) fn locked(folder: &Mutex<Folder>) -> MutexGuard<'_, Folder> {
     folder.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How many rows of a workload are read at first, and at most, at once.
+const FIRST_BATCH: usize = 4;
+const MAX_BATCH: usize = 1_024;
+
 /// Walks one workload's rows that a query means, newest first, a shard at a time.
 struct Cursor {
     folder: Arc<Mutex<Folder>>,
@@ -25,13 +29,17 @@ struct Cursor {
     amended: HashMap<Sequence, Row>,
     shards: Vec<u64>,
     rows: VecDeque<Row>,
-    /// The shard that `rows` are of.
-    shard: u64,
+    /// The shard that is being read.
+    shard: Option<u64>,
+    /// What was read so far is not older than this.
+    before: Sequence,
+    /// How many rows are read at once.
+    batch: usize,
     unreadable: Vec<String>,
 }
 
 impl Cursor {
-    fn new(folder: Arc<Mutex<Folder>>) -> Result<Self, StoreError> {
+    fn new(folder: Arc<Mutex<Folder>>, before: Sequence) -> Result<Self, StoreError> {
         let mut open = locked(&folder);
         let state = open.state()?;
         let mut amended = HashMap::new();
@@ -53,31 +61,42 @@ impl Cursor {
             amended,
             shards,
             rows: VecDeque::new(),
-            shard: 0,
+            shard: None,
+            before,
+            batch: FIRST_BATCH,
             unreadable: Vec::new(),
         })
     }
 
-    /// Loads shards until there is a row, or none is left.
+    /// Loads rows until there is one, or none is left: a few at first, for the newest of many
+    /// workloads are but a few of each.
     fn fill(&mut self, query: &Query, locks: &Locks) -> Result<(), StoreError> {
-        let before = query.before.unwrap_or(Sequence(u64::MAX));
         while self.rows.is_empty() {
-            let Some(shard) = self.shards.pop() else {
+            let Some(shard) = self.shards.last().copied() else {
                 return Ok(());
             };
             let mut folder = locked(&self.folder);
-            folder.save_index(shard, locks);
+            if self.shard != Some(shard) {
+                self.shard = Some(shard);
+                folder.save_index(shard, locks);
+                folder.index(shard, None)?;
+                self.unreadable.extend(folder.broken(shard));
+            }
             let rows = folder.index(shard, None)?;
-            self.rows = rows
-                .range(..before)
+            let matching = rows
+                .range(..self.before)
                 .rev()
                 .filter(|(s, _)| **s <= self.state.last && !self.state.pending.forgets(**s))
                 .map(|(s, row)| self.amended.get(s).unwrap_or(row))
-                .filter(|row| row.matches(query))
-                .cloned()
-                .collect();
-            self.shard = shard;
-            self.unreadable.extend(folder.broken(shard));
+                .filter(|row| row.matches(query));
+            self.rows = matching.take(self.batch).cloned().collect();
+            match self.rows.back() {
+                Some(oldest) => self.before = oldest.sequence,
+                None => {
+                    self.shards.pop();
+                }
+            }
+            self.batch = (self.batch * 4).min(MAX_BATCH);
         }
         Ok(())
     }
@@ -103,10 +122,11 @@ pub(crate) fn list(
     locks: &Locks,
 ) -> Result<Page, StoreError> {
     let limit = query.limit.clamp(1, 1_000);
+    let before = query.before.unwrap_or(Sequence(u64::MAX));
     let mut page = Page::default();
     let mut cursors = Vec::new();
     for folder in folders {
-        match Cursor::new(folder) {
+        match Cursor::new(folder, before) {
             Ok(cursor) => cursors.push(cursor),
             // One workload's broken state hides no other workload.
             Err(e) if is_of_one(&e) => page.unreadable.push(e.to_string()),
@@ -136,11 +156,12 @@ pub(crate) fn list(
             continue;
         }
         let mut folder = locked(&cursor.folder);
-        match folder.get(&cursor.state, cursor.shard, &row.id)? {
+        let shard = cursor.shard.unwrap_or_default();
+        match folder.get(&cursor.state, shard, &row.id)? {
             Found::Record(d) => page.deployments.push(*d),
             Found::Unreadable(e) => {
                 if e.kind() == Kind::Corrupt {
-                    folder.quarantine(locks, cursor.shard, &row, &e);
+                    folder.quarantine(locks, shard, &row, &e);
                 }
                 page.unreadable.push(e.to_string());
             }
@@ -174,7 +195,7 @@ pub(crate) fn stats(
     query.before = None;
     let mut rows = Vec::new();
     for folder in folders {
-        let mut cursor = match Cursor::new(folder) {
+        let mut cursor = match Cursor::new(folder, Sequence(u64::MAX)) {
             Ok(cursor) => cursor,
             Err(e) if is_of_one(&e) => continue,
             Err(e) => return Err(e),

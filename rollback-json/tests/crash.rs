@@ -56,6 +56,12 @@ async fn outcomes(store: &JsonStore, outcome: Outcome) -> Vec<DeploymentId> {
 
 #[tokio::test]
 async fn a_begin_that_was_not_committed_is_no_record_and_is_cleaned_up() {
+    for note in ["kept", "lost, as by a power cut"] {
+        a_begin_that_was_not_committed(note == "kept").await;
+    }
+}
+
+async fn a_begin_that_was_not_committed(noted: bool) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("history");
     let (first, lost, third) = (
@@ -76,6 +82,9 @@ async fn a_begin_that_was_not_committed_is_no_record_and_is_cleaned_up() {
     drop((begun, store));
     // Killed after the record and its line were written, before the state was renamed.
     before.put_back("state.json");
+    if !noted {
+        fs::remove_file(root.join("workloads/api@web-1/opening.json")).unwrap();
+    }
 
     let store = open(&root).await;
     assert!(store.get(&lost.id).await.unwrap().is_none());

@@ -31,8 +31,10 @@
 mod error;
 mod folder;
 mod index;
+mod inner;
 mod layout;
 mod list;
+mod open;
 mod opening;
 mod record;
 mod seal;

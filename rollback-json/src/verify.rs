@@ -7,10 +7,10 @@ use rollback_core::history::Fault;
 
 use crate::folder::{Folder, Found, names};
 use crate::index::Row;
+use crate::inner::Inner;
 use crate::layout::id_of;
 use crate::list::locked;
 use crate::state::State;
-use crate::store::Inner;
 
 pub(crate) fn verify(store: &Inner) -> Result<Vec<Fault>, StoreError> {
     let mut faults = Vec::new();

@@ -13,8 +13,8 @@ use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{HistoryStore, Query, Then, Version};
 use rollback_core::id::DeploymentId;
 use rollback_json::JsonStore;
+use rollback_testkit::fixtures::tmpfs::Tmpfs;
 use rollback_testkit::store_suite::{at, holder, sample, settlement};
-use support::Tmpfs;
 
 async fn refusal(path: &Path) -> StoreError {
     let error = JsonStore::open(path).await.unwrap_err();
@@ -297,9 +297,9 @@ async fn a_read_only_file_system_is_read_and_not_written() {
     let Some(mount) = Tmpfs::mount("size=4m") else {
         return;
     };
-    let ids = with_records(&mount.path()).await;
+    let ids = with_records(&mount.path().join("history")).await;
     mount.remount("ro");
-    let store = JsonStore::open(mount.path()).await.unwrap();
+    let store = JsonStore::open(mount.path().join("history")).await.unwrap();
     let page = store.list(&Query::default()).await.unwrap();
     assert_eq!(page.deployments.len(), 4);
     assert!(store.get(&ids[0]).await.unwrap().is_some());
@@ -307,7 +307,9 @@ async fn a_read_only_file_system_is_read_and_not_written() {
     let version = store.workload(&new.workload).await.unwrap().version;
     let error = store.begin(&new, &holder(), version).await.unwrap_err();
     assert_eq!(error.kind(), Kind::ReadOnly, "{error}");
-    let error = JsonStore::open(mount.path().join("new")).await.unwrap_err();
+    let error = JsonStore::open(mount.path().join("history/new"))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::ReadOnly, "{error}");
 }
 
@@ -316,7 +318,7 @@ async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
     let Some(mount) = Tmpfs::mount("size=1m") else {
         return;
     };
-    let store = JsonStore::open(mount.path()).await.unwrap();
+    let store = JsonStore::open(mount.path().join("history")).await.unwrap();
     let new = sample("api@web-1", 1);
     let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
     let mut acknowledged = Vec::new();
@@ -339,7 +341,7 @@ async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
     assert_eq!(full.events(), acknowledged);
     drop((begun, store));
     mount.remount("size=8m");
-    let store = JsonStore::open(mount.path()).await.unwrap();
+    let store = JsonStore::open(mount.path().join("history")).await.unwrap();
     assert_eq!(store.verify().await.unwrap(), []);
     let lease = store.take_over(&new.workload, &holder()).await.unwrap();
     let event = TimedEvent {

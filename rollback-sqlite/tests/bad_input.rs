@@ -2,15 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{HistoryStore, Query, Then, Version};
 use rollback_sqlite::SqliteStore;
-use rollback_testkit::service::unavailable;
+use rollback_testkit::fixtures::tmpfs::Tmpfs;
 use rollback_testkit::store_suite::{at, holder, sample, settlement};
 use rusqlite::Connection;
 
@@ -144,42 +143,8 @@ async fn one_unreadable_record_hides_no_other() {
     assert_eq!(error.kind(), Kind::Corrupt);
 }
 
-/// A small file system of its own, unmounted when the test ends, however it ends.
-struct Tmpfs {
-    dir: tempfile::TempDir,
-}
-
-impl Tmpfs {
-    fn mount(size: &str) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let root = fs::metadata("/proc/self").unwrap().uid() == 0;
-        if !root || !run("mount", &["-t", "tmpfs", "-o", size, "tmpfs"], dir.path()) {
-            unavailable("mounting a file system needs root");
-            return None;
-        }
-        Some(Self { dir })
-    }
-
-    fn remount(&self, option: &str) {
-        let option = format!("remount,{option}");
-        assert!(run("mount", &["-o", &option], self.dir.path()));
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("history.db")
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        run("umount", &["-l"], self.dir.path());
-    }
-}
-
-fn run(program: &str, arguments: &[&str], dir: &Path) -> bool {
-    let mut command = Command::new(program);
-    command.args(arguments).arg(dir);
-    command.status().is_ok_and(|s| s.success())
+fn history(mount: &Tmpfs) -> PathBuf {
+    mount.path().join("history.db")
 }
 
 #[tokio::test]
@@ -187,13 +152,13 @@ async fn a_read_only_file_system_is_refused() {
     let Some(mount) = Tmpfs::mount("size=4m") else {
         return;
     };
-    with_one_record(&mount.path()).await;
+    with_one_record(&history(&mount)).await;
     mount.remount("ro");
-    assert_eq!(refusal(&mount.path()).await.kind(), Kind::ReadOnly);
-    let new = mount.dir.path().join("new.db");
+    assert_eq!(refusal(&history(&mount)).await.kind(), Kind::ReadOnly);
+    let new = mount.path().join("new.db");
     assert_eq!(refusal(&new).await.kind(), Kind::ReadOnly);
     mount.remount("rw");
-    SqliteStore::open(mount.path()).await.unwrap();
+    SqliteStore::open(history(&mount)).await.unwrap();
 }
 
 #[tokio::test]
@@ -201,7 +166,7 @@ async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
     let Some(mount) = Tmpfs::mount("size=1m") else {
         return;
     };
-    let store = SqliteStore::open(mount.path()).await.unwrap();
+    let store = SqliteStore::open(history(&mount)).await.unwrap();
     let new = sample("api@web-1", 1);
     let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
     let mut acknowledged = Vec::new();
@@ -224,7 +189,7 @@ async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
     assert_eq!(full.events(), acknowledged);
     drop((begun, store));
     mount.remount("size=8m");
-    let store = SqliteStore::open(mount.path()).await.unwrap();
+    let store = SqliteStore::open(history(&mount)).await.unwrap();
     let record = store.get(&new.id).await.unwrap().unwrap();
     assert_eq!(record.events(), acknowledged);
     let lease = store.take_over(&new.workload, &holder()).await.unwrap();

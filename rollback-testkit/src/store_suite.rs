@@ -23,6 +23,7 @@
 
 mod agreement;
 mod leases;
+pub mod processes;
 mod reading;
 mod sample;
 mod writing;

@@ -417,6 +417,13 @@ pub struct FakeWorld {
     target: FakeTarget,
 }
 
+impl FakeWorld {
+    /// The world around a target.
+    pub fn on(target: FakeTarget) -> Self {
+        Self { target }
+    }
+}
+
 /// Makes [`FakeWorld`]s.
 #[derive(Debug, Clone, Copy)]
 pub struct FakeWorlds {

@@ -15,6 +15,7 @@ use rollback_sqlite::SqliteStore;
 use rollback_testkit::fake::FakeTarget;
 use rollback_testkit::faults::{FaultyBackend, FaultyStore, ManualClock, Trap, VerbTrap};
 
+#[allow(unused_imports)]
 pub(crate) use hooks::{Door, Log, Logged, Task};
 pub(crate) use registry::{Registry, Tagged};
 

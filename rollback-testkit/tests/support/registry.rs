@@ -58,7 +58,8 @@ impl Registry {
     }
 }
 
-/// [`FakeBackend`] with tags and an environment.
+/// [`FakeBackend`] with tags and an environment. Of releases that begin with `mute` the platform
+/// has no view.
 #[derive(Debug, Clone)]
 pub(crate) struct Tagged {
     inner: FakeBackend,
@@ -133,7 +134,12 @@ impl Backend for Tagged {
     }
 
     async fn health(&self, cx: &Context, op: &Operation) -> Result<Verdict, BackendError> {
-        self.inner.health(cx, op).await
+        let verdict = self.inner.health(cx, op).await?;
+        let mute = op.to.release().map(|r| r.artifact().digest.as_str());
+        Ok(match verdict {
+            Verdict::Passed if mute.is_some_and(|d| d.starts_with("mute")) => Verdict::Unknown,
+            verdict => verdict,
+        })
     }
 
     async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {

@@ -17,9 +17,11 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Declares that `workload` needs `other`.
+    /// Declares that `workload` needs `other`. That it needs itself goes without saying.
     pub fn declare(&mut self, workload: WorkloadId, other: WorkloadId) {
-        self.needs.entry(workload).or_default().insert(other);
+        if workload != other {
+            self.needs.entry(workload).or_default().insert(other);
+        }
     }
 
     /// What a workload needs directly.

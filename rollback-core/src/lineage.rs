@@ -87,21 +87,35 @@ impl<'a> Lineage<'a> {
     /// provenance: after `D1 D2 rollback→D1`, what D1 followed, not D2.
     pub fn previous(&self, deployment: &'a Deployment) -> Option<&'a Deployment> {
         let release = deployment.release()?.digest();
+        let last = self.way_to_previous(deployment).pop()?;
+        let differs = last.release().is_some_and(|r| r.digest() != release);
+        (last.went_live() && differs).then_some(last)
+    }
+
+    /// The deployments that lead from this one to its previous, which is the last of them if the
+    /// way is whole.
+    pub(crate) fn way_to_previous(&self, deployment: &'a Deployment) -> Vec<&'a Deployment> {
+        let mut way = Vec::new();
+        let Some(release) = deployment.release().map(Release::digest) else {
+            return way;
+        };
         let mut at = self.origin(deployment);
-        loop {
-            let before = at
-                .new_deployment()
-                .replaces
-                .known()
-                .and_then(|id| self.get(id))?;
+        while let Some(before) = at
+            .new_deployment()
+            .replaces
+            .known()
+            .and_then(|id| self.get(id))
+        {
             if before.sequence() >= at.sequence() {
-                return None;
+                break;
             }
+            way.push(before);
             if before.went_live() && before.release().is_some_and(|r| r.digest() != release) {
-                return Some(before);
+                break;
             }
             at = self.origin(before);
         }
+        way
     }
 
     /// The newest deployment before what is live that passed its health gate, is not marked bad,
@@ -146,14 +160,21 @@ impl<'a> Lineage<'a> {
     }
 
     /// The deployment that was live at a time.
+    ///
+    /// `None` also where the records of that time are no longer all there: what came next on
+    /// record must have found live what this one left.
     pub fn as_of(&self, time: Timestamp) -> Option<&'a Deployment> {
-        self.records
+        let at = self
+            .records
             .iter()
-            .find(|d| d.settled_at().is_some_and(|at| at <= time) && d.settlement().is_some())
-            .and_then(|d| match &d.settlement()?.live {
-                LiveRecord::Known(id) => self.get(id),
-                _ => None,
-            })
+            .position(|d| d.settled_at().is_some_and(|at| at <= time))?;
+        let live = &self.records[at].settlement()?.live;
+        let found_by_next = match at.checked_sub(1).and_then(|next| self.records.get(next)) {
+            Some(next) => &next.new_deployment().replaces,
+            None => self.live,
+        };
+        let known = live.known().filter(|_| live == found_by_next)?;
+        self.get(known)
     }
 
     /// The deployment that took this one's place: the next one that went live after it.
@@ -178,7 +199,15 @@ impl<'a> Lineage<'a> {
                 None => Standing::NeverLive,
             };
         }
-        let abandoned = self.records.iter().any(|r| {
+        match self.abandoned_by(deployment) {
+            Some(_) => Standing::RolledBack,
+            None => Standing::Superseded,
+        }
+    }
+
+    /// The newest rollback that went past a deployment that had been live.
+    pub fn abandoned_by(&self, deployment: &Deployment) -> Option<&'a Deployment> {
+        self.records.iter().find(|r| {
             r.went_live()
                 && r.sequence() > deployment.sequence()
                 && r.trigger()
@@ -188,11 +217,6 @@ impl<'a> Lineage<'a> {
                         self.origin(target).sequence() < deployment.sequence()
                             && target.sequence() < deployment.sequence()
                     })
-        });
-        if abandoned {
-            Standing::RolledBack
-        } else {
-            Standing::Superseded
-        }
+        })
     }
 }

@@ -87,23 +87,23 @@ fn kept_records<'a>(
             kept.insert(d.id());
         }
     }
-    // A rollback without the record it goes back to would have another provenance: `previous`
-    // would then lead to what was abandoned.
-    let mut chained: Vec<&DeploymentId> = Vec::new();
-    for id in &kept {
-        let mut at = lineage.get(id);
-        while let Some(target) = at
-            .and_then(|d| d.trigger().restores())
-            .and_then(|id| lineage.get(id))
-        {
-            if kept.contains(target.id()) || at.is_some_and(|d| target.sequence() >= d.sequence()) {
-                break;
+    // What leads from the live release to the one before it.
+    if let Some(live) = lineage.live() {
+        kept.extend(lineage.way_to_previous(live).iter().map(|d| d.id()));
+    }
+    // A rollback without the record it goes back to would have another provenance, and `previous`
+    // would lead to what was abandoned; a record without the rollback that went past it would
+    // seem to have been superseded.
+    let mut unseen: Vec<&DeploymentId> = kept.iter().copied().collect();
+    while let Some(d) = unseen.pop().and_then(|id| lineage.get(id)) {
+        let target = d.trigger().restores().and_then(|id| lineage.get(id));
+        let abandoned_by = lineage.abandoned_by(d).filter(|_| d.went_live());
+        for needed in target.into_iter().chain(abandoned_by) {
+            if kept.insert(needed.id()) {
+                unseen.push(needed.id());
             }
-            chained.push(target.id());
-            at = Some(target);
         }
     }
-    kept.extend(chained);
     kept
 }
 

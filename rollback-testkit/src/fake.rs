@@ -4,6 +4,8 @@
 //! own promise: a switch to what was not prepared, two verbs at once, a release that would run
 //! twice.
 
+mod world;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,11 +17,10 @@ use rollback_core::backend::{
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use rollback_core::health::Verdict;
-use rollback_core::id::{BackendKind, DeploymentId, WorkloadId};
+use rollback_core::id::{BackendKind, DeploymentId};
 use rollback_core::release::{Artifact, Release, Restore};
 
-use crate::backend_suite::WorldBuilder;
-use crate::world::{Build, World};
+pub use world::{FakeWorld, FakeWorlds};
 
 /// What survives the death of an engine: the target itself. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -86,6 +87,32 @@ impl FakeTarget {
     /// The live instance's handle.
     pub fn live(&self) -> Option<Handle> {
         self.lock().live.clone()
+    }
+
+    /// Whether an instance stands at the target, live or not.
+    pub fn stands(&self, handle: &Handle) -> bool {
+        self.lock().placed.contains_key(handle)
+    }
+
+    /// Destroys a release everywhere but where it is live: what stands by, and what could be
+    /// fetched.
+    pub fn lose(&self, digest: &str) {
+        let mut state = self.lock();
+        let live = state.live.clone();
+        state.lost.push(digest.to_owned());
+        state.placed.retain(|handle, p| {
+            Some(handle) == live.as_ref() || p.instance.release.artifact().digest != digest
+        });
+    }
+
+    /// Does not answer until [`mend`](Self::mend).
+    pub fn cut(&self) {
+        self.lock().away = true;
+    }
+
+    /// Ends [`cut`](Self::cut).
+    pub fn mend(&self) {
+        self.lock().away = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -409,101 +436,5 @@ impl Backend for FakeBackend {
                 || window.iter().any(|i| i.handle == *handle)
         });
         Ok(())
-    }
-}
-
-/// A world on a [`FakeTarget`].
-#[derive(Debug, Clone)]
-pub struct FakeWorld {
-    target: FakeTarget,
-}
-
-/// Makes [`FakeWorld`]s.
-#[derive(Debug, Clone, Copy)]
-pub struct FakeWorlds {
-    make: fn() -> FakeTarget,
-}
-
-impl FakeWorlds {
-    /// Worlds on targets made by this.
-    pub fn new(make: fn() -> FakeTarget) -> Self {
-        Self { make }
-    }
-}
-
-#[async_trait]
-impl WorldBuilder for FakeWorlds {
-    async fn build(&self) -> Box<dyn World> {
-        Box::new(FakeWorld {
-            target: (self.make)(),
-        })
-    }
-}
-
-#[async_trait]
-impl World for FakeWorld {
-    fn workload(&self) -> WorkloadId {
-        "api@fake".parse().expect("a valid id")
-    }
-
-    fn backend(&self) -> Arc<dyn Backend> {
-        Arc::new(FakeBackend::new(self.target.clone()))
-    }
-
-    fn reference(&self, build: Build) -> String {
-        build.answer().to_owned()
-    }
-
-    async fn serving(&self) -> Option<String> {
-        self.target.serving()
-    }
-
-    async fn running(&self) -> usize {
-        self.target.running()
-    }
-
-    async fn install_by_hand(&self, build: Build) {
-        let handle = Handle::new("by-hand");
-        let mut state = self.target.lock();
-        state.starts += 1;
-        let placed = Placed {
-            instance: Instance {
-                release: release(build.answer()),
-                handle: handle.clone(),
-            },
-            by: None,
-            running: Some(state.starts),
-            was_live: true,
-            complete: true,
-            tampered: false,
-        };
-        state.placed.insert(handle.clone(), placed);
-        state.live = Some(handle);
-    }
-
-    async fn tamper(&self) {
-        let mut state = self.target.lock();
-        if let Some(live) = state.live.clone()
-            && let Some(placed) = state.placed.get_mut(&live)
-        {
-            placed.tampered = true;
-        }
-    }
-
-    async fn lose(&self, build: Build) {
-        let mut state = self.target.lock();
-        let live = state.live.clone();
-        state.lost.push(build.answer().to_owned());
-        state.placed.retain(|handle, p| {
-            Some(handle) == live.as_ref() || p.instance.release.artifact().digest != build.answer()
-        });
-    }
-
-    async fn cut(&self) {
-        self.target.lock().away = true;
-    }
-
-    async fn mend(&self) {
-        self.target.lock().away = false;
     }
 }

@@ -17,7 +17,7 @@ use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::lineage::{Lineage, Standing};
 use crate::plan::{Migrations, Plan, Refusal, Warning};
 use crate::planner::Selection;
-use crate::points::{NoPoint, ruled_out};
+use crate::points::NoPoint;
 use crate::policy::Policy;
 use crate::release::{ReferenceKind, Release, Restore};
 use crate::request::{Request, Wish};
@@ -68,7 +68,7 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
         })
         .await?;
     let state = idle(inner, &request.workload).await?;
-    refuse_held(&state, request)?;
+    let forced_hold = refuse_held(&state, request)?;
     let policy = policy(&state, workload);
     let records = inner.records(&request.workload).await?;
     let lineage = Lineage::new(&records, &state.live);
@@ -136,23 +136,30 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
         way_back: choose::way_back(&choice.observed),
         new,
     };
+    warnings.extend(forced_hold);
     warnings.extend(guards::ask(inner, workload, &cx, &plan).await?);
     plan.new.warnings = warnings;
     Ok(plan)
 }
 
-fn refuse_held(state: &WorkloadState, request: &Request) -> Result<(), Refusal> {
+/// Refuses what is held; what is forced through all the same is warned of.
+fn refuse_held(state: &WorkloadState, request: &Request) -> Result<Option<Warning>, Refusal> {
     let goes_forward = !matches!(request.wish, Wish::Rollback { .. });
-    match &state.hold {
-        Some(hold) if goes_forward && !request.forced.contains(&GuardName::hold()) => {
-            Err(Refusal::Held {
-                workload: request.workload.clone(),
-                by: hold.by.to_string(),
-                why: hold.why.to_string(),
-            })
-        }
-        _ => Ok(()),
+    let Some(hold) = state.hold.as_ref().filter(|_| goes_forward) else {
+        return Ok(None);
+    };
+    let guard = GuardName::hold();
+    if request.forced.contains(&guard) {
+        return Ok(Some(Warning::Guard {
+            guard,
+            message: format!("forced: held by {}: {}", hold.by, hold.why),
+        }));
     }
+    Err(Refusal::Held {
+        workload: request.workload.clone(),
+        by: hold.by.to_string(),
+        why: hold.why.to_string(),
+    })
 }
 
 /// What is to be live, and what the deployment will be recorded as.
@@ -217,8 +224,9 @@ fn to_redeploy(
         deployment: of.clone(),
         why,
     };
-    if let Some(why @ NoPoint::MarkedBad { .. }) = ruled_out(target) {
-        return Err(invalid(why.to_string()));
+    if let Some(why) = &target.annotations().bad {
+        let why = why.to_string();
+        return Err(invalid(NoPoint::MarkedBad { why }.to_string()));
     }
     let release = target
         .release()

@@ -14,6 +14,7 @@ use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::lineage::{Lineage, Standing};
 use crate::plan::{Plan, Refusal};
 use crate::points::{NoPoint, Points};
+use crate::policy::Policy;
 use crate::request::{Goal, Request};
 
 /// One deployment as the history shows it.
@@ -76,15 +77,16 @@ impl RollbackEngine {
         let mut rows: Vec<Option<Row>> = vec![None; page.deployments.len()];
         for (workload, indices) in by_workload {
             let state = inner.store.workload(&workload).await?;
-            let rules = match (&state.policy, inner.catalog.get(&workload)) {
-                (Some(policy), _) => policy.retention,
-                (None, Some(entry)) => entry.policy.retention,
-                (None, None) => crate::policy::Retention::default(),
+            let policy = match (&state.policy, inner.catalog.get(&workload)) {
+                (Some(policy), _) => policy.clone(),
+                (None, Some(entry)) => entry.policy.clone(),
+                (None, None) => Policy::default(),
             };
             let records = inner.records(&workload).await?;
             let lineage = Lineage::new(&records, &state.live);
-            let points = Points::new(&lineage, &rules, inner.clock.now());
-            let last_healthy = lineage.last_healthy(true).map(Deployment::id);
+            let points = Points::new(&lineage, &policy.retention, inner.clock.now());
+            let last_healthy = lineage.last_healthy(policy.fall_back_to_unjudged);
+            let last_healthy = last_healthy.map(Deployment::id);
             for i in indices {
                 let d = &page.deployments[i];
                 rows[i] = Some(Row {

@@ -1,0 +1,17 @@
+//! The rules that stand between a request and what is live, on a fake target: who may, what is in
+//! the way, what is armed, what is shown beforehand and afterwards.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+mod authorizer;
+mod clean_up;
+mod display;
+mod guards;
+mod health;
+mod policies;
+mod redeploy;
+mod restarts;
+mod rows;
+mod statuses;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,192 @@
+//! The same histories as records, folded from events.
+
+use std::time::Duration;
+
+use rollback_core::backend::{End, Evidence, Handle, Instance, Prepared, Rollout, WayBack};
+use rollback_core::deployment::{
+    Annotations, Deployment, LiveRecord, NewDeployment, Note, Outcome, Settlement, Skipped, Trigger,
+};
+use rollback_core::event::{Cause, Event, TimedEvent};
+use rollback_core::health::{Gate, Site, Verdict};
+use rollback_core::history::Sequence;
+use rollback_core::id::{Actor, DeploymentId};
+use rollback_core::policy::{Policy, RollbackMode};
+use rollback_core::release::{Artifact, Release};
+use rollback_core::time::Timestamp;
+
+use crate::history::{Fate, History, Live};
+
+impl History {
+    /// The records, newest first.
+    pub(crate) fn records(&self) -> Vec<Deployment> {
+        (0..self.plain.len())
+            .rev()
+            .map(|i| self.record(i))
+            .collect()
+    }
+
+    pub(crate) fn live_record(&self) -> LiveRecord {
+        record_of(self.live)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        time(self.day, self.plain.len() as u64)
+    }
+
+    fn record(&self, i: usize) -> Deployment {
+        let p = &self.plain[i];
+        let trigger = match (p.restores, i.checked_sub(1)) {
+            (Some(to), Some(failed)) if self.plain[failed].rolled_back_by == Some(i) => {
+                Trigger::AutomaticRollback {
+                    to: id(to),
+                    failed: id(failed),
+                }
+            }
+            (Some(to), _) => Trigger::Rollback { to: id(to) },
+            _ if p.adopted => Trigger::Adopt,
+            _ => Trigger::Deploy,
+        };
+        let new = NewDeployment {
+            id: id(i),
+            workload: "api@model".parse().unwrap(),
+            trigger,
+            actor: Actor::user("model").unwrap(),
+            reason: None,
+            opened_at: opened_at(p.day, i),
+            replaces: record_of(p.before),
+            fallback: record_of(p.before),
+            from: End::Nothing,
+            to: End::Planned(release(p.release)),
+            gate: Gate::default(),
+            policy: Policy {
+                rollback: match p.off {
+                    true => RollbackMode::Off,
+                    false => RollbackMode::Record,
+                },
+                ..Policy::default()
+            },
+            forced: Vec::new(),
+            skips: Vec::new(),
+            skipped: Skipped::Left,
+            warnings: Vec::new(),
+            labels: Default::default(),
+            correlation: None,
+            group: None,
+        };
+        let bad = p.bad.then(|| Note {
+            by: Actor::user("model").unwrap(),
+            at: opened_at(p.day, i),
+            text: "bad".parse().unwrap(),
+        });
+        let annotations = Annotations {
+            pinned: p.pinned,
+            bad,
+            notes: Vec::new(),
+        };
+        let at = settled_at(p.day, i);
+        let events = self.events(i).into_iter();
+        let events = events.map(|event| TimedEvent { at, event }).collect();
+        Deployment::replay(new, Sequence(i as u64 + 1), events, annotations).unwrap()
+    }
+
+    fn events(&self, i: usize) -> Vec<Event> {
+        let p = &self.plain[i];
+        let prepared = Event::Prepared(Prepared {
+            rollout: Rollout::Replace,
+            to: Instance {
+                release: release(p.release),
+                handle: Handle::new(format!("place-{i}")),
+            },
+            way_back: WayBack::Exact,
+        });
+        let verdict = match p.verdict {
+            Some(true) => Verdict::Passed,
+            Some(false) => Verdict::failed("it answers 500"),
+            None => Verdict::Unknown,
+        };
+        let judged = Event::Judged {
+            site: Site::Live,
+            verdict: verdict.clone(),
+            notes: Vec::new(),
+        };
+        let error = "it does not start".to_owned();
+        let back = Event::GoingBack(Cause::StepFailed { error });
+        let evidence = Evidence::default();
+        let mut events = match p.fate {
+            _ if p.adopted => vec![prepared, judged],
+            // With and without an instance: it makes no difference.
+            Fate::NeverSwitched if i.is_multiple_of(2) => vec![Event::PrepareIntended, prepared],
+            Fate::NeverSwitched => vec![Event::PrepareIntended, back],
+            Fate::SwitchedBack | Fate::Lost => {
+                vec![
+                    Event::PrepareIntended,
+                    prepared,
+                    Event::SwitchIntended,
+                    back,
+                ]
+            }
+            _ => vec![
+                Event::PrepareIntended,
+                prepared,
+                Event::SwitchIntended,
+                Event::Switched { evidence },
+                judged,
+            ],
+        };
+        if p.in_flight {
+            return events;
+        }
+        events.push(Event::Settled(Settlement {
+            outcome: match (p.fate, p.verdict) {
+                (Fate::Lost, _) => Outcome::Interrupted,
+                (Fate::NeverSwitched, _) | (_, Some(false)) => Outcome::Failed,
+                (Fate::SwitchedBack, _) => Outcome::FailedAndRolledBack,
+                _ => Outcome::Succeeded,
+            },
+            verdict,
+            live: record_of(p.after),
+            summary: String::new(),
+        }));
+        if let Some(by) = p.rolled_back_by {
+            events.push(Event::RolledBackBy { deployment: id(by) });
+        }
+        events
+    }
+}
+
+fn record_of(live: Live) -> LiveRecord {
+    match live {
+        Live::Nothing => LiveRecord::Nothing,
+        Live::Known(i) => LiveRecord::Known(id(i)),
+        Live::Unknown => LiveRecord::Unknown,
+    }
+}
+
+pub(crate) fn id(i: usize) -> DeploymentId {
+    format!("deploy-20260101-000000-{i:04x}").parse().unwrap()
+}
+
+/// Which one an id names.
+pub(crate) fn index(d: &Deployment) -> usize {
+    usize::try_from(d.sequence().0).unwrap() - 1
+}
+
+fn release(n: u8) -> Release {
+    let digest = format!("r{n}");
+    Release::new("model".parse().unwrap(), Artifact::new(&*digest, &*digest))
+}
+
+/// The `n`th second of a day.
+fn time(day: u64, n: u64) -> Timestamp {
+    let seconds = 1_700_000_000 + day * 24 * 60 * 60 + n;
+    Timestamp::UNIX_EPOCH.plus(Duration::from_secs(seconds))
+}
+
+fn opened_at(day: u64, i: usize) -> Timestamp {
+    time(day, i as u64)
+}
+
+/// A moment later, and before the next one is opened.
+pub(crate) fn settled_at(day: u64, i: usize) -> Timestamp {
+    time(day, i as u64).plus(Duration::from_millis(500))
+}

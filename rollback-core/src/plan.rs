@@ -62,6 +62,11 @@ pub enum Warning {
         /// What it means, short.
         release: String,
     },
+    /// Some of the history cannot be read: another target might have been chosen.
+    Unreadable {
+        /// Which records, and why.
+        records: Vec<String>,
+    },
     /// A guard's own words.
     Guard {
         /// Which.
@@ -108,6 +113,12 @@ impl fmt::Display for Warning {
                 f,
                 "{reference} still means {release}, which is being abandoned: the next deploy of \
                  {reference} brings it back; move it, or hold deploys"
+            ),
+            Self::Unreadable { records } => write!(
+                f,
+                "{} of the records cannot be read, so another target might have been chosen: {}",
+                records.len(),
+                records.first().map_or("", String::as_str)
             ),
             Self::Guard { guard, message } => write!(f, "{guard}: {message}"),
         }

@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 #[serde(tag = "because", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum NoPoint {
-    /// It is what is live.
+    /// It, or its release by a later deployment, is what is live.
     Live,
     /// It is in flight.
     InFlight,
@@ -94,7 +94,11 @@ impl<'l, 'a> Points<'l, 'a> {
 
     /// Whether a rollback can go to this deployment; `Err` says why not.
     pub fn check(&self, d: &Deployment) -> Result<(), NoPoint> {
-        if self.lineage.standing(d) == Standing::Live {
+        let live = self.lineage.live().and_then(Deployment::release);
+        let is_live = live.zip(d.release());
+        if self.lineage.standing(d) == Standing::Live
+            || is_live.is_some_and(|(live, own)| live.digest() == own.digest())
+        {
             return Err(NoPoint::Live);
         }
         if let Some(why) = ruled_out(d) {

@@ -238,6 +238,16 @@ impl Policy {
         Ok(())
     }
 
+    /// The same for a workload whose catalog has this gate.
+    pub fn check_with(&self, gate: &Gate) -> Result<(), InvalidPolicy> {
+        let gate = self.gate.clone().unwrap_or_else(|| gate.clone());
+        let whole = Self {
+            gate: Some(gate),
+            ..self.clone()
+        };
+        whole.check()
+    }
+
     /// What differs in another policy, by setting.
     pub fn changes(&self, other: &Self) -> Vec<PolicyChange> {
         let (from, to) = (serde_json::to_value(self), serde_json::to_value(other));

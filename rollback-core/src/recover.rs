@@ -53,7 +53,12 @@ pub fn decide(deployment: &Deployment, observed: &Observation) -> Decision {
     }
     if !deployment.switch_began() {
         let automatic = deployment.trigger().kind() == TriggerKind::AutomaticRollback;
+        let from = deployment.operation().from;
+        let foreign = matches!(&observed.live, Live::One(s)
+            if from.instance().is_none_or(|from| from.handle != s.instance.handle));
         return match deployment.task_in_doubt() {
+            // Somebody has put something else live meanwhile: it is not what is known to be sick.
+            None if automatic && foreign => Decision::Leave,
             None if automatic => Decision::Prepare,
             _ => Decision::GoBack,
         };

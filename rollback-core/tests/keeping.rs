@@ -332,7 +332,10 @@ async fn the_history_says_of_each_row_what_became_of_it_and_whether_it_is_a_roll
         )
     };
     assert_eq!(of(&d1), (Standing::Superseded, None, Some(id(&d2))));
-    assert_eq!(of(&d2), (Standing::Superseded, None, Some(id(&d3))));
+    assert_eq!(
+        of(&d2),
+        (Standing::Superseded, Some(NoPoint::Live), Some(id(&d3)))
+    );
     let why = "leaks (ada)".to_owned();
     assert_eq!(
         of(&d3),

@@ -163,6 +163,10 @@ impl Deployment {
             Event::StartIntended => fold.phase = Phase::Starting,
             Event::Started { .. } => fold.phase = Phase::Started,
             Event::SwitchIntended => {
+                if fold.phase == Phase::Started {
+                    // What was judged beside says nothing of what is live from here on.
+                    fold.verdict = Verdict::Unknown;
+                }
                 fold.switch_began = true;
                 fold.phase = Phase::Switching;
             }

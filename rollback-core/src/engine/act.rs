@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::runner::{Runner, Step};
 use crate::backend::{Evidence, Operation};
 use crate::context::{Cancellation, Context};
-use crate::error::{BackendError, BackendErrorKind, Error, ErrorKind, StoreError};
+use crate::error::{BackendError, BackendErrorKind, Error, ErrorKind, LiveImpact, StoreError};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::guard::Notice;
 use crate::health::tail;
@@ -55,12 +55,16 @@ impl Runner {
         let mut effect = pin!(effect(cx));
         let mut poll = tokio::time::interval_at(tokio::time::Instant::now() + POLL, POLL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut overran = false;
         loop {
             let told = stop.is_cancelled();
             tokio::select! {
                 biased;
-                result = &mut effect => return result,
-                () = tokio::time::sleep_until(deadline), if !told => stop.cancel(),
+                result = &mut effect => return result.map_err(|e| in_time(e, overran)),
+                () = tokio::time::sleep_until(deadline), if !told => {
+                    overran = true;
+                    stop.cancel();
+                }
                 () = self.cancellation.cancelled(), if limits.cancellable && !told => stop.cancel(),
                 _ = poll.tick(), if limits.cancellable && !told => {
                     // A store that does not answer now will be asked again before the next effect.
@@ -217,4 +221,18 @@ impl Runner {
             .on(self.deployment.id())
             .advice("report this as a bug")
     }
+}
+
+/// An effect that was told to stop because its time was over says that it was cancelled; what
+/// happened is that it took too long, and trying again may help.
+fn in_time(e: BackendError, overran: bool) -> BackendError {
+    if !overran || e.kind() != BackendErrorKind::Cancelled {
+        return e;
+    }
+    let late = BackendError::new(BackendErrorKind::DeadlineExceeded, "it took too long");
+    let late = match e.impact() {
+        LiveImpact::Untouched => late.untouched(),
+        LiveImpact::Unknown => late,
+    };
+    late.because(e)
 }

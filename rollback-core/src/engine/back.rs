@@ -7,7 +7,7 @@ use super::runner::{Runner, Step};
 use crate::backend::{End, Live, Operation, Running, Sighting};
 use crate::context::Cancellation;
 use crate::deployment::{Deployment, LiveRecord, Outcome, Settlement, TriggerKind};
-use crate::error::{BackendError, Error, ErrorKind};
+use crate::error::{BackendError, Error, ErrorKind, LiveImpact};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::history::{Finished, Then};
 
@@ -83,8 +83,13 @@ impl Runner {
                 .is_some_and(|i| i.handle == s.instance.handle)
         };
         let live = match &observed.live {
-            // It was never taken from its place: there is nothing to switch back.
-            Live::One(s) if is(&back.to, s) && !matches!(s.running, Running::No(_)) => {
+            // It was never taken from its place: there is nothing to switch back. An error that may
+            // have touched it proves nothing: what is in place need not be what runs.
+            Live::One(s)
+                if is(&back.to, s)
+                    && error.impact() == LiveImpact::Untouched
+                    && !matches!(s.running, Running::No(_)) =>
+            {
                 return Ok(Step::RetireBack);
             }
             Live::One(s) if is(&back.from, s) => {

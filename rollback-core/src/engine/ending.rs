@@ -64,7 +64,7 @@ impl Runner {
             self.journal(Event::Retired).await?;
             self.retain().await;
         }
-        if outcome == Outcome::Succeeded {
+        if !self.deployment.verdict().is_failed() {
             self.aftermath().await?;
         }
         let (release, verdict) = (self.release_name(), self.deployment.verdict().clone());
@@ -143,6 +143,12 @@ impl Runner {
                 text: why(format!("skipped over by {}", new.id)),
             };
             for skipped in &new.skips {
+                let record = self.inner.store.get(skipped).await;
+                let record = record.map_err(|e| self.unrecorded(e))?;
+                // What somebody said of it before is worth more.
+                if record.is_some_and(|d| d.annotations().bad.is_some()) {
+                    continue;
+                }
                 let what = Annotation::MarkBad(note.clone());
                 match self.inner.store.annotate(skipped, &what).await {
                     Ok(()) => {}

@@ -83,7 +83,12 @@ impl RollbackEngine {
         let begun = match self.inner.store.begin(&new, &holder, plan.version).await {
             Ok(begun) => begun,
             Err(e) if e.conflict().is_some_and(|c| c.liveness == Liveness::Dead) => {
-                recovery::one(&self.inner, &new.workload).await?;
+                match recovery::one(&self.inner, &new.workload).await {
+                    Ok(_) => {}
+                    // Somebody else was quicker.
+                    Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
+                    Err(e) => return Err(e),
+                }
                 return Err(Error::new(
                     ErrorKind::Stale,
                     "an interrupted deployment was recovered first",
@@ -121,7 +126,8 @@ impl RollbackEngine {
                     match recovery::one(&self.inner, &request.workload).await {
                         Ok(_) => {}
                         // Somebody else was quicker: look again.
-                        Err(e) if e.kind() == ErrorKind::Conflict => {}
+                        Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {
+                        }
                         Err(e) => return Err(e),
                     }
                 }

@@ -9,6 +9,16 @@ use crate::error::{BackendError, BackendErrorKind, Error};
 use crate::event::Event;
 use crate::health::{Site, Verdict};
 
+/// What came of looking for a remediation.
+enum Tried {
+    /// This one did something.
+    Did(String),
+    /// One was tried, and did nothing.
+    DidNothing,
+    /// None is left, or may be tried.
+    None,
+}
+
 impl Runner {
     pub(super) async fn gate(&mut self) -> Result<Step, Error> {
         let mut healed_by: Option<String> = None;
@@ -31,14 +41,15 @@ impl Runner {
                 return Ok(Step::Conclude);
             };
             match self.remediate(&diagnostic).await? {
-                Some(name) => healed_by = Some(name),
-                None => return Ok(Step::Conclude),
+                Tried::Did(name) => healed_by = Some(name),
+                Tried::DidNothing => {}
+                Tried::None => return Ok(Step::Conclude),
             }
         }
     }
 
-    /// Tries the next remediation; its name if one did something.
-    async fn remediate(&mut self, diagnostic: &str) -> Result<Option<String>, Error> {
+    /// Tries the next remediation.
+    async fn remediate(&mut self, diagnostic: &str) -> Result<Tried, Error> {
         for remediation in &self.workload.remediations.clone() {
             let name = remediation.name();
             if self.deployment.remedied().contains(&name) {
@@ -47,29 +58,28 @@ impl Runner {
             if let Some(why) = self.breaker_is_open().await? {
                 self.journal(Event::RemediationWithheld { name, why })
                     .await?;
-                return Ok(None);
+                return Ok(Tried::None);
             }
             self.journal(Event::RemediationIntended { name: name.clone() })
                 .await?;
             let op = self.deployment.operation();
             let limits = self.limits(self.deadlines().task, true);
             let (r, d) = (Arc::clone(remediation), diagnostic.to_owned());
-            let did = self
+            let attempted = self
                 .act(limits, |cx| async move {
                     r.attempt(&cx, &op, &d)
                         .await
                         .map_err(|why| BackendError::new(BackendErrorKind::Failed, why))
                 })
-                .await
-                .unwrap_or_else(|e| format!("nothing: {e}"));
-            self.journal(Event::Remediated {
-                name: name.clone(),
-                did,
-            })
-            .await?;
-            return Ok(Some(name));
+                .await;
+            let (did, tried) = match attempted {
+                Ok(did) => (did, Tried::Did(name.clone())),
+                Err(e) => (format!("nothing: {e}"), Tried::DidNothing),
+            };
+            self.journal(Event::Remediated { name, did }).await?;
+            return Ok(tried);
         }
-        Ok(None)
+        Ok(Tried::None)
     }
 
     /// Why no remediation may be tried now, if none may.

@@ -10,7 +10,7 @@ use super::runner::{Runner, Step};
 use crate::dependencies::Graph;
 use crate::deployment::Deployment;
 use crate::engine::Workload;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Authorizer, Notice, Observer};
 use crate::history::{HistoryStore, Lease, Query};
 use crate::id::{DeploymentId, WorkloadId};
@@ -67,20 +67,48 @@ impl Inner {
         })
     }
 
-    /// All records of a workload, newest first. A page that cannot be read whole is an error:
-    /// a plan made from half a history could choose wrongly.
+    /// All records of a workload that can be read, newest first.
     pub(super) async fn records(&self, workload: &WorkloadId) -> Result<Vec<Deployment>, Error> {
+        Ok(self.records_and_unreadable(workload).await?.0)
+    }
+
+    /// The same, or an error if one of them cannot be read: what is let go must be known.
+    pub(super) async fn whole_records(
+        &self,
+        workload: &WorkloadId,
+    ) -> Result<Vec<Deployment>, Error> {
+        let (records, unreadable) = self.records_and_unreadable(workload).await?;
+        match unreadable.first() {
+            None => Ok(records),
+            Some(first) => Err(Error::new(
+                ErrorKind::Store(StoreErrorKind::Corrupt),
+                format!(
+                    "{} of the records cannot be read: {first}",
+                    unreadable.len()
+                ),
+            )
+            .on(workload)
+            .advice("nothing was let go; restore them, or forget them first")),
+        }
+    }
+
+    /// All records of a workload, newest first, and what could not be read.
+    pub(super) async fn records_and_unreadable(
+        &self,
+        workload: &WorkloadId,
+    ) -> Result<(Vec<Deployment>, Vec<String>), Error> {
         let mut query = Query::workload(workload).limit(1_000);
-        let mut all = Vec::new();
+        let (mut all, mut bad) = (Vec::new(), Vec::new());
         loop {
             let page = self.store.list(&query).await?;
             for unreadable in &page.unreadable {
                 tracing::warn!(%workload, record = %unreadable, "unreadable record passed over");
             }
+            bad.extend(page.unreadable);
             all.extend(page.deployments);
             match page.next {
                 Some(next) => query.before = Some(next),
-                None => return Ok(all),
+                None => return Ok((all, bad)),
             }
         }
     }

@@ -97,7 +97,7 @@ impl RollbackEngine {
             Some(policy) => (policy.clone(), Origin::Store),
             None => (entry.policy.clone(), Origin::Catalog),
         };
-        after.check().map_err(|e| {
+        after.check_with(&entry.gate).map_err(|e| {
             Error::new(ErrorKind::InvalidTarget, e.to_string())
                 .on(workload)
                 .because(e)
@@ -239,8 +239,27 @@ impl RollbackEngine {
         rules: Option<Retention>,
         actor: &Actor,
     ) -> Result<CleanedUp, Error> {
-        let entry = self.inner().workload(workload)?;
+        self.inner().workload(workload)?;
         self.allow(actor, workload, Verb::CleanUp, None).await?;
+        // Not in the caller's future: dropping that must not let deployments begin while the
+        // backend still lets go.
+        let (engine, workload) = (self.clone(), workload.clone());
+        let task = tokio::spawn(async move { engine.let_go(&workload, rules).await });
+        task.await.unwrap_or_else(|e| {
+            Err(
+                Error::new(ErrorKind::Interrupted, "the clean-up did not end")
+                    .advice("clean up again; what was done is done")
+                    .because(e),
+            )
+        })
+    }
+
+    async fn let_go(
+        &self,
+        workload: &WorkloadId,
+        rules: Option<Retention>,
+    ) -> Result<CleanedUp, Error> {
+        let entry = self.inner().workload(workload)?;
         let exclusion = self.exclude(workload).await?;
         let (cleaned_up, window) = self.what_goes(workload, rules).await?;
         if !cleaned_up.forgotten.is_empty() {
@@ -272,7 +291,7 @@ impl RollbackEngine {
     ) -> Result<(CleanedUp, Vec<Instance>), Error> {
         let held = self.rules(workload).await?.policy.retention;
         let state = self.inner().store.workload(workload).await?;
-        let records = self.inner().records(workload).await?;
+        let records = self.inner().whole_records(workload).await?;
         let lineage = Lineage::new(&records, &state.live);
         let now = self.inner().clock.now();
         let retained = retained(&lineage, None, &rules.unwrap_or(held), now);

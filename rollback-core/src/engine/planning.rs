@@ -70,7 +70,7 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
     let state = idle(inner, &request.workload).await?;
     let forced_hold = refuse_held(&state, request)?;
     let policy = policy(&state, workload);
-    let records = inner.records(&request.workload).await?;
+    let (records, unreadable) = inner.records_and_unreadable(&request.workload).await?;
     let lineage = Lineage::new(&records, &state.live);
     let cx = Context::new(policy.deadlines.observe);
     let recorded = lineage.live().and_then(Deployment::instance);
@@ -136,6 +136,11 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
         way_back: choose::way_back(&choice.observed),
         new,
     };
+    if !unreadable.is_empty() && plan.target.is_some() {
+        warnings.push(Warning::Unreadable {
+            records: unreadable,
+        });
+    }
     warnings.extend(forced_hold);
     warnings.extend(guards::ask(inner, workload, &cx, &plan).await?);
     plan.new.warnings = warnings;
@@ -294,9 +299,14 @@ pub(super) async fn migrations(
     let since = target
         .settled_at()
         .unwrap_or(target.new_deployment().opened_at);
-    match log.applied_since(cx, &workload.id, since).await {
-        Ok(names) => Migrations::Since { names },
-        Err(why) => Migrations::Unknown { why },
+    // Somebody else's code: a plan does not wait for ever for it.
+    let asked = tokio::time::timeout(cx.remaining(), log.applied_since(cx, &workload.id, since));
+    match asked.await {
+        Ok(Ok(names)) => Migrations::Since { names },
+        Ok(Err(why)) => Migrations::Unknown { why },
+        Err(_) => Migrations::Unknown {
+            why: "the migration log did not answer in time".to_owned(),
+        },
     }
 }
 

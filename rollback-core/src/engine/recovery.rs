@@ -32,6 +32,10 @@ pub(super) async fn all(inner: &Arc<Inner>) -> Result<Vec<Recovered>, Error> {
             && in_flight.liveness == Liveness::Dead
         {
             let result = one(inner, &state.workload).await;
+            if matches!(&result, Err(e) if e.kind() == ErrorKind::NotFound) {
+                // Another process was quicker, and has settled it.
+                continue;
+            }
             if let Err(e) = &result {
                 tracing::error!(workload = %state.workload, error = %e, "recovery failed");
             }

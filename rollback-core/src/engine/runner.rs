@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::guards;
 use super::inner::Inner;
+use super::planning;
 use super::report::{AutomaticRollback, NotAttempted, Report};
 use super::run::Channels;
 use crate::backend::{Prepared, Rollout};
@@ -22,6 +23,7 @@ use crate::health::{Site, Verdict};
 use crate::history::{Lease, Then};
 use crate::id::DeploymentId;
 use crate::plan::Plan;
+use crate::points::{NoPoint, ruled_out};
 
 /// Where the path is, or where it is entered.
 #[derive(Debug, Clone)]
@@ -124,6 +126,20 @@ impl Runner {
 
     async fn guard(&mut self, plan: &Plan) -> Result<Step, Error> {
         let cx = Context::new(self.deadlines().observe);
+        let mut plan = plan.clone();
+        if let Some(target) = &plan.target {
+            // What has been said of the target since the plan was made holds, too.
+            let Some(target) = self.inner.store.get(target).await? else {
+                let why = format!("the record of {target} was let go since the plan was made");
+                return self.go_back(Cause::Guarded { why }).await;
+            };
+            if let Some(why @ NoPoint::MarkedBad { .. }) = ruled_out(&target) {
+                let why = format!("{} is no rollback target any more: {why}", target.id());
+                return self.go_back(Cause::Guarded { why }).await;
+            }
+            plan.migrations = Some(planning::migrations(&cx, &self.workload, &target).await);
+        }
+        let plan = &plan;
         if let Err(e) = guards::ask(&self.inner, &self.workload, &cx, plan).await {
             return match e.refusal() {
                 Some(refusal) => {

@@ -10,7 +10,7 @@ use crate::retention::retained;
 /// The step of a run, under its lease, right before it settles: forgets what the policy lets go,
 /// and says which instances stay within reach.
 pub(super) async fn shrink(inner: &Inner, own: &Deployment) -> Result<Vec<Instance>, Error> {
-    let mut records = inner.records(own.workload()).await?;
+    let mut records = inner.whole_records(own.workload()).await?;
     // The store's copy lacks nothing but what is about to be true.
     let live = LiveRecord::Known(own.id().clone());
     if let Some(copy) = records.iter_mut().find(|d| d.id() == own.id()) {

@@ -94,15 +94,17 @@ impl<'l, 'a> Points<'l, 'a> {
 
     /// Whether a rollback can go to this deployment; `Err` says why not.
     pub fn check(&self, d: &Deployment) -> Result<(), NoPoint> {
-        let live = self.lineage.live().and_then(Deployment::release);
-        let is_live = live.zip(d.release());
-        if self.lineage.standing(d) == Standing::Live
-            || is_live.is_some_and(|(live, own)| live.digest() == own.digest())
-        {
+        if self.lineage.standing(d) == Standing::Live {
             return Err(NoPoint::Live);
         }
         if let Some(why) = ruled_out(d) {
             return Err(why);
+        }
+        let live = self.lineage.live().and_then(Deployment::release);
+        if let Some((live, own)) = live.zip(d.release())
+            && live.digest() == own.digest()
+        {
+            return Err(NoPoint::Live);
         }
         match d.release() {
             Some(release) if self.within_reach.contains(&release.digest()) => Ok(()),

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::deployment::{Deployment, TriggerKind};
+use crate::event::Event;
 use crate::id::DeploymentId;
 use crate::lineage::Lineage;
 use crate::policy::{Keep, Retention, RollbackMode};
@@ -83,7 +84,7 @@ fn kept_records<'a>(
     // a release that nobody has judged.
     kept.extend(lineage.newest_judged().map(Deployment::id));
     for (i, d) in lineage.records().iter().enumerate() {
-        if i < keep.newest || younger(d, keep, now) {
+        if i < keep.newest || younger(d, keep, now) || counts_for_the_breaker(d, now) {
             kept.insert(d.id());
         }
     }
@@ -139,6 +140,14 @@ fn window<'a>(
         }
     }
     window
+}
+
+/// Whether a remediation of this deployment still counts: forgetting it would close the breaker.
+fn counts_for_the_breaker(d: &Deployment, now: Timestamp) -> bool {
+    let per = d.new_deployment().policy.breaker.per;
+    d.events()
+        .iter()
+        .any(|e| matches!(e.event, Event::RemediationIntended { .. }) && now.since(e.at) < per)
 }
 
 /// Whether a deployment's release was ever put where it can be reached.

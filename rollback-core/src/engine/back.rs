@@ -93,13 +93,15 @@ impl Runner {
                 return Ok(Step::RetireBack);
             }
             Live::One(s) if is(&back.from, s) => {
-                self.journal(Event::RetireIntended).await?;
-                if self.retire_op(back.reversed()).await.is_ok() {
-                    self.journal(Event::Retired).await?;
-                }
+                self.put_away(back.reversed()).await?;
                 LiveRecord::Known(id)
             }
-            Live::One(s) if is(&back.to, s) => fallback,
+            // In its place, and perhaps not what runs: what was to follow it is put away, and a
+            // person has to look.
+            Live::One(s) if is(&back.to, s) => {
+                self.put_away(back.clone()).await?;
+                fallback
+            }
             Live::Nothing => LiveRecord::Nothing,
             _ => LiveRecord::Unknown,
         };
@@ -120,6 +122,15 @@ impl Runner {
             }),
             Box::new(Then::Release),
         ))
+    }
+
+    /// Leaves only what the operation ends with running, as far as the platform lets us.
+    async fn put_away(&mut self, op: Operation) -> Result<(), Error> {
+        self.journal(Event::RetireIntended).await?;
+        if self.retire_op(op).await.is_ok() {
+            self.journal(Event::Retired).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn retire_back(&mut self) -> Result<Step, Error> {

@@ -9,7 +9,7 @@ use rollback_core::context::Context;
 use rollback_core::engine::Report;
 use rollback_core::error::StoreErrorKind;
 use rollback_core::guard::Remediation;
-use rollback_core::policy::Breaker;
+use rollback_core::policy::{Breaker, Keep, Retention};
 use rollback_core::prelude::*;
 use rollback_testkit::faults::{ManualClock, ScriptedCheck, Side};
 
@@ -198,4 +198,24 @@ async fn what_a_check_remarks_about_its_yes_is_recorded_and_seen() {
     assert_eq!(name, "GET /healthz");
     let note = looked.as_ref().unwrap().note.as_deref();
     assert_eq!(note, Some("no such path; the port answers"));
+}
+
+#[tokio::test]
+async fn short_records_do_not_hide_attempts_from_the_breaker() {
+    let placebo = Placebo::default();
+    let short = Keep::new(1, 0);
+    let policy = Policy {
+        retention: Retention {
+            records: short,
+            artifacts: short,
+        },
+        ..Policy::default()
+    };
+    let setup = Setup::new().await;
+    let b = setup.with(|w| w.remediation(placebo.clone()).policy(policy));
+    b.deploy("v1").await;
+    for n in 1..=5 {
+        b.deploy(&format!("broken{n}")).await;
+    }
+    assert_eq!(placebo.tried(), 3, "3 an hour");
 }

@@ -5,6 +5,7 @@
 
 mod authorizer;
 mod clean_up;
+mod crashes;
 mod display;
 mod guards;
 mod health;

@@ -166,6 +166,18 @@ async fn a_policy_that_cannot_hold_is_refused_and_nothing_is_set() {
 }
 
 #[tokio::test]
+async fn a_deadline_shorter_than_the_catalogs_soak_is_refused() {
+    use std::time::Duration;
+    let soaking = Gate::default().soak(Duration::from_secs(60));
+    let b = Setup::new().await.with(|w| w.gate(soaking));
+    let mut policy = Policy::default();
+    policy.deadlines.gate = Duration::from_secs(30);
+    // No release could ever pass.
+    let refused = b.engine.configure(&api(), Some(&policy), &me()).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidTarget);
+}
+
+#[tokio::test]
 async fn which_workloads_are_armed_can_be_asked() {
     let setup = Setup::new().await;
     let mut next_door = setup.clone();

@@ -147,6 +147,46 @@ async fn what_never_was_placed_is_no_rollback_point() {
 }
 
 #[tokio::test]
+async fn an_earlier_deployment_of_the_live_release_is_no_rollback_point() {
+    let b = Setup::new().await.engine();
+    let v1 = b.deploy("v1").await;
+    b.deploy("v2").await;
+    b.back(to(&v1)).await.unwrap();
+    let no = b.back(to(&v1)).await.unwrap_err();
+    assert_eq!(no.kind(), ErrorKind::AlreadyLive);
+    let rows = b.rows().await;
+    let first = rows.last().unwrap();
+    assert_eq!(first.deployment.id(), v1.deployment().id());
+    assert!(!first.is_rollback_point());
+}
+
+#[tokio::test]
+async fn a_rollback_by_time_never_goes_to_what_was_not_live_then() {
+    let clock = rollback_testkit::faults::ManualClock::default();
+    let setup = Setup::new().await.clock(&clock);
+    let b = setup.with(|w| {
+        w.policy(Policy {
+            retention: Retention {
+                records: Keep::new(2, 0),
+                artifacts: Keep::new(2, 0),
+            },
+            ..Policy::default()
+        })
+    });
+    let v1 = b.deploy("v1").await;
+    b.engine.pin(v1.deployment().id(), &me()).await.unwrap();
+    for n in 2..=5 {
+        clock.set(n * 1_000_000);
+        b.deploy(&format!("v{n}")).await;
+    }
+    let then = Timestamp::from_microsecond(2_500_000).unwrap();
+    let plan = b.plan_back(Goal::AsOf(then)).await;
+    // v2 was live then, and its record is gone.
+    let target = plan.map(|plan| plan.release().unwrap().artifact().digest.clone());
+    assert!(target.is_err(), "it goes to {target:?}");
+}
+
+#[tokio::test]
 async fn pages_of_rows_know_the_whole_history() {
     let b = Setup::new().await.engine();
     for n in 1..=5 {

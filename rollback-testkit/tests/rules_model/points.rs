@@ -106,6 +106,8 @@ proptest! {
                 Some("bad")
             } else if p.off {
                 Some("off")
+            } else if h.live.known().is_some_and(|live| h.plain[live].release == p.release) {
+                Some("live")
             } else {
                 None
             };

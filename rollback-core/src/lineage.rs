@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::deployment::{Deployment, LiveRecord};
 use crate::history::Sequence;
 use crate::id::DeploymentId;
+use crate::plan::PassedOver;
 use crate::policy::RollbackMode;
-use crate::release::Release;
+use crate::release::{Release, Restore};
 use crate::time::Timestamp;
 
 /// What has become of a deployment.
@@ -26,12 +27,22 @@ pub enum Standing {
     NeverLive,
 }
 
+/// Deployments that answer a goal, best first, availability not yet considered.
+#[derive(Debug, Default)]
+pub struct Candidates<'a> {
+    /// Best first.
+    pub candidates: Vec<&'a Deployment>,
+    /// What was looked at and ruled out.
+    pub passed_over: Vec<PassedOver>,
+}
+
 /// One workload's records and what is live, newest first.
 #[derive(Debug)]
 pub struct Lineage<'a> {
     records: &'a [Deployment],
     index: HashMap<&'a DeploymentId, usize>,
     live: &'a LiveRecord,
+    restore: Restore,
 }
 
 impl<'a> Lineage<'a> {
@@ -46,7 +57,14 @@ impl<'a> Lineage<'a> {
             records,
             index,
             live,
+            restore: Restore::Everything,
         }
+    }
+
+    /// What a bare rollback of this workload restores; everything, unless set.
+    #[must_use]
+    pub fn restoring(self, restore: Restore) -> Self {
+        Self { restore, ..self }
     }
 
     /// The records, newest first.
@@ -118,36 +136,86 @@ impl<'a> Lineage<'a> {
         way
     }
 
-    /// The newest deployment before what is live that passed its health gate, is not marked bad,
-    /// and whose release differs from the live one. With `or_unjudged`, and if no earlier one has
-    /// any verdict, the newest earlier one.
-    ///
-    /// By the records alone: whether its release can still be had, the platform says.
+    /// Where a bare rollback goes, by the records alone: whether that release can still be had, the
+    /// platform says.
     pub fn last_healthy(&self, or_unjudged: bool) -> Option<&'a Deployment> {
+        self.last_healthy_restoring(&self.restore, or_unjudged)
+    }
+
+    /// The last healthy ones that retention keeps within reach: for what a bare rollback
+    /// restores, and for the automatic one's default.
+    pub(crate) fn last_healthy_ones(&self) -> impl Iterator<Item = &'a Deployment> {
+        [&self.restore, &Restore::Everything]
+            .into_iter()
+            .filter_map(|restore| self.last_healthy_restoring(restore, true))
+    }
+
+    fn last_healthy_restoring(
+        &self,
+        restore: &Restore,
+        or_unjudged: bool,
+    ) -> Option<&'a Deployment> {
+        let today = self.live().and_then(Deployment::release);
+        let is_live = |d: &Deployment| {
+            let brought = d.release().map(|r| r.brought_back(today, restore).digest());
+            brought.is_some() && brought == today.map(Release::digest)
+        };
+        self.healthy(is_live, or_unjudged)
+            .candidates
+            .first()
+            .copied()
+    }
+
+    /// The deployments that *last healthy* may mean, newest first: those before what is live that
+    /// passed their health gate, are not marked bad, and would not bring back what is live as it
+    /// is. With `or_unjudged`, and if no earlier one has any verdict, the earlier ones.
+    pub fn healthy(
+        &self,
+        is_live: impl Fn(&Deployment) -> bool,
+        or_unjudged: bool,
+    ) -> Candidates<'a> {
         let anchor = self.anchor();
-        let live = self
-            .live()
-            .and_then(Deployment::release)
-            .map(Release::digest);
-        let mut unjudged = None;
+        let (mut healthy, mut unjudged, mut passed_over) = (Vec::new(), Vec::new(), Vec::new());
         let mut any_verdict = false;
         for d in self.records.iter().filter(|d| d.sequence() < anchor) {
+            let mut pass = |why: &str| {
+                passed_over.push(PassedOver {
+                    deployment: d.id().clone(),
+                    why: why.into(),
+                });
+            };
             if !d.went_live() {
+                pass("never settled as live");
                 continue;
             }
             any_verdict |= d.verdict().is_good() || d.verdict().is_failed();
-            let eligible = d.annotations().bad.is_none()
-                && d.new_deployment().policy.rollback != RollbackMode::Off
-                && d.release()
-                    .is_some_and(|r| live.as_ref() != Some(&r.digest()));
-            if eligible && d.verdict().is_good() {
-                return Some(d);
-            }
-            if eligible && !d.verdict().is_failed() {
-                unjudged = unjudged.or(Some(d));
+            if let Some(why) = &d.annotations().bad {
+                pass(&format!("is marked bad: {why}"));
+            } else if d.new_deployment().policy.rollback == RollbackMode::Off {
+                pass("was deployed with rollback off");
+            } else if is_live(d) {
+                pass("is what is live");
+            } else if d.verdict().is_failed() {
+                pass("failed its health gate");
+            } else if d.verdict().is_good() {
+                healthy.push(d);
+            } else {
+                unjudged.push(d);
             }
         }
-        unjudged.filter(|_| or_unjudged && !any_verdict)
+        let candidates = if or_unjudged && !any_verdict {
+            unjudged
+        } else {
+            passed_over.extend(unjudged.into_iter().map(|d| PassedOver {
+                deployment: d.id().clone(),
+                why: "has no health verdict; name it to go there".into(),
+            }));
+            healthy
+        };
+        Candidates {
+            candidates,
+            passed_over,
+        }
     }
 
     /// The newest deployment before what is live that any health gate has judged.

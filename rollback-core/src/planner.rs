@@ -3,35 +3,12 @@
 use crate::backend::End;
 use crate::deployment::Deployment;
 use crate::id::WorkloadId;
-use crate::lineage::Lineage;
+use crate::lineage::{Candidates, Lineage};
 use crate::plan::{PassedOver, Refusal};
 use crate::points::{NoPoint, ruled_out};
-use crate::policy::{Policy, RollbackMode};
+use crate::policy::Policy;
 use crate::release::{Release, Restore};
 use crate::request::{Goal, Reapply};
-
-/// Deployments that answer a goal, best first, availability not yet considered.
-#[derive(Debug)]
-pub struct Candidates<'a> {
-    /// Best first; never empty.
-    pub candidates: Vec<&'a Deployment>,
-    /// What was looked at and ruled out.
-    pub passed_over: Vec<PassedOver>,
-}
-
-/// The release a rollback to `target` makes live, given what it restores.
-pub fn effective_release(
-    target: &Deployment,
-    today: Option<&Release>,
-    restore: &Restore,
-) -> Option<Release> {
-    let release = target.release()?;
-    Some(match today {
-        // Another backend's configuration means nothing to this release.
-        Some(today) if today.backend() == release.backend() => release.restored(today, restore),
-        _ => release.clone(),
-    })
-}
 
 /// The end of an operation that brings `target` back: the instance on record where the release
 /// is exactly its own, else a release to be prepared.
@@ -117,63 +94,22 @@ impl<'a> Selection<'a> {
     }
 
     fn last_healthy(&self) -> Result<Candidates<'a>, Refusal> {
-        let anchor = self.lineage.anchor();
-        let mut passed_over = Vec::new();
-        let (mut healthy, mut unjudged) = (Vec::new(), Vec::new());
-        let mut any_verdict = false;
-        for d in self
-            .lineage
-            .records()
-            .iter()
-            .filter(|d| d.sequence() < anchor)
-        {
-            let mut pass = |why: &str| {
-                passed_over.push(PassedOver {
-                    deployment: d.id().clone(),
-                    why: why.into(),
-                });
-            };
-            if !d.went_live() {
-                pass("never settled as live");
-                continue;
-            }
-            any_verdict |= d.verdict().is_good() || d.verdict().is_failed();
-            if let Some(why) = &d.annotations().bad {
-                pass(&format!("is marked bad: {why}"));
-            } else if d.new_deployment().policy.rollback == RollbackMode::Off {
-                pass("was deployed with rollback off");
-            } else if self.is_live(d) {
-                pass("is what is live");
-            } else if d.verdict().is_failed() {
-                pass("failed its health gate");
-            } else if d.verdict().is_good() {
-                healthy.push(d);
-            } else {
-                unjudged.push(d);
-            }
+        let or_unjudged = self.policy.fall_back_to_unjudged;
+        let found = self.lineage.healthy(|d| self.is_live(d), or_unjudged);
+        if found.candidates.is_empty() {
+            return Err(self.none(found.passed_over));
         }
-        let fall_back = !any_verdict && self.policy.fall_back_to_unjudged;
-        let candidates = if fall_back {
-            unjudged
-        } else {
-            passed_over.extend(unjudged.into_iter().map(|d| PassedOver {
-                deployment: d.id().clone(),
-                why: "has no health verdict; name it to go there".into(),
-            }));
-            healthy
-        };
-        if candidates.is_empty() {
-            return Err(self.none(passed_over));
-        }
-        Ok(Candidates {
-            candidates,
-            passed_over,
-        })
+        Ok(found)
+    }
+
+    /// The release that a rollback to this deployment makes live.
+    pub fn release_of(&self, target: &Deployment) -> Option<Release> {
+        let release = target.release()?;
+        Some(release.brought_back(self.today, self.restore))
     }
 
     fn is_live(&self, d: &Deployment) -> bool {
-        let effective = effective_release(d, self.today, self.restore);
-        match (effective, self.today) {
+        match (self.release_of(d), self.today) {
             (Some(effective), Some(today)) => effective.digest() == today.digest(),
             _ => false,
         }

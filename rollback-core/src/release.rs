@@ -152,6 +152,15 @@ impl Release {
         }
     }
 
+    /// What a rollback to this release makes live: restored over today's, where today's is the same
+    /// backend's. Another backend's configuration means nothing to this release.
+    pub fn brought_back(&self, today: Option<&Self>, restore: &Restore) -> Self {
+        match today {
+            Some(today) if today.backend == self.backend => self.restored(today, restore),
+            _ => self.clone(),
+        }
+    }
+
     /// The canonical digest of what runs: two releases with the same digest are the same
     /// release, whatever tag or branch they were asked for by.
     ///

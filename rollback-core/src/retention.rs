@@ -50,7 +50,7 @@ fn protected<'a>(
 ) -> HashSet<&'a DeploymentId> {
     let mut protected: HashSet<&DeploymentId> = HashSet::new();
     protected.extend(lineage.live().map(Deployment::id));
-    protected.extend(lineage.last_healthy(true).map(Deployment::id));
+    protected.extend(lineage.last_healthy_ones().map(Deployment::id));
     for d in lineage.records() {
         if d.annotations().pinned || d.settlement().is_none() {
             protected.insert(d.id());

@@ -389,3 +389,38 @@ async fn whether_one_can_roll_back_is_answered_with_the_plan_or_the_reason() {
     b.shelf.0.lock().unwrap().unreachable = true;
     assert!(matches!(ask().await, CanRollBack::NotNow(_)));
 }
+
+#[tokio::test]
+async fn last_healthy_under_restore_artifact_was_another_one_than_retention_kept() {
+    let b = Aged::new(|w| {
+        w.policy(Policy {
+            restore: Some(Restore::Artifact),
+            ..keeping(Keep::new(1, 0), Keep::new(1, 0))
+        })
+    });
+    let env = |value: &str| {
+        let value = FacetValue::Plain(value.into());
+        b.shelf.0.lock().unwrap().env = [("LEVEL".to_owned(), value)].into();
+    };
+    env("info");
+    let v1 = b.deploy("v1").await.deployment().id().clone();
+    // The same artifact under other settings: to bring back only it would change nothing.
+    for level in ["info", "warn", "debug"] {
+        env(level);
+        b.deploy("v2").await;
+    }
+    assert_eq!(
+        b.engine.last_healthy(&b.api).await.unwrap(),
+        Some(v1.clone())
+    );
+    let rows = b.engine.history(&Query::default()).await.unwrap().rows;
+    let marked: Vec<_> = rows.iter().filter(|r| r.last_healthy).collect();
+    assert_eq!(marked.len(), 1);
+    assert_eq!(marked[0].deployment.id(), &v1);
+    assert!(marked[0].is_rollback_point());
+    let window = b.shelf.0.lock().unwrap().window.clone().unwrap();
+    assert!(window.contains(&"v1".to_owned()), "{window:?}");
+    let run = b.engine.rollback(&b.api, Goal::LastHealthy, me());
+    assert!(run.await.unwrap().await.unwrap().succeeded());
+    assert_eq!(b.shelf.live().as_deref(), Some("v1"));
+}

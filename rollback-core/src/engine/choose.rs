@@ -6,7 +6,7 @@ use crate::deployment::LiveRecord;
 use crate::error::Error;
 use crate::id::DeploymentId;
 use crate::plan::{PassedOver, Refusal};
-use crate::planner::{Selection, effective_release, end_for};
+use crate::planner::{Selection, end_for};
 use crate::request::Goal;
 
 /// How many candidates are looked at in one `observe`.
@@ -56,7 +56,8 @@ pub(super) async fn candidate(
         let ends: Vec<End> = chunk
             .iter()
             .map(|d| {
-                effective_release(d, selection.today, selection.restore)
+                selection
+                    .release_of(d)
                     .map_or(End::Nothing, |release| end_for(d, release))
             })
             .collect();

@@ -97,7 +97,7 @@ impl Runner {
 
     /// Best effort, under the lease, so that nobody prepares what is being dropped.
     async fn retain(&self) {
-        let window = match upkeep::shrink(&self.inner, &self.deployment).await {
+        let window = match upkeep::shrink(&self.inner, &self.workload, &self.deployment).await {
             Ok(window) => window,
             Err(e) => {
                 tracing::warn!(deployment = %self.deployment.id(), error = %e, "retain skipped");

@@ -273,9 +273,10 @@ impl RollbackEngine {
         let entry = self.inner.workload(workload)?;
         let state = self.inner.store.workload(workload).await?;
         let records = self.inner.records(workload).await?;
-        let or_unjudged = planning::policy(&state, entry).fall_back_to_unjudged;
-        let lineage = Lineage::new(&records, &state.live);
-        let found = lineage.last_healthy(or_unjudged);
+        let policy = planning::policy(&state, entry);
+        let lineage =
+            Lineage::new(&records, &state.live).restoring(planning::restore(&policy, entry));
+        let found = lineage.last_healthy(policy.fall_back_to_unjudged);
         Ok(found.map(|d| d.id().clone()))
     }
 }

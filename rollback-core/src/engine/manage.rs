@@ -289,12 +289,15 @@ impl RollbackEngine {
         workload: &WorkloadId,
         rules: Option<Retention>,
     ) -> Result<(CleanedUp, Vec<Instance>), Error> {
-        let held = self.rules(workload).await?.policy.retention;
+        let entry = self.inner().workload(workload)?;
+        let policy = self.rules(workload).await?.policy;
         let state = self.inner().store.workload(workload).await?;
         let records = self.inner().whole_records(workload).await?;
-        let lineage = Lineage::new(&records, &state.live);
+        let restore = planning::restore(&policy, entry);
+        let lineage = Lineage::new(&records, &state.live).restoring(restore);
         let now = self.inner().clock.now();
-        let retained = retained(&lineage, None, &rules.unwrap_or(held), now);
+        let rules = rules.unwrap_or(policy.retention);
+        let retained = retained(&lineage, None, &rules, now);
         let id = |d: &&Deployment| d.id().clone();
         let cleaned_up = CleanedUp {
             workload: workload.clone(),

@@ -55,6 +55,12 @@ pub(super) fn policy(state: &WorkloadState, workload: &Workload) -> Policy {
         .unwrap_or_else(|| workload.policy.clone())
 }
 
+/// What a bare rollback restores.
+pub(super) fn restore(policy: &Policy, workload: &Workload) -> Restore {
+    let default = || workload.backend.default_restore();
+    policy.restore.clone().unwrap_or_else(default)
+}
+
 /// Makes the plan for a request, guards asked.
 pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error> {
     let workload = inner.workload(&request.workload)?;
@@ -192,19 +198,17 @@ async fn choose(
         }
         Wish::Rollback { goal } => {
             let observed = backend.observe(cx, &[]).await?;
-            let default = backend.default_restore();
-            let restore = request
-                .restore
-                .as_ref()
-                .or(policy.restore.as_ref())
-                .unwrap_or(&default);
+            let restore = match &request.restore {
+                Some(asked) => asked.clone(),
+                None => restore(policy, workload),
+            };
             let today = choose::live_end(&observed, recorded)?;
             let selection = Selection {
                 workload: &request.workload,
                 goal,
                 lineage,
                 today: today.release(),
-                restore,
+                restore: &restore,
                 policy,
                 reapply: request.reapply,
             };
@@ -236,12 +240,7 @@ fn to_redeploy(
     let release = target
         .release()
         .ok_or_else(|| invalid(NoPoint::NeverPlaced.to_string()))?;
-    Ok(match today {
-        Some(today) if today.backend() == release.backend() => {
-            release.restored(today, &Restore::Artifact)
-        }
-        _ => release.clone(),
-    })
+    Ok(release.brought_back(today, &Restore::Artifact))
 }
 
 /// The earlier deployment whose release comes back: a rollback's target, or what a deploy

@@ -14,7 +14,7 @@ use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::lineage::{Lineage, Standing};
 use crate::plan::{Plan, Refusal};
 use crate::points::{NoPoint, Points};
-use crate::policy::Policy;
+use crate::release::Restore;
 use crate::request::{Goal, Request};
 
 /// One deployment as the history shows it.
@@ -77,13 +77,17 @@ impl RollbackEngine {
         let mut rows: Vec<Option<Row>> = vec![None; page.deployments.len()];
         for (workload, indices) in by_workload {
             let state = inner.store.workload(&workload).await?;
-            let policy = match (&state.policy, inner.catalog.get(&workload)) {
-                (Some(policy), _) => policy.clone(),
-                (None, Some(entry)) => entry.policy.clone(),
-                (None, None) => Policy::default(),
+            let entry = inner.catalog.get(&workload);
+            let policy = match entry {
+                Some(entry) => planning::policy(&state, entry),
+                None => state.policy.clone().unwrap_or_default(),
+            };
+            let restore = match entry {
+                Some(entry) => planning::restore(&policy, entry),
+                None => policy.restore.clone().unwrap_or(Restore::Everything),
             };
             let records = inner.records(&workload).await?;
-            let lineage = Lineage::new(&records, &state.live);
+            let lineage = Lineage::new(&records, &state.live).restoring(restore);
             let points = Points::new(&lineage, &policy.retention, inner.clock.now());
             let last_healthy = lineage.last_healthy(policy.fall_back_to_unjudged);
             let last_healthy = last_healthy.map(Deployment::id);

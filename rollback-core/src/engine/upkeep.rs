@@ -1,24 +1,31 @@
 //! Retention, carried out: records are forgotten, then what only they needed is let go.
 
+use super::inner::Inner;
+use super::planning;
 use crate::backend::Instance;
 use crate::deployment::{Deployment, LiveRecord};
-use crate::engine::inner::Inner;
+use crate::engine::Workload;
 use crate::error::Error;
 use crate::lineage::Lineage;
 use crate::retention::retained;
 
 /// The step of a run, under its lease, right before it settles: forgets what the policy lets go,
 /// and says which instances stay within reach.
-pub(super) async fn shrink(inner: &Inner, own: &Deployment) -> Result<Vec<Instance>, Error> {
+pub(super) async fn shrink(
+    inner: &Inner,
+    workload: &Workload,
+    own: &Deployment,
+) -> Result<Vec<Instance>, Error> {
     let mut records = inner.whole_records(own.workload()).await?;
     // The store's copy lacks nothing but what is about to be true.
     let live = LiveRecord::Known(own.id().clone());
     if let Some(copy) = records.iter_mut().find(|d| d.id() == own.id()) {
         *copy = own.clone();
     }
-    let lineage = Lineage::new(&records, &live);
-    let rules = own.new_deployment().policy.retention;
-    let retained = retained(&lineage, Some(own.id()), &rules, inner.clock.now());
+    let policy = &own.new_deployment().policy;
+    let lineage = Lineage::new(&records, &live).restoring(planning::restore(policy, workload));
+    let now = inner.clock.now();
+    let retained = retained(&lineage, Some(own.id()), &policy.retention, now);
     let forget: Vec<_> = retained.forget.iter().map(|d| d.id().clone()).collect();
     if !forget.is_empty() {
         let forgotten = inner.store.forget(&forget).await?;

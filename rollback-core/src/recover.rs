@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::backend::{Live, Observation};
+use crate::backend::{Instance, Live, Observation};
 use crate::deployment::{Deployment, Phase, TriggerKind};
 
 /// Where the run path is entered again.
@@ -48,14 +48,24 @@ pub fn decide(deployment: &Deployment, observed: &Observation) -> Decision {
     if deployment.trigger().kind() == TriggerKind::Adopt {
         return Decision::Drop;
     }
+    let op = deployment.operation();
+    let (to, from) = (op.to.instance(), op.from.instance());
+    let own = |live: &Instance| {
+        let is = |end: Option<&Instance>| end.is_some_and(|end| end.handle == live.handle);
+        is(to) || is(from)
+    };
+    let foreign = matches!(&observed.live, Live::One(s) if !own(&s.instance));
     if deployment.cause().is_some() {
-        return Decision::ContinueBack;
+        // Before a switch going back touches nothing live. After one it would take away what
+        // somebody has put in place meanwhile.
+        return if foreign && deployment.switch_began() {
+            Decision::Leave
+        } else {
+            Decision::ContinueBack
+        };
     }
     if !deployment.switch_began() {
         let automatic = deployment.trigger().kind() == TriggerKind::AutomaticRollback;
-        let from = deployment.operation().from;
-        let foreign = matches!(&observed.live, Live::One(s)
-            if from.instance().is_none_or(|from| from.handle != s.instance.handle));
         return match deployment.task_in_doubt() {
             // Somebody has put something else live meanwhile: it is not what is known to be sick.
             None if automatic && foreign => Decision::Leave,
@@ -63,16 +73,10 @@ pub fn decide(deployment: &Deployment, observed: &Observation) -> Decision {
             _ => Decision::GoBack,
         };
     }
-    let op = deployment.operation();
-    let (to, from) = (op.to.instance(), op.from.instance());
-    let to_is_live = to.is_some_and(|to| observed.shows(to));
-    if let Live::One(sighting) = &observed.live
-        && !to_is_live
-        && from.is_none_or(|from| from.handle != sighting.instance.handle)
-    {
+    if foreign {
         return Decision::Leave;
     }
-    if !to_is_live {
+    if !to.is_some_and(|to| observed.shows(to)) {
         return Decision::Switch;
     }
     match deployment.phase() {

@@ -252,7 +252,7 @@ async fn a_cancelled_deploy_goes_back_and_the_next_one_works() {
     assert!(b.deploy("v3").await.succeeded());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_platform_that_goes_away_leaves_the_record_for_recovery() {
     let b = Bench::armed();
     b.deploy("v1").await;
@@ -328,4 +328,101 @@ async fn drift_is_undone_by_rolling_back_to_what_should_be_live() {
     let health = b.engine.health(&b.api).await.unwrap();
     assert!(!health.drift.is_drift());
     assert!(health.platform.is_good());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_platform_that_was_away_for_a_minute_on_the_way_back_needed_a_recovery() {
+    let b = Bench::armed();
+    b.deploy("v1").await;
+    b.shelf.0.lock().unwrap().vanishes_at_switch = true;
+    let shelf = b.shelf.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        shelf.0.lock().unwrap().unreachable = false;
+    });
+    let report = b.deploy("v2").await;
+    assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
+    assert_eq!(b.live(), "v1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn recovery_took_away_what_a_person_put_live_after_the_deploy_had_turned_round() {
+    let b = Bench::armed();
+    b.deploy("v1").await;
+    b.shelf.0.lock().unwrap().vanishes_at_switch = true;
+    let run = b.engine.deploy(&b.api, "v2", me()).await.unwrap();
+    assert_eq!(run.await.unwrap_err().kind(), ErrorKind::Interrupted);
+    let release = b.engine.get(&last(&b).await).await.unwrap();
+    let by_hand = Instance {
+        release: release.release().unwrap().clone(),
+        handle: Handle::new("by-hand"),
+    };
+    {
+        let mut target = b.shelf.0.lock().unwrap();
+        target.unreachable = false;
+        target.live = Some(by_hand.clone());
+    }
+    let recovered = b.engine.recover().await.unwrap();
+    let report = recovered[0].result.as_ref().unwrap();
+    assert_eq!(report.outcome(), Outcome::Interrupted);
+    assert_eq!(*report.live(), LiveRecord::Unknown);
+    assert_eq!(b.shelf.0.lock().unwrap().live, Some(by_hand));
+}
+
+async fn last(b: &Bench) -> DeploymentId {
+    let page = b.engine.list(&Query::default().limit(1)).await.unwrap();
+    page.deployments[0].id().clone()
+}
+
+/// Somebody else's code that never comes back, and minds no deadline.
+#[derive(Debug, Clone)]
+struct Silent;
+
+#[async_trait]
+impl Guard for Silent {
+    fn name(&self) -> GuardName {
+        "silent".parse().unwrap()
+    }
+
+    async fn check(&self, _: &Context, _: &Plan) -> Ruling {
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl HealthCheck for Silent {
+    fn name(&self) -> String {
+        "silent".into()
+    }
+
+    async fn check(&self, _: &Context, _: &Probe) -> Result<Healthy, Unhealthy> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_never_answered_hung_the_plan() {
+    let b = Bench::with(|w| w.guard(Silent));
+    let e = b.engine.deploy(&b.api, "v1", me()).await.unwrap_err();
+    let silent: GuardName = "silent".parse().unwrap();
+    assert!(
+        matches!(e.refusal(), Some(Refusal::Guard { guard, why })
+            if *guard == silent && why == "no answer within 30s"),
+        "{e}"
+    );
+    let forced = Request::deploy(b.api.clone(), "v1", me()).force(silent);
+    let report = b.engine.run(forced).await.unwrap().await.unwrap();
+    assert!(report.succeeded());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_never_answered_hung_the_gate() {
+    let b = Bench::with(|w| w.check(Silent));
+    let report = b.deploy("v1").await;
+    assert_eq!(report.outcome(), Outcome::Failed);
+    let verdict = report.deployment().verdict().to_string();
+    assert!(verdict.contains("silent: no answer within"), "{verdict}");
+    let health = b.engine.health(&b.api).await.unwrap();
+    assert_eq!(health.platform, Verdict::Passed);
+    assert!(health.verdict().is_failed());
 }

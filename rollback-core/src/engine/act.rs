@@ -53,8 +53,7 @@ impl Runner {
             .with_progress(self.progress.clone());
         let deadline = cx.deadline();
         let mut effect = pin!(effect(cx));
-        let mut poll = tokio::time::interval_at(tokio::time::Instant::now() + POLL, POLL);
-        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut told_elsewhere = pin!(self.told_elsewhere());
         let mut overran = false;
         loop {
             let told = stop.is_cancelled();
@@ -66,12 +65,24 @@ impl Runner {
                     stop.cancel();
                 }
                 () = self.cancellation.cancelled(), if limits.cancellable && !told => stop.cancel(),
-                _ = poll.tick(), if limits.cancellable && !told => {
-                    // A store that does not answer now will be asked again before the next effect.
-                    if let Ok(Renewal { cancel_requested_by: Some(_) }) = self.renew().await {
-                        self.cancellation.cancel();
-                    }
+                () = &mut told_elsewhere, if limits.cancellable && !told => {
+                    self.cancellation.cancel();
+                    stop.cancel();
                 }
+            }
+        }
+    }
+
+    /// Until another process has asked this one to stop.
+    async fn told_elsewhere(&self) {
+        loop {
+            tokio::time::sleep(POLL).await;
+            // A store that does not answer now is asked again, and before the next effect anyway.
+            if let Ok(Renewal {
+                cancel_requested_by: Some(_),
+            }) = self.renew().await
+            {
+                return;
             }
         }
     }

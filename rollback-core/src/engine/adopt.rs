@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use super::ask;
 use super::inner::{Inner, Start};
 use super::planning;
 use super::report::Report;
 use super::runner::Step;
 use crate::backend::{End, Live, Prepared, Rollout};
-use crate::context::Context;
 use crate::deployment::{Deployment, NewDeployment, Trigger};
 use crate::drift::drift;
 use crate::error::Error;
@@ -38,8 +38,8 @@ pub(super) async fn adopt(
     let policy = planning::policy(&state, workload);
     let records = inner.records(id).await?;
     let lineage = Lineage::new(&records, &state.live);
-    let cx = Context::new(policy.deadlines.observe);
-    let observed = workload.backend.observe(&cx, &[]).await?;
+    let limit = policy.deadlines.observe;
+    let observed = ask::observe(limit, workload.backend.as_ref(), &[]).await?;
     let sighting = match &observed.live {
         Live::Nothing => {
             return Err(Refusal::NothingToAdopt {

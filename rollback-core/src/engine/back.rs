@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::patience::Patience;
 use super::runner::{Runner, Step};
 use crate::backend::{End, Live, Operation, Running, Sighting};
 use crate::context::Cancellation;
@@ -10,9 +11,6 @@ use crate::deployment::{Deployment, LiveRecord, Outcome, Settlement, TriggerKind
 use crate::error::{BackendError, Error, ErrorKind, LiveImpact};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::history::{Finished, Then};
-
-/// How often a transient failure on the way back, or of `retire`, is tried again.
-const TRIES: u32 = 3;
 
 impl Runner {
     /// Turns round. What follows depends only on whether a switch was begun.
@@ -41,20 +39,15 @@ impl Runner {
         self.confirm().await?;
         self.journal(Event::SwitchBackIntended).await?;
         let op = self.deployment.operation().reversed();
-        let mut tried = 0;
+        let mut patience = Patience::of(self.deadlines().switch);
         let error = loop {
             match self.switch_to(op.clone()).await {
                 Ok(evidence) => {
                     self.journal(Event::SwitchedBack { evidence }).await?;
                     return Ok(Step::RetireBack);
                 }
-                Err(e) => {
-                    tried += 1;
-                    if tried >= TRIES {
-                        break e;
-                    }
-                    pause(tried).await;
-                }
+                Err(e) if patience.tries_again(&e, &self.progress).await => {}
+                Err(e) => break e,
             }
         };
         if error.is_transient() {
@@ -185,7 +178,7 @@ impl Runner {
     }
 
     pub(super) async fn retire_op(&self, op: Operation) -> Result<(), BackendError> {
-        let mut tried = 0;
+        let mut patience = Patience::of(self.deadlines().retire);
         loop {
             let (backend, o) = (Arc::clone(&self.workload.backend), op.clone());
             let limits = self.limits(self.deadlines().retire, false);
@@ -193,14 +186,8 @@ impl Runner {
                 .act(limits, |cx| async move { backend.retire(&cx, &o).await })
                 .await
             {
-                Ok(()) => return Ok(()),
-                Err(e) => {
-                    tried += 1;
-                    if tried >= TRIES {
-                        return Err(e);
-                    }
-                    pause(tried).await;
-                }
+                Err(e) if patience.tries_again(&e, &self.progress).await => {}
+                result => return result,
             }
         }
     }
@@ -267,8 +254,4 @@ impl Runner {
             _ => Ok(None),
         }
     }
-}
-
-async fn pause(tried: u32) {
-    tokio::time::sleep(Duration::from_millis(200 * u64::from(tried))).await;
 }

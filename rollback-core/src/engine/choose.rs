@@ -1,7 +1,9 @@
 //! Choosing what will be live: references resolved, candidates looked for at the platform.
 
+use std::time::Duration;
+
+use super::ask;
 use crate::backend::{Availability, Backend, End, Instance, Live, Observation, WayBack};
-use crate::context::Context;
 use crate::deployment::LiveRecord;
 use crate::error::Error;
 use crate::id::DeploymentId;
@@ -25,8 +27,8 @@ pub(super) struct Choice {
 }
 
 /// A release that is placed anew, whatever is kept.
-pub(super) async fn anew(cx: &Context, backend: &dyn Backend, to: End) -> Result<Choice, Error> {
-    let observed = backend.observe(cx, std::slice::from_ref(&to)).await?;
+pub(super) async fn anew(limit: Duration, backend: &dyn Backend, to: End) -> Result<Choice, Error> {
+    let observed = ask::observe(limit, backend, std::slice::from_ref(&to)).await?;
     let availability = observed
         .availability
         .first()
@@ -44,7 +46,7 @@ pub(super) async fn anew(cx: &Context, backend: &dyn Backend, to: End) -> Result
 
 /// The first candidate that can be had.
 pub(super) async fn candidate(
-    cx: &Context,
+    limit: Duration,
     backend: &dyn Backend,
     selection: &Selection<'_>,
     observed: Observation,
@@ -61,7 +63,7 @@ pub(super) async fn candidate(
                     .map_or(End::Nothing, |release| end_for(d, release))
             })
             .collect();
-        let seen = backend.observe(cx, &ends).await?;
+        let seen = ask::observe(limit, backend, &ends).await?;
         for ((d, to), availability) in chunk.iter().zip(ends).zip(seen.availability) {
             match availability {
                 Availability::Gone(why) if by_name => {

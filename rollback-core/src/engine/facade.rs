@@ -8,13 +8,9 @@ use tokio::sync::broadcast;
 use super::inner::{Inner, Start};
 use super::runner::Step;
 use super::{EngineBuilder, Progress, Recovered, Report, Run, adopt, planning, recovery};
-use crate::backend::{End, Live, Operation, Reuse};
-use crate::context::Context;
 use crate::deployment::Deployment;
-use crate::drift::{Drift, drift};
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::Notice;
-use crate::health::{Healthy, Probe, Site, Verdict};
 use crate::history::{HistoryStore, Holder, Liveness, Page, Query, WorkloadState};
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::lineage::Lineage;
@@ -28,19 +24,6 @@ const REPLANS: usize = 5;
 #[derive(Debug, Clone)]
 pub struct RollbackEngine {
     inner: Arc<Inner>,
-}
-
-/// What [`RollbackEngine::health`] saw.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HealthReport {
-    /// What is live by the platform, in words; `None` if nothing is.
-    pub live: Option<String>,
-    /// The platform's own view.
-    pub platform: Verdict,
-    /// Each check by name: its yes, or why it said no.
-    pub checks: Vec<(String, Result<Healthy, String>)>,
-    /// Whether what is live is what is on record.
-    pub drift: Drift,
 }
 
 impl RollbackEngine {
@@ -193,60 +176,6 @@ impl RollbackEngine {
     /// Events of all deployments of this engine from now on, each after it became durable.
     pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
         self.inner.notices.subscribe()
-    }
-
-    /// How a workload is now. Looks once, changes and records nothing.
-    pub async fn health(&self, workload: &WorkloadId) -> Result<HealthReport, Error> {
-        let entry = self.inner.workload(workload)?;
-        let state = self.inner.store.workload(workload).await?;
-        let record = match state.live.known() {
-            Some(id) => self.inner.store.get(id).await?,
-            None => None,
-        };
-        let cx = Context::new(entry.policy.deadlines.gate);
-        let observed = entry.backend.observe(&cx, &[]).await?;
-        let drift = drift(record.as_ref().and_then(Deployment::instance), &observed);
-        let Live::One(sighting) = &observed.live else {
-            return Ok(HealthReport {
-                live: None,
-                platform: Verdict::Unknown,
-                checks: Vec::new(),
-                drift,
-            });
-        };
-        let instance = sighting.instance.clone();
-        let op = Operation {
-            deployment: record.as_ref().map_or_else(
-                || DeploymentId::generate(self.inner.clock.now()),
-                |d| d.id().clone(),
-            ),
-            sequence: record
-                .as_ref()
-                .map(Deployment::sequence)
-                .unwrap_or_default(),
-            workload: workload.clone(),
-            from: End::Nothing,
-            to: End::Placed(instance.clone()),
-            reuse: Reuse::Kept,
-        };
-        let platform = entry.backend.health(&cx, &op).await?;
-        let live = Some(instance.release.to_string());
-        let probe = Probe {
-            workload: workload.clone(),
-            instance,
-            site: Site::Live,
-        };
-        let mut checks = Vec::new();
-        for check in &entry.checks {
-            let looked = check.check(&cx.within(entry.gate.timeout), &probe).await;
-            checks.push((check.name(), looked.map_err(|e| e.diagnostic)));
-        }
-        Ok(HealthReport {
-            live,
-            platform,
-            checks,
-            drift,
-        })
     }
 
     /// The state of every workload in the catalog, in order, deployed or not.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::ask;
 use crate::backend::{Backend, Operation};
 use crate::context::Context;
 use crate::error::{BackendError, BackendErrorKind};
-use crate::health::{Gate, HealthCheck, Probe, Site, Verdict};
+use crate::health::{Gate, HealthCheck, Healthy, Probe, Site, Unhealthy, Verdict};
 
 /// How a gate ended, and what its checks remarked.
 pub(super) type Judgement = (Verdict, Vec<String>);
@@ -85,6 +86,18 @@ pub(super) async fn judge(
     }
 }
 
+/// One check's view.
+pub(super) async fn look(
+    cx: &Context,
+    check: &dyn HealthCheck,
+    probe: &Probe,
+) -> Result<Healthy, Unhealthy> {
+    let asked = ask::ask_within(cx, |cx| async move { check.check(&cx, probe).await });
+    asked
+        .await
+        .unwrap_or_else(|late| Err(Unhealthy::new(late.to_string())))
+}
+
 enum Attempt {
     /// With what the check remarked.
     Good(Option<String>),
@@ -102,10 +115,15 @@ async fn attempt(
     op: &Operation,
     probe: &Probe,
 ) -> Attempt {
-    let platform = match backend.health(cx, op).await {
-        Ok(Verdict::Failed { diagnostic }) => return Attempt::Hopeless(diagnostic),
-        Ok(verdict) => verdict,
-        Err(e) => return Attempt::Bad(format!("the platform's view could not be read: {e}")),
+    let unread = |why: &dyn std::fmt::Display| {
+        Attempt::Bad(format!("the platform's view could not be read: {why}"))
+    };
+    let asked = ask::ask_within(cx, |cx| async move { backend.health(&cx, op).await });
+    let platform = match asked.await {
+        Ok(Ok(Verdict::Failed { diagnostic })) => return Attempt::Hopeless(diagnostic),
+        Ok(Ok(verdict)) => verdict,
+        Ok(Err(e)) => return unread(&e),
+        Err(late) => return unread(&late),
     };
     if checks.is_empty() {
         return if platform.is_good() {
@@ -116,7 +134,7 @@ async fn attempt(
     }
     let mut failures = Vec::new();
     for check in checks {
-        match check.check(&cx.within(gate.timeout), probe).await {
+        match look(&cx.within(gate.timeout), check.as_ref(), probe).await {
             // One edge that answers is enough: a blip at another is none.
             Ok(healthy) => {
                 return Attempt::Good(healthy.note.map(|n| format!("{}: {n}", check.name())));

@@ -1,7 +1,7 @@
 //! The guards: the built-in ones over dependencies and migrations, then the embedder's own.
 
+use super::ask;
 use super::inner::Inner;
-use crate::context::Context;
 use crate::dependencies::{Relation, trouble};
 use crate::engine::Workload;
 use crate::error::Error;
@@ -14,7 +14,6 @@ use crate::policy::OnMigrations;
 pub(super) async fn ask(
     inner: &Inner,
     workload: &Workload,
-    cx: &Context,
     plan: &Plan,
 ) -> Result<Vec<Warning>, Error> {
     let mut warnings = Vec::new();
@@ -38,7 +37,14 @@ pub(super) async fn ask(
     )?;
     rule(GuardName::migrations(), migrations(plan))?;
     for guard in &workload.guards {
-        rule(guard.name(), guard.check(cx, plan).await)?;
+        let asked = ask::ask(plan.new.policy.deadlines.observe, |cx| async move {
+            guard.check(&cx, plan).await
+        });
+        // Who is to be asked, and does not answer, has not allowed it.
+        let ruling = asked
+            .await
+            .unwrap_or_else(|late| Ruling::Refuse(late.to_string()));
+        rule(guard.name(), ruling)?;
     }
     Ok(warnings)
 }

@@ -5,6 +5,7 @@
 
 mod act;
 mod adopt;
+mod ask;
 mod back;
 mod builder;
 mod catalog;
@@ -15,7 +16,9 @@ mod gate;
 mod guards;
 mod healing;
 mod inner;
+mod look;
 mod manage;
+mod patience;
 mod planning;
 mod query;
 mod recovery;
@@ -27,7 +30,8 @@ mod upkeep;
 
 pub use builder::EngineBuilder;
 pub use catalog::Workload;
-pub use facade::{HealthReport, RollbackEngine};
+pub use facade::RollbackEngine;
+pub use look::HealthReport;
 pub use manage::{CleanedUp, Configured, Origin, Rules};
 pub use query::{CanRollBack, History, Row};
 pub use recovery::Recovered;

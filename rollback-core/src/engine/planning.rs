@@ -1,12 +1,14 @@
 //! Planning's input and output: gathers state, records and an observation, and lets the pure
 //! planner choose.
 
+use std::time::Duration;
+
+use super::ask;
 use super::choose::{self, Choice};
 use super::guards;
 use super::inner::Inner;
 use crate::backend::{Backend, End, WayBack};
 use crate::compare::Diff;
-use crate::context::Context;
 use crate::deployment::{Deployment, NewDeployment, Trigger};
 use crate::drift::{Change, Drift, changes, drift};
 use crate::engine::Workload;
@@ -27,7 +29,7 @@ const NEVER_RESTORED: [&str; 4] = ["data", "database schema", "volumes", "domain
 
 /// How long it may take to see what the abandoned reference means now: a warning is not worth
 /// waiting for a registry that is away.
-const REFERENCE: std::time::Duration = std::time::Duration::from_secs(3);
+const REFERENCE: Duration = Duration::from_secs(3);
 
 /// Refuses while something is in flight.
 pub(super) async fn idle(inner: &Inner, workload: &WorkloadId) -> Result<WorkloadState, Error> {
@@ -78,15 +80,15 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
     let policy = policy(&state, workload);
     let (records, unreadable) = inner.records_and_unreadable(&request.workload).await?;
     let lineage = Lineage::new(&records, &state.live);
-    let cx = Context::new(policy.deadlines.observe);
+    let limit = policy.deadlines.observe;
     let recorded = lineage.live().and_then(Deployment::instance);
-    let (trigger, choice) = choose(&cx, workload, request, &lineage, &policy).await?;
+    let (trigger, choice) = choose(limit, workload, request, &lineage, &policy).await?;
 
     let from = choose::live_end(&choice.observed, recorded)?;
     let drift = drift(recorded, &choice.observed);
     let back_to = back_to(&choice, &lineage);
     let migrations = match back_to {
-        Some(target) => Some(migrations(&cx, workload, target).await),
+        Some(target) => Some(migrations(limit, workload, target).await),
         None => None,
     };
     let mut warnings = warnings(&choice, back_to, &drift, migrations.as_ref());
@@ -148,7 +150,7 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
         });
     }
     warnings.extend(forced_hold);
-    warnings.extend(guards::ask(inner, workload, &cx, &plan).await?);
+    warnings.extend(guards::ask(inner, workload, &plan).await?);
     plan.new.warnings = warnings;
     Ok(plan)
 }
@@ -175,7 +177,7 @@ fn refuse_held(state: &WorkloadState, request: &Request) -> Result<Option<Warnin
 
 /// What is to be live, and what the deployment will be recorded as.
 async fn choose(
-    cx: &Context,
+    limit: Duration,
     workload: &Workload,
     request: &Request,
     lineage: &Lineage<'_>,
@@ -185,19 +187,19 @@ async fn choose(
     let recorded = lineage.live().and_then(Deployment::instance);
     match &request.wish {
         Wish::Deploy { reference } => {
-            let release = backend.resolve(cx, reference).await?;
-            let choice = choose::anew(cx, backend, End::Planned(release)).await?;
+            let release = ask::resolve(limit, backend, reference).await?;
+            let choice = choose::anew(limit, backend, End::Planned(release)).await?;
             Ok((Trigger::Deploy, choice))
         }
         Wish::Redeploy { of } => {
-            let observed = backend.observe(cx, &[]).await?;
+            let observed = ask::observe(limit, backend, &[]).await?;
             let today = choose::live_end(&observed, recorded)?;
             let release = to_redeploy(lineage, request, of, today.release())?;
-            let choice = choose::anew(cx, backend, End::Planned(release)).await?;
+            let choice = choose::anew(limit, backend, End::Planned(release)).await?;
             Ok((Trigger::Redeploy { of: of.clone() }, choice))
         }
         Wish::Rollback { goal } => {
-            let observed = backend.observe(cx, &[]).await?;
+            let observed = ask::observe(limit, backend, &[]).await?;
             let restore = match &request.restore {
                 Some(asked) => asked.clone(),
                 None => restore(policy, workload),
@@ -212,7 +214,7 @@ async fn choose(
                 policy,
                 reapply: request.reapply,
             };
-            let (to, choice) = choose::candidate(cx, backend, &selection, observed).await?;
+            let (to, choice) = choose::candidate(limit, backend, &selection, observed).await?;
             Ok((Trigger::Rollback { to }, choice))
         }
     }
@@ -288,7 +290,7 @@ fn from_today(back_to: Option<&Deployment>, to: Option<&Release>) -> Vec<Change>
 /// Migrations since the release that comes back was settled: its own release task may have run
 /// some, and those it knows.
 pub(super) async fn migrations(
-    cx: &Context,
+    limit: Duration,
     workload: &Workload,
     target: &Deployment,
 ) -> Migrations {
@@ -298,13 +300,14 @@ pub(super) async fn migrations(
     let since = target
         .settled_at()
         .unwrap_or(target.new_deployment().opened_at);
-    // Somebody else's code: a plan does not wait for ever for it.
-    let asked = tokio::time::timeout(cx.remaining(), log.applied_since(cx, &workload.id, since));
+    let asked = ask::ask(limit, |cx| async move {
+        log.applied_since(&cx, &workload.id, since).await
+    });
     match asked.await {
         Ok(Ok(names)) => Migrations::Since { names },
         Ok(Err(why)) => Migrations::Unknown { why },
-        Err(_) => Migrations::Unknown {
-            why: "the migration log did not answer in time".to_owned(),
+        Err(late) => Migrations::Unknown {
+            why: format!("{late} from the migration log"),
         },
     }
 }
@@ -363,8 +366,8 @@ async fn reference_stays(backend: &dyn Backend, live: &Deployment, to: &End) -> 
     if abandoned.kind != ReferenceKind::Moving || comes_back {
         return None;
     }
-    let cx = Context::new(REFERENCE);
-    let now = backend.resolve(&cx, &abandoned.reference).await.ok()?;
+    let now = ask::resolve(REFERENCE, backend, &abandoned.reference);
+    let now = now.await.ok()?;
     (now.artifact().digest == abandoned.digest).then(|| Warning::ReferenceStays {
         reference: abandoned.reference.clone(),
         release: abandoned.short().to_owned(),

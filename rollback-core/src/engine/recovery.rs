@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
-use super::adopt;
+use tokio::task::{JoinError, JoinSet};
+
 use super::inner::{Inner, Start};
 use super::report::Report;
 use super::runner::Step;
-use crate::context::Context;
+use super::{adopt, ask};
 use crate::deployment::{LiveRecord, Outcome, Settlement};
 use crate::error::{Error, ErrorKind};
 use crate::history::{Holder, Liveness, Then};
 use crate::id::{DeploymentId, WorkloadId};
 use crate::recover::{Decision, decide};
+
+/// How many workloads are recovered at once: one whose platform does not answer keeps no other
+/// waiting.
+const AT_ONCE: usize = 8;
 
 /// What recovery did with one unfinished deployment.
 #[derive(Debug)]
@@ -27,26 +32,56 @@ pub struct Recovered {
 /// Recovers every workload whose holder is dead.
 pub(super) async fn all(inner: &Arc<Inner>) -> Result<Vec<Recovered>, Error> {
     let mut done = Vec::new();
+    let mut at_work: JoinSet<Option<Recovered>> = JoinSet::new();
     for state in inner.store.workloads().await? {
-        if let Some(in_flight) = state.in_flight
-            && in_flight.liveness == Liveness::Dead
-        {
-            let result = one(inner, &state.workload).await;
-            if matches!(&result, Err(e) if e.kind() == ErrorKind::NotFound) {
-                // Another process was quicker, and has settled it.
-                continue;
-            }
-            if let Err(e) = &result {
-                tracing::error!(workload = %state.workload, error = %e, "recovery failed");
-            }
-            done.push(Recovered {
-                workload: state.workload,
-                deployment: in_flight.deployment,
-                result,
-            });
+        let Some(in_flight) = state.in_flight else {
+            continue;
+        };
+        if in_flight.liveness != Liveness::Dead {
+            continue;
         }
+        if at_work.len() >= AT_ONCE {
+            done.extend(at_work.join_next().await.and_then(ended));
+        }
+        at_work.spawn(in_turn(
+            Arc::clone(inner),
+            state.workload,
+            in_flight.deployment,
+        ));
     }
+    while let Some(joined) = at_work.join_next().await {
+        done.extend(ended(joined));
+    }
+    done.sort_by(|a, b| a.workload.cmp(&b.workload));
     Ok(done)
+}
+
+async fn in_turn(
+    inner: Arc<Inner>,
+    workload: WorkloadId,
+    deployment: DeploymentId,
+) -> Option<Recovered> {
+    let result = one(&inner, &workload).await;
+    match &result {
+        // Another process was quicker, and has settled it.
+        Err(e) if e.kind() == ErrorKind::NotFound => return None,
+        Err(e) => tracing::error!(%workload, error = %e, "recovery failed"),
+        Ok(_) => {}
+    }
+    Some(Recovered {
+        workload,
+        deployment,
+        result,
+    })
+}
+
+/// What a recovery gave. One that panicked gives nothing: its record stays unfinished, and is found
+/// by the next.
+fn ended(joined: Result<Option<Recovered>, JoinError>) -> Option<Recovered> {
+    joined.unwrap_or_else(|error| {
+        tracing::error!(%error, "recovery ended before it was done");
+        None
+    })
 }
 
 /// Recovers one workload.
@@ -57,11 +92,9 @@ pub(super) async fn one(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, E
         .take_over(id, &Holder::this_process(inner.clock.now()))
         .await?;
     let deployment = inner.record(lease.deployment()).await?;
-    let cx = Context::new(deployment.new_deployment().policy.deadlines.observe);
+    let limit = deployment.new_deployment().policy.deadlines.observe;
     let op = deployment.operation();
-    let observed = workload
-        .backend
-        .observe(&cx, &[op.to, op.from])
+    let observed = ask::observe(limit, workload.backend.as_ref(), &[op.to, op.from])
         .await
         .map_err(|e| {
             Error::new(

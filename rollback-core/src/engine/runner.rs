@@ -14,7 +14,7 @@ use super::planning;
 use super::report::{AutomaticRollback, NotAttempted, Report};
 use super::run::Channels;
 use crate::backend::{Prepared, Rollout};
-use crate::context::{Cancellation, Context, ProgressSink};
+use crate::context::{Cancellation, ProgressSink};
 use crate::deployment::{Deployment, LiveRecord, Outcome, Phase, Settlement};
 use crate::engine::Workload;
 use crate::error::{BackendError, BackendErrorKind, Error};
@@ -125,7 +125,7 @@ impl Runner {
     }
 
     async fn guard(&mut self, plan: &Plan) -> Result<Step, Error> {
-        let cx = Context::new(self.deadlines().observe);
+        let limit = self.deadlines().observe;
         let mut plan = plan.clone();
         if let Some(target) = &plan.target {
             // What has been said of the target since the plan was made holds, too.
@@ -137,10 +137,10 @@ impl Runner {
                 let why = format!("{} is no rollback target any more: {why}", target.id());
                 return self.go_back(Cause::Guarded { why }).await;
             }
-            plan.migrations = Some(planning::migrations(&cx, &self.workload, &target).await);
+            plan.migrations = Some(planning::migrations(limit, &self.workload, &target).await);
         }
         let plan = &plan;
-        if let Err(e) = guards::ask(&self.inner, &self.workload, &cx, plan).await {
+        if let Err(e) = guards::ask(&self.inner, &self.workload, plan).await {
             return match e.refusal() {
                 Some(refusal) => {
                     let why = refusal.to_string();

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::inner::Inner;
 use super::report::NotAttempted;
-use super::{choose, planning};
-use crate::context::Context;
+use super::{ask, choose, planning};
 use crate::deployment::{Deployment, LiveRecord, NewDeployment, Skipped, Trigger};
 use crate::drift::Drift;
 use crate::engine::Workload;
@@ -56,17 +55,17 @@ pub(super) async fn successor(
         policy: &policy,
         reapply: Reapply::No,
     };
-    let cx = Context::new(policy.deadlines.observe);
-    let observed = workload.backend.observe(&cx, &[]).await?;
+    let limit = policy.deadlines.observe;
     let backend = workload.backend.as_ref();
-    let (to, choice) = match choose::candidate(&cx, backend, &selection, observed).await {
+    let observed = ask::observe(limit, backend, &[]).await?;
+    let (to, choice) = match choose::candidate(limit, backend, &selection, observed).await {
         Ok(found) => found,
         Err(e) if e.refusal().is_some() => return Ok(Err(NotAttempted::NoRollbackPoint)),
         Err(e) => return Err(e),
     };
     let target = lineage.get(&to);
     let migrations = match target {
-        Some(target) => Some(planning::migrations(&cx, workload, target).await),
+        Some(target) => Some(planning::migrations(limit, workload, target).await),
         None => None,
     };
     if policy.migrations == OnMigrations::Block

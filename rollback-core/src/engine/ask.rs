@@ -1,0 +1,84 @@
+//! Asking what only looks: the platform, guards, checks, a migration log. Each question has its own
+//! deadline and is given up after it, so that no run, and nobody who waits for a plan, hangs with
+//! somebody else's code. What acts is never given up half-way: see `act`.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use crate::backend::{Backend, End, Observation};
+use crate::context::Context;
+use crate::error::{BackendError, BackendErrorKind};
+use crate::release::Release;
+
+/// For what minds its deadline to say so itself, better than we can.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// There was no answer in time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Late(Duration);
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no answer within {:?}", self.0)
+    }
+}
+
+/// The answer to a question, if it comes within `limit`.
+pub(super) async fn ask<T, F>(
+    limit: Duration,
+    question: impl FnOnce(Context) -> F,
+) -> Result<T, Late>
+where
+    F: Future<Output = T>,
+{
+    ask_within(&Context::new(limit), question).await
+}
+
+/// The same within what is left of a context.
+pub(super) async fn ask_within<T, F>(
+    cx: &Context,
+    question: impl FnOnce(Context) -> F,
+) -> Result<T, Late>
+where
+    F: Future<Output = T>,
+{
+    let limit = cx.remaining();
+    tokio::time::timeout(limit.saturating_add(GRACE), question(cx.clone()))
+        .await
+        .map_err(|_| Late(limit))
+}
+
+/// What is live, and whether these ends can be had.
+pub(super) async fn observe(
+    limit: Duration,
+    backend: &dyn Backend,
+    ends: &[End],
+) -> Result<Observation, BackendError> {
+    ask(limit, |cx| async move { backend.observe(&cx, ends).await })
+        .await
+        .unwrap_or_else(|late| Err(too_late(late)))
+}
+
+/// What a reference means now.
+pub(super) async fn resolve(
+    limit: Duration,
+    backend: &dyn Backend,
+    reference: &str,
+) -> Result<Release, BackendError> {
+    ask(
+        limit,
+        |cx| async move { backend.resolve(&cx, reference).await },
+    )
+    .await
+    .unwrap_or_else(|late| Err(too_late(late)))
+}
+
+fn too_late(late: Late) -> BackendError {
+    BackendError::new(
+        BackendErrorKind::DeadlineExceeded,
+        format!("the platform could not be looked at: {late}"),
+    )
+    .untouched()
+    .advice("try again when it answers")
+}

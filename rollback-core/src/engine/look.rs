@@ -1,0 +1,117 @@
+//! Looking at a workload as it is now: the platform's view, the checks', and the record's.
+
+use super::{RollbackEngine, ask, gate, planning};
+use crate::backend::{Backend, End, Live, Operation, Reuse};
+use crate::context::Context;
+use crate::deployment::Deployment;
+use crate::drift::{Drift, drift};
+use crate::error::{BackendError, BackendErrorKind, Error};
+use crate::health::{Healthy, Probe, Site, Verdict};
+use crate::id::{DeploymentId, WorkloadId};
+
+/// What [`RollbackEngine::health`] saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthReport {
+    /// What is live by the platform, in words; `None` if nothing is.
+    pub live: Option<String>,
+    /// The platform's own view.
+    pub platform: Verdict,
+    /// Each check by name: its yes, or why it said no.
+    pub checks: Vec<(String, Result<Healthy, String>)>,
+    /// Whether what is live is what is on record.
+    pub drift: Drift,
+}
+
+impl HealthReport {
+    /// All views taken together, as the gate takes them: the platform's no is final, and of the
+    /// checks one yes is enough.
+    pub fn verdict(&self) -> Verdict {
+        if self.platform.is_failed() || self.checks.is_empty() {
+            return self.platform.clone();
+        }
+        if self.checks.iter().any(|(_, seen)| seen.is_ok()) {
+            return Verdict::Passed;
+        }
+        let failures: Vec<String> = self
+            .checks
+            .iter()
+            .filter_map(|(name, seen)| seen.as_ref().err().map(|why| format!("{name}: {why}")))
+            .collect();
+        Verdict::failed(failures.join("\n"))
+    }
+}
+
+impl RollbackEngine {
+    /// How a workload is now. Looks once, changes and records nothing.
+    pub async fn health(&self, workload: &WorkloadId) -> Result<HealthReport, Error> {
+        let inner = self.inner();
+        let entry = inner.workload(workload)?;
+        let backend = entry.backend.as_ref();
+        let state = inner.store.workload(workload).await?;
+        let policy = planning::policy(&state, entry);
+        let record = match state.live.known() {
+            Some(id) => inner.store.get(id).await?,
+            None => None,
+        };
+        let limit = policy.deadlines.observe;
+        let observed = ask::observe(limit, backend, &[]).await?;
+        let drift = drift(record.as_ref().and_then(Deployment::instance), &observed);
+        let Live::One(sighting) = observed.live else {
+            return Ok(HealthReport {
+                live: None,
+                platform: Verdict::Unknown,
+                checks: Vec::new(),
+                drift,
+            });
+        };
+        let instance = sighting.instance;
+        let op = Operation {
+            deployment: record.as_ref().map_or_else(
+                || DeploymentId::generate(inner.clock.now()),
+                |d| d.id().clone(),
+            ),
+            sequence: record
+                .as_ref()
+                .map(Deployment::sequence)
+                .unwrap_or_default(),
+            workload: workload.clone(),
+            from: End::Nothing,
+            to: End::Placed(instance.clone()),
+            reuse: Reuse::Kept,
+        };
+        let platform = asked(limit, backend, &op).await?;
+        let live = Some(instance.release.to_string());
+        let probe = Probe {
+            workload: workload.clone(),
+            instance,
+            site: Site::Live,
+        };
+        let timeout = policy.gate.as_ref().unwrap_or(&entry.gate).timeout;
+        let mut checks = Vec::new();
+        for check in &entry.checks {
+            let looked = gate::look(&Context::new(timeout), check.as_ref(), &probe).await;
+            checks.push((check.name(), looked.map_err(|e| e.diagnostic)));
+        }
+        Ok(HealthReport {
+            live,
+            platform,
+            checks,
+            drift,
+        })
+    }
+}
+
+async fn asked(
+    limit: std::time::Duration,
+    backend: &dyn Backend,
+    op: &Operation,
+) -> Result<Verdict, BackendError> {
+    ask::ask(limit, |cx| async move { backend.health(&cx, op).await })
+        .await
+        .unwrap_or_else(|late| {
+            let error = BackendError::new(BackendErrorKind::DeadlineExceeded, late.to_string());
+            Err(error
+                .untouched()
+                .advice("try again when the platform answers"))
+        })
+}

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{Evidence, Prepared};
 use crate::deployment::{Outcome, Settlement};
 use crate::health::{Site, Verdict};
-use crate::id::DeploymentId;
+use crate::id::{Actor, DeploymentId};
 use crate::time::Timestamp;
 
 /// Why a deployment turned round.
@@ -32,7 +32,11 @@ pub enum Cause {
         why: String,
     },
     /// Somebody asked to stop.
-    Cancelled,
+    Cancelled {
+        /// Who; `None`: the program that ran it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Actor>,
+    },
     /// The process died before anything live was touched.
     Interrupted,
 }
@@ -46,7 +50,7 @@ impl Cause {
             }
             Self::StepFailed { .. } | Self::Unhealthy { .. } => Outcome::Failed,
             Self::Guarded { .. } => Outcome::Refused,
-            Self::Cancelled => Outcome::Cancelled,
+            Self::Cancelled { .. } => Outcome::Cancelled,
             Self::Interrupted => Outcome::Interrupted,
         }
     }
@@ -58,7 +62,8 @@ impl fmt::Display for Cause {
             Self::StepFailed { error } => f.write_str(error),
             Self::Unhealthy { diagnostic } => write!(f, "unhealthy: {diagnostic}"),
             Self::Guarded { why } => f.write_str(why),
-            Self::Cancelled => f.write_str("cancelled"),
+            Self::Cancelled { by: Some(by) } => write!(f, "cancelled by {by}"),
+            Self::Cancelled { by: None } => f.write_str("cancelled"),
             Self::Interrupted => f.write_str("the engine's process ended half-way"),
         }
     }

@@ -61,6 +61,8 @@ pub struct Action<'a> {
     /// Which deployment is meant: the target of a rollback, what is redeployed, cancelled or
     /// annotated.
     pub deployment: Option<&'a DeploymentId>,
+    /// Guards that are to be skipped.
+    pub forced: &'a [GuardName],
 }
 
 /// What can be done to a workload.
@@ -103,8 +105,8 @@ impl fmt::Display for Verb {
     }
 }
 
-/// May this person do this? Asked before anything is planned or changed; never skipped, and
-/// never forced. What the engine does by itself (automatic rollback, recovery) is not asked for.
+/// May this person do this? Asked before anything is planned, and again, with the target that was
+/// found, before a plan is carried out; never skipped, and never forced. What the engine does by itself (automatic rollback, recovery) is not asked for.
 #[async_trait]
 pub trait Authorizer: fmt::Debug + Send + Sync {
     /// `Err` says why not.

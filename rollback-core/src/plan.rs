@@ -228,6 +228,14 @@ pub enum Refusal {
         /// Its reason.
         why: String,
     },
+    /// A guard was to be forced that this workload does not have.
+    #[error("there is no guard {guard} to force; there are {}", names(known))]
+    UnknownGuard {
+        /// Which.
+        guard: GuardName,
+        /// Those there are.
+        known: Vec<GuardName>,
+    },
     /// The authorizer said no. Cannot be forced.
     #[error("{actor} may not {verb} {workload}: {why}; ask somebody who may")]
     Unauthorized {
@@ -252,9 +260,14 @@ pub enum Refusal {
     },
 }
 
+fn names(guards: &[GuardName]) -> String {
+    let names: Vec<&str> = guards.iter().map(GuardName::as_str).collect();
+    names.join(", ")
+}
+
 fn reasons(passed_over: &[PassedOver]) -> String {
     if passed_over.is_empty() {
-        return "there is no earlier deployment".into();
+        return "nothing on record went live before what is live now".into();
     }
     let shown: Vec<String> = passed_over
         .iter()

@@ -338,6 +338,8 @@ async fn the_authorizer_sees_actor_workload_and_deployment_and_cannot_be_forced(
         asked,
         [
             "ada deploy api@web-1 -".to_owned(),
+            // Again before it is carried out.
+            "ada deploy api@web-1 -".to_owned(),
             format!("ada roll back api@web-1 {id}"),
             "ada configure api@web-1 -".to_owned(),
             format!("ada annotate api@web-1 {id}"),

@@ -248,6 +248,8 @@ async fn a_cancelled_deploy_goes_back_and_the_next_one_works() {
     b.engine.cancel(run.id(), &me()).await.unwrap();
     let report = run.await.unwrap();
     assert_eq!(report.outcome(), Outcome::Cancelled);
+    let cause = report.deployment().cause().unwrap().to_string();
+    assert_eq!(cause, "cancelled by ada");
     assert_eq!(b.live(), "v1");
     assert!(b.deploy("v3").await.succeeded());
 }

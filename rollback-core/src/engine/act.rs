@@ -113,7 +113,7 @@ impl Runner {
     /// What turned an effect's error into a way back.
     pub(super) fn cause_of(&self, error: &BackendError) -> Cause {
         if error.kind() == BackendErrorKind::Cancelled && self.cancellation.is_cancelled() {
-            Cause::Cancelled
+            Cause::Cancelled { by: None }
         } else {
             Cause::StepFailed {
                 error: tail(error.to_string()),
@@ -124,8 +124,9 @@ impl Runner {
     /// Confirms the lease right before an effect. If somebody asked to stop: the way back.
     pub(super) async fn stop_before_effect(&mut self) -> Result<Option<Step>, Error> {
         let renewal = self.confirm().await?;
-        if renewal.cancel_requested_by.is_some() || self.cancellation.is_cancelled() {
-            return self.go_back(Cause::Cancelled).await.map(Some);
+        let by = renewal.cancel_requested_by;
+        if by.is_some() || self.cancellation.is_cancelled() {
+            return self.go_back(Cause::Cancelled { by }).await.map(Some);
         }
         Ok(None)
     }

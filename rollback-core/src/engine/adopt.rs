@@ -32,6 +32,7 @@ pub(super) async fn adopt(
             workload: id,
             verb: Verb::Adopt,
             deployment: None,
+            forced: &[],
         })
         .await?;
     let state = planning::idle(inner, id).await?;

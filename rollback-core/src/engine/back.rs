@@ -15,6 +15,12 @@ use crate::history::{Finished, Then};
 impl Runner {
     /// Turns round. What follows depends only on whether a switch was begun.
     pub(super) async fn go_back(&mut self, cause: Cause) -> Result<Step, Error> {
+        let cause = match cause {
+            Cause::Cancelled { by: None } => Cause::Cancelled {
+                by: self.confirm().await?.cancel_requested_by,
+            },
+            cause => cause,
+        };
         self.journal(Event::GoingBack(cause)).await?;
         // The way back is not cancelled by what made us take it.
         self.cancellation = Cancellation::new();

@@ -65,12 +65,18 @@ impl EngineBuilder {
         self
     }
 
-    /// The engine. Fails if a workload is in the catalog twice.
+    /// The engine. Fails if a workload is in the catalog twice, or with a policy that cannot hold.
     pub fn build(self) -> Result<RollbackEngine, Error> {
         let mut catalog = BTreeMap::new();
         let mut graph = Graph::default();
         for workload in self.workloads {
             let id = workload.id.clone();
+            workload.policy.check_with(&workload.gate).map_err(|e| {
+                Error::new(ErrorKind::InvalidTarget, e.to_string())
+                    .on(&id)
+                    .advice("correct the policy that the workload is composed with")
+                    .because(e)
+            })?;
             for other in &workload.needs {
                 graph.declare(id.clone(), other.clone());
             }

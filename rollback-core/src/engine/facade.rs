@@ -8,9 +8,9 @@ use tokio::sync::broadcast;
 use super::inner::{Inner, Start};
 use super::runner::Step;
 use super::{EngineBuilder, Progress, Recovered, Report, Run, adopt, planning, recovery};
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Trigger, TriggerKind};
 use crate::error::{Error, ErrorKind, StoreErrorKind};
-use crate::guard::Notice;
+use crate::guard::{Action, Notice, Verb};
 use crate::history::{HistoryStore, Holder, Liveness, Page, Query, WorkloadState};
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::lineage::Lineage;
@@ -59,6 +59,22 @@ impl RollbackEngine {
     /// [`ErrorKind::Conflict`] while another deployment runs. One whose process died is
     /// recovered first; the plan is stale then.
     pub async fn execute(&self, plan: Plan) -> Result<Run, Error> {
+        let deployment = match &plan.new.trigger {
+            Trigger::Redeploy { of } => Some(of),
+            _ => plan.target.as_ref(),
+        };
+        let action = Action {
+            actor: &plan.new.actor,
+            workload: &plan.new.workload,
+            verb: match plan.new.trigger.kind() {
+                TriggerKind::Rollback => Verb::Rollback,
+                TriggerKind::Redeploy => Verb::Redeploy,
+                _ => Verb::Deploy,
+            },
+            deployment,
+            forced: &plan.new.forced,
+        };
+        self.inner.authorize(&action).await?;
         let mut new = plan.new.clone();
         new.opened_at = self.inner.clock.now();
         let holder = Holder::this_process(new.opened_at);

@@ -10,6 +10,23 @@ use crate::id::{GuardName, WorkloadId};
 use crate::plan::{Migrations, Plan, Refusal, Warning};
 use crate::policy::OnMigrations;
 
+/// Refuses to force what is no guard of this workload: it would be recorded, and skip nothing.
+pub(super) fn known(workload: &Workload, forced: &[GuardName]) -> Result<(), Refusal> {
+    let mut known = vec![
+        GuardName::dependencies(),
+        GuardName::migrations(),
+        GuardName::hold(),
+    ];
+    known.extend(workload.guards.iter().map(|g| g.name()));
+    match forced.iter().find(|guard| !known.contains(guard)) {
+        None => Ok(()),
+        Some(guard) => Err(Refusal::UnknownGuard {
+            guard: guard.clone(),
+            known,
+        }),
+    }
+}
+
 /// Asks every guard. One that is forced warns of what it would have refused.
 pub(super) async fn ask(
     inner: &Inner,

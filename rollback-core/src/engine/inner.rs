@@ -126,11 +126,7 @@ impl Inner {
         let mut runner = Runner::new(Arc::clone(self), workload, lease, deployment);
         let channels = runner.channels();
         self.note_running(&id, channels.clone());
-        let inner = Arc::clone(self);
-        let key = id.clone();
         let task = tokio::spawn(async move {
-            // Also when the run panics, nobody should find it among the running.
-            let _forget = Forget { inner, id: key };
             match start {
                 Start::Fresh(step) => {
                     runner.announce(None);
@@ -150,11 +146,15 @@ impl Inner {
     }
 
     pub(super) fn running(&self, id: &DeploymentId) -> Option<Channels> {
-        self.lock_running().get(id).cloned()
+        let running = self.lock_running().get(id).cloned();
+        running.filter(Channels::are_open)
     }
 
     pub(super) fn note_running(&self, id: &DeploymentId, channels: Channels) {
-        self.lock_running().insert(id.clone(), channels);
+        let mut running = self.lock_running();
+        // Also a run that panicked is not among the running.
+        running.retain(|_, channels| channels.are_open());
+        running.insert(id.clone(), channels);
     }
 
     pub(super) fn forget_running(&self, id: &DeploymentId) {
@@ -196,15 +196,4 @@ pub(super) enum Start {
         decision: String,
         step: Box<Option<Step>>,
     },
-}
-
-struct Forget {
-    inner: Arc<Inner>,
-    id: DeploymentId,
-}
-
-impl Drop for Forget {
-    fn drop(&mut self) {
-        self.inner.forget_running(&self.id);
-    }
 }

@@ -13,6 +13,7 @@ use crate::health::Gate;
 use crate::history::{Exclusion, Hold, Liveness, WorkloadState};
 use crate::id::{Actor, DeploymentId, ShortText, WorkloadId};
 use crate::lineage::Lineage;
+use crate::plan::Refusal;
 use crate::policy::{Policy, PolicyChange, Retention};
 use crate::retention::retained;
 
@@ -129,7 +130,8 @@ impl RollbackEngine {
         Ok(configured)
     }
 
-    /// Lets nothing but rollbacks through until the hold is lifted.
+    /// Lets nothing but rollbacks through until the hold is lifted. Somebody else's hold stays as it
+    /// is: [`Refusal::Held`] says whose.
     pub async fn hold(
         &self,
         workload: &WorkloadId,
@@ -138,6 +140,15 @@ impl RollbackEngine {
     ) -> Result<Hold, Error> {
         self.inner().workload(workload)?;
         self.allow(&actor, workload, Verb::Hold, None).await?;
+        let held = self.inner().store.workload(workload).await?.hold;
+        if let Some(hold) = held.filter(|hold| hold.by != actor) {
+            return Err(Refusal::Held {
+                workload: workload.clone(),
+                by: hold.by.to_string(),
+                why: hold.why.to_string(),
+            }
+            .into());
+        }
         let hold = Hold {
             by: actor,
             why,
@@ -322,6 +333,7 @@ impl RollbackEngine {
             workload,
             verb,
             deployment,
+            forced: &[],
         };
         Ok(self.inner().authorize(&action).await?)
     }

@@ -73,8 +73,10 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
             workload: &request.workload,
             verb,
             deployment,
+            forced: &request.forced,
         })
         .await?;
+    guards::known(workload, &request.forced)?;
     let state = idle(inner, &request.workload).await?;
     let forced_hold = refuse_held(&state, request)?;
     let policy = policy(&state, workload);

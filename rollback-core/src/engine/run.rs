@@ -32,6 +32,11 @@ pub(crate) struct Channels {
 }
 
 impl Channels {
+    /// Whether the run is still there, whose end closes them.
+    pub(crate) fn are_open(&self) -> bool {
+        self.phase.has_changed().is_ok()
+    }
+
     pub(crate) fn progress(&self) -> Progress {
         let (deployment, phase) = self.phase.borrow().clone();
         Progress {

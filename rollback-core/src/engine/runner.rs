@@ -156,7 +156,16 @@ impl Runner {
         self.journal(Event::Prepared(prepared)).await?;
         let (verdict, notes) = match self.judge(Site::Live).await {
             Ok(judged) => judged,
-            Err(e) => (Verdict::failed(e.to_string()), Vec::new()),
+            // Nothing was changed, so there is nothing to go back from.
+            Err(_) => {
+                let settlement = Settlement {
+                    outcome: Outcome::Cancelled,
+                    verdict: Verdict::Unknown,
+                    live: self.deployment.new_deployment().fallback.clone(),
+                    summary: "The adoption was cancelled; nothing was changed.".to_owned(),
+                };
+                return Ok(Step::Settle(Box::new(settlement), Box::new(Then::Release)));
+            }
         };
         self.journal(Event::Judged {
             site: Site::Live,

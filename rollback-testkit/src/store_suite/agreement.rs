@@ -154,7 +154,7 @@ impl Agreement<'_> {
             5 => Event::RemediationIntended {
                 name: "restart".into(),
             },
-            6 => Event::GoingBack(Cause::Cancelled),
+            6 => Event::GoingBack(Cause::Cancelled { by: None }),
             7 => Event::RetireIntended,
             8 => Event::Retired,
             _ => Event::TakenOver {

@@ -178,16 +178,7 @@ impl Guard for Never {
 
 /// Every guard there is, and names that sound as if they were one.
 fn forced(mut request: Request) -> Request {
-    for name in [
-        "dependencies",
-        "migrations",
-        "hold",
-        "never",
-        "validity",
-        "conflict",
-        "stale",
-        "authorization",
-    ] {
+    for name in ["dependencies", "migrations", "hold", "never"] {
         request = request.force(name.parse().unwrap());
     }
     request
@@ -197,6 +188,14 @@ fn forced(mut request: Request) -> Request {
 async fn forcing_never_skips_validity() {
     let b = Setup::new().await.with(|w| w.guard(Never));
     let deploy = |reference| b.run(forced(Request::deploy(api(), reference, me())));
+    for name in ["validity", "conflict", "stale", "authorization"] {
+        let request = Request::deploy(api(), "v1", me()).force(name.parse().unwrap());
+        let no = b.run(request).await.unwrap_err();
+        assert!(
+            matches!(no.refusal(), Some(Refusal::UnknownGuard { .. })),
+            "{no}"
+        );
+    }
     let v1 = deploy("v1").await.unwrap();
     let v2 = deploy("v2").await.unwrap();
     deploy("v3").await.unwrap();
@@ -216,15 +215,18 @@ async fn forcing_never_skips_validity() {
 #[tokio::test]
 async fn forcing_never_skips_conflict_nor_staleness() {
     let door = Door::before("slow");
-    let b = Setup::new().await.with(|w| w.check(door.check()));
-    b.deploy("v1").await;
+    let b = Setup::new()
+        .await
+        .with(|w| w.check(door.check()).guard(Never));
+    let deploy = |reference| Request::deploy(api(), reference, me());
+    b.run(forced(deploy("v1"))).await.unwrap();
     let request = forced(Request::deploy(api(), "v2", me()));
     let plan = b.engine.preview(&request).await.unwrap();
     b.engine.hold(&api(), text("freeze"), me()).await.unwrap();
     let stale = b.engine.execute(plan).await.unwrap_err();
     assert_eq!(stale.http_status(), 412, "{stale}");
     b.engine.lift_hold(&api(), &me()).await.unwrap();
-    let run = b.engine.deploy(&api(), "slow", me()).await.unwrap();
+    let run = b.engine.run(forced(deploy("slow"))).await.unwrap();
     door.arrived().await;
     let busy = b.run(request).await.unwrap_err();
     assert_eq!(busy.http_status(), 409, "{busy}");

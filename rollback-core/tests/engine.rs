@@ -259,3 +259,25 @@ async fn when_all_earlier_ones_failed_there_is_no_last_healthy() {
     };
     assert_eq!(passed_over.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_automatic_rollback_that_could_not_put_the_failed_release_away_had_not_recovered() {
+    let b = Bench::armed();
+    b.deploy("v1").await;
+    b.shelf.0.lock().unwrap().retire_fails = true;
+    let report = b.deploy("sick2").await;
+    let AutomaticRollback::Attempted {
+        deployment,
+        recovered,
+        ..
+    } = report.automatic_rollback()
+    else {
+        panic!("attempted: {:?}", report.automatic_rollback())
+    };
+    assert!(recovered, "v1 serves");
+    assert_eq!(deployment.outcome(), Some(Outcome::Degraded));
+    assert_eq!(b.live(), "v1");
+    let failed = b.engine.get(report.deployment().id()).await.unwrap();
+    assert_eq!(failed.rolled_back_by(), Some(deployment.id()));
+    assert_eq!(failed.outcome(), Some(Outcome::FailedAndRolledBack));
+}

@@ -86,8 +86,9 @@ impl Runner {
             live: LiveRecord::Known(self.deployment.id().clone()),
             summary,
         };
+        // The former release serves again, whatever could not be put away.
         let then = match self.deployment.trigger() {
-            Trigger::AutomaticRollback { failed, .. } if outcome == Outcome::Succeeded => {
+            Trigger::AutomaticRollback { failed, .. } if !settlement.verdict.is_failed() => {
                 Then::ReleaseAndAmend(failed.clone())
             }
             _ => Then::Release,

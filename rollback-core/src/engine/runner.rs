@@ -324,7 +324,7 @@ impl Runner {
         Report {
             deployment: failed,
             automatic_rollback: AutomaticRollback::Attempted {
-                recovered: self.deployment.outcome() == Some(Outcome::Succeeded),
+                recovered: self.deployment.went_live() && !self.deployment.verdict().is_failed(),
                 to_last_healthy: self.to_last_healthy,
                 deployment: Box::new(self.deployment),
             },

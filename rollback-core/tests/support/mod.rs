@@ -18,6 +18,8 @@ pub struct Target {
     pub vanishes_at_switch: bool,
     pub switches: usize,
     pub switch_fails: BTreeSet<String>,
+    /// Refuses to put anything away.
+    pub retire_fails: bool,
     /// Today's configuration: what a resolved release gets as its facet `env`.
     pub env: BTreeMap<String, FacetValue>,
     /// Today's unit: what it gets as its facet `unit`.
@@ -166,7 +168,10 @@ impl Backend for Shelf {
     }
 
     async fn retire(&self, _: &Context, _: &Operation) -> Result<(), BackendError> {
-        self.reach().map(|_| ())
+        if self.reach()?.retire_fails {
+            return Err(BackendError::new(BackendErrorKind::Failed, "it is in use"));
+        }
+        Ok(())
     }
 
     async fn health(&self, _: &Context, op: &Operation) -> Result<Verdict, BackendError> {

@@ -177,7 +177,8 @@ pub struct Notice {
     pub event: Option<TimedEvent>,
 }
 
-/// Is told what happened, after the fact and at best effort. Never blocks a run.
+/// Is told what happened, after the fact and at best effort. Never blocks a run; a program that
+/// exits waits for it with [`flush`](crate::engine::RollbackEngine::flush).
 #[async_trait]
 pub trait Observer: fmt::Debug + Send + Sync {
     /// Whether it is told of deployments set off by this.

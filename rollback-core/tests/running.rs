@@ -3,14 +3,17 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rollback_core::engine::Workload;
-use rollback_core::guard::{Guard, ReleaseTask, Remediation, Ruling};
+use rollback_core::engine::{RollbackEngine, Untold, Workload};
+use rollback_core::guard::{Guard, Notice, Observer, ReleaseTask, Remediation, Ruling};
 use rollback_core::history::{HistoryStore, Hold};
 use rollback_core::id::GuardName;
 use rollback_core::lineage::{Lineage, Standing};
+use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use support::{Bench, me};
 
@@ -427,4 +430,47 @@ async fn a_check_that_never_answered_hung_the_gate() {
     let health = b.engine.health(&b.api).await.unwrap();
     assert_eq!(health.platform, Verdict::Passed);
     assert!(health.verdict().is_failed());
+}
+
+/// Takes its time, and counts what it was told.
+#[derive(Debug, Clone, Default)]
+struct Slow(Arc<AtomicUsize>);
+
+#[async_trait]
+impl Observer for Slow {
+    fn runs_on(&self, _: TriggerKind) -> bool {
+        true
+    }
+
+    async fn notice(&self, _: &Notice) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn an_observer_missed_the_end_when_the_program_exited_and_everything_in_the_next_runtime() {
+    let (shelf, slow) = (support::Shelf::default(), Slow::default());
+    let api: WorkloadId = "api@web-1".parse().unwrap();
+    let engine = RollbackEngine::builder(MemoryStore::new())
+        .workload(Workload::new(api.clone(), shelf))
+        .observer(slow.clone())
+        .build()
+        .unwrap();
+    let mut notices = 0;
+    for reference in ["v1", "v2"] {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let run = engine.deploy(&api, reference, me()).await.unwrap();
+            // That it was opened is no event of its own.
+            notices += 1 + run.await.unwrap().deployment().events().len();
+            let hurried = engine.flush(Duration::ZERO).await;
+            assert_eq!(hurried, Err(Untold { observers: 1 }));
+            engine.flush(Duration::from_secs(10)).await.unwrap();
+        });
+        assert_eq!(slow.0.load(Ordering::SeqCst), notices, "after {reference}");
+    }
 }

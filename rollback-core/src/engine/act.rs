@@ -189,8 +189,7 @@ impl Runner {
     pub(super) fn announce(&self, event: Option<TimedEvent>) {
         self.phase
             .send_replace((self.deployment.id().clone(), self.deployment.phase()));
-        // Nobody listening is not an error.
-        let _ = self.inner.notices.send(Notice {
+        self.inner.observing.tell(Notice {
             workload: self.deployment.workload().clone(),
             deployment: self.deployment.id().clone(),
             sequence: self.deployment.sequence(),

@@ -1,20 +1,16 @@
 //! [`EngineBuilder`]: composes a store, a catalog and observers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock};
-
-use tokio::sync::broadcast;
+use std::sync::{Arc, Mutex};
 
 use super::inner::Inner;
+use super::observing::Observing;
 use crate::dependencies::Graph;
 use crate::engine::{RollbackEngine, Workload};
 use crate::error::{Error, ErrorKind};
 use crate::guard::{Authorizer, Observer};
 use crate::history::HistoryStore;
 use crate::time::{Clock, SystemClock};
-
-/// How many notices a slow subscriber may fall behind before it misses some.
-const NOTICES: usize = 1_024;
 
 /// Builds a [`RollbackEngine`].
 #[derive(Debug)]
@@ -95,9 +91,7 @@ impl EngineBuilder {
             catalog,
             graph,
             authorizer: self.authorizer,
-            notices: broadcast::Sender::new(NOTICES),
-            observers: self.observers,
-            pumps: OnceLock::new(),
+            observing: Observing::new(self.observers),
             running: Mutex::new(HashMap::new()),
         }))
     }

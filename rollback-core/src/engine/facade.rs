@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 
 use super::inner::{Inner, Start};
 use super::runner::Step;
-use super::{EngineBuilder, Progress, Recovered, Report, Run, adopt, planning, recovery};
+use super::{EngineBuilder, Progress, Recovered, Report, Run, Untold, adopt, planning, recovery};
 use crate::deployment::{Deployment, Trigger, TriggerKind};
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Notice, Verb};
@@ -21,6 +21,10 @@ use crate::request::{Goal, Request};
 const REPLANS: usize = 5;
 
 /// Records every deployment, and reverses any of them. Cheap to clone; clones share everything.
+///
+/// Its methods are called inside a tokio runtime of either kind, with its time driver enabled
+/// (`enable_time`); runs are tasks of that runtime, and a run whose runtime is shut down is left to
+/// recovery.
 #[derive(Debug, Clone)]
 pub struct RollbackEngine {
     inner: Arc<Inner>,
@@ -191,7 +195,14 @@ impl RollbackEngine {
 
     /// Events of all deployments of this engine from now on, each after it became durable.
     pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
-        self.inner.notices.subscribe()
+        self.inner.observing.subscribe()
+    }
+
+    /// Waits until every observer has been told of everything so far, or `within` is over. For a
+    /// program that is about to exit: observers are told after the fact, and their tasks end with
+    /// the runtime.
+    pub async fn flush(&self, within: Duration) -> Result<(), Untold> {
+        self.inner.observing.flush(within).await
     }
 
     /// The state of every workload in the catalog, in order, deployed or not.

@@ -1,17 +1,16 @@
 //! What all parts of an engine share.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::broadcast;
-
+use super::observing::Observing;
 use super::run::{Channels, Run};
 use super::runner::{Runner, Step};
 use crate::dependencies::Graph;
 use crate::deployment::Deployment;
 use crate::engine::Workload;
 use crate::error::{Error, ErrorKind, StoreErrorKind};
-use crate::guard::{Action, Authorizer, Notice, Observer};
+use crate::guard::{Action, Authorizer};
 use crate::history::{HistoryStore, Lease, Query};
 use crate::id::{DeploymentId, WorkloadId};
 use crate::plan::Refusal;
@@ -24,9 +23,7 @@ pub(super) struct Inner {
     pub(super) catalog: BTreeMap<WorkloadId, Workload>,
     pub(super) graph: Graph,
     pub(super) authorizer: Option<Arc<dyn Authorizer>>,
-    pub(super) notices: broadcast::Sender<Notice>,
-    pub(super) observers: Vec<Arc<dyn Observer>>,
-    pub(super) pumps: OnceLock<()>,
+    pub(super) observing: Observing,
     pub(super) running: Mutex<HashMap<DeploymentId, Channels>>,
 }
 
@@ -121,7 +118,7 @@ impl Inner {
         start: Start,
     ) -> Result<Run, Error> {
         let workload = self.workload(deployment.workload())?.clone();
-        self.start_pumps();
+        self.observing.start();
         let id = deployment.id().clone();
         let mut runner = Runner::new(Arc::clone(self), workload, lease, deployment);
         let channels = runner.channels();
@@ -163,27 +160,6 @@ impl Inner {
 
     fn lock_running(&self) -> std::sync::MutexGuard<'_, HashMap<DeploymentId, Channels>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// One task an observer, so that a slow one delays no run and each sees events in order.
-    fn start_pumps(&self) {
-        self.pumps.get_or_init(|| {
-            for observer in &self.observers {
-                let (observer, mut notices) = (Arc::clone(observer), self.notices.subscribe());
-                tokio::spawn(async move {
-                    loop {
-                        match notices.recv().await {
-                            Ok(notice) if !observer.runs_on(notice.trigger) => {}
-                            Ok(notice) => observer.notice(&notice).await,
-                            Err(broadcast::error::RecvError::Lagged(missed)) => {
-                                tracing::warn!(missed, "an observer is too slow");
-                            }
-                            Err(broadcast::error::RecvError::Closed) => return,
-                        }
-                    }
-                });
-            }
-        });
     }
 }
 

@@ -147,7 +147,7 @@ fn foreign() -> StoreError {
     .advice("choose another path")
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<i64> {
+pub(crate) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
@@ -279,6 +279,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("history.db");
         version_1(&path);
-        assert_eq!(all(&open::open(&path).unwrap().1), all(&new));
+        assert_eq!(all(&open::open(&path).unwrap().writer.unwrap()), all(&new));
     }
 }

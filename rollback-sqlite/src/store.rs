@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -16,10 +16,11 @@ use rollback_core::history::{
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::policy::Policy;
 use rollback_core::time::Timestamp;
-use rollback_fs::{Held, Locks, blocking};
+use rollback_fs::{Held, Locks, blocking, read_only};
 use rusqlite::Connection;
 
 use crate::error::Failure;
+use crate::open::Opened;
 use crate::record::{decode, load};
 use crate::state::Entry;
 use crate::write::{self, Claim, Column};
@@ -41,7 +42,8 @@ pub struct SqliteStore {
 struct Inner {
     path: PathBuf,
     locks: Locks,
-    writer: Mutex<Writer>,
+    /// `None` on a read-only file system.
+    writer: Option<Mutex<Writer>>,
     readers: Mutex<Vec<Connection>>,
 }
 
@@ -57,18 +59,27 @@ impl SqliteStore {
     /// Opens the history at `path`; makes the file (0600) and its directory (0700) if they do not
     /// exist. Beside it stand SQLite's `-wal` and `-shm` and the directory `<path>.locks`.
     ///
+    /// On a read-only file system (to which the kernel falls back after a disk error) a history
+    /// is read and copied, and every write fails with `ReadOnly`.
+    ///
     /// Fails with `Unusable` (a directory, no permission, a network file system, another
-    /// program's database), `ReadOnly`, `Full`, `Corrupt` or `NewerSchema`; in each case the file
-    /// is left as it is.
+    /// program's database), `ReadOnly` (there is no file, or it cannot be read without writing),
+    /// `Full`, `Corrupt` or `NewerSchema`; in each case the file is left as it is.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         blocking(move || {
-            let (path, writer) = open::open(&path)?;
+            let Opened { path, writer } = open::open(&path)?;
+            let mut locks = path.as_os_str().to_owned();
+            locks.push(".locks");
+            let locks = match &writer {
+                Some(_) => Locks::in_dir(locks.into())?,
+                None => Locks::to_look_at(locks.into()),
+            };
             Ok(Self {
                 inner: Arc::new(Inner {
-                    locks: locks_beside(&path)?,
+                    locks,
                     path,
-                    writer: Mutex::new(Writer::new(writer)),
+                    writer: writer.map(|writer| Mutex::new(Writer::new(writer))),
                     readers: Mutex::new(Vec::new()),
                 }),
             })
@@ -91,7 +102,7 @@ impl SqliteStore {
     pub async fn backup(&self, to: impl AsRef<Path>) -> Result<(), StoreError> {
         let to = to.as_ref().to_owned();
         self.run(move |s| {
-            let from = open::connect(&s.path)?;
+            let from = s.connect()?;
             backup::backup(&from, &s.path, &to)
         })
         .await
@@ -107,28 +118,29 @@ impl SqliteStore {
     }
 }
 
-/// The lock files' directory beside a database file.
-fn locks_beside(database: &Path) -> Result<Locks, StoreError> {
-    let mut name = database.as_os_str().to_owned();
-    name.push(".locks");
-    Locks::in_dir(PathBuf::from(name))
-}
-
 impl Inner {
     fn write<T>(
         &self,
         step: impl FnOnce(&Connection) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
-        self.writer().transact(step).map_err(|e| e.at(&self.path))
+        self.writer()?.transact(step).map_err(|e| e.at(&self.path))
     }
 
-    fn writer(&self) -> std::sync::MutexGuard<'_, Writer> {
+    fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        let writer = self.writer.as_ref().ok_or_else(|| read_only(&self.path))?;
         // A panic inside rolled its transaction back: the connection is whole.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(writer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn connect(&self) -> Result<Connection, StoreError> {
+        match self.writer {
+            Some(_) => open::connect(&self.path),
+            None => open::connect_to_read(&self.path),
+        }
     }
 
     fn append(&self, claim: &Claim, event: &TimedEvent) -> Result<(), StoreError> {
-        let mut writer = self.writer();
+        let mut writer = self.writer()?;
         let known = writer.known(claim);
         let deployment = writer
             .transact(|tx| write::append(tx, claim, event, known))
@@ -144,7 +156,7 @@ impl Inner {
         at: Timestamp,
         then: &Then,
     ) -> Result<Option<Sequence>, StoreError> {
-        let mut writer = self.writer();
+        let mut writer = self.writer()?;
         let known = writer.known(claim);
         writer
             .transact(|tx| write::finish(tx, claim, settlement, at, then, known))
@@ -159,7 +171,7 @@ impl Inner {
         let kept = self.readers().pop();
         let mut reader = match kept {
             Some(reader) => reader,
-            None => open::connect(&self.path)?,
+            None => self.connect()?,
         };
         let run = || {
             // Rolled back when it is dropped: there is nothing to commit, and after damage that a
@@ -175,7 +187,7 @@ impl Inner {
         value
     }
 
-    fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+    fn readers(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -203,6 +215,14 @@ impl Inner {
         })
     }
 
+    /// Takes a workload's lock, to write.
+    fn take(&self, workload: &WorkloadId) -> Result<Option<Held>, StoreError> {
+        match self.writer {
+            Some(_) => self.locks.take(workload),
+            None => Err(read_only(&self.path)),
+        }
+    }
+
     /// Takes the lock of a workload with nothing in flight.
     fn lock_idle(&self, workload: &WorkloadId) -> Result<Held, StoreError> {
         let patience = Instant::now() + PATIENCE;
@@ -210,7 +230,7 @@ impl Inner {
             if let Some(conflict) = self.in_the_way(workload)? {
                 return Err(conflict);
             }
-            if let Some(lock) = self.locks.take(workload)? {
+            if let Some(lock) = self.take(workload)? {
                 return Ok(lock);
             }
             if Instant::now() > patience {
@@ -247,7 +267,7 @@ impl Inner {
         {
             return Err(write::nothing_in_flight(workload));
         }
-        let Some(lock) = self.locks.take(workload)? else {
+        let Some(lock) = self.take(workload)? else {
             let conflict = self.read(|c| match Entry::find(c, workload)? {
                 Some(entry) => entry.conflict(c, Liveness::Alive),
                 None => Ok(None),

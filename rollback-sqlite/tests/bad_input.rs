@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{HistoryStore, Query, Then, Version};
+use rollback_core::history::{HistoryStore, Liveness, Query, Then, Version};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::fixtures::tmpfs::Tmpfs;
 use rollback_testkit::store_suite::{at, holder, sample, settlement};
@@ -147,18 +147,84 @@ fn history(mount: &Tmpfs) -> PathBuf {
     mount.path().join("history.db")
 }
 
+/// What there is to read, where nothing can be written.
+async fn is_read_and_not_written(path: &Path, records: usize) {
+    let store = SqliteStore::open(path).await.unwrap();
+    let page = store.list(&Query::default()).await.unwrap();
+    assert_eq!(page.deployments.len(), records);
+    let id = page.deployments[0].id();
+    assert!(store.get(id).await.unwrap().is_some());
+    let stats = store.stats(&Query::default()).await.unwrap();
+    assert!(stats.total <= records as u64);
+    assert_eq!(store.verify().await.unwrap(), []);
+    let workload = page.deployments[0].workload();
+    let state = store.workload(workload).await.unwrap();
+    // Whoever held it is dead: there is no lock.
+    let liveness = state.in_flight.map(|f| f.liveness);
+    assert!(liveness.is_none_or(|l| l == Liveness::Dead));
+    for error in [
+        store.set_hold(workload, None).await.unwrap_err(),
+        store.forget(std::slice::from_ref(id)).await.unwrap_err(),
+        store.take_over(workload, &holder()).await.unwrap_err(),
+    ] {
+        let nothing = error.kind() == Kind::NotFound;
+        assert!(error.kind() == Kind::ReadOnly || nothing, "{error}");
+    }
+    let new = sample("other@web-1", 77);
+    let error = store.begin(&new, &holder(), Version(0)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::ReadOnly, "{error}");
+    // A disk that is about to die: this is what one wants to do.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = elsewhere.path().join("copy.db");
+    store.backup(&copy).await.unwrap();
+    let copy = SqliteStore::open(&copy).await.unwrap();
+    let copied = copy.list(&Query::default()).await.unwrap();
+    assert_eq!(copied.deployments, page.deployments);
+}
+
 #[tokio::test]
-async fn a_read_only_file_system_is_refused() {
+async fn a_history_on_a_read_only_file_system_was_refused_instead_of_read() {
     let Some(mount) = Tmpfs::mount("size=4m") else {
         return;
     };
-    with_one_record(&history(&mount)).await;
+    let odd = mount.path().join("a history?#100%.db");
+    with_one_record(&odd).await;
     mount.remount("ro");
-    assert_eq!(refusal(&history(&mount)).await.kind(), Kind::ReadOnly);
+    is_read_and_not_written(&odd, 1).await;
     let new = mount.path().join("new.db");
     assert_eq!(refusal(&new).await.kind(), Kind::ReadOnly);
     mount.remount("rw");
-    SqliteStore::open(history(&mount)).await.unwrap();
+    SqliteStore::open(&odd).await.unwrap();
+}
+
+#[tokio::test]
+async fn on_a_read_only_file_system_what_is_only_in_the_log_is_read_too() {
+    let Some(mount) = Tmpfs::mount("size=4m") else {
+        return;
+    };
+    // A process that is gone has left its log: copied while it is open.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let new = sample("api@web-1", 1);
+    let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
+    let left = |name: &str| mount.path().join(name).join("history.db");
+    for (name, suffixes) in [
+        ("whole", &["", "-wal", "-shm"][..]),
+        ("half", &["", "-wal"]),
+    ] {
+        fs::create_dir(mount.path().join(name)).unwrap();
+        for suffix in suffixes {
+            let file = |path: &Path| format!("{}{suffix}", path.display());
+            fs::copy(file(&path), file(&left(name))).unwrap();
+        }
+    }
+    mount.remount("ro");
+    is_read_and_not_written(&left("whole"), 1).await;
+    let error = refusal(&left("half")).await;
+    assert_eq!(error.kind(), Kind::ReadOnly);
+    assert!(error.to_string().contains("copy both"), "{error}");
+    drop(begun);
 }
 
 #[tokio::test]

@@ -237,6 +237,29 @@ async fn what_was_forgotten_stays_forgotten_before_its_file_is_removed() {
 }
 
 #[tokio::test]
+async fn a_forgotten_record_that_lost_its_file_before_its_line_is_no_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("history");
+    let store = open(&root).await;
+    let new = sample("api@web-1", 1);
+    let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
+    let end = settlement(&new.id, Outcome::Failed);
+    store
+        .finish(begun.lease, &end, at(9), &Then::Release)
+        .await
+        .unwrap();
+    let before = Snapshot::of(&root);
+    let forgotten = Snapshot::of(&root.join("workloads/api@web-1/records"));
+    assert_eq!(store.forget(&[new.id]).await.unwrap(), 1);
+    drop(store);
+    // Killed between the two; or, in the second round, before both.
+    before.put_back("/index/");
+    assert_eq!(open(&root).await.verify().await.unwrap(), []);
+    forgotten.put_back("");
+    assert_eq!(open(&root).await.verify().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn an_index_of_another_boot_a_torn_one_or_none_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("history");

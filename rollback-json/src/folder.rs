@@ -83,10 +83,25 @@ impl Folder {
                     .map_err(|e| system("the directory cannot be made durable", parent, e))?;
             }
         }
+        if !self.made {
+            self.remove_leftovers()?;
+        }
         self.made = true;
         let writing = Writing { _lock: lock };
         self.carry_out(&writing)?;
         Ok(writing)
+    }
+
+    /// Removes the temporary files of writers that were killed, wherever they wrote. Once in a
+    /// process: that is often enough for what only a kill leaves, and costs a long history little.
+    fn remove_leftovers(&self) -> Result<(), StoreError> {
+        let mut dirs = vec![self.place.dir().to_owned(), self.place.indices()];
+        dirs.extend(self.shards()?.iter().map(|shard| self.place.shard(*shard)));
+        for dir in dirs {
+            durable::remove_leftovers(&dir)
+                .map_err(|e| system("what a killed writer left cannot be removed", &dir, e))?;
+        }
+        Ok(())
     }
 
     /// The state as its file says now.
@@ -219,8 +234,6 @@ impl Folder {
             }
             return Ok(());
         }
-        durable::remove_leftovers(&dir)
-            .map_err(|e| system("what a killed writer left cannot be removed", &dir, e))?;
         let rows = self.index(shard, Some(writing))?;
         let committed = rows.range(..=last).map(|(_, r)| file_name(&r.id));
         let known: HashSet<String> = committed.collect();

@@ -53,8 +53,9 @@ pub(crate) fn prepare(path: &Path) -> Result<PathBuf, StoreError> {
         })?;
         return match durable::create(&marker, &bytes) {
             Ok(()) => Ok(path),
-            // Another process was quicker.
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(path),
+            // Another process was quicker; it may even have begun, and removed what we had half
+            // written.
+            Err(_) if marker.exists() => Ok(path),
             Err(e) => Err(system("the history cannot be begun", &path, e)),
         };
     };

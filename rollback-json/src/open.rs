@@ -47,6 +47,11 @@ pub(crate) fn prepare(path: &Path) -> Result<PathBuf, StoreError> {
             .on(path.display())
             .advice("choose an empty directory, or a new one"));
         }
+        // What leads to the history must last as long as what will be in it. Best effort: not every
+        // directory above is ours to open.
+        for above in path.ancestors().skip(1) {
+            let _ = durable::sync_dir(above);
+        }
         let bytes = seal::seal(&Marker {
             format: FORMAT,
             store: STORE.to_owned(),

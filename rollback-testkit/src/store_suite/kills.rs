@@ -19,7 +19,7 @@ pub use verb::Verb;
 use super::other::{Other, listen, say};
 use super::processes::Open;
 use super::sample::{at, begin, holder, sample, settle, settlement, workload};
-use crate::fixtures::strace::{Call, Strace};
+use crate::fixtures::strace::{Call, Strace, not_durable};
 use crate::service::unavailable;
 use place::Place;
 use seen::Seen;
@@ -58,44 +58,63 @@ pub fn child(open: impl Open) {
     });
 }
 
+/// What a store knows of its files.
+pub trait Files {
+    /// Panics if they are not as if nobody had been killed.
+    fn tidy(&self, place: &Path);
+
+    /// Whether a power cut may take back what happened to this name, given from the directory
+    /// around the history on: a cache, a lock.
+    fn may_be_lost(&self, name: &Path) -> bool;
+}
+
 /// Kills a child at every call of this verb that changes a file. After each kill a store that is
 /// opened anew shows the whole verb or none of it, and all that was there before; it verifies
-/// without a fault, and the verb can be done again. Then some more is written, and `tidy` looks
-/// whether the files are as if nobody had been killed.
+/// without a fault, and the verb can be done again. Then some more is written, and the files are
+/// as if nobody had been killed. A verb that is acknowledged is durable.
 ///
 /// Returns how many kills there were; `None` without `strace`, which has then been said.
-pub async fn sweep(open: impl Open, verb: Verb, tidy: impl Fn(&Path)) -> Option<usize> {
+pub async fn sweep(open: impl Open, verb: Verb, files: &dyn Files) -> Option<usize> {
     let base = Place::new();
     verb.base(open, &base.path()).await;
-    let sweep = Sweep::new(open, verb, base, &tidy).await?;
+    let sweep = Sweep::new(open, verb, base, &[], files).await?;
     for call in &sweep.calls {
         sweep.kill(call).await;
     }
     Some(sweep.calls.len())
 }
 
-/// Kills twice: a child that does this verb, each time that it is about to rename or remove a
-/// file, and then another one at every call with which it writes after that.
-pub async fn sweep_twice(open: impl Open, verb: Verb, tidy: impl Fn(&Path)) -> Option<usize> {
+/// Kills twice: a child that does this verb, each time that it is about to rename, remove or
+/// sync a file, and then another one, each time that it is about to after that.
+pub async fn sweep_twice(open: impl Open, verb: Verb, files: &dyn Files) -> Option<usize> {
     let base = Place::new();
     verb.base(open, &base.path()).await;
-    let first = Sweep::new(open, verb, base, &tidy).await?;
+    let first = Sweep::new(open, verb, base, &[], files).await?;
     let mut kills = 0;
-    for call in first.calls.iter().filter(|c| c.is_publication()) {
+    for (i, call) in first.calls.iter().enumerate() {
+        if !call.is_seen() {
+            continue;
+        }
         let left = first.base.copy();
         first.die(&left.path(), call);
         // Looked at in a copy, so that the next one finds the files as they were left.
         let copy = left.copy();
         let looked_at = open.open(&copy.path()).await;
+        // Who was killed before its commit has left nothing that counts, but for directories.
+        let done = Seen::of(&*looked_at).await == first.after;
+        let mut past = first.calls[..i].to_vec();
+        past.retain(|c| done || !c.publishes());
         let next = match looked_at.workload(&workload(API)).await.unwrap().in_flight {
             Some(_) => Verb::SetHold,
+            // It opens under watch, too.
+            None if verb == Verb::First => Verb::First,
             None => Verb::Begin,
         };
-        let second = Sweep::new(open, next, left, &tidy).await?;
-        for call in &second.calls {
+        let second = Sweep::new(open, next, left, &past, files).await?;
+        for call in second.calls.iter().filter(|c| c.is_seen()) {
             second.kill(call).await;
+            kills += 1;
         }
-        kills += second.calls.len();
     }
     Some(kills)
 }
@@ -108,12 +127,19 @@ struct Sweep<'a, O> {
     before: Seen,
     after: Seen,
     calls: Vec<Call>,
-    tidy: &'a dyn Fn(&Path),
+    files: &'a dyn Files,
 }
 
 impl<'a, O: Open> Sweep<'a, O> {
-    /// Does the verb unharmed, and sees its calls and its effect.
-    async fn new(open: O, verb: Verb, base: Place, tidy: &'a dyn Fn(&Path)) -> Option<Self> {
+    /// Does the verb unharmed, and sees its calls and its effect. `past` are calls of one who
+    /// was killed before, on whose effect it builds.
+    async fn new(
+        open: O,
+        verb: Verb,
+        base: Place,
+        past: &[Call],
+        files: &'a dyn Files,
+    ) -> Option<Self> {
         let place = base.copy();
         let mut child = spawn(verb, &place.path());
         child.tell(END);
@@ -134,6 +160,10 @@ impl<'a, O: Open> Sweep<'a, O> {
         child.wait();
         let calls = strace.calls(&place.dir());
         assert!(!calls.is_empty(), "{verb:?} changes no file");
+        let all = [past, &calls].concat();
+        let mut lost = not_durable(&all);
+        lost.retain(|name| !files.may_be_lost(name));
+        assert_eq!(lost, [] as [&Path; 0], "{verb:?} is not durable");
         let after = Seen::of(&*open.open(&place.path()).await).await;
         // What was asked of a holder is for its own eyes.
         assert_eq!(before == after, verb == Verb::RequestCancel);
@@ -144,7 +174,7 @@ impl<'a, O: Open> Sweep<'a, O> {
             before,
             after,
             calls,
-            tidy,
+            files,
         })
     }
 
@@ -187,7 +217,7 @@ impl<'a, O: Open> Sweep<'a, O> {
         assert_eq!(store.verify().await.unwrap(), [], "{context}, again");
         self.go_on(&*store).await;
         assert_eq!(store.verify().await.unwrap(), [], "{context}, gone on");
-        (self.tidy)(&place.path());
+        self.files.tidy(&place.path());
     }
 
     /// What a later process does: it settles what is left, and deploys.

@@ -75,18 +75,56 @@ impl Folder {
             &self.place.records(),
             &self.place.indices(),
         ];
-        for dir in dirs.into_iter().filter(|_| !self.made) {
-            if !dir.is_dir() {
+        if !self.made {
+            for dir in dirs {
                 make_dir(dir)?;
-                let parent = dir.parent().unwrap_or(dir);
-                durable::sync_dir(parent)
-                    .map_err(|e| system("the directory cannot be made durable", parent, e))?;
             }
+            // Without a state they may be there and not durable: whoever made them was killed. The
+            // workload's own directory is synced by each commit.
+            if Stamp::of(&self.place.state())?.is_none() {
+                for dir in self.place.dir().ancestors().skip(1).take(2) {
+                    durable::sync_dir(dir)
+                        .map_err(|e| system("the directory cannot be made durable", dir, e))?;
+                }
+            }
+            self.remove_leftovers()?;
         }
         self.made = true;
         let writing = Writing { _lock: lock };
+        self.keep()?;
         self.carry_out(&writing)?;
         Ok(writing)
+    }
+
+    /// Makes durable what a writer that is not known to have ended well has committed and carried
+    /// out: it may have been killed between a rename and the sync of the directory, and what is
+    /// written from here on builds on it.
+    fn keep(&mut self) -> Result<(), StoreError> {
+        let stamp = Stamp::of(&self.place.state())?;
+        if stamp.is_none() || self.carried_out == stamp {
+            return Ok(());
+        }
+        let mut dirs = vec![self.place.dir().to_owned()];
+        let pending = self.state()?.pending;
+        dirs.extend(pending.events.iter().map(|c| self.place.shard(c.shard)));
+        dirs.dedup();
+        for dir in dirs.iter().filter(|dir| dir.is_dir()) {
+            durable::sync_dir(dir)
+                .map_err(|e| system("the directory cannot be made durable", dir, e))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the temporary files of writers that were killed, wherever they wrote. Once in a
+    /// process: that is often enough for what only a kill leaves, and costs a long history little.
+    fn remove_leftovers(&self) -> Result<(), StoreError> {
+        let mut dirs = vec![self.place.dir().to_owned(), self.place.indices()];
+        dirs.extend(self.shards()?.iter().map(|shard| self.place.shard(*shard)));
+        for dir in dirs {
+            durable::remove_leftovers(&dir)
+                .map_err(|e| system("what a killed writer left cannot be removed", &dir, e))?;
+        }
+        Ok(())
     }
 
     /// The state as its file says now.
@@ -153,10 +191,12 @@ impl Folder {
         let dir = self.place.shard(shard);
         if !dir.is_dir() {
             make_dir(&dir)?;
+        }
+        if self.index(shard, Some(writing))?.is_empty() {
+            // No record yet: who made the directory may have been killed before it was durable.
             durable::sync_dir(&self.place.records())
                 .map_err(|e| system("the directory cannot be made durable", &dir, e))?;
         }
-        self.index(shard, Some(writing))?;
         Opening::of(shard, d).write(&self.place.opening())?;
         let path = self.place.record(shard, d.id());
         let bytes = record::encode(d)?;
@@ -219,8 +259,6 @@ impl Folder {
             }
             return Ok(());
         }
-        durable::remove_leftovers(&dir)
-            .map_err(|e| system("what a killed writer left cannot be removed", &dir, e))?;
         let rows = self.index(shard, Some(writing))?;
         let committed = rows.range(..=last).map(|(_, r)| file_name(&r.id));
         let known: HashSet<String> = committed.collect();

@@ -19,7 +19,7 @@ use rollback_core::error::StoreError;
 use rollback_core::history::{Query, Sequence};
 use rollback_core::id::{BackendKind, DeploymentId, ShortText};
 use rollback_core::time::Timestamp;
-use rollback_fs::system;
+use rollback_fs::{durable, system};
 use serde::{Deserialize, Serialize};
 
 /// What queries filter on and counts need.
@@ -182,7 +182,8 @@ impl Index {
         for (name, why) in &self.broken {
             text.extend(line(&Line::Broken(name.clone(), why.clone())));
         }
-        let aside = path.with_extension("new");
+        // Named so that it is found if this writer is killed.
+        let aside = path.with_file_name(format!("{}index", durable::TEMPORARY));
         let write = || {
             let mut file = OpenOptions::new()
                 .write(true)

@@ -206,6 +206,8 @@ impl Inner {
         let Some(_lock) = self.locks.take_named("sequence", 5_000)? else {
             return Err(busy(self.layout.root().display()));
         };
+        // Best effort: nothing is amiss if somebody who opens just now is quicker.
+        let _ = durable::remove_leftovers(self.layout.root());
         let path = self.layout.sequence();
         let last = match crate::record::read(&path)? {
             Some((bytes, _)) => String::from_utf8_lossy(&bytes).trim().parse().ok(),

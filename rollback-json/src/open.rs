@@ -47,14 +47,20 @@ pub(crate) fn prepare(path: &Path) -> Result<PathBuf, StoreError> {
             .on(path.display())
             .advice("choose an empty directory, or a new one"));
         }
+        // What leads to the history must last as long as what will be in it. Best effort: not every
+        // directory above is ours to open.
+        for above in path.ancestors().skip(1) {
+            let _ = durable::sync_dir(above);
+        }
         let bytes = seal::seal(&Marker {
             format: FORMAT,
             store: STORE.to_owned(),
         })?;
         return match durable::create(&marker, &bytes) {
             Ok(()) => Ok(path),
-            // Another process was quicker.
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(path),
+            // Another process was quicker; it may even have begun, and removed what we had half
+            // written.
+            Err(_) if marker.exists() => Ok(path),
             Err(e) => Err(system("the history cannot be begun", &path, e)),
         };
     };

@@ -47,6 +47,8 @@ fn records(folder: &mut Folder, state: &State, faults: &mut Vec<Fault>) -> Resul
                 Found::Nothing => {}
                 // Left by a begin that was never committed: no record yet.
                 Found::Record(d) if d.sequence() > state.last => {}
+                // Forgotten; whoever writes next removes its file.
+                Found::Record(d) if state.pending.forgets(d.sequence()) => {}
                 Found::Record(d) => {
                     seen += 1;
                     let amended = state.pending.events.iter().any(|c| c.deployment == id);
@@ -62,6 +64,7 @@ fn records(folder: &mut Folder, state: &State, faults: &mut Vec<Fault>) -> Resul
         let listed = rows
             .iter()
             .filter(|(s, r)| **s <= state.last && r.unreadable.is_none())
+            .filter(|(s, _)| !state.pending.forgets(**s))
             .count();
         if listed > seen {
             faults.push(fault(

@@ -237,6 +237,59 @@ async fn what_was_forgotten_stays_forgotten_before_its_file_is_removed() {
 }
 
 #[tokio::test]
+async fn a_forgotten_record_that_lost_its_file_before_its_line_is_no_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("history");
+    let store = open(&root).await;
+    let new = sample("api@web-1", 1);
+    let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
+    let end = settlement(&new.id, Outcome::Failed);
+    store
+        .finish(begun.lease, &end, at(9), &Then::Release)
+        .await
+        .unwrap();
+    let before = Snapshot::of(&root);
+    let forgotten = Snapshot::of(&root.join("workloads/api@web-1/records"));
+    assert_eq!(store.forget(&[new.id]).await.unwrap(), 1);
+    drop(store);
+    // Killed between the two; or, in the second round, before both.
+    before.put_back("/index/");
+    assert_eq!(open(&root).await.verify().await.unwrap(), []);
+    forgotten.put_back("");
+    assert_eq!(open(&root).await.verify().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn temporary_files_of_a_killed_writer_are_removed_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("history");
+    let new = sample("api@web-1", 1);
+    let store = open(&root).await;
+    let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
+    let end = settlement(&new.id, Outcome::Succeeded);
+    store
+        .finish(begun.lease, &end, at(2), &Then::Release)
+        .await
+        .unwrap();
+    let left: Vec<_> = ["", "records/000000", "index"]
+        .iter()
+        .map(|part| root.join("workloads/api@web-1").join(part).join(".new-1-1"))
+        .chain([root.join(".new-1-1")])
+        .collect();
+    for file in &left {
+        fs::write(file, "half").unwrap();
+    }
+    let store = open(&root).await;
+    store
+        .begin(&sample("api@web-1", 3), &holder(), Version(2))
+        .await
+        .unwrap();
+    for file in &left {
+        assert!(!file.exists(), "{}", file.display());
+    }
+}
+
+#[tokio::test]
 async fn an_index_of_another_boot_a_torn_one_or_none_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("history");

@@ -9,17 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rollback_core::context::Context;
-use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind};
-use rollback_core::event::TimedEvent;
 use rollback_core::health::{HealthCheck, Healthy, Probe, Unhealthy};
-use rollback_core::history::{
-    Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease, Page, Query,
-    Renewal, Stats, Then, Version, WorkloadState,
-};
-use rollback_core::id::{Actor, DeploymentId, WorkloadId};
-use rollback_core::policy::Policy;
 use rollback_core::time::{Clock, Timestamp};
+
+use crate::intercept::{Intercept, InterceptedStore, Write};
 
 /// On which side of its effect a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,130 +61,22 @@ impl Trap {
 
 /// A store whose durable writes (`begin`, `append`, `finish`) fail as a [`Trap`] says. A kind that
 /// is not transient makes the engine stop at once, as a crash would.
-#[derive(Debug)]
-pub struct FaultyStore {
-    inner: Arc<dyn HistoryStore>,
-    trap: Trap,
-}
+pub type FaultyStore = InterceptedStore<Trap>;
 
-impl FaultyStore {
-    /// Fails as the trap says.
-    pub fn new(inner: Arc<dyn HistoryStore>, trap: Trap) -> Self {
-        Self { inner, trap }
-    }
-}
+impl Intercept for Trap {
+    /// What the caller is told although the write was made.
+    type Passed = Option<StoreError>;
 
-#[async_trait]
-impl HistoryStore for FaultyStore {
-    async fn begin(
-        &self,
-        new: &NewDeployment,
-        holder: &Holder,
-        expected: Version,
-    ) -> Result<Begun, StoreError> {
-        match self.trap.spring() {
+    fn before(&self, _: Write<'_>) -> Result<Option<StoreError>, StoreError> {
+        match self.spring() {
             Some((Side::Before, e)) => Err(e),
-            Some((Side::After, e)) => {
-                drop(self.inner.begin(new, holder, expected).await?);
-                Err(e)
-            }
-            None => self.inner.begin(new, holder, expected).await,
+            Some((Side::After, e)) => Ok(Some(e)),
+            None => Ok(None),
         }
     }
 
-    async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
-        match self.trap.spring() {
-            Some((Side::Before, e)) => Err(e),
-            Some((Side::After, e)) => self.inner.append(lease, event).await.and(Err(e)),
-            None => self.inner.append(lease, event).await,
-        }
-    }
-
-    async fn finish(
-        &self,
-        lease: Lease,
-        settlement: &Settlement,
-        at: Timestamp,
-        then: &Then,
-    ) -> Result<Finished, (Lease, StoreError)> {
-        match self.trap.spring() {
-            Some((Side::Before, e)) => Err((lease, e)),
-            Some((Side::After, e)) => {
-                // The caller keeps a lease of the same epoch, as it does when a commit's answer
-                // is lost. Its liveness is gone with the inner one; it is about to stop anyway.
-                let same = Lease::new(
-                    lease.workload().clone(),
-                    lease.deployment().clone(),
-                    lease.epoch(),
-                    (),
-                );
-                match self.inner.finish(lease, settlement, at, then).await {
-                    Ok(_) => Err((same, e)),
-                    Err(failed) => Err(failed),
-                }
-            }
-            None => self.inner.finish(lease, settlement, at, then).await,
-        }
-    }
-
-    async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
-        self.inner.renew(lease).await
-    }
-
-    async fn take_over(&self, workload: &WorkloadId, holder: &Holder) -> Result<Lease, StoreError> {
-        self.inner.take_over(workload, holder).await
-    }
-
-    async fn request_cancel(&self, id: &DeploymentId, by: &Actor) -> Result<(), StoreError> {
-        self.inner.request_cancel(id, by).await
-    }
-
-    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
-        self.inner.workload(workload).await
-    }
-
-    async fn workloads(&self) -> Result<Vec<WorkloadState>, StoreError> {
-        self.inner.workloads().await
-    }
-
-    async fn set_hold(&self, workload: &WorkloadId, hold: Option<&Hold>) -> Result<(), StoreError> {
-        self.inner.set_hold(workload, hold).await
-    }
-
-    async fn set_policy(
-        &self,
-        workload: &WorkloadId,
-        policy: Option<&Policy>,
-    ) -> Result<(), StoreError> {
-        self.inner.set_policy(workload, policy).await
-    }
-
-    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
-        self.inner.get(id).await
-    }
-
-    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
-        self.inner.list(query).await
-    }
-
-    async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
-        self.inner.stats(query).await
-    }
-
-    async fn annotate(&self, id: &DeploymentId, what: &Annotation) -> Result<(), StoreError> {
-        self.inner.annotate(id, what).await
-    }
-
-    async fn forget(&self, ids: &[DeploymentId]) -> Result<u64, StoreError> {
-        self.inner.forget(ids).await
-    }
-
-    async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
-        self.inner.exclude(workload).await
-    }
-
-    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
-        self.inner.verify().await
+    fn after(&self, _: Write<'_>, told: Option<StoreError>) -> Result<(), StoreError> {
+        told.map_or(Ok(()), Err)
     }
 }
 

@@ -15,7 +15,7 @@ use rollback_core::engine::{RollbackEngine, Workload};
 use rollback_core::history::HistoryStore;
 use rollback_core::prelude::*;
 
-pub use store::KillingStore;
+pub use store::{Killer, KillingStore};
 
 use crate::world::{Build, World};
 
@@ -129,7 +129,7 @@ pub async fn play_child(assemble: &dyn Assemble) {
         nth: nth.parse().expect("a number"),
     };
     let parts = assemble.assemble(&place).await;
-    let store = KillingStore::new(parts.store, point);
+    let store = KillingStore::new(parts.store, Killer::at(point));
     let engine = RollbackEngine::builder(store)
         .workload(parts.workload)
         .build()

@@ -2,7 +2,8 @@
 //!
 //! A store runs [`store_suite`], a backend runs [`backend_suite`] in a [`world::World`] of the
 //! real thing. [`faults`] breaks stores, backends, checks and clocks on purpose, [`fake`] is a
-//! strict backend in memory, [`kill`] ends the engine's process at every event boundary.
+//! strict backend in memory, [`kill`] ends the engine's process at every event boundary;
+//! [`intercept`] is for who would meddle with a store's writes in a way of its own.
 //!
 //! Tests of real services call [`service::unavailable`] when one cannot be had: on a laptop the
 //! test says so and passes, in CI it fails.
@@ -17,6 +18,7 @@ pub mod backend_suite;
 pub mod fake;
 pub mod faults;
 pub mod fixtures;
+pub mod intercept;
 pub mod kill;
 pub mod service;
 pub mod store_suite;

@@ -22,7 +22,9 @@
 //! ```
 
 mod agreement;
+pub mod kills;
 mod leases;
+mod other;
 pub mod processes;
 mod reading;
 mod sample;

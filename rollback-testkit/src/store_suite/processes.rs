@@ -1,8 +1,6 @@
 //! Several real processes on one store: killed, stopped, and racing. For stores in files.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,8 +8,9 @@ use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{HistoryStore, Liveness, Version};
 use rollback_core::id::DeploymentId;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
+use super::other::{Other, listen, say};
 use super::sample::{at, holder, sample};
 
 /// How a process opens the store.
@@ -40,77 +39,18 @@ pub async fn child(open: impl Open) {
         return;
     };
     let store = open.open(Path::new(&path)).await;
-    let say = |line: String| {
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "\n@{line}").unwrap();
-        out.flush().unwrap();
-    };
-    say("ready".into());
-    std::io::stdin()
-        .lock()
-        .read_line(&mut String::new())
-        .unwrap();
+    say("ready");
+    listen();
     let new = sample("api@web-1", 0);
     match store.begin(&new, &holder(), Version(0)).await {
-        Err(e) => say(format!("{:?}", e.kind())),
+        Err(e) => say(&format!("{:?}", e.kind())),
         Ok(begun) => {
-            say(new.id.to_string());
+            say(new.id.as_str());
             for n in 0.. {
                 store.append(&begun.lease, &step(n)).await.unwrap();
-                say(n.to_string());
+                say(&n.to_string());
             }
         }
-    }
-}
-
-/// A child process, killed when the test ends, however it ends.
-struct Other {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Other {
-    fn spawn(path: &Path) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["--exact", "child", "--nocapture"])
-            .env(ROLE, path)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        let mut other = Self { child, lines };
-        assert_eq!(other.hear().as_deref(), Some("ready"));
-        other
-    }
-
-    fn go(&mut self) {
-        self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-    }
-
-    /// The next line that the child said itself; `None` when it has said its last.
-    fn hear(&mut self) -> Option<String> {
-        loop {
-            let mut line = String::new();
-            if self.lines.read_line(&mut line).unwrap() == 0 || !line.ends_with('\n') {
-                return None;
-            }
-            if let Some(said) = line.trim_end().strip_prefix('@') {
-                return Some(said.to_owned());
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).unwrap();
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -121,7 +61,7 @@ pub async fn what_a_killed_process_was_acknowledged_is_kept_and_its_deployment_t
     for wanted in [1, 25] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("history");
-        let mut other = Other::spawn(&path);
+        let mut other = Other::spawn(ROLE, path.as_os_str());
         other.go();
         let id: DeploymentId = other.hear().unwrap().parse().unwrap();
         let mut acknowledged = 0;
@@ -132,7 +72,7 @@ pub async fn what_a_killed_process_was_acknowledged_is_kept_and_its_deployment_t
             }
         }
         assert!(acknowledged >= wanted);
-        other.child.wait().unwrap();
+        other.wait();
         let store = open.open(&path).await;
         let record = store.get(&id).await.unwrap().unwrap();
         // One more may have been stored and not been said.
@@ -142,7 +82,7 @@ pub async fn what_a_killed_process_was_acknowledged_is_kept_and_its_deployment_t
         let state = store.workload(record.workload()).await.unwrap();
         let in_flight = state.in_flight.unwrap();
         assert_eq!(in_flight.liveness, Liveness::Dead);
-        assert_eq!(in_flight.holder.pid, other.child.id());
+        assert_eq!(in_flight.holder.pid, other.id());
         let lease = store.take_over(record.workload(), &holder()).await.unwrap();
         assert!(lease.epoch() > in_flight.epoch);
         store.append(&lease, &step(stored)).await.unwrap();
@@ -153,7 +93,7 @@ pub async fn what_a_killed_process_was_acknowledged_is_kept_and_its_deployment_t
 pub async fn a_stopped_process_is_alive_and_is_not_taken_over(open: impl Open) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("history");
-    let mut other = Other::spawn(&path);
+    let mut other = Other::spawn(ROLE, path.as_os_str());
     other.go();
     let id: DeploymentId = other.hear().unwrap().parse().unwrap();
     other.hear().unwrap();
@@ -165,12 +105,12 @@ pub async fn a_stopped_process_is_alive_and_is_not_taken_over(open: impl Open) {
     assert_eq!(conflict.liveness, Liveness::Alive);
     assert_eq!(
         (&conflict.deployment, conflict.holder.pid),
-        (&id, other.child.id())
+        (&id, other.id())
     );
     let error = store.take_over(&new.workload, &holder()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Conflict);
     other.signal(Signal::KILL);
-    other.child.wait().unwrap();
+    other.wait();
     store.take_over(&new.workload, &holder()).await.unwrap();
 }
 
@@ -179,7 +119,10 @@ pub async fn of_two_processes_that_begin_at_once_one_wins() {
     for _ in 0..5 {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("history");
-        let mut both = [Other::spawn(&path), Other::spawn(&path)];
+        let mut both = [
+            Other::spawn(ROLE, path.as_os_str()),
+            Other::spawn(ROLE, path.as_os_str()),
+        ];
         for other in &mut both {
             other.go();
         }

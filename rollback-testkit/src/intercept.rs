@@ -1,0 +1,179 @@
+//! [`InterceptedStore`]: forwards to a store, and lets somebody meddle with its durable writes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
+use rollback_core::error::StoreError;
+use rollback_core::event::TimedEvent;
+use rollback_core::history::{
+    Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease, Page, Query,
+    Renewal, Stats, Then, Version, WorkloadState,
+};
+use rollback_core::id::{Actor, DeploymentId, WorkloadId};
+use rollback_core::policy::Policy;
+use rollback_core::time::Timestamp;
+
+/// A durable write of a deployment: a `begin`, an `append` or a `finish`.
+#[derive(Debug, Clone, Copy)]
+pub struct Write<'a> {
+    /// Whose record is written.
+    pub deployment: &'a DeploymentId,
+    /// What it says then: `begun`, an event's name, `settled`.
+    pub what: &'a str,
+}
+
+/// Who is asked before and after each durable write.
+pub trait Intercept: fmt::Debug + Send + Sync {
+    /// What is known of a write before it, and needed after it.
+    type Passed: Send;
+
+    /// Before. An error keeps the write from being made.
+    fn before(&self, write: Write<'_>) -> Result<Self::Passed, StoreError>;
+
+    /// After, if it was made. An error tells the caller that it was not.
+    fn after(&self, write: Write<'_>, passed: Self::Passed) -> Result<(), StoreError>;
+}
+
+/// A store whose durable writes are intercepted. Everything else is forwarded as it is.
+#[derive(Debug)]
+pub struct InterceptedStore<I> {
+    inner: Arc<dyn HistoryStore>,
+    interceptor: I,
+}
+
+impl<I: Intercept> InterceptedStore<I> {
+    /// Forwards to this store.
+    pub fn new(inner: Arc<dyn HistoryStore>, interceptor: I) -> Self {
+        Self { inner, interceptor }
+    }
+
+    async fn write<T>(
+        &self,
+        write: Write<'_>,
+        made: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let passed = self.interceptor.before(write)?;
+        let value = made.await?;
+        self.interceptor.after(write, passed)?;
+        Ok(value)
+    }
+}
+
+#[async_trait]
+impl<I: Intercept> HistoryStore for InterceptedStore<I> {
+    async fn begin(
+        &self,
+        new: &NewDeployment,
+        holder: &Holder,
+        expected: Version,
+    ) -> Result<Begun, StoreError> {
+        let write = Write {
+            deployment: &new.id,
+            what: "begun",
+        };
+        self.write(write, self.inner.begin(new, holder, expected))
+            .await
+    }
+
+    async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
+        let write = Write {
+            deployment: lease.deployment(),
+            what: event.event.name(),
+        };
+        self.write(write, self.inner.append(lease, event)).await
+    }
+
+    async fn finish(
+        &self,
+        lease: Lease,
+        settlement: &Settlement,
+        at: Timestamp,
+        then: &Then,
+    ) -> Result<Finished, (Lease, StoreError)> {
+        // For a caller who is told that it failed: a lease of the same epoch, as there is when a
+        // commit's answer is lost. Its liveness goes with the inner one; the caller is about to
+        // stop anyway.
+        let same = Lease::new(
+            lease.workload().clone(),
+            lease.deployment().clone(),
+            lease.epoch(),
+            (),
+        );
+        let id = lease.deployment().clone();
+        let write = Write {
+            deployment: &id,
+            what: "settled",
+        };
+        let passed = match self.interceptor.before(write) {
+            Ok(passed) => passed,
+            Err(e) => return Err((lease, e)),
+        };
+        let finished = self.inner.finish(lease, settlement, at, then).await?;
+        match self.interceptor.after(write, passed) {
+            Ok(()) => Ok(finished),
+            Err(e) => Err((same, e)),
+        }
+    }
+
+    async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
+        self.inner.renew(lease).await
+    }
+
+    async fn take_over(&self, workload: &WorkloadId, holder: &Holder) -> Result<Lease, StoreError> {
+        self.inner.take_over(workload, holder).await
+    }
+
+    async fn request_cancel(&self, id: &DeploymentId, by: &Actor) -> Result<(), StoreError> {
+        self.inner.request_cancel(id, by).await
+    }
+
+    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
+        self.inner.workload(workload).await
+    }
+
+    async fn workloads(&self) -> Result<Vec<WorkloadState>, StoreError> {
+        self.inner.workloads().await
+    }
+
+    async fn set_hold(&self, workload: &WorkloadId, hold: Option<&Hold>) -> Result<(), StoreError> {
+        self.inner.set_hold(workload, hold).await
+    }
+
+    async fn set_policy(
+        &self,
+        workload: &WorkloadId,
+        policy: Option<&Policy>,
+    ) -> Result<(), StoreError> {
+        self.inner.set_policy(workload, policy).await
+    }
+
+    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
+        self.inner.get(id).await
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
+        self.inner.list(query).await
+    }
+
+    async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
+        self.inner.stats(query).await
+    }
+
+    async fn annotate(&self, id: &DeploymentId, what: &Annotation) -> Result<(), StoreError> {
+        self.inner.annotate(id, what).await
+    }
+
+    async fn forget(&self, ids: &[DeploymentId]) -> Result<u64, StoreError> {
+        self.inner.forget(ids).await
+    }
+
+    async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
+        self.inner.exclude(workload).await
+    }
+
+    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
+        self.inner.verify().await
+    }
+}

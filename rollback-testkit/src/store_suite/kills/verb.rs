@@ -1,0 +1,239 @@
+//! [`Verb`]: what the child does, from where it starts, and how it is done again.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rollback_core::deployment::{Annotation, NewDeployment, Outcome, Trigger};
+use rollback_core::error::StoreError;
+use rollback_core::event::Event;
+use rollback_core::history::{Finished, HistoryStore, Hold, Lease, Then};
+use rollback_core::id::Actor;
+use rollback_core::policy::Policy;
+
+use crate::store_suite::processes::Open;
+use crate::store_suite::sample::{
+    at, begin, holder, note, sample_of, settle, settlement, timed, workload,
+};
+
+/// A verb that writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Opens a history that does not exist, and begins.
+    First,
+    /// `begin`
+    Begin,
+    /// `append`
+    Append,
+    /// `finish` that frees the lease
+    Finish,
+    /// `finish` that opens the successor
+    FinishAndOpen,
+    /// `finish` of the successor, which amends the failed one
+    FinishAndAmend,
+    /// `take_over`
+    TakeOver,
+    /// `request_cancel`
+    RequestCancel,
+    /// `set_hold`
+    SetHold,
+    /// `set_policy`, in a history without a workload
+    SetPolicy,
+    /// `annotate`
+    Annotate,
+    /// `forget`, of two records
+    Forget,
+}
+
+pub(super) const API: &str = "api@web-1";
+
+impl Verb {
+    /// Every verb.
+    pub const ALL: [Self; 12] = [
+        Self::First,
+        Self::Begin,
+        Self::Append,
+        Self::Finish,
+        Self::FinishAndOpen,
+        Self::FinishAndAmend,
+        Self::TakeOver,
+        Self::RequestCancel,
+        Self::SetHold,
+        Self::SetPolicy,
+        Self::Annotate,
+        Self::Forget,
+    ];
+
+    pub(super) fn named(name: &str) -> Self {
+        let named = Self::ALL.into_iter().find(|v| format!("{v:?}") == name);
+        named.expect("a verb's name")
+    }
+
+    /// Makes the history that it starts from: three deployments, the third of them live, unless
+    /// it is the first thing that ever happens.
+    pub(super) async fn base(self, open: impl Open, place: &Path) {
+        if self == Self::First {
+            return;
+        }
+        let store = open.open(place).await;
+        if self == Self::SetPolicy {
+            return;
+        }
+        for (n, outcome) in [
+            (1, Outcome::Failed),
+            (2, Outcome::Succeeded),
+            (3, Outcome::Succeeded),
+        ] {
+            settle(&*store, &deployment(n), outcome, 1).await;
+        }
+    }
+
+    /// What the child does before it is watched.
+    pub(super) async fn set_up(self, open: impl Open, place: &Path) -> Ready {
+        if self == Self::First {
+            return Ready::default();
+        }
+        let store = open.open(place).await;
+        let lease = match self {
+            Self::Append
+            | Self::Finish
+            | Self::FinishAndOpen
+            | Self::FinishAndAmend
+            | Self::TakeOver
+            | Self::RequestCancel => Some(begin(&*store, &deployment(4)).await.lease),
+            _ => None,
+        };
+        let lease = match (self, lease) {
+            // Its holder is dead.
+            (Self::TakeOver, _) => None,
+            (Self::FinishAndAmend, Some(lease)) => {
+                let end = settlement(lease.deployment(), Outcome::Failed);
+                let then = Then::Open(Box::new(successor()));
+                match store.finish(lease, &end, at(5), &then).await.unwrap() {
+                    Finished::Opened(begun) => Some(begun.lease),
+                    Finished::Released => panic!("the successor was to be opened"),
+                }
+            }
+            (_, lease) => lease,
+        };
+        Ready {
+            store: Some(store),
+            lease,
+        }
+    }
+
+    /// Does it.
+    pub(super) async fn act(
+        self,
+        open: impl Open,
+        place: &Path,
+        ready: Ready,
+    ) -> Result<(), StoreError> {
+        let store = match ready.store {
+            Some(store) => store,
+            None => open.open(place).await,
+        };
+        let (api, lease) = (workload(API), ready.lease);
+        match self {
+            Self::First | Self::Begin => {
+                let new = deployment(6);
+                let version = store.workload(&api).await?.version;
+                store.begin(&new, &holder(), version).await.map(drop)
+            }
+            Self::Append => {
+                let decision = "goes on".into();
+                let event = timed(5, Event::TakenOver { decision });
+                store.append(&lease.expect("a lease"), &event).await
+            }
+            Self::Finish => finish(&*store, lease, Outcome::Succeeded, Then::Release).await,
+            Self::FinishAndOpen => {
+                let then = Then::Open(Box::new(successor()));
+                finish(&*store, lease, Outcome::Failed, then).await
+            }
+            Self::FinishAndAmend => {
+                let then = Then::ReleaseAndAmend(deployment(4).id);
+                finish(&*store, lease, Outcome::Succeeded, then).await
+            }
+            Self::TakeOver => store.take_over(&api, &holder()).await.map(drop),
+            Self::RequestCancel => store.request_cancel(&deployment(4).id, &ann()).await,
+            Self::SetHold => {
+                let why = "a freeze".parse().unwrap();
+                let (by, since) = (ann(), at(7));
+                let hold = Hold { by, why, since };
+                store.set_hold(&api, Some(&hold)).await
+            }
+            Self::SetPolicy => {
+                let policy = Policy::default();
+                store
+                    .set_policy(&workload("new@web-1"), Some(&policy))
+                    .await
+            }
+            Self::Annotate => {
+                let what = Annotation::Note(note("looked at"));
+                store.annotate(&deployment(1).id, &what).await
+            }
+            Self::Forget => {
+                let ids = [deployment(1).id, deployment(2).id];
+                store.forget(&ids).await.map(drop)
+            }
+        }
+    }
+
+    /// Does it again, in a process that has only just opened the store: who needs a lease takes
+    /// over that of the dead.
+    pub(super) async fn again(
+        self,
+        open: impl Open,
+        place: &Path,
+        store: Arc<dyn HistoryStore>,
+    ) -> Result<(), StoreError> {
+        let lease = match self {
+            Self::Append | Self::Finish | Self::FinishAndOpen | Self::FinishAndAmend => {
+                Some(store.take_over(&workload(API), &holder()).await?)
+            }
+            _ => None,
+        };
+        let store = Some(store);
+        self.act(open, place, Ready { store, lease }).await
+    }
+}
+
+/// A child that may begin.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    store: Option<Arc<dyn HistoryStore>>,
+    lease: Option<Lease>,
+}
+
+async fn finish(
+    store: &dyn HistoryStore,
+    lease: Option<Lease>,
+    outcome: Outcome,
+    then: Then,
+) -> Result<(), StoreError> {
+    let lease = lease.expect("a lease");
+    let end = settlement(lease.deployment(), outcome);
+    let done = store.finish(lease, &end, at(8), &then).await;
+    done.map(drop).map_err(|(_, e)| e)
+}
+
+/// The `n`th deployment: the same in every process.
+fn deployment(n: u64) -> NewDeployment {
+    of(n, Trigger::Deploy)
+}
+
+/// The automatic rollback of the fourth.
+fn successor() -> NewDeployment {
+    let (to, failed) = (deployment(3).id, deployment(4).id);
+    of(5, Trigger::AutomaticRollback { to, failed })
+}
+
+fn of(n: u64, trigger: Trigger) -> NewDeployment {
+    let mut new = sample_of(API, n, trigger);
+    let time = new.id.as_str().rsplit_once('-').unwrap().0;
+    new.id = format!("{time}-{n:016x}").parse().unwrap();
+    new
+}
+
+fn ann() -> Actor {
+    Actor::user("ann").unwrap()
+}

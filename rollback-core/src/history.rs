@@ -12,6 +12,6 @@ pub use lease::{
     Version,
 };
 pub use query::{Page, Query};
-pub use state::{Hold, InFlight, WorkloadState};
+pub use state::{Hold, InFlight, PolicySet, StoredPolicy, WorkloadState};
 pub use stats::{Settled, Stats};
 pub use store::{Fault, HistoryStore, MAX_RECORD};

@@ -12,10 +12,9 @@ use crate::error::{StoreError, StoreErrorKind as Kind};
 use crate::event::{Event, TimedEvent};
 use crate::history::{
     Annotation, Begun, Epoch, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease,
-    Liveness, Page, Query, Renewal, Sequence, Stats, Then, Version, WorkloadState,
+    Liveness, Page, Query, Renewal, Sequence, Stats, StoredPolicy, Then, Version, WorkloadState,
 };
 use crate::id::{Actor, DeploymentId, WorkloadId};
-use crate::policy::Policy;
 use crate::time::Timestamp;
 use data::{Held, Inner, check_size, same_workload};
 
@@ -273,7 +272,7 @@ impl HistoryStore for MemoryStore {
     async fn set_policy(
         &self,
         workload: &WorkloadId,
-        policy: Option<&Policy>,
+        policy: Option<&StoredPolicy>,
     ) -> Result<(), StoreError> {
         let mut inner = self.lock();
         let entry = inner.entry(workload);

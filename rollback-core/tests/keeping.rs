@@ -176,7 +176,7 @@ async fn a_policy_is_previewed_set_for_good_and_taken_back() {
         ..Policy::default()
     };
     policy.retention.records = Keep::new(10, 7);
-    let preview = b
+    let mut preview = b
         .engine
         .preview_configure(&b.api, Some(&policy))
         .await
@@ -200,6 +200,9 @@ async fn a_policy_is_previewed_set_for_good_and_taken_back() {
         .configure(&b.api, Some(&policy), &me())
         .await
         .unwrap();
+    let set = done.rules.set.clone().unwrap();
+    assert_eq!(set.by, me());
+    preview.rules.set = Some(set);
     assert_eq!(done, preview);
     // It holds in every engine on the store, whatever that one's catalog says.
     let other = RollbackEngine::builder(b.store.clone())
@@ -211,6 +214,7 @@ async fn a_policy_is_previewed_set_for_good_and_taken_back() {
         (rules.policy.rollback, rules.origin),
         (RollbackMode::Auto, Origin::Store)
     );
+    assert_eq!(rules.set, done.rules.set, "who set it lasts");
     b.deploy("v1").await;
     assert_eq!(
         b.deploy("sick2").await.outcome(),

@@ -6,10 +6,9 @@ use rollback_core::deployment::LiveRecord;
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Epoch, Hold, Holder, InFlight, Lease, Liveness, Sequence, Version, WorkloadState,
+    Epoch, Hold, Holder, InFlight, Lease, Liveness, Sequence, StoredPolicy, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
-use rollback_core::policy::Policy;
 use rollback_fs::{durable, system};
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +26,7 @@ pub(crate) struct State {
     pub(crate) live: LiveRecord,
     pub(crate) in_flight: Option<Held>,
     pub(crate) hold: Option<Hold>,
-    pub(crate) policy: Option<Policy>,
+    pub(crate) policy: Option<StoredPolicy>,
     /// The newest record that is committed: one with a greater number was left by a crash.
     pub(crate) last: Sequence,
     /// How many records were ever committed: says in which directory the next one belongs.

@@ -11,10 +11,9 @@ use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
     Begun, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease, Page, Query, Renewal,
-    Stats, Then, Version, WorkloadState,
+    Stats, StoredPolicy, Then, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
-use rollback_core::policy::Policy;
 use rollback_core::time::Timestamp;
 use rollback_fs::{Locks, blocking};
 
@@ -191,7 +190,7 @@ impl HistoryStore for JsonStore {
     async fn set_policy(
         &self,
         workload: &WorkloadId,
-        policy: Option<&Policy>,
+        policy: Option<&StoredPolicy>,
     ) -> Result<(), StoreError> {
         let (workload, policy) = (workload.clone(), policy.cloned());
         self.run(move |s| s.write(&workload, |w| w.set(|state| state.policy = policy)))

@@ -11,10 +11,9 @@ use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
     Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease, Liveness,
-    Page, Query, Renewal, Sequence, Stats, Then, Version, WorkloadState,
+    Page, Query, Renewal, Sequence, Stats, StoredPolicy, Then, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
-use rollback_core::policy::Policy;
 use rollback_core::time::Timestamp;
 use rollback_fs::{Held, Locks, blocking, read_only};
 use rusqlite::Connection;
@@ -385,7 +384,7 @@ impl HistoryStore for SqliteStore {
     async fn set_policy(
         &self,
         workload: &WorkloadId,
-        policy: Option<&Policy>,
+        policy: Option<&StoredPolicy>,
     ) -> Result<(), StoreError> {
         let (workload, policy) = (workload.clone(), policy.cloned());
         self.run(move |s| s.write(|tx| write::set(tx, &workload, Column::Policy, policy.as_ref())))

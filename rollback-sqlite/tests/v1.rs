@@ -131,7 +131,10 @@ async fn the_states_of_version_1_are_kept_and_what_was_in_flight_is_taken_over()
     let [api, db, web, _] = &states[..] else {
         panic!()
     };
-    assert_eq!(api.policy.as_ref().unwrap().rollback, RollbackMode::Auto);
+    assert_eq!(
+        api.policy.as_ref().unwrap().policy.rollback,
+        RollbackMode::Auto
+    );
     assert_eq!(web.hold.as_ref().unwrap().why.as_str(), "freeze");
     assert!(states.iter().filter(|s| s.in_flight.is_some()).eq([db]));
 

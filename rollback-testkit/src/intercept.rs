@@ -9,10 +9,9 @@ use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
     Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease, Page, Query,
-    Renewal, Stats, Then, Version, WorkloadState,
+    Renewal, Stats, StoredPolicy, Then, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
-use rollback_core::policy::Policy;
 use rollback_core::time::Timestamp;
 
 /// A durable write of a deployment: a `begin`, an `append` or a `finish`.
@@ -144,7 +143,7 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
     async fn set_policy(
         &self,
         workload: &WorkloadId,
-        policy: Option<&Policy>,
+        policy: Option<&StoredPolicy>,
     ) -> Result<(), StoreError> {
         self.inner.set_policy(workload, policy).await
     }

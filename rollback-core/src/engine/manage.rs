@@ -10,7 +10,7 @@ use crate::engine::RollbackEngine;
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Verb};
 use crate::health::Gate;
-use crate::history::{Exclusion, Hold, Liveness, WorkloadState};
+use crate::history::{Exclusion, Hold, Liveness, PolicySet, StoredPolicy, WorkloadState};
 use crate::id::{Actor, DeploymentId, ShortText, WorkloadId};
 use crate::lineage::Lineage;
 use crate::plan::Refusal;
@@ -26,6 +26,8 @@ pub struct Rules {
     pub gate: Gate,
     /// Where the policy comes from.
     pub origin: Origin,
+    /// Who set it, and when, where it comes from the store.
+    pub set: Option<PolicySet>,
 }
 
 /// Where a policy comes from.
@@ -73,15 +75,16 @@ impl RollbackEngine {
     pub async fn rules(&self, workload: &WorkloadId) -> Result<Rules, Error> {
         let entry = self.inner().workload(workload)?;
         let state = self.inner().store.workload(workload).await?;
-        let origin = match state.policy {
-            Some(_) => Origin::Store,
-            None => Origin::Catalog,
-        };
         let policy = planning::policy(&state, entry);
+        let (origin, set) = match state.policy {
+            Some(stored) => (Origin::Store, stored.set),
+            None => (Origin::Catalog, None),
+        };
         Ok(Rules {
             gate: policy.gate.clone().unwrap_or_else(|| entry.gate.clone()),
             policy,
             origin,
+            set,
         })
     }
 
@@ -110,6 +113,7 @@ impl RollbackEngine {
                 gate: after.gate.clone().unwrap_or_else(|| entry.gate.clone()),
                 policy: after,
                 origin,
+                set: None,
             },
         })
     }
@@ -124,8 +128,17 @@ impl RollbackEngine {
         actor: &Actor,
     ) -> Result<Configured, Error> {
         self.allow(actor, workload, Verb::Configure, None).await?;
-        let configured = self.preview_configure(workload, policy).await?;
-        self.inner().store.set_policy(workload, policy).await?;
+        let mut configured = self.preview_configure(workload, policy).await?;
+        let stored = policy.map(|policy| StoredPolicy {
+            policy: policy.clone(),
+            set: Some(PolicySet {
+                by: actor.clone(),
+                at: self.inner().clock.now(),
+            }),
+        });
+        let store = &self.inner().store;
+        store.set_policy(workload, stored.as_ref()).await?;
+        configured.rules.set = stored.and_then(|stored| stored.set);
         tracing::info!(%workload, %actor, changes = configured.changes.len(), "policy set");
         Ok(configured)
     }

@@ -51,10 +51,10 @@ pub(super) async fn idle(inner: &Inner, workload: &WorkloadId) -> Result<Workloa
 
 /// The policy that holds: the store's, or else the catalog's.
 pub(super) fn policy(state: &WorkloadState, workload: &Workload) -> Policy {
-    state
-        .policy
-        .clone()
-        .unwrap_or_else(|| workload.policy.clone())
+    match &state.policy {
+        Some(stored) => stored.policy.clone(),
+        None => workload.policy.clone(),
+    }
 }
 
 /// What a bare rollback restores.

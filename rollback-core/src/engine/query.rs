@@ -80,7 +80,11 @@ impl RollbackEngine {
             let entry = inner.catalog.get(&workload);
             let policy = match entry {
                 Some(entry) => planning::policy(&state, entry),
-                None => state.policy.clone().unwrap_or_default(),
+                None => state
+                    .policy
+                    .as_ref()
+                    .map(|stored| stored.policy.clone())
+                    .unwrap_or_default(),
             };
             let restore = match entry {
                 Some(entry) => planning::restore(&policy, entry),

@@ -32,6 +32,28 @@ pub struct Hold {
     pub since: Timestamp,
 }
 
+/// A policy that lasts in the store, and who set it.
+///
+/// In JSON the policy with one more field, `set`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredPolicy {
+    /// The policy.
+    #[serde(flatten)]
+    pub policy: Policy,
+    /// Who set it, and when; `None` in histories of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<PolicySet>,
+}
+
+/// Who set a policy, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicySet {
+    /// Who.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// What is true of one workload now: the store's only commit point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadState {
@@ -46,7 +68,7 @@ pub struct WorkloadState {
     /// Whether deploys are held.
     pub hold: Option<Hold>,
     /// The durable policy, where one was set.
-    pub policy: Option<Policy>,
+    pub policy: Option<StoredPolicy>,
 }
 
 impl WorkloadState {

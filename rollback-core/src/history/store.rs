@@ -6,14 +6,13 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Begun, Exclusion, Finished, Hold, Holder, Lease, Page, Query, Renewal, Stats, Then, Version,
-    WorkloadState,
+    Begun, Exclusion, Finished, Hold, Holder, Lease, Page, Query, Renewal, Stats, StoredPolicy,
+    Then, Version, WorkloadState,
 };
 use crate::deployment::{Annotation, Deployment, NewDeployment, Settlement};
 use crate::error::StoreError;
 use crate::event::TimedEvent;
 use crate::id::{Actor, DeploymentId, WorkloadId};
-use crate::policy::Policy;
 use crate::time::Timestamp;
 
 /// Largest record header or event that a store takes, in bytes of JSON: 1 MiB.
@@ -100,7 +99,7 @@ pub trait HistoryStore: fmt::Debug + Send + Sync {
     async fn set_policy(
         &self,
         workload: &WorkloadId,
-        policy: Option<&Policy>,
+        policy: Option<&StoredPolicy>,
     ) -> Result<(), StoreError>;
 
     /// One record; `None` if there is none of that id.

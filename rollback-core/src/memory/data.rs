@@ -6,11 +6,10 @@ use std::sync::Weak;
 use crate::deployment::{Deployment, LiveRecord, NewDeployment, Phase, Settlement};
 use crate::error::{StoreError, StoreErrorKind as Kind};
 use crate::history::{
-    Conflict, Epoch, Hold, Holder, InFlight, Lease, Liveness, MAX_RECORD, Sequence, Then, Version,
-    WorkloadState,
+    Conflict, Epoch, Hold, Holder, InFlight, Lease, Liveness, MAX_RECORD, Sequence, StoredPolicy,
+    Then, Version, WorkloadState,
 };
 use crate::id::{Actor, DeploymentId, WorkloadId};
-use crate::policy::Policy;
 use crate::time::{Clock, SystemClock};
 
 #[derive(Debug, Default)]
@@ -28,7 +27,7 @@ pub(super) struct Entry {
     pub(super) live: LiveRecord,
     pub(super) held: Option<Held>,
     pub(super) hold: Option<Hold>,
-    pub(super) policy: Option<Policy>,
+    pub(super) policy: Option<StoredPolicy>,
     pub(super) excluded: Weak<()>,
     /// The last `finish`, so that repeating it is recognised.
     pub(super) finished: Option<(DeploymentId, u64)>,

@@ -12,7 +12,7 @@ use rollback_core::history::{
 use rollback_core::id::{Actor, DeploymentId};
 use rollback_core::policy::{Policy, RollbackMode};
 
-use super::sample::{at, holder, note, prepared, sample_of, settlement};
+use super::sample::{at, holder, note, prepared, sample_of, set_by_ann, settlement};
 
 const WORKLOADS: [&str; 3] = ["api@web-1", "api@web-2", "db@web-1"];
 
@@ -291,6 +291,7 @@ impl Agreement<'_> {
             rollback: RollbackMode::Auto,
             ..Policy::default()
         };
+        let policy = set_by_ann(policy, now);
         let what = self.random.below(4);
         for store in self.stores {
             match what {

@@ -9,7 +9,9 @@ use rollback_core::deployment::{
 use rollback_core::error::{StoreError, StoreErrorKind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::health::{Gate, Verdict};
-use rollback_core::history::{Begun, Finished, HistoryStore, Holder, Then};
+use rollback_core::history::{
+    Begun, Finished, HistoryStore, Holder, PolicySet, StoredPolicy, Then,
+};
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::policy::Policy;
 use rollback_core::release::{Artifact, Release};
@@ -134,4 +136,11 @@ pub fn note(text: &str) -> Note {
         at: at(9),
         text: text.parse().unwrap(),
     }
+}
+
+/// A policy as `ann` sets it.
+pub(crate) fn set_by_ann(policy: Policy, now: u64) -> StoredPolicy {
+    let by = Actor::user("ann").unwrap();
+    let set = Some(PolicySet { by, at: at(now) });
+    StoredPolicy { policy, set }
 }

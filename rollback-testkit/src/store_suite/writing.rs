@@ -9,8 +9,8 @@ use rollback_core::policy::Policy;
 
 use super::StoreHarness;
 use super::sample::{
-    at, begin, holder, note, prepared, refused, sample, sample_of, settle, settlement, timed,
-    workload,
+    at, begin, holder, note, prepared, refused, sample, sample_of, set_by_ann, settle, settlement,
+    timed, workload,
 };
 
 pub(super) async fn finish_opens_the_successor_under_the_same_lease(harness: &dyn StoreHarness) {
@@ -252,6 +252,7 @@ pub(super) async fn holds_and_policies_last_and_move_the_version(harness: &dyn S
         fall_back_to_unjudged: false,
         ..Policy::default()
     };
+    let policy = set_by_ann(policy, 2);
     store.set_hold(&api, Some(&hold)).await.unwrap();
     store.set_policy(&api, Some(&policy)).await.unwrap();
     let state = other.workload(&api).await.unwrap();

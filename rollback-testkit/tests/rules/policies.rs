@@ -109,7 +109,10 @@ async fn a_dry_run_says_what_would_change_and_changes_nothing() {
         );
 
         let did = b.engine.configure(&api(), Some(&policy), &me()).await;
-        assert_eq!(did.unwrap(), would, "the run is what the dry run said");
+        let mut did = did.unwrap();
+        // Who set it is all that a dry run cannot say.
+        assert_eq!(did.rules.set.take().unwrap().by, me());
+        assert_eq!(did, would, "the run is what the dry run said");
         let again = b.engine.preview_configure(&api(), Some(&policy)).await;
         assert_eq!(again.unwrap().changes, [], "and now nothing differs");
     })

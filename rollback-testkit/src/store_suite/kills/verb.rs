@@ -12,7 +12,7 @@ use rollback_core::policy::Policy;
 
 use crate::store_suite::processes::Open;
 use crate::store_suite::sample::{
-    at, begin, holder, note, sample_of, settle, settlement, timed, workload,
+    at, begin, holder, note, sample_of, set_by_ann, settle, settlement, timed, workload,
 };
 
 /// A verb that writes.
@@ -162,7 +162,7 @@ impl Verb {
                 store.set_hold(&api, Some(&hold)).await
             }
             Self::SetPolicy => {
-                let policy = Policy::default();
+                let policy = set_by_ann(Policy::default(), 7);
                 store
                     .set_policy(&workload("new@web-1"), Some(&policy))
                     .await

@@ -1,0 +1,5 @@
+//! The example `history`, typed as people type it, on either store.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod left;
+mod session;

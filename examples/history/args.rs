@@ -1,10 +1,14 @@
 //! What can be typed.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rollback_core::id::{DeploymentId, GuardName, ServiceName, TargetName, WorkloadId};
+use rollback_core::id::{GuardName, ServiceName, TargetName, WorkloadId};
 use rollback_core::policy::RollbackMode;
+use rollback_examples::abbreviation::Abbreviation;
 
 /// The history of deployments, and the way back.
+///
+/// A deployment is named by its id, by the beginning of it, or by 4 or more of the digits that its
+/// last part begins with, as lists show them.
 #[derive(Debug, Parser)]
 #[command(name = "history")]
 pub(crate) struct Cli {
@@ -39,7 +43,7 @@ pub(crate) enum Command {
     /// One deployment in full
     Show {
         /// Which
-        id: DeploymentId,
+        id: Abbreviation,
         /// As JSON
         #[arg(long, alias = "json-output")]
         json: bool,
@@ -47,9 +51,9 @@ pub(crate) enum Command {
     /// What differs between two deployments
     Compare {
         /// The one
-        from: DeploymentId,
+        from: Abbreviation,
         /// The other
-        to: DeploymentId,
+        to: Abbreviation,
         /// As JSON
         #[arg(long, alias = "json-output")]
         json: bool,
@@ -71,7 +75,7 @@ pub(crate) enum Command {
     /// Deploy an earlier deployment's artifact anew, with today's configuration
     Redeploy {
         /// Which
-        id: DeploymentId,
+        id: Abbreviation,
         #[command(flatten)]
         go: Go,
     },
@@ -95,31 +99,31 @@ pub(crate) enum Command {
     /// Keep a deployment from clean-ups
     Pin {
         /// Which
-        id: DeploymentId,
+        id: Abbreviation,
     },
     /// Give it back to clean-ups
     Unpin {
         /// Which
-        id: DeploymentId,
+        id: Abbreviation,
     },
     /// Add a note
     Note {
         /// To which
-        id: DeploymentId,
+        id: Abbreviation,
         /// What
         text: String,
     },
     /// Keep rollbacks from ever going to a deployment
     MarkBad {
         /// Which
-        id: DeploymentId,
+        id: Abbreviation,
         /// Why
         why: String,
     },
     /// Take that back
     ClearBad {
         /// Which
-        id: DeploymentId,
+        id: Abbreviation,
     },
     /// Let nothing but rollbacks through
     Hold {
@@ -189,7 +193,7 @@ pub(crate) enum RestoreWhat {
 #[derive(Debug, Args)]
 pub(crate) struct Back {
     /// To this deployment; to the last healthy one if it is left out
-    pub(crate) id: Option<DeploymentId>,
+    pub(crate) id: Option<Abbreviation>,
     /// How much comes back
     #[arg(long)]
     pub(crate) restore: Option<RestoreWhat>,

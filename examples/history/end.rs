@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use rollback_core::deployment::Outcome;
 use rollback_core::error::{Error, ErrorKind, StoreError};
+use rollback_examples::abbreviation::NotOne;
 
 pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
@@ -51,6 +52,16 @@ impl From<Error> for End {
 impl From<StoreError> for End {
     fn from(e: StoreError) -> Self {
         Self::from(Error::from(e))
+    }
+}
+
+impl From<NotOne> for End {
+    fn from(e: NotOne) -> Self {
+        let code = match e {
+            NotOne::Ambiguous { .. } => USAGE,
+            _ => UNKNOWN,
+        };
+        Self::new(code, e.to_string())
     }
 }
 

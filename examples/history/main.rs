@@ -12,6 +12,7 @@ mod act;
 mod args;
 mod change;
 mod end;
+mod list;
 mod read;
 mod text;
 mod world;
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<ExitCode, End> {
     let world = World::open(&cli).await?;
     match cli.command {
-        Command::List(list) => read::list(&world, list).await,
+        Command::List(list) => list::run(&world, list).await,
         Command::Status { workload } => read::status(&world, workload).await,
         Command::Show { id, json } => read::show(&world, &id, json).await,
         Command::Compare { from, to, json } => read::compare(&world, &from, &to, json).await,

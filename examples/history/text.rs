@@ -6,6 +6,8 @@ use comfy_table::{Table, presets};
 use rollback_core::deployment::Deployment;
 use rollback_core::time::Timestamp;
 
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// `5 minutes ago`.
 pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
     let seconds = now.since(at).as_secs();

@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rollback_core::history::HistoryStore;
 use rollback_json::JsonStore;
 use rollback_sqlite::SqliteStore;
 use serde_json::Value;
@@ -43,13 +44,32 @@ impl Left {
                 .status
                 .success()
         );
-        let path = kept.join(format!("empty.{kind}"));
+        Self::at(dir, kind).await
+    }
+
+    /// A store, and nothing to deploy.
+    pub(crate) async fn nothing_but(kind: &str) -> Self {
+        let dir = TempDir::new().unwrap();
+        fs::create_dir(dir.path().join("kept")).unwrap();
+        Self::at(dir, kind).await
+    }
+
+    async fn at(dir: TempDir, kind: &str) -> Self {
+        let path = dir.path().join("kept").join(format!("empty.{kind}"));
         match kind {
             "sqlite" => drop(SqliteStore::open(&path).await.unwrap()),
             _ => drop(JsonStore::open(&path).await.unwrap()),
         }
         let store = format!("{kind}:{}", path.display());
         Self { dir, store }
+    }
+
+    /// The store as programs open it.
+    pub(crate) async fn open(&self) -> Box<dyn HistoryStore> {
+        match self.store.split_once(':').unwrap() {
+            ("sqlite", path) => Box::new(SqliteStore::open(path).await.unwrap()),
+            (_, path) => Box::new(JsonStore::open(path).await.unwrap()),
+        }
     }
 
     pub(crate) fn kept(&self) -> PathBuf {
@@ -119,6 +139,13 @@ impl Typed {
         self
     }
 
+    /// The first column of a table, but for the marks before it.
+    pub(crate) fn shown_ids(&self) -> Vec<String> {
+        let rows = self.out.lines().skip(1).take_while(|l| !l.is_empty());
+        rows.map(|row| row[3..].split(' ').next().unwrap().to_owned())
+            .collect()
+    }
+
     /// The same for whoever ran it and whenever: ids, commits, times and places are `#`.
     pub(crate) fn told(&self) -> String {
         let all = format!("{}{}[{}]", self.out, self.err, self.code);
@@ -128,12 +155,14 @@ impl Typed {
             let end = word.find(|c| !is_word(c)).unwrap_or(word.len());
             let (word, rest) = word.split_at(end);
             let varies = word.len() > 2 && word.contains(|c: char| c.is_ascii_digit());
+            // A short id may have no digit at all.
+            let id = word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit());
             let number = word.chars().all(|c| c.is_ascii_digit() || c == '.') && !word.is_empty();
             let unit = [
                 "ms", "s", "second", "seconds", "minute", "just", "now", "ago",
             ]
             .contains(&word);
-            told.push_str(if (varies && word != "api@web-1") || number || unit {
+            told.push_str(if (varies && word != "api@web-1") || id || number || unit {
                 "#"
             } else {
                 word

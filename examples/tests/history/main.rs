@@ -3,3 +3,4 @@
 
 mod left;
 mod session;
+mod short_ids;

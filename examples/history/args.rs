@@ -179,6 +179,9 @@ pub(crate) struct List {
     /// Older than this number: the next page
     #[arg(long)]
     pub(crate) before: Option<u64>,
+    /// So many columns wide; as wide as the terminal unless said, and without end into a file
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) width: Option<u16>,
 }
 
 /// How much comes back.

@@ -11,11 +11,26 @@ use serde_json::{Value, json};
 
 use crate::args::List;
 use crate::end::{End, USAGE};
-use crate::text::{DAY, ago, ended, release, table, took};
+use crate::table::{Column, Table, Width};
+use crate::text::{DAY, ago, ended, release, took};
 use crate::world::World;
+
+const COLUMNS: [Column; 10] = [
+    Column::needed(""),
+    Column::needed("ID"),
+    Column::spare(1, "WORKLOAD"),
+    Column::needed("WHAT"),
+    Column::spare(2, "RELEASE"),
+    Column::needed("OUTCOME"),
+    Column::spare(4, "HEALTH"),
+    Column::spare(3, "BY"),
+    Column::needed("WHEN"),
+    Column::spare(5, "TOOK"),
+];
 
 pub(crate) async fn run(world: &World, list: List) -> Result<ExitCode, End> {
     let json = list.json;
+    let width = Width::or_of_terminal(list.width);
     let history = world.engine.history(&query(world, list)?).await?;
     if json {
         let rows: Vec<Value> = history.rows.iter().map(as_json).collect::<Result<_, _>>()?;
@@ -25,11 +40,12 @@ pub(crate) async fn run(world: &World, list: List) -> Result<ExitCode, End> {
     } else {
         let ids = world.ids().await?;
         let rows = history.rows.iter().map(|row| line(world, &ids, row));
-        let header = [
-            "", "ID", "WORKLOAD", "WHAT", "RELEASE", "OUTCOME", "HEALTH", "BY", "WHEN", "TOOK",
-        ];
-        println!("{}", table(&header, rows.collect()));
+        let table = Table::new(&COLUMNS, rows.collect(), width);
+        println!("{}", table.text);
         println!("\n* live   + last healthy   ! no rollback point (show ID says why)");
+        if !table.left_out.is_empty() {
+            println!("Left out to fit: {}", table.left_out.join(", "));
+        }
         if let Some(next) = history.next {
             println!("More: --before {next}");
         }

@@ -14,6 +14,7 @@ mod change;
 mod end;
 mod list;
 mod read;
+mod table;
 mod text;
 mod world;
 

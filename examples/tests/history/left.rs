@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use rollback_core::history::HistoryStore;
 use rollback_json::JsonStore;
@@ -77,19 +77,20 @@ impl Left {
     }
 
     pub(crate) fn type_(&self, store: &str, args: &[&str]) -> Typed {
+        let mut command = self.command(store, args);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        Typed::of(output)
+    }
+
+    /// What is about to be typed.
+    pub(crate) fn command(&self, store: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program("history"));
         command
             .arg("--store")
             .arg(store)
             .args(["--user", "ada"])
             .args(args);
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        assert_eq!(output.status.signal(), None, "{args:?}");
-        Typed {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        command
     }
 
     pub(crate) fn type_here(&self, args: &[&str]) -> Typed {
@@ -133,6 +134,16 @@ pub(crate) struct Typed {
 }
 
 impl Typed {
+    #[track_caller]
+    pub(crate) fn of(output: Output) -> Self {
+        assert_eq!(output.status.signal(), None);
+        Self {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     #[track_caller]
     pub(crate) fn ends(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{}{}", self.out, self.err);

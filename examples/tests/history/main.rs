@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod left;
+mod narrow;
+mod pty;
 mod session;
 mod short_ids;

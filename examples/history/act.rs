@@ -97,7 +97,7 @@ async fn go(world: &World, plan: Plan, go: &Go, json: bool) -> Result<ExitCode, 
     } else {
         println!("{}", report.summary());
     }
-    Ok(end::code(report.outcome()))
+    Ok(end::code_of_run(&report))
 }
 
 fn confirm() -> Result<(), End> {
@@ -138,7 +138,7 @@ pub(crate) async fn adopt(world: &World, workload: Option<WorkloadId>) -> Result
     let workload = world.workload(workload).await?;
     let report = world.engine.adopt(&workload, world.actor.clone()).await?;
     println!("{}", report.summary());
-    Ok(end::code(report.outcome()))
+    Ok(end::code_of_run(&report))
 }
 
 pub(crate) async fn recover(world: &World) -> Result<ExitCode, End> {

@@ -1,5 +1,7 @@
 //! What can be typed.
 
+use std::str::FromStr;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rollback_core::id::{GuardName, ServiceName, TargetName, WorkloadId};
 use rollback_core::policy::RollbackMode;
@@ -92,6 +94,8 @@ pub(crate) enum Command {
         #[arg(long)]
         workload: Option<WorkloadId>,
     },
+    /// Ask a deployment in flight to stop, and wait until it has
+    Cancel(Cancel),
     /// Settle what a crash left unfinished
     Recover,
     /// Forget old records, and let go what only they needed
@@ -182,6 +186,37 @@ pub(crate) struct List {
     /// So many columns wide; as wide as the terminal unless said, and without end into a file
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) width: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// Which, or on which workload
+    #[arg(value_name = "WORKLOAD|ID")]
+    pub(crate) what: InFlight,
+    /// Do not wait
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+/// A deployment in flight, by its id or by its workload, which has one at most.
+#[derive(Debug, Clone)]
+pub(crate) enum InFlight {
+    On(WorkloadId),
+    Is(Abbreviation),
+}
+
+impl FromStr for InFlight {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains('@') {
+            let workload: Result<WorkloadId, _> = text.parse();
+            return workload.map(Self::On).map_err(|e| e.to_string());
+        }
+        let id: Result<Abbreviation, _> = text.parse();
+        id.map(Self::Is)
+            .map_err(|e| format!("{e}; or a workload, such as api@web-1"))
+    }
 }
 
 /// How much comes back.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use rollback_core::deployment::Outcome;
+use rollback_core::engine::Report;
 use rollback_core::error::{Error, ErrorKind, StoreError};
 use rollback_examples::abbreviation::NotOne;
 
@@ -84,12 +85,17 @@ impl From<serde_json::Error> for End {
 }
 
 /// The code for how a deployment ended.
-pub(crate) fn code(outcome: Outcome) -> ExitCode {
-    ExitCode::from(match outcome {
+pub(crate) fn code(outcome: Outcome) -> u8 {
+    match outcome {
         Outcome::Succeeded => 0,
         Outcome::FailedAndRolledBack => ROLLED_BACK,
         Outcome::Refused => REFUSED,
         Outcome::Degraded => DEGRADED,
         _ => FAILED,
-    })
+    }
+}
+
+/// The code for how a run ended.
+pub(crate) fn code_of_run(report: &Report) -> ExitCode {
+    ExitCode::from(code(report.outcome()))
 }

@@ -1,15 +1,17 @@
-//! The history on the command line: list, show, compare, count, preview, roll back, trim.
+//! The history on the command line: list, show, compare, count, preview, roll back, cancel,
+//! trim.
 //!
 //! `cargo run --example history -- --store DIR list`, for a directory that
 //! `cargo run --example quickstart -- --keep DIR` left behind.
 //!
-//! Exit codes: 0 done; 1 the deployment failed; 2 wrong usage; 3 it failed and was rolled back;
+//! Exit codes: 0 done; 1 the deployment failed or was cancelled; 2 wrong usage; 3 it failed and was rolled back;
 //! 4 refused; 5 degraded; 6 busy, or changed meanwhile; 7 no such thing; 8 the history or the
 //! platform cannot be reached.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod act;
 mod args;
+mod cancel;
 mod change;
 mod end;
 mod list;
@@ -55,6 +57,7 @@ async fn run(cli: Cli) -> Result<ExitCode, End> {
         Command::Redeploy { id, go } => act::redeploy(&world, &id, go).await,
         Command::Deploy { reference, go } => act::deploy(&world, reference, go).await,
         Command::Adopt { workload } => act::adopt(&world, workload).await,
+        Command::Cancel(cancel) => cancel::run(&world, cancel).await,
         Command::Recover => act::recover(&world).await,
         Command::Cleanup(cleanup) => change::cleanup(&world, cleanup).await,
         Command::Pin { id } => change::pin(&world, &id).await,

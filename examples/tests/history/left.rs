@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use rollback_core::history::HistoryStore;
+use rollback_examples::catalog;
 use rollback_json::JsonStore;
 use rollback_sqlite::SqliteStore;
 use serde_json::Value;
@@ -80,6 +81,25 @@ impl Left {
         let mut command = self.command(store, args);
         let output = command.stdin(Stdio::null()).output().unwrap();
         Typed::of(output)
+    }
+
+    /// Changes the workload's entry in the catalog.
+    pub(crate) fn configure(&self, change: impl FnOnce(&mut Value)) {
+        let path = self.kept().join(catalog::FILE);
+        let mut all: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        change(&mut all["workloads"][0]);
+        fs::write(&path, all.to_string()).unwrap();
+    }
+
+    /// Has this shell script run in place of the restart command, which is its arguments.
+    pub(crate) fn restart_by(&self, script: &str) {
+        let path = self.kept().join("restart.sh");
+        fs::write(&path, script).unwrap();
+        self.configure(|entry| {
+            let command = entry["restart"].as_array_mut().unwrap();
+            // Not run by itself: another test's fork may still have it open for writing.
+            command.splice(0..0, ["sh".into(), path.to_str().unwrap().into()]);
+        });
     }
 
     /// What is about to be typed.

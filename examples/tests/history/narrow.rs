@@ -124,32 +124,8 @@ async fn what_is_no_terminal_has_no_edge(kind: &str) {
     assert!(!out.contains("Left out"), "{out}");
 }
 
-#[tokio::test]
-async fn on_sqlite_at_every_width_it_fits() {
-    at_every_width_it_fits("sqlite").await;
-}
-
-#[tokio::test]
-async fn on_json_at_every_width_it_fits() {
-    at_every_width_it_fits("json").await;
-}
-
-#[tokio::test]
-async fn on_sqlite_the_terminal_says_how_wide_it_is() {
-    the_terminal_says_how_wide_it_is("sqlite").await;
-}
-
-#[tokio::test]
-async fn on_json_the_terminal_says_how_wide_it_is() {
-    the_terminal_says_how_wide_it_is("json").await;
-}
-
-#[tokio::test]
-async fn on_sqlite_what_is_no_terminal_has_no_edge() {
-    what_is_no_terminal_has_no_edge("sqlite").await;
-}
-
-#[tokio::test]
-async fn on_json_what_is_no_terminal_has_no_edge() {
-    what_is_no_terminal_has_no_edge("json").await;
-}
+on_both_stores!(
+    at_every_width_it_fits,
+    the_terminal_says_how_wide_it_is,
+    what_is_no_terminal_has_no_edge,
+);

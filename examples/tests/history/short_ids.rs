@@ -128,32 +128,8 @@ async fn every_command_takes_what_the_list_shows(kind: &str) {
     assert_eq!(left.type_here(&["rollback", v2, "--yes"]).code, 4, "live");
 }
 
-#[tokio::test]
-async fn on_sqlite_the_shortest_unique_form_is_shown() {
-    the_shortest_unique_form_is_shown("sqlite").await;
-}
-
-#[tokio::test]
-async fn on_json_the_shortest_unique_form_is_shown() {
-    the_shortest_unique_form_is_shown("json").await;
-}
-
-#[tokio::test]
-async fn on_sqlite_what_may_mean_several_or_none_changes_nothing() {
-    what_may_mean_several_or_none_changes_nothing("sqlite").await;
-}
-
-#[tokio::test]
-async fn on_json_what_may_mean_several_or_none_changes_nothing() {
-    what_may_mean_several_or_none_changes_nothing("json").await;
-}
-
-#[tokio::test]
-async fn on_sqlite_every_command_takes_what_the_list_shows() {
-    every_command_takes_what_the_list_shows("sqlite").await;
-}
-
-#[tokio::test]
-async fn on_json_every_command_takes_what_the_list_shows() {
-    every_command_takes_what_the_list_shows("json").await;
-}
+on_both_stores!(
+    the_shortest_unique_form_is_shown,
+    what_may_mean_several_or_none_changes_nothing,
+    every_command_takes_what_the_list_shows,
+);

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use rollback_core::deployment::Outcome;
-use rollback_core::engine::Report;
+use rollback_core::engine::{AutomaticRollback, Report};
 use rollback_core::error::{Error, ErrorKind, StoreError};
 use rollback_examples::abbreviation::NotOne;
 
@@ -95,7 +95,15 @@ pub(crate) fn code(outcome: Outcome) -> u8 {
     }
 }
 
-/// The code for how a run ended.
+/// The code for how a run ended, its automatic rollback included: if that is degraded, so is the
+/// workload, and a person has to look.
 pub(crate) fn code_of_run(report: &Report) -> ExitCode {
-    ExitCode::from(code(report.outcome()))
+    let by_itself = match report.automatic_rollback() {
+        AutomaticRollback::Attempted { deployment, .. } => deployment.outcome(),
+        _ => None,
+    };
+    ExitCode::from(match by_itself {
+        Some(Outcome::Degraded) => DEGRADED,
+        _ => code(report.outcome()),
+    })
 }

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rollback_core::engine::{Report, Run};
-use rollback_core::id::{DeploymentId, WorkloadId};
+use rollback_core::id::WorkloadId;
 use rollback_core::plan::Plan;
 use rollback_core::prelude::*;
+use rollback_examples::abbreviation::Abbreviation;
 
 use crate::args::{Back, Go, RestoreWhat};
 use crate::end::{self, End, FAILED, REFUSED};
@@ -17,12 +18,16 @@ use crate::world::World;
 const LOOK: Duration = Duration::from_millis(200);
 
 async fn request(world: &World, back: &Back) -> Result<Request, End> {
-    let workload = match (&back.go.workload, &back.id) {
+    let id = match &back.id {
+        Some(typed) => Some(world.id(typed).await?),
+        None => None,
+    };
+    let workload = match (&back.go.workload, &id) {
         // The id alone says which workload is meant.
         (None, Some(id)) => world.engine.get(id).await?.workload().clone(),
         (named, _) => world.workload(named.clone()).await?,
     };
-    let goal = back.id.clone().map_or(Goal::LastHealthy, Goal::To);
+    let goal = id.map_or(Goal::LastHealthy, Goal::To);
     let mut request = Request::rollback(workload, goal, world.actor.clone());
     match back.restore {
         Some(RestoreWhat::Artifact) => request = request.restore(Restore::Artifact),
@@ -63,9 +68,10 @@ pub(crate) async fn rollback(world: &World, back: Back) -> Result<ExitCode, End>
     go(world, plan, &back.go, back.json).await
 }
 
-pub(crate) async fn redeploy(world: &World, id: &DeploymentId, go_: Go) -> Result<ExitCode, End> {
-    let workload = world.engine.get(id).await?.workload().clone();
-    let request = Request::redeploy(workload, id.clone(), world.actor.clone());
+pub(crate) async fn redeploy(world: &World, id: &Abbreviation, go_: Go) -> Result<ExitCode, End> {
+    let id = world.id(id).await?;
+    let workload = world.engine.get(&id).await?.workload().clone();
+    let request = Request::redeploy(workload, id, world.actor.clone());
     let plan = world.engine.preview(&with(request, &go_)?).await?;
     go(world, plan, &go_, false).await
 }
@@ -91,7 +97,7 @@ async fn go(world: &World, plan: Plan, go: &Go, json: bool) -> Result<ExitCode, 
     } else {
         println!("{}", report.summary());
     }
-    Ok(end::code(report.outcome()))
+    Ok(end::code_of_run(&report))
 }
 
 fn confirm() -> Result<(), End> {
@@ -132,7 +138,7 @@ pub(crate) async fn adopt(world: &World, workload: Option<WorkloadId>) -> Result
     let workload = world.workload(workload).await?;
     let report = world.engine.adopt(&workload, world.actor.clone()).await?;
     println!("{}", report.summary());
-    Ok(end::code(report.outcome()))
+    Ok(end::code_of_run(&report))
 }
 
 pub(crate) async fn recover(world: &World) -> Result<ExitCode, End> {

@@ -1,10 +1,16 @@
 //! What can be typed.
 
+use std::str::FromStr;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rollback_core::id::{DeploymentId, GuardName, ServiceName, TargetName, WorkloadId};
+use rollback_core::id::{GuardName, ServiceName, TargetName, WorkloadId};
 use rollback_core::policy::RollbackMode;
+use rollback_examples::abbreviation::Abbreviation;
 
 /// The history of deployments, and the way back.
+///
+/// A deployment is named by its id, by the beginning of it, or by 4 or more of the digits that its
+/// last part begins with, as lists show them.
 #[derive(Debug, Parser)]
 #[command(name = "history")]
 pub(crate) struct Cli {
@@ -39,7 +45,7 @@ pub(crate) enum Command {
     /// One deployment in full
     Show {
         /// Which
-        id: DeploymentId,
+        id: Abbreviation,
         /// As JSON
         #[arg(long, alias = "json-output")]
         json: bool,
@@ -47,9 +53,9 @@ pub(crate) enum Command {
     /// What differs between two deployments
     Compare {
         /// The one
-        from: DeploymentId,
+        from: Abbreviation,
         /// The other
-        to: DeploymentId,
+        to: Abbreviation,
         /// As JSON
         #[arg(long, alias = "json-output")]
         json: bool,
@@ -71,7 +77,7 @@ pub(crate) enum Command {
     /// Deploy an earlier deployment's artifact anew, with today's configuration
     Redeploy {
         /// Which
-        id: DeploymentId,
+        id: Abbreviation,
         #[command(flatten)]
         go: Go,
     },
@@ -88,6 +94,8 @@ pub(crate) enum Command {
         #[arg(long)]
         workload: Option<WorkloadId>,
     },
+    /// Ask a deployment in flight to stop, and wait until it has
+    Cancel(Cancel),
     /// Settle what a crash left unfinished
     Recover,
     /// Forget old records, and let go what only they needed
@@ -95,31 +103,31 @@ pub(crate) enum Command {
     /// Keep a deployment from clean-ups
     Pin {
         /// Which
-        id: DeploymentId,
+        id: Abbreviation,
     },
     /// Give it back to clean-ups
     Unpin {
         /// Which
-        id: DeploymentId,
+        id: Abbreviation,
     },
     /// Add a note
     Note {
         /// To which
-        id: DeploymentId,
+        id: Abbreviation,
         /// What
         text: String,
     },
     /// Keep rollbacks from ever going to a deployment
     MarkBad {
         /// Which
-        id: DeploymentId,
+        id: Abbreviation,
         /// Why
         why: String,
     },
     /// Take that back
     ClearBad {
         /// Which
-        id: DeploymentId,
+        id: Abbreviation,
     },
     /// Let nothing but rollbacks through
     Hold {
@@ -175,6 +183,40 @@ pub(crate) struct List {
     /// Older than this number: the next page
     #[arg(long)]
     pub(crate) before: Option<u64>,
+    /// So many columns wide; as wide as the terminal unless said, and without end into a file
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) width: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// Which, or on which workload
+    #[arg(value_name = "WORKLOAD|ID")]
+    pub(crate) what: InFlight,
+    /// Do not wait
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+/// A deployment in flight, by its id or by its workload, which has one at most.
+#[derive(Debug, Clone)]
+pub(crate) enum InFlight {
+    On(WorkloadId),
+    Is(Abbreviation),
+}
+
+impl FromStr for InFlight {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains('@') {
+            let workload: Result<WorkloadId, _> = text.parse();
+            return workload.map(Self::On).map_err(|e| e.to_string());
+        }
+        let id: Result<Abbreviation, _> = text.parse();
+        id.map(Self::Is)
+            .map_err(|e| format!("{e}; or a workload, such as api@web-1"))
+    }
 }
 
 /// How much comes back.
@@ -189,7 +231,7 @@ pub(crate) enum RestoreWhat {
 #[derive(Debug, Args)]
 pub(crate) struct Back {
     /// To this deployment; to the last healthy one if it is left out
-    pub(crate) id: Option<DeploymentId>,
+    pub(crate) id: Option<Abbreviation>,
     /// How much comes back
     #[arg(long)]
     pub(crate) restore: Option<RestoreWhat>,

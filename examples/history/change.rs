@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use rollback_core::id::{DeploymentId, WorkloadId};
+use rollback_core::id::WorkloadId;
 use rollback_core::policy::{AfterRollback, Keep};
+use rollback_examples::abbreviation::Abbreviation;
 
 use crate::args::{Cleanup, Configure};
 use crate::end::End;
@@ -42,35 +43,40 @@ pub(crate) async fn cleanup(world: &World, cleanup: Cleanup) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn pin(world: &World, id: &DeploymentId) -> Result<ExitCode, End> {
-    world.engine.pin(id, &world.actor).await?;
+pub(crate) async fn pin(world: &World, id: &Abbreviation) -> Result<ExitCode, End> {
+    let id = world.id(id).await?;
+    world.engine.pin(&id, &world.actor).await?;
     println!("{id} is kept from clean-ups.");
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn unpin(world: &World, id: &DeploymentId) -> Result<ExitCode, End> {
-    world.engine.unpin(id, &world.actor).await?;
+pub(crate) async fn unpin(world: &World, id: &Abbreviation) -> Result<ExitCode, End> {
+    let id = world.id(id).await?;
+    world.engine.unpin(&id, &world.actor).await?;
     println!("{id} is left to clean-ups.");
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn note(world: &World, id: &DeploymentId, text: &str) -> Result<ExitCode, End> {
-    world.engine.note(id, text.parse()?, &world.actor).await?;
+pub(crate) async fn note(world: &World, id: &Abbreviation, text: &str) -> Result<ExitCode, End> {
+    let id = world.id(id).await?;
+    world.engine.note(&id, text.parse()?, &world.actor).await?;
     println!("Noted.");
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn mark_bad(world: &World, id: &DeploymentId, why: &str) -> Result<ExitCode, End> {
+pub(crate) async fn mark_bad(world: &World, id: &Abbreviation, why: &str) -> Result<ExitCode, End> {
+    let id = world.id(id).await?;
     world
         .engine
-        .mark_bad(id, why.parse()?, &world.actor)
+        .mark_bad(&id, why.parse()?, &world.actor)
         .await?;
     println!("No rollback will go to {id}.");
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn clear_bad(world: &World, id: &DeploymentId) -> Result<ExitCode, End> {
-    world.engine.clear_bad(id, &world.actor).await?;
+pub(crate) async fn clear_bad(world: &World, id: &Abbreviation) -> Result<ExitCode, End> {
+    let id = world.id(id).await?;
+    world.engine.clear_bad(&id, &world.actor).await?;
     println!("Rollbacks may go to {id} again.");
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use rollback_core::deployment::Outcome;
+use rollback_core::engine::{AutomaticRollback, Report};
 use rollback_core::error::{Error, ErrorKind, StoreError};
+use rollback_examples::abbreviation::NotOne;
 
 pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
@@ -54,6 +56,16 @@ impl From<StoreError> for End {
     }
 }
 
+impl From<NotOne> for End {
+    fn from(e: NotOne) -> Self {
+        let code = match e {
+            NotOne::Ambiguous { .. } => USAGE,
+            _ => UNKNOWN,
+        };
+        Self::new(code, e.to_string())
+    }
+}
+
 impl From<String> for End {
     fn from(text: String) -> Self {
         Self::new(FAILED, text)
@@ -73,12 +85,25 @@ impl From<serde_json::Error> for End {
 }
 
 /// The code for how a deployment ended.
-pub(crate) fn code(outcome: Outcome) -> ExitCode {
-    ExitCode::from(match outcome {
+pub(crate) fn code(outcome: Outcome) -> u8 {
+    match outcome {
         Outcome::Succeeded => 0,
         Outcome::FailedAndRolledBack => ROLLED_BACK,
         Outcome::Refused => REFUSED,
         Outcome::Degraded => DEGRADED,
         _ => FAILED,
+    }
+}
+
+/// The code for how a run ended, its automatic rollback included: if that is degraded, so is the
+/// workload, and a person has to look.
+pub(crate) fn code_of_run(report: &Report) -> ExitCode {
+    let by_itself = match report.automatic_rollback() {
+        AutomaticRollback::Attempted { deployment, .. } => deployment.outcome(),
+        _ => None,
+    };
+    ExitCode::from(match by_itself {
+        Some(Outcome::Degraded) => DEGRADED,
+        _ => code(report.outcome()),
     })
 }

@@ -1,18 +1,22 @@
-//! The history on the command line: list, show, compare, count, preview, roll back, trim.
+//! The history on the command line: list, show, compare, count, preview, roll back, cancel,
+//! trim.
 //!
 //! `cargo run --example history -- --store DIR list`, for a directory that
 //! `cargo run --example quickstart -- --keep DIR` left behind.
 //!
-//! Exit codes: 0 done; 1 the deployment failed; 2 wrong usage; 3 it failed and was rolled back;
-//! 4 refused; 5 degraded; 6 busy, or changed meanwhile; 7 no such thing; 8 the history or the
-//! platform cannot be reached.
+//! Exit codes: 0 done; 1 the deployment failed or was cancelled; 2 wrong usage; 3 it failed and was
+//! rolled back; 4 refused; 5 degraded, by itself or by its automatic rollback; 6 busy, or changed
+//! meanwhile; 7 no such thing; 8 the history or the platform cannot be reached.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod act;
 mod args;
+mod cancel;
 mod change;
 mod end;
+mod list;
 mod read;
+mod table;
 mod text;
 mod world;
 
@@ -38,7 +42,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<ExitCode, End> {
     let world = World::open(&cli).await?;
     match cli.command {
-        Command::List(list) => read::list(&world, list).await,
+        Command::List(list) => list::run(&world, list).await,
         Command::Status { workload } => read::status(&world, workload).await,
         Command::Show { id, json } => read::show(&world, &id, json).await,
         Command::Compare { from, to, json } => read::compare(&world, &from, &to, json).await,
@@ -53,6 +57,7 @@ async fn run(cli: Cli) -> Result<ExitCode, End> {
         Command::Redeploy { id, go } => act::redeploy(&world, &id, go).await,
         Command::Deploy { reference, go } => act::deploy(&world, reference, go).await,
         Command::Adopt { workload } => act::adopt(&world, workload).await,
+        Command::Cancel(cancel) => cancel::run(&world, cancel).await,
         Command::Recover => act::recover(&world).await,
         Command::Cleanup(cleanup) => change::cleanup(&world, cleanup).await,
         Command::Pin { id } => change::pin(&world, &id).await,

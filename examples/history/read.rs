@@ -3,120 +3,22 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use rollback_core::engine::{CanRollBack, Row};
+use rollback_core::engine::CanRollBack;
 use rollback_core::event::Event;
 use rollback_core::history::{Query, Sequence, WorkloadState};
-use rollback_core::id::{DeploymentId, ServiceName, WorkloadId};
+use rollback_core::id::{ServiceName, WorkloadId};
 use rollback_core::lineage::Standing;
 use rollback_core::prelude::*;
-use serde_json::{Value, json};
+use rollback_examples::abbreviation::Abbreviation;
+use serde_json::json;
 
-use crate::args::List;
-use crate::end::{AWAY, End, FAILED, UNKNOWN, USAGE};
-use crate::text::{ago, ended, release, span, table, took};
+use crate::end::{AWAY, End, FAILED, UNKNOWN};
+use crate::list::as_json;
+use crate::text::{DAY, ago, ended, release, span, took};
 use crate::world::World;
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-
-pub(crate) async fn list(world: &World, list: List) -> Result<ExitCode, End> {
-    let json = list.json;
-    let history = world.engine.history(&query(world, list)?).await?;
-    if json {
-        let rows: Vec<Value> = history.rows.iter().map(as_json).collect::<Result<_, _>>()?;
-        println!("{}", serde_json::to_string_pretty(&rows)?);
-    } else if history.rows.is_empty() {
-        println!("No deployments.");
-    } else {
-        let rows = history.rows.iter().map(|row| line(world, row)).collect();
-        let header = [
-            "", "ID", "WORKLOAD", "WHAT", "RELEASE", "OUTCOME", "HEALTH", "BY", "WHEN", "TOOK",
-        ];
-        println!("{}", table(&header, rows));
-        println!("\n* live   + last healthy   ! no rollback point (show ID says why)");
-        if let Some(next) = history.next {
-            println!("More: --before {next}");
-        }
-    }
-    for unreadable in &history.unreadable {
-        eprintln!("history: unreadable: {unreadable}");
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn query(world: &World, list: List) -> Result<Query, End> {
-    let mut query = Query::default().limit(list.limit);
-    query.service = list.service;
-    query.target = list.target;
-    query.backend = list.backend.map(|b| b.parse()).transpose()?;
-    query.outcome = list.outcome.map(|o| word("outcome", &o)).transpose()?;
-    query.trigger = list.trigger.map(|t| word("trigger", &t)).transpose()?;
-    query.actor = list.actor.map(|a| a.parse()).transpose()?;
-    query.label = match list.label {
-        Some(label) => match label.split_once('=') {
-            Some((name, value)) => Some((name.to_owned(), value.to_owned())),
-            None => return Err(End::new(USAGE, "write a label as name=value")),
-        },
-        None => None,
-    };
-    query.since = list.days.map(|days| world.now.minus(DAY * days));
-    query.before = list.before.map(Sequence);
-    Ok(query)
-}
-
-/// One of the words that records use.
-fn word<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, End> {
-    let text = text.replace(['-', ' '], "_");
-    serde_json::from_value(Value::String(text.clone()))
-        .map_err(|_| End::new(USAGE, format!("{text} is no {what}; see list --help")))
-}
-
-fn line(world: &World, row: &Row) -> Vec<String> {
-    let d = &row.deployment;
-    let mark = match (row.standing, row.last_healthy, row.is_rollback_point()) {
-        (Standing::Live, _, _) => "*",
-        (_, true, _) => "+",
-        (_, _, false) => "!",
-        _ => "",
-    };
-    vec![
-        mark.to_owned(),
-        d.id().to_string(),
-        d.workload().to_string(),
-        d.trigger().kind().to_string(),
-        release(d),
-        ended(d),
-        health(d),
-        d.actor().name().to_string(),
-        ago(d.new_deployment().opened_at, world.now),
-        took(d),
-    ]
-}
-
-fn health(d: &Deployment) -> String {
-    match d.verdict() {
-        Verdict::Unknown => "not checked".to_owned(),
-        Verdict::Passed => "passed".to_owned(),
-        Verdict::Healed { by } => format!("healed by {by}"),
-        _ => "failed".to_owned(),
-    }
-}
-
-/// The record, and what scripts ask first of it at its top.
-fn as_json(row: &Row) -> Result<Value, serde_json::Error> {
-    let mut value = serde_json::to_value(row)?;
-    let d = &row.deployment;
-    value["user"] = json!(d.actor().name());
-    value["service"] = json!(d.workload().service());
-    value["machine"] = json!(d.workload().target());
-    value["status"] = json!(d.outcome().map_or("in_progress", |o| o.as_str()));
-    value["health"] = serde_json::to_value(d.verdict().kind())?;
-    value["release"] = json!(release(d));
-    value["duration_ms"] = json!(d.duration().map(|t| t.as_millis() as u64));
-    value["rollback_point"] = json!(row.is_rollback_point());
-    Ok(value)
-}
-
-pub(crate) async fn show(world: &World, id: &DeploymentId, json: bool) -> Result<ExitCode, End> {
+pub(crate) async fn show(world: &World, id: &Abbreviation, json: bool) -> Result<ExitCode, End> {
+    let id = &world.id(id).await?;
     let record = world.engine.get(id).await?;
     let mut query = Query::workload(record.workload());
     query.before = Some(Sequence(record.sequence().0 + 1));
@@ -224,11 +126,12 @@ fn event(event: &Event) -> String {
 
 pub(crate) async fn compare(
     world: &World,
-    from: &DeploymentId,
-    to: &DeploymentId,
+    from: &Abbreviation,
+    to: &Abbreviation,
     json: bool,
 ) -> Result<ExitCode, End> {
-    let comparison = world.engine.compare(from, to).await?;
+    let (from, to) = (world.id(from).await?, world.id(to).await?);
+    let comparison = world.engine.compare(&from, &to).await?;
     if json {
         println!("{}", serde_json::to_string_pretty(&comparison)?);
     } else {
@@ -271,13 +174,15 @@ pub(crate) async fn stats(
     for (outcome, count) in &stats.by_outcome {
         println!("  {:<24}{count}", outcome.replace('_', " "));
     }
-    if !stats.recent_failures.is_empty() {
-        println!("\nrecent failures");
+    if stats.recent_failures.is_empty() {
+        return Ok(ExitCode::SUCCESS);
     }
+    println!("\nrecent failures");
+    let ids = world.ids().await?;
     for id in &stats.recent_failures {
         let record = world.engine.get(id).await?;
         let summary = record.settlement().map_or("", |s| s.summary.as_str());
-        println!("  {id}  {summary}");
+        println!("  {}  {summary}", ids.short(id));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use comfy_table::{Table, presets};
 use rollback_core::deployment::Deployment;
 use rollback_core::time::Timestamp;
+
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// `5 minutes ago`.
 pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
@@ -43,21 +44,4 @@ pub(crate) fn ended(d: &Deployment) -> String {
 
 pub(crate) fn release(d: &Deployment) -> String {
     d.release().map_or_else(String::new, ToString::to_string)
-}
-
-/// Columns, and nothing around them.
-pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_header(header.to_vec());
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    for row in rows {
-        table.add_row(row);
-    }
-    let text = table.to_string();
-    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    lines.join("\n")
 }

@@ -4,15 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rollback_core::engine::RollbackEngine;
-use rollback_core::history::HistoryStore;
-use rollback_core::id::{Actor, WorkloadId};
+use rollback_core::history::{HistoryStore, Query};
+use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::{Clock, SystemClock, Timestamp};
+use rollback_examples::abbreviation::{Abbreviation, Ids};
 use rollback_examples::catalog::{self, Catalog};
 use rollback_json::JsonStore;
 use rollback_sqlite::SqliteStore;
 
 use crate::args::Cli;
 use crate::end::{AWAY, End, USAGE};
+
+/// The largest page that stores give.
+const PAGE: usize = 1_000;
 
 pub(crate) struct World {
     pub(crate) engine: RollbackEngine,
@@ -85,6 +89,31 @@ impl World {
             actor: Actor::user_via(&cli.user, "cli")?,
             now: SystemClock.now(),
         })
+    }
+
+    /// The deployment that is meant.
+    pub(crate) async fn id(&self, typed: &Abbreviation) -> Result<DeploymentId, End> {
+        // What is whole needs no look at all the others.
+        if let Some(id) = typed.whole()
+            && self.store.get(&id).await?.is_some()
+        {
+            return Ok(id);
+        }
+        Ok(self.ids().await?.find(typed)?.clone())
+    }
+
+    /// The ids of all deployments: no page of them says which short form is unique.
+    pub(crate) async fn ids(&self) -> Result<Ids, End> {
+        let mut query = Query::default().limit(PAGE);
+        let mut newest_first = Vec::new();
+        loop {
+            let page = self.store.list(&query).await?;
+            newest_first.extend(page.deployments.iter().map(|d| d.id().clone()));
+            match page.next {
+                Some(next) => query.before = Some(next),
+                None => return Ok(Ids::new(newest_first)),
+            }
+        }
     }
 
     /// The workload that is meant: the one named, or the only one there is.

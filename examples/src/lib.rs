@@ -1,6 +1,7 @@
 //! What the example programs share: a small HTTP service to deploy, and the story they print.
 //! Nothing here is needed to embed rollback.
 
+pub mod abbreviation;
 pub mod catalog;
 pub mod playground;
 pub mod service;

@@ -1,0 +1,130 @@
+//! Deployments as a table, or as JSON.
+
+use std::process::ExitCode;
+
+use rollback_core::engine::Row;
+use rollback_core::history::{Query, Sequence};
+use rollback_core::lineage::Standing;
+use rollback_core::prelude::*;
+use rollback_examples::abbreviation::Ids;
+use serde_json::{Value, json};
+
+use crate::args::List;
+use crate::end::{End, USAGE};
+use crate::table::{Column, Table, Width};
+use crate::text::{DAY, ago, ended, release, took};
+use crate::world::World;
+
+const COLUMNS: [Column; 10] = [
+    Column::needed(""),
+    Column::needed("ID"),
+    Column::spare(1, "WORKLOAD"),
+    Column::needed("WHAT"),
+    Column::spare(2, "RELEASE"),
+    Column::needed("OUTCOME"),
+    Column::spare(4, "HEALTH"),
+    Column::spare(3, "BY"),
+    Column::needed("WHEN"),
+    Column::spare(5, "TOOK"),
+];
+
+pub(crate) async fn run(world: &World, list: List) -> Result<ExitCode, End> {
+    let json = list.json;
+    let width = Width::or_of_terminal(list.width);
+    let history = world.engine.history(&query(world, list)?).await?;
+    if json {
+        let rows: Vec<Value> = history.rows.iter().map(as_json).collect::<Result<_, _>>()?;
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    } else if history.rows.is_empty() {
+        println!("No deployments.");
+    } else {
+        let ids = world.ids().await?;
+        let rows = history.rows.iter().map(|row| line(world, &ids, row));
+        let table = Table::new(&COLUMNS, rows.collect(), width);
+        println!("{}", table.text);
+        println!("\n* live   + last healthy   ! no rollback point (show ID says why)");
+        if !table.left_out.is_empty() {
+            println!("Left out to fit: {}", table.left_out.join(", "));
+        }
+        if let Some(next) = history.next {
+            println!("More: --before {next}");
+        }
+    }
+    for unreadable in &history.unreadable {
+        eprintln!("history: unreadable: {unreadable}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn query(world: &World, list: List) -> Result<Query, End> {
+    let mut query = Query::default().limit(list.limit);
+    query.service = list.service;
+    query.target = list.target;
+    query.backend = list.backend.map(|b| b.parse()).transpose()?;
+    query.outcome = list.outcome.map(|o| word("outcome", &o)).transpose()?;
+    query.trigger = list.trigger.map(|t| word("trigger", &t)).transpose()?;
+    query.actor = list.actor.map(|a| a.parse()).transpose()?;
+    query.label = match list.label {
+        Some(label) => match label.split_once('=') {
+            Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+            None => return Err(End::new(USAGE, "write a label as name=value")),
+        },
+        None => None,
+    };
+    query.since = list.days.map(|days| world.now.minus(DAY * days));
+    query.before = list.before.map(Sequence);
+    Ok(query)
+}
+
+/// One of the words that records use.
+fn word<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, End> {
+    let text = text.replace(['-', ' '], "_");
+    serde_json::from_value(Value::String(text.clone()))
+        .map_err(|_| End::new(USAGE, format!("{text} is no {what}; see list --help")))
+}
+
+fn line(world: &World, ids: &Ids, row: &Row) -> Vec<String> {
+    let d = &row.deployment;
+    let mark = match (row.standing, row.last_healthy, row.is_rollback_point()) {
+        (Standing::Live, _, _) => "*",
+        (_, true, _) => "+",
+        (_, _, false) => "!",
+        _ => "",
+    };
+    vec![
+        mark.to_owned(),
+        ids.short(d.id()).to_owned(),
+        d.workload().to_string(),
+        d.trigger().kind().to_string(),
+        release(d),
+        ended(d),
+        health(d),
+        d.actor().name().to_string(),
+        ago(d.new_deployment().opened_at, world.now),
+        took(d),
+    ]
+}
+
+fn health(d: &Deployment) -> String {
+    match d.verdict() {
+        Verdict::Unknown => "not checked".to_owned(),
+        Verdict::Passed => "passed".to_owned(),
+        Verdict::Healed { by } => format!("healed by {by}"),
+        _ => "failed".to_owned(),
+    }
+}
+
+/// The record, and what scripts ask first of it at its top.
+pub(crate) fn as_json(row: &Row) -> Result<Value, serde_json::Error> {
+    let mut value = serde_json::to_value(row)?;
+    let d = &row.deployment;
+    value["user"] = json!(d.actor().name());
+    value["service"] = json!(d.workload().service());
+    value["machine"] = json!(d.workload().target());
+    value["status"] = json!(d.outcome().map_or("in_progress", |o| o.as_str()));
+    value["health"] = serde_json::to_value(d.verdict().kind())?;
+    value["release"] = json!(release(d));
+    value["duration_ms"] = json!(d.duration().map(|t| t.as_millis() as u64));
+    value["rollback_point"] = json!(row.is_rollback_point());
+    Ok(value)
+}

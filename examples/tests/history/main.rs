@@ -1,0 +1,29 @@
+//! The example `history`, typed as people type it, on either store.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+/// Each of these, which take a store's kind, as a test on either.
+macro_rules! on_both_stores {
+    ($($test:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test("sqlite").await;
+            })*
+        }
+
+        mod on_json {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test("json").await;
+            })*
+        }
+    };
+}
+
+mod degraded;
+mod in_flight;
+mod left;
+mod narrow;
+mod pty;
+mod session;
+mod short_ids;

@@ -270,6 +270,12 @@ async fn one_status(world: &World, state: &WorkloadState) -> Result<(), End> {
             rules.policy.rollback, rules.policy.retention.records
         ),
     );
+    if let Some(set) = &rules.set {
+        say(
+            "policy",
+            format!("set by {}, {}", set.by, ago(set.at, world.now)),
+        );
+    }
     let drift = match world.engine.health(&state.workload).await {
         Ok(health) => health.drift.to_string(),
         Err(e) => format!("cannot be seen: {e}"),

@@ -180,7 +180,7 @@ pub enum Refusal {
     /// No deployment answers the goal.
     #[error(
         "{workload} has no rollback point for {goal}; {}; deploy a fixed release instead",
-        reasons(passed_over)
+        reasons(goal, passed_over)
     )]
     NoRollbackPoint {
         /// The workload.
@@ -265,9 +265,13 @@ fn names(guards: &[GuardName]) -> String {
     names.join(", ")
 }
 
-fn reasons(passed_over: &[PassedOver]) -> String {
+fn reasons(goal: &Goal, passed_over: &[PassedOver]) -> String {
     if passed_over.is_empty() {
-        return "nothing on record went live before what is live now".into();
+        return match goal {
+            Goal::LastHealthy => "nothing on record went live before what is live now",
+            _ => "the records do not say what was live then",
+        }
+        .into();
     }
     let shown: Vec<String> = passed_over
         .iter()

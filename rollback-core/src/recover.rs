@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::backend::{Instance, Live, Observation};
+use crate::backend::{End, Instance, Live, Observation, Operation};
 use crate::deployment::{Deployment, Phase, TriggerKind};
 
 /// Where the run path is entered again.
@@ -43,18 +43,23 @@ impl fmt::Display for Decision {
     }
 }
 
+/// Whether what is live is neither end of an operation: somebody else has put it there.
+pub fn is_foreign(op: &Operation, observed: &Observation) -> bool {
+    let own = |live: &Instance| {
+        let is = |end: &End| end.instance().is_some_and(|end| end.handle == live.handle);
+        is(&op.to) || is(&op.from)
+    };
+    matches!(&observed.live, Live::One(s) if !own(&s.instance))
+}
+
 /// Decides. Never guesses: what neither record nor platform knows is left alone.
 pub fn decide(deployment: &Deployment, observed: &Observation) -> Decision {
     if deployment.trigger().kind() == TriggerKind::Adopt {
         return Decision::Drop;
     }
     let op = deployment.operation();
-    let (to, from) = (op.to.instance(), op.from.instance());
-    let own = |live: &Instance| {
-        let is = |end: Option<&Instance>| end.is_some_and(|end| end.handle == live.handle);
-        is(to) || is(from)
-    };
-    let foreign = matches!(&observed.live, Live::One(s) if !own(&s.instance));
+    let to = op.to.instance();
+    let foreign = is_foreign(&op, observed);
     if deployment.cause().is_some() {
         // Before a switch going back touches nothing live. After one it would take away what
         // somebody has put in place meanwhile.

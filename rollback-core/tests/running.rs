@@ -3,17 +3,14 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rollback_core::engine::{RollbackEngine, Untold, Workload};
-use rollback_core::guard::{Guard, Notice, Observer, ReleaseTask, Remediation, Ruling};
+use rollback_core::engine::Workload;
+use rollback_core::guard::{Guard, ReleaseTask, Remediation, Ruling};
 use rollback_core::history::{HistoryStore, Hold};
 use rollback_core::id::GuardName;
 use rollback_core::lineage::{Lineage, Standing};
-use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use support::{Bench, me};
 
@@ -379,98 +376,24 @@ async fn last(b: &Bench) -> DeploymentId {
     page.deployments[0].id().clone()
 }
 
-/// Somebody else's code that never comes back, and minds no deadline.
-#[derive(Debug, Clone)]
-struct Silent;
-
-#[async_trait]
-impl Guard for Silent {
-    fn name(&self) -> GuardName {
-        "silent".parse().unwrap()
-    }
-
-    async fn check(&self, _: &Context, _: &Plan) -> Ruling {
-        std::future::pending().await
-    }
-}
-
-#[async_trait]
-impl HealthCheck for Silent {
-    fn name(&self) -> String {
-        "silent".into()
-    }
-
-    async fn check(&self, _: &Context, _: &Probe) -> Result<Healthy, Unhealthy> {
-        std::future::pending().await
-    }
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_guard_that_never_answered_hung_the_plan() {
-    let b = Bench::with(|w| w.guard(Silent));
-    let e = b.engine.deploy(&b.api, "v1", me()).await.unwrap_err();
-    let silent: GuardName = "silent".parse().unwrap();
-    assert!(
-        matches!(e.refusal(), Some(Refusal::Guard { guard, why })
-            if *guard == silent && why == "no answer within 30s"),
-        "{e}"
-    );
-    let forced = Request::deploy(b.api.clone(), "v1", me()).force(silent);
-    let report = b.engine.run(forced).await.unwrap().await.unwrap();
-    assert!(report.succeeded());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_check_that_never_answered_hung_the_gate() {
-    let b = Bench::with(|w| w.check(Silent));
-    let report = b.deploy("v1").await;
-    assert_eq!(report.outcome(), Outcome::Failed);
-    let verdict = report.deployment().verdict().to_string();
-    assert!(verdict.contains("silent: no answer within"), "{verdict}");
-    let health = b.engine.health(&b.api).await.unwrap();
-    assert_eq!(health.platform, Verdict::Passed);
-    assert!(health.verdict().is_failed());
-}
-
-/// Takes its time, and counts what it was told.
-#[derive(Debug, Clone, Default)]
-struct Slow(Arc<AtomicUsize>);
-
-#[async_trait]
-impl Observer for Slow {
-    fn runs_on(&self, _: TriggerKind) -> bool {
-        true
-    }
-
-    async fn notice(&self, _: &Notice) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-#[test]
-fn an_observer_missed_the_end_when_the_program_exited_and_everything_in_the_next_runtime() {
-    let (shelf, slow) = (support::Shelf::default(), Slow::default());
-    let api: WorkloadId = "api@web-1".parse().unwrap();
-    let engine = RollbackEngine::builder(MemoryStore::new())
-        .workload(Workload::new(api.clone(), shelf))
-        .observer(slow.clone())
-        .build()
-        .unwrap();
-    let mut notices = 0;
-    for reference in ["v1", "v2"] {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let run = engine.deploy(&api, reference, me()).await.unwrap();
-            // That it was opened is no event of its own.
-            notices += 1 + run.await.unwrap().deployment().events().len();
-            let hurried = engine.flush(Duration::ZERO).await;
-            assert_eq!(hurried, Err(Untold { observers: 1 }));
-            engine.flush(Duration::from_secs(10)).await.unwrap();
-        });
-        assert_eq!(slow.0.load(Ordering::SeqCst), notices, "after {reference}");
-    }
+async fn insisting_took_away_what_a_person_put_live_while_the_platform_was_away() {
+    let b = Bench::armed();
+    b.deploy("v1").await;
+    b.shelf.0.lock().unwrap().vanishes_at_switch = true;
+    let shelf = b.shelf.clone();
+    let by_hand = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let mut target = shelf.0.lock().unwrap();
+        target.unreachable = false;
+        let release = target.standbys[0].release.clone();
+        let handle = Handle::new("by-hand");
+        target.live = Some(Instance { release, handle });
+        target.live.clone()
+    });
+    let report = b.deploy("v2").await;
+    assert_eq!(report.outcome(), Outcome::Interrupted);
+    assert_eq!(*report.live(), LiveRecord::Unknown);
+    let by_hand = by_hand.await.unwrap();
+    assert_eq!(b.shelf.0.lock().unwrap().live, by_hand);
 }

@@ -101,7 +101,8 @@ impl Writer<'_> {
         }
         let mut deployment = self.folder.current(shard, &claim.deployment)?;
         if deployment.events().last() == Some(event) {
-            return Ok(());
+            // Written before, and perhaps not durable: the first attempt may have failed between.
+            return self.folder.sync_shard(shard);
         }
         apply(&mut deployment, event)?;
         self.folder.write_current(self.writing, shard, deployment)

@@ -32,6 +32,7 @@ mod error;
 mod filter;
 mod open;
 mod read;
+mod read_only;
 mod record;
 mod schema;
 mod state;

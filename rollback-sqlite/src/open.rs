@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
-use rollback_fs::{check_local, make_dir, read_only, system};
+use rollback_fs::{check_local, make_dir, system};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::{Failure, not_a_database, sqlite};
-use crate::schema;
+use crate::{read_only, schema};
 
 /// How long a write waits for another process's write.
-const BUSY: Duration = Duration::from_secs(10);
+pub(crate) const BUSY: Duration = Duration::from_secs(10);
 
 /// A history that was opened.
 pub(crate) struct Opened {
@@ -29,8 +29,9 @@ pub(crate) struct Opened {
 /// Checks the path, makes the file if there is none, and brings it to the newest schema. On a
 /// read-only file system a history that is there is opened for reading.
 pub(crate) fn open(path: &Path) -> Result<Opened, StoreError> {
-    if path.exists() && is_read_only(path)? {
-        return open_to_read(path);
+    if path.exists() && read_only::is_mounted_so(path)? {
+        check_file(path)?;
+        return read_only::open(path);
     }
     let dir = directory(path)?;
     check_local(&dir)?;
@@ -63,71 +64,6 @@ pub(crate) fn open(path: &Path) -> Result<Opened, StoreError> {
     })
 }
 
-fn open_to_read(path: &Path) -> Result<Opened, StoreError> {
-    check_file(path)?;
-    let path =
-        fs::canonicalize(path).map_err(|e| system("the path cannot be resolved", path, e))?;
-    let found = schema::version(&connect_to_read(&path)?).map_err(|e| sqlite(&path, e))?;
-    if found < schema::newest() {
-        return Err(read_only(&path).advice(
-            "it was written by an older version and has to be migrated: copy it, with the files \
-             -wal and -shm beside it, to where it can be written",
-        ));
-    }
-    Ok(Opened { path, writer: None })
-}
-
-/// A connection that cannot write, for a file system that cannot be written to.
-pub(crate) fn connect_to_read(path: &Path) -> Result<Connection, StoreError> {
-    let beside = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        fs::metadata(PathBuf::from(name)).is_ok_and(|meta| meta.len() > 0)
-    };
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = match (beside("-wal"), beside("-shm")) {
-        // A whole file that nobody can change. Without saying so SQLite would want to make the log
-        // that a clean end has removed (https://sqlite.org/wal.html#read_only_databases).
-        (false, _) => {
-            let uri = format!("file:{}?immutable=1", escaped(path));
-            Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
-        }
-        (true, true) => Connection::open_with_flags(path, flags),
-        (true, false) => {
-            return Err(read_only(path).advice(
-                "its last transactions are in the file -wal beside it, which cannot be read \
-                 here: copy both to where they can be written",
-            ));
-        }
-    };
-    let connection = connection.map_err(|e| sqlite(path, e))?;
-    connection.busy_timeout(BUSY).map_err(|e| sqlite(path, e))?;
-    schema::check(&connection).map_err(|e| match e {
-        Failure::Store(e) => e.on(path.display()),
-        e => e.at(path),
-    })?;
-    plain(&connection).map_err(|e| sqlite(path, e))?;
-    Ok(connection)
-}
-
-/// A path as it stands in a URI.
-fn escaped(path: &Path) -> String {
-    use std::fmt::Write;
-    let mut text = String::new();
-    for byte in path.as_os_str().as_encoded_bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-                text.push(char::from(*byte));
-            }
-            byte => {
-                // Writing to a string cannot fail.
-                let _ = write!(text, "%{byte:02x}");
-            }
-        }
-    }
-    text
-}
-
 /// A connection with this library's settings.
 pub(crate) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -152,7 +88,7 @@ fn configure(connection: &Connection) -> Result<(), Failure> {
 }
 
 /// The settings of every connection, also of one that cannot write.
-fn plain(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn plain(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", false)?;
     // A plan must not depend on the values that are bound: without this, SQLite prepares some
     // cached statements again for every value, which takes longer than to run them.
@@ -191,12 +127,6 @@ fn directory(path: &Path) -> Result<PathBuf, StoreError> {
     };
     make_dir(&dir)?;
     Ok(dir)
-}
-
-fn is_read_only(path: &Path) -> Result<bool, StoreError> {
-    let vfs = rustix::fs::statvfs(path)
-        .map_err(|e| system("the file system cannot be examined", path, e.into()))?;
-    Ok(vfs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }
 
 /// Refuses what is no file, no database, or a newer library's, by reading its first 100 bytes:

@@ -59,7 +59,8 @@ impl SqliteStore {
     /// exist. Beside it stand SQLite's `-wal` and `-shm` and the directory `<path>.locks`.
     ///
     /// On a read-only file system (to which the kernel falls back after a disk error) a history
-    /// is read and copied, and every write fails with `ReadOnly`.
+    /// is read and copied, and every write fails with `ReadOnly`. A read-only mount of a file
+    /// system that is written elsewhere is refused where reading could miss what is written.
     ///
     /// Fails with `Unusable` (a directory, no permission, a network file system, another
     /// program's database), `ReadOnly` (there is no file, or it cannot be read without writing),
@@ -134,7 +135,7 @@ impl Inner {
     fn connect(&self) -> Result<Connection, StoreError> {
         match self.writer {
             Some(_) => open::connect(&self.path),
-            None => open::connect_to_read(&self.path),
+            None => crate::read_only::connect(&self.path),
         }
     }
 

@@ -228,6 +228,28 @@ async fn on_a_read_only_file_system_what_is_only_in_the_log_is_read_too() {
 }
 
 #[tokio::test]
+async fn a_read_only_mount_of_what_others_write_was_read_as_if_nobody_could() {
+    let Some(mount) = Tmpfs::mount("size=4m") else {
+        return;
+    };
+    with_one_record(&history(&mount)).await;
+    let seen = mount.seen_read_only();
+    let error = refusal(&history(&seen)).await;
+    assert_eq!(error.kind(), Kind::ReadOnly);
+    assert!(error.to_string().contains("others may write"), "{error}");
+    // While somebody has it open there is a log, and what it holds is seen as it comes.
+    let writer = SqliteStore::open(history(&mount)).await.unwrap();
+    let reader = SqliteStore::open(history(&seen)).await.unwrap();
+    for n in 2..6 {
+        let new = sample(&format!("w{n}@web-1"), n);
+        writer.begin(&new, &holder(), Version(0)).await.unwrap();
+        let page = reader.list(&Query::default()).await.unwrap();
+        assert_eq!(page.deployments.len() as u64, n);
+        assert_eq!(reader.verify().await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
 async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
     let Some(mount) = Tmpfs::mount("size=1m") else {
         return;

@@ -16,11 +16,19 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// There was no answer in time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Late(Duration);
+pub(super) enum Late {
+    /// Within so long.
+    Within(Duration),
+    /// Before somebody cancelled the question.
+    Cancelled,
+}
 
 impl fmt::Display for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no answer within {:?}", self.0)
+        match self {
+            Self::Within(limit) => write!(f, "no answer within {limit:?}"),
+            Self::Cancelled => f.write_str("cancelled before there was an answer"),
+        }
     }
 }
 
@@ -35,7 +43,7 @@ where
     ask_within(&Context::new(limit), question).await
 }
 
-/// The same within what is left of a context.
+/// The same within what is left of a context, and until it is cancelled.
 pub(super) async fn ask_within<T, F>(
     cx: &Context,
     question: impl FnOnce(Context) -> F,
@@ -44,9 +52,16 @@ where
     F: Future<Output = T>,
 {
     let limit = cx.remaining();
-    tokio::time::timeout(limit.saturating_add(GRACE), question(cx.clone()))
-        .await
-        .map_err(|_| Late(limit))
+    let cancelled = async {
+        cx.cancellation().cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        answer = question(cx.clone()) => Ok(answer),
+        () = tokio::time::sleep(limit.saturating_add(GRACE)) => Err(Late::Within(limit)),
+        () = cancelled => Err(Late::Cancelled),
+    }
 }
 
 /// What is live, and whether these ends can be had.

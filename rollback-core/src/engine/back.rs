@@ -3,14 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ask;
 use super::patience::Patience;
 use super::runner::{Runner, Step};
-use crate::backend::{End, Live, Operation, Running, Sighting};
+use crate::backend::{End, Live, Observation, Operation, Running, Sighting};
 use crate::context::Cancellation;
 use crate::deployment::{Deployment, LiveRecord, Outcome, Settlement, TriggerKind};
 use crate::error::{BackendError, Error, ErrorKind, LiveImpact};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::history::{Finished, Then};
+use crate::recover::is_foreign;
+
+/// What the record says where something else is live than the deployment knows.
+pub(super) const LEFT: &str = "Something else is live than this deployment knows; nothing was \
+    touched. Look at the platform, then adopt or deploy.";
 
 impl Runner {
     /// Turns round. What follows depends only on whether a switch was begun.
@@ -55,6 +61,13 @@ impl Runner {
                 Err(e) if patience.tries_again(&e, &self.progress).await => {}
                 Err(e) => break e,
             }
+            // It was away for a while: what somebody has put in place meanwhile is not taken away.
+            // Who cannot be seen yet is tried again.
+            if let Ok(observed) = self.observe().await
+                && is_foreign(&self.deployment.operation(), &observed)
+            {
+                return Ok(self.leave());
+            }
         };
         if error.is_transient() {
             // The platform is away: nothing can be known or done now. Recovery goes on.
@@ -63,18 +76,32 @@ impl Runner {
         self.stuck(&op, &error).await
     }
 
+    async fn observe(&self) -> Result<Observation, BackendError> {
+        ask::observe(
+            self.deadlines().observe,
+            self.workload.backend.as_ref(),
+            &[],
+        )
+        .await
+    }
+
+    /// Something else is live than this deployment knows: it is left alone.
+    pub(super) fn leave(&self) -> Step {
+        Step::Settle(
+            Box::new(Settlement {
+                outcome: Outcome::Interrupted,
+                verdict: self.deployment.verdict().clone(),
+                live: LiveRecord::Unknown,
+                summary: LEFT.to_owned(),
+            }),
+            Box::new(Then::Release),
+        )
+    }
+
     /// The switch back is refused for good: what is live decides how this ends. Either way only
     /// that is left running.
     async fn stuck(&mut self, back: &Operation, error: &BackendError) -> Result<Step, Error> {
-        let (backend, ends) = (Arc::clone(&self.workload.backend), Vec::<End>::new());
-        let limits = self.limits(self.deadlines().observe, false);
-        let observed = self
-            .act(
-                limits,
-                |cx| async move { backend.observe(&cx, &ends).await },
-            )
-            .await
-            .map_err(|e| self.stopped(&e))?;
+        let observed = self.observe().await.map_err(|e| self.stopped(&e))?;
         let new = self.deployment.new_deployment();
         let (id, fallback) = (new.id.clone(), new.fallback.clone());
         let is = |end: &End, s: &Sighting| {

@@ -70,7 +70,9 @@ impl Runner {
         let (release, verdict) = (self.release_name(), self.deployment.verdict().clone());
         let summary = match (outcome, retired) {
             (_, Err(e)) => {
-                format!("{release} is live, but the former release was not put away: {e}.")
+                format!(
+                    "{release} is live and {verdict}, but the former release was not put away: {e}."
+                )
             }
             (Outcome::Succeeded, _) => format!("{release} is live and {verdict}."),
             (Outcome::Degraded, _) => format!(

@@ -1,6 +1,7 @@
 //! The gate: repeats the platform's and the checks' views until they make a verdict.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -13,76 +14,118 @@ use crate::health::{Gate, HealthCheck, Healthy, Probe, Site, Unhealthy, Verdict}
 /// How a gate ended, and what its checks remarked.
 pub(super) type Judgement = (Verdict, Vec<String>);
 
-/// Judges `op.to`. `Err` only when cancelled: every other trouble is a failed attempt.
-pub(super) async fn judge(
-    cx: &Context,
-    backend: &dyn Backend,
-    checks: &[Arc<dyn HealthCheck>],
-    gate: &Gate,
-    op: &Operation,
-    site: Site,
-) -> Result<Judgement, BackendError> {
-    let Some(instance) = op.to.instance() else {
-        return Ok((Verdict::Unknown, Vec::new()));
-    };
-    let failed = |diagnostic: String| Ok((Verdict::failed(diagnostic), Vec::new()));
-    let probe = Probe {
-        workload: op.workload.clone(),
-        instance: instance.clone(),
-        site,
-    };
-    let began = Instant::now();
-    let (mut bad, mut good) = (0, 0);
-    // Since when it has been good enough, but for the soak.
-    let mut soaking: Option<Instant> = None;
-    loop {
-        let attempt = attempt(cx, backend, checks, gate, op, &probe).await;
-        if cx.cancellation().is_cancelled() && !cx.remaining().is_zero() {
-            return Err(BackendError::new(
-                BackendErrorKind::Cancelled,
-                "cancelled at the gate",
-            ));
-        }
-        let progress = match attempt {
-            Attempt::NoOpinion => return Ok((Verdict::Unknown, Vec::new())),
-            Attempt::Hopeless(diagnostic) => return failed(diagnostic),
-            Attempt::Good(note) => {
-                bad = 0;
-                good += 1;
-                if good >= gate.successes.max(1) {
-                    let since = *soaking.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= gate.soak {
-                        return Ok((Verdict::Passed, note.into_iter().collect()));
-                    }
-                }
-                String::from("healthy, not yet for long enough")
-            }
-            Attempt::Bad(diagnostic) => {
-                good = 0;
-                // While it starts, a no is only a not yet.
-                if began.elapsed() >= gate.start_period || soaking.is_some() {
-                    bad += 1;
-                }
-                if bad >= gate.retries.max(1) {
-                    return failed(diagnostic);
-                }
-                diagnostic
-            }
+/// Who judges what, and by what.
+pub(super) struct Judge<'a> {
+    pub(super) backend: &'a dyn Backend,
+    pub(super) checks: &'a [Arc<dyn HealthCheck>],
+    pub(super) gate: &'a Gate,
+    pub(super) op: &'a Operation,
+    pub(super) site: Site,
+    /// How long the platform may take for one view.
+    pub(super) view: Duration,
+}
+
+impl Judge<'_> {
+    /// Judges `op.to`. `Err` only when cancelled: every other trouble is a failed attempt.
+    pub(super) async fn judge(&self, cx: &Context) -> Result<Judgement, BackendError> {
+        let gate = self.gate;
+        let Some(instance) = self.op.to.instance() else {
+            return Ok((Verdict::Unknown, Vec::new()));
         };
-        cx.say(format!(
-            "health: {}",
-            progress.lines().next().unwrap_or("waiting")
-        ));
-        if cx.remaining() <= gate.interval {
-            return failed(format!("not healthy before the deadline: {progress}"));
-        }
-        if let Err(e) = cx.sleep(gate.interval).await {
-            // A machine that slept through the deadline is no reason to go back.
-            if cx.remaining().is_zero() {
+        let failed = |diagnostic: String| Ok((Verdict::failed(diagnostic), Vec::new()));
+        let probe = Probe {
+            workload: self.op.workload.clone(),
+            instance: instance.clone(),
+            site: self.site,
+        };
+        let began = Instant::now();
+        let (mut bad, mut good) = (0, 0);
+        // Since when it has been good enough, but for the soak.
+        let mut soaking: Option<Instant> = None;
+        loop {
+            let attempt = self.attempt(cx, &probe).await;
+            if cx.cancellation().is_cancelled() && !cx.remaining().is_zero() {
+                return Err(BackendError::new(
+                    BackendErrorKind::Cancelled,
+                    "cancelled at the gate",
+                ));
+            }
+            let progress = match attempt {
+                Attempt::NoOpinion => return Ok((Verdict::Unknown, Vec::new())),
+                Attempt::Hopeless(diagnostic) => return failed(diagnostic),
+                Attempt::Good(note) => {
+                    bad = 0;
+                    good += 1;
+                    if good >= gate.successes.max(1) {
+                        let since = *soaking.get_or_insert_with(Instant::now);
+                        if since.elapsed() >= gate.soak {
+                            return Ok((Verdict::Passed, note.into_iter().collect()));
+                        }
+                    }
+                    String::from("healthy, not yet for long enough")
+                }
+                Attempt::Bad(diagnostic) => {
+                    good = 0;
+                    // While it starts, a no is only a not yet.
+                    if began.elapsed() >= gate.start_period || soaking.is_some() {
+                        bad += 1;
+                    }
+                    if bad >= gate.retries.max(1) {
+                        return failed(diagnostic);
+                    }
+                    diagnostic
+                }
+            };
+            cx.say(format!(
+                "health: {}",
+                progress.lines().next().unwrap_or("waiting")
+            ));
+            if cx.remaining() <= gate.interval {
                 return failed(format!("not healthy before the deadline: {progress}"));
             }
-            return Err(e);
+            if let Err(e) = cx.sleep(gate.interval).await {
+                // A machine that slept through the deadline is no reason to go back.
+                if cx.remaining().is_zero() {
+                    return failed(format!("not healthy before the deadline: {progress}"));
+                }
+                return Err(e);
+            }
         }
+    }
+
+    async fn attempt(&self, cx: &Context, probe: &Probe) -> Attempt {
+        let unread = |why: &dyn std::fmt::Display| {
+            Attempt::Bad(format!("the platform's view could not be read: {why}"))
+        };
+        let own = cx.within(self.view);
+        let asked = ask::ask_within(
+            &own,
+            |cx| async move { self.backend.health(&cx, self.op).await },
+        );
+        let platform = match asked.await {
+            Ok(Ok(Verdict::Failed { diagnostic })) => return Attempt::Hopeless(diagnostic),
+            Ok(Ok(verdict)) => verdict,
+            Ok(Err(e)) => return unread(&e),
+            Err(late) => return unread(&late),
+        };
+        if self.checks.is_empty() {
+            return if platform.is_good() {
+                Attempt::Good(None)
+            } else {
+                Attempt::NoOpinion
+            };
+        }
+        let mut failures = Vec::new();
+        for check in self.checks {
+            match look(&cx.within(self.gate.timeout), check.as_ref(), probe).await {
+                // One edge that answers is enough: a blip at another is none.
+                Ok(healthy) => {
+                    return Attempt::Good(healthy.note.map(|n| format!("{}: {n}", check.name())));
+                }
+                Err(unhealthy) => failures.push(format!("{}: {unhealthy}", check.name())),
+            }
+        }
+        Attempt::Bad(failures.join("\n"))
     }
 }
 
@@ -105,42 +148,4 @@ enum Attempt {
     /// The platform is sure: nothing to wait for.
     Hopeless(String),
     NoOpinion,
-}
-
-async fn attempt(
-    cx: &Context,
-    backend: &dyn Backend,
-    checks: &[Arc<dyn HealthCheck>],
-    gate: &Gate,
-    op: &Operation,
-    probe: &Probe,
-) -> Attempt {
-    let unread = |why: &dyn std::fmt::Display| {
-        Attempt::Bad(format!("the platform's view could not be read: {why}"))
-    };
-    let asked = ask::ask_within(cx, |cx| async move { backend.health(&cx, op).await });
-    let platform = match asked.await {
-        Ok(Ok(Verdict::Failed { diagnostic })) => return Attempt::Hopeless(diagnostic),
-        Ok(Ok(verdict)) => verdict,
-        Ok(Err(e)) => return unread(&e),
-        Err(late) => return unread(&late),
-    };
-    if checks.is_empty() {
-        return if platform.is_good() {
-            Attempt::Good(None)
-        } else {
-            Attempt::NoOpinion
-        };
-    }
-    let mut failures = Vec::new();
-    for check in checks {
-        match look(&cx.within(gate.timeout), check.as_ref(), probe).await {
-            // One edge that answers is enough: a blip at another is none.
-            Ok(healthy) => {
-                return Attempt::Good(healthy.note.map(|n| format!("{}: {n}", check.name())));
-            }
-            Err(unhealthy) => failures.push(format!("{}: {unhealthy}", check.name())),
-        }
-    }
-    Attempt::Bad(failures.join("\n"))
 }

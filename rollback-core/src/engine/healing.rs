@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::gate;
+use super::gate::{Judge, Judgement};
 use super::runner::{Runner, Step};
 use crate::breaker::{Rest, rest};
 use crate::error::{BackendError, BackendErrorKind, Error};
@@ -43,7 +43,11 @@ impl Runner {
             match self.remediate(&diagnostic).await? {
                 Tried::Did(name) => healed_by = Some(name),
                 Tried::DidNothing => {}
-                Tried::None => return Ok(Step::Conclude),
+                // Who has asked to stop wants it back, whatever the policy would do.
+                Tried::None => {
+                    let stop = self.stop_before_effect().await?;
+                    return Ok(stop.unwrap_or(Step::Conclude));
+                }
             }
         }
     }
@@ -97,16 +101,27 @@ impl Runner {
         })
     }
 
-    pub(super) async fn judge(&self, site: Site) -> Result<gate::Judgement, BackendError> {
+    pub(super) async fn judge(&self, site: Site) -> Result<Judgement, BackendError> {
         let op = self.deployment.operation();
         let gate = self.deployment.new_deployment().gate.clone();
         let (backend, checks) = (
             Arc::clone(&self.workload.backend),
             self.workload.checks.clone(),
         );
-        let limits = self.limits(self.deadlines().gate, true);
+        let (limits, view) = (
+            self.limits(self.deadlines().gate, true),
+            self.deadlines().observe,
+        );
         self.act(limits, |cx| async move {
-            gate::judge(&cx, backend.as_ref(), &checks, &gate, &op, site).await
+            let judge = Judge {
+                backend: backend.as_ref(),
+                checks: &checks,
+                gate: &gate,
+                op: &op,
+                site,
+                view,
+            };
+            judge.judge(&cx).await
         })
         .await
     }

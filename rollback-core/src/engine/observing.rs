@@ -114,8 +114,15 @@ async fn run(
     loop {
         let passed = match notices.recv().await {
             Ok(notice) => {
-                if observer.runs_on(notice.trigger) {
-                    observer.notice(&notice).await;
+                let observer = Arc::clone(&observer);
+                // In a task of its own: one that panics is told the next notice all the same.
+                let told = tokio::spawn(async move {
+                    if observer.runs_on(notice.trigger) {
+                        observer.notice(&notice).await;
+                    }
+                });
+                if let Err(error) = told.await {
+                    tracing::error!(%error, "an observer panicked");
                 }
                 1
             }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 
+use super::back::LEFT;
 use super::inner::{Inner, Start};
 use super::report::Report;
 use super::runner::Step;
@@ -41,7 +42,7 @@ pub(super) async fn all(inner: &Arc<Inner>) -> Result<Vec<Recovered>, Error> {
             continue;
         }
         if at_work.len() >= AT_ONCE {
-            done.extend(at_work.join_next().await.and_then(ended));
+            done.extend(at_work.join_next().await.and_then(Result::ok).flatten());
         }
         at_work.spawn(in_turn(
             Arc::clone(inner),
@@ -50,7 +51,7 @@ pub(super) async fn all(inner: &Arc<Inner>) -> Result<Vec<Recovered>, Error> {
         ));
     }
     while let Some(joined) = at_work.join_next().await {
-        done.extend(ended(joined));
+        done.extend(joined.ok().flatten());
     }
     done.sort_by(|a, b| a.workload.cmp(&b.workload));
     Ok(done)
@@ -61,12 +62,23 @@ async fn in_turn(
     workload: WorkloadId,
     deployment: DeploymentId,
 ) -> Option<Recovered> {
-    let result = one(&inner, &workload).await;
-    match &result {
-        // Another process was quicker, and has settled it.
-        Err(e) if e.kind() == ErrorKind::NotFound => return None,
-        Err(e) => tracing::error!(%workload, error = %e, "recovery failed"),
-        Ok(_) => {}
+    let (own, id) = (Arc::clone(&inner), workload.clone());
+    // In a task of its own: a panic in somebody's backend is one workload's trouble, and is said.
+    let recovery = tokio::spawn(async move { one(&own, &id).await });
+    let result = recovery.await.unwrap_or_else(|panic| {
+        Err(
+            Error::new(ErrorKind::Interrupted, "recovery ended before it was done")
+                .on(&deployment)
+                .advice("look for a panic in the log; the record stays unfinished")
+                .because(panic),
+        )
+    });
+    if let Err(e) = &result {
+        if is_settled(&inner, &workload, &deployment).await {
+            // Another process was quicker.
+            return None;
+        }
+        tracing::error!(%workload, error = %e, "recovery failed");
     }
     Some(Recovered {
         workload,
@@ -75,13 +87,10 @@ async fn in_turn(
     })
 }
 
-/// What a recovery gave. One that panicked gives nothing: its record stays unfinished, and is found
-/// by the next.
-fn ended(joined: Result<Option<Recovered>, JoinError>) -> Option<Recovered> {
-    joined.unwrap_or_else(|error| {
-        tracing::error!(%error, "recovery ended before it was done");
-        None
-    })
+/// Whether a deployment is in flight no more.
+async fn is_settled(inner: &Inner, workload: &WorkloadId, deployment: &DeploymentId) -> bool {
+    let state = inner.store.workload(workload).await;
+    state.is_ok_and(|s| s.in_flight.is_none_or(|f| f.deployment != *deployment))
 }
 
 /// Recovers one workload.
@@ -130,12 +139,7 @@ pub(super) async fn one(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, E
             deployment.new_deployment().fallback.clone(),
             adopt::INTERRUPTED,
         ),
-        Decision::Leave => settle(
-            Outcome::Interrupted,
-            LiveRecord::Unknown,
-            "Something else is live than this deployment knows; nothing was touched. \
-             Look at the platform, then adopt or deploy.",
-        ),
+        Decision::Leave => settle(Outcome::Interrupted, LiveRecord::Unknown, LEFT),
     };
     let start = Start::Recovered {
         decision: decision.to_string(),

@@ -158,11 +158,13 @@ impl Runner {
             Ok(judged) => judged,
             // Nothing was changed, so there is nothing to go back from.
             Err(_) => {
+                let by = self.confirm().await?.cancel_requested_by;
+                let cause = Cause::Cancelled { by };
                 let settlement = Settlement {
                     outcome: Outcome::Cancelled,
                     verdict: Verdict::Unknown,
                     live: self.deployment.new_deployment().fallback.clone(),
-                    summary: "The adoption was cancelled; nothing was changed.".to_owned(),
+                    summary: format!("The adoption was {cause}; nothing was changed."),
                 };
                 return Ok(Step::Settle(Box::new(settlement), Box::new(Then::Release)));
             }

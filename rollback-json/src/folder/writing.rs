@@ -166,6 +166,12 @@ impl Folder {
         Ok(())
     }
 
+    /// Makes the names of a shard's records durable.
+    pub(crate) fn sync_shard(&self, shard: u64) -> Result<(), StoreError> {
+        let dir = self.place.shard(shard);
+        durable::sync_dir(&dir).map_err(|e| system("the directory cannot be made durable", &dir, e))
+    }
+
     /// Removes a record's file and its line.
     fn remove(
         &mut self,

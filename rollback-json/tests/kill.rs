@@ -83,3 +83,17 @@ async fn whoever_writes_after_a_kill_may_be_killed_too() {
     eprintln!("{kills} second kills");
     assert!(kills > 150, "only {kills}");
 }
+
+#[tokio::test]
+async fn an_append_that_was_done_again_after_a_failed_sync_was_acknowledged_and_not_durable() {
+    let _alone = ALONE.lock().await;
+    let mut failed = 0;
+    for verb in Verb::REPEATABLE {
+        let Some(more) = kills::sweep_failing(Here, verb, &Here).await else {
+            return;
+        };
+        failed += more;
+    }
+    eprintln!("{failed} failed syncs");
+    assert!(failed > 10, "only {failed}");
+}

@@ -28,6 +28,7 @@ use verb::API;
 /// What the child does and where: `<verb>:<path>`.
 const ROLE: &str = "ROLLBACK_STORE_KILL";
 const ACT: &str = "act";
+const INSIST: &str = "insist";
 const END: &str = "end";
 
 /// What a child process does: the verb that it is told. Does nothing in a process that is no
@@ -51,10 +52,12 @@ pub fn child(open: impl Open) {
     runtime.block_on(async {
         let ready = verb.set_up(open, place).await;
         say("ready");
-        if listen() == ACT {
-            verb.act(open, place, ready).await.unwrap();
-            say("done");
+        match listen().as_str() {
+            ACT => verb.act(open, place, ready).await.unwrap(),
+            INSIST => verb.insist(ready).await.unwrap(),
+            _ => return,
         }
+        say("done");
     });
 }
 
@@ -117,6 +120,23 @@ pub async fn sweep_twice(open: impl Open, verb: Verb, files: &dyn Files) -> Opti
         }
     }
     Some(kills)
+}
+
+/// Lets each sync of this verb fail in turn, in a child that does the verb again while it fails.
+/// Once it is acknowledged it is done, done once, and durable.
+///
+/// Returns how many syncs there were; `None` without `strace`, which has then been said.
+pub async fn sweep_failing(open: impl Open, verb: Verb, files: &dyn Files) -> Option<usize> {
+    let base = Place::new();
+    verb.base(open, &base.path()).await;
+    let sweep = Sweep::new(open, verb, base, &[], files).await?;
+    let syncs = sweep.calls.iter().filter(|call| call.is_sync());
+    let mut failed = 0;
+    for call in syncs {
+        sweep.fail(call).await;
+        failed += 1;
+    }
+    Some(failed)
 }
 
 /// One verb from one base.
@@ -189,6 +209,25 @@ impl<'a, O: Open> Sweep<'a, O> {
         let signal = std::os::unix::process::ExitStatusExt::signal(&status);
         assert_eq!(signal, Some(9), "{:?} has no {call}", self.verb);
         done
+    }
+
+    async fn fail(&self, call: &Call) {
+        let place = self.base.copy();
+        let context = format!("{:?} with a failed {call}", self.verb);
+        let mut child = spawn(self.verb, &place.path());
+        let strace = Strace::fail_at(child.id(), call).unwrap();
+        child.tell(INSIST);
+        assert_eq!(child.hear().as_deref(), Some("done"), "{context}");
+        child.wait();
+        let calls = strace.calls(&place.dir());
+        assert!(calls.iter().any(Call::failed), "{context}: none failed");
+        let mut lost = not_durable(&calls);
+        lost.retain(|name| !self.files.may_be_lost(name));
+        assert_eq!(lost, [] as [&Path; 0], "{context}: it is not durable");
+        let store = self.open.open(&place.path()).await;
+        let seen = Seen::of(&*store).await;
+        assert_eq!(seen.what, self.after.what, "{context}");
+        assert_eq!(store.verify().await.unwrap(), [], "{context}");
     }
 
     async fn kill(&self, call: &Call) {

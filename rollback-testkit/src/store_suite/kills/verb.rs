@@ -139,19 +139,9 @@ impl Verb {
                 let version = store.workload(&api).await?.version;
                 store.begin(&new, &holder(), version).await.map(drop)
             }
-            Self::Append => {
-                let decision = "goes on".into();
-                let event = timed(5, Event::TakenOver { decision });
-                store.append(&lease.expect("a lease"), &event).await
-            }
-            Self::Finish => finish(&*store, lease, Outcome::Succeeded, Then::Release).await,
-            Self::FinishAndOpen => {
-                let then = Then::Open(Box::new(successor()));
-                finish(&*store, lease, Outcome::Failed, then).await
-            }
-            Self::FinishAndAmend => {
-                let then = Then::ReleaseAndAmend(deployment(4).id);
-                finish(&*store, lease, Outcome::Succeeded, then).await
+            Self::Append | Self::Finish | Self::FinishAndOpen | Self::FinishAndAmend => {
+                let done = self.under(&*store, lease.expect("a lease")).await;
+                done.map_err(|(_, e)| e)
             }
             Self::TakeOver => store.take_over(&api, &holder()).await.map(drop),
             Self::RequestCancel => store.request_cancel(&deployment(4).id, &ann()).await,
@@ -178,6 +168,61 @@ impl Verb {
         }
     }
 
+    /// Those that promise to bear repeating after an error.
+    pub const REPEATABLE: [Self; 4] = [
+        Self::Append,
+        Self::Finish,
+        Self::FinishAndOpen,
+        Self::FinishAndAmend,
+    ];
+
+    /// Does one of those, and again while it fails. A settlement may be durable in one place and
+    /// be carried to others later: the next write is done too.
+    pub(super) async fn insist(self, ready: Ready) -> Result<(), StoreError> {
+        let store = ready.store.expect("it was set up");
+        self.repeat(&*store, ready.lease.expect("a lease")).await?;
+        match self {
+            Self::Append => Ok(()),
+            _ => store.set_hold(&workload(API), None).await,
+        }
+    }
+
+    async fn repeat(self, store: &dyn HistoryStore, lease: Lease) -> Result<(), StoreError> {
+        let mut lease = lease;
+        let mut tried = 0;
+        loop {
+            match self.under(store, lease).await {
+                Err((back, e)) if e.is_transient() && tried < 4 => lease = back,
+                done => return done.map_err(|(_, e)| e),
+            }
+            tried += 1;
+        }
+    }
+
+    /// What is done under a lease, which comes back if it fails.
+    async fn under(
+        self,
+        store: &dyn HistoryStore,
+        lease: Lease,
+    ) -> Result<(), (Lease, StoreError)> {
+        let (outcome, then) = match self {
+            Self::FinishAndOpen => (Outcome::Failed, Then::Open(Box::new(successor()))),
+            Self::FinishAndAmend => {
+                let then = Then::ReleaseAndAmend(deployment(4).id);
+                (Outcome::Succeeded, then)
+            }
+            Self::Finish => (Outcome::Succeeded, Then::Release),
+            _ => {
+                let decision = "goes on".into();
+                let event = timed(5, Event::TakenOver { decision });
+                let done = store.append(&lease, &event).await;
+                return done.map_err(|e| (lease, e));
+            }
+        };
+        let end = settlement(lease.deployment(), outcome);
+        store.finish(lease, &end, at(8), &then).await.map(drop)
+    }
+
     /// Does it again, in a process that has only just opened the store: who needs a lease takes
     /// over that of the dead.
     pub(super) async fn again(
@@ -202,18 +247,6 @@ impl Verb {
 pub(super) struct Ready {
     store: Option<Arc<dyn HistoryStore>>,
     lease: Option<Lease>,
-}
-
-async fn finish(
-    store: &dyn HistoryStore,
-    lease: Option<Lease>,
-    outcome: Outcome,
-    then: Then,
-) -> Result<(), StoreError> {
-    let lease = lease.expect("a lease");
-    let end = settlement(lease.deployment(), outcome);
-    let done = store.finish(lease, &end, at(8), &then).await;
-    done.map(drop).map_err(|(_, e)| e)
 }
 
 /// The `n`th deployment: the same in every process.

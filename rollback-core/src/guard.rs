@@ -143,6 +143,10 @@ pub trait ReleaseTask: fmt::Debug + Send + Sync {
 
     /// Runs it. `Err` says, without secrets, what went wrong; the deployment then goes back.
     async fn run(&self, cx: &Context, op: &Operation) -> Result<(), String>;
+
+    /// The process that ran it is dead, and how it ended is not known: makes sure that nothing of
+    /// it goes on. Recovery asks before the deployment goes back.
+    async fn abandon(&self, _: &Context, _: &Operation) {}
 }
 
 /// Brings running processes to what a switch has put in place, where the backend does not

@@ -3,13 +3,13 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rollback_core::engine::{RollbackEngine, Run, Untold, Workload};
-use rollback_core::guard::{Guard, Notice, Observer, Ruling};
+use rollback_core::guard::{Guard, Notice, Observer, ReleaseTask, Ruling};
 use rollback_core::id::GuardName;
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
@@ -280,4 +280,61 @@ async fn an_observer_that_panicked_was_told_nothing_more_and_flush_waited_for_it
     engine.flush(Duration::from_secs(5)).await.unwrap();
     let notices = 1 + report.deployment().events().len();
     assert_eq!(once.0.load(Ordering::SeqCst), notices);
+}
+
+/// A release task that never ends, and notes that it was to be abandoned.
+#[derive(Debug, Clone, Default)]
+struct Endless {
+    begun: Arc<AtomicUsize>,
+    abandoned: Arc<Mutex<Vec<DeploymentId>>>,
+}
+
+#[async_trait]
+impl ReleaseTask for Endless {
+    fn name(&self) -> String {
+        "endless".into()
+    }
+
+    fn runs_on(&self, _: TriggerKind) -> bool {
+        true
+    }
+
+    async fn run(&self, _: &Context, _: &Operation) -> Result<(), String> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        std::future::pending().await
+    }
+
+    async fn abandon(&self, _: &Context, op: &Operation) {
+        self.abandoned.lock().unwrap().push(op.deployment.clone());
+    }
+}
+
+#[test]
+fn a_release_task_of_a_dead_process_went_on_after_the_deployment_had_gone_back() {
+    let (shelf, endless) = (support::Shelf::default(), Endless::default());
+    let api: WorkloadId = "api@web-1".parse().unwrap();
+    let engine = RollbackEngine::builder(MemoryStore::new())
+        .workload(Workload::new(api.clone(), shelf).task(endless.clone()))
+        .build()
+        .unwrap();
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().build().unwrap()
+    };
+    let first = runtime();
+    let id = first.block_on(async {
+        let run = deployed(&engine, &api, "v1").await;
+        while endless.begun.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        run.id().clone()
+    });
+    // The process dies.
+    drop(first);
+    let recovered = runtime().block_on(engine.recover()).unwrap();
+    let report = recovered[0].result.as_ref().unwrap();
+    assert_eq!(report.outcome(), Outcome::Interrupted);
+    assert!(report.summary().contains("endless"), "{}", report.summary());
+    assert_eq!(*endless.abandoned.lock().unwrap(), [id]);
+    assert_eq!(endless.begun.load(Ordering::SeqCst), 1, "never twice");
 }

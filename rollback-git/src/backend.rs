@@ -108,7 +108,7 @@ impl Backend for GitBackend {
         if !state.restarted {
             if let Some(dir) = dir {
                 cx.check()?;
-                command::run(cx, &self.inner.config.restart, &dir).await?;
+                command::run(cx, op, &self.inner.config.restart, &dir).await?;
             }
             cx.check()?;
             state.restarted = true;

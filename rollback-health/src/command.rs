@@ -8,7 +8,8 @@ use rollback_core::context::Context;
 use rollback_core::health::{HealthCheck, Healthy, Probe, Unhealthy};
 
 use crate::error::InvalidCheck;
-use crate::program::Program;
+use crate::within::not_over;
+use rollback_process::Program;
 
 /// Healthy when a program exits with 0. No shell: the arguments reach the program as they are.
 /// Its environment is empty but for `PATH` and what is given; a program that overruns the
@@ -34,14 +35,14 @@ impl CommandCheck {
     /// it is four bytes or longer.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.program.env(name, value);
+        self.program = self.program.env(name, value);
         self
     }
 
     /// Runs it there.
     #[must_use]
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.program.dir(dir);
+        self.program = self.program.dir(dir);
         self
     }
 }
@@ -53,9 +54,10 @@ impl HealthCheck for CommandCheck {
     }
 
     async fn check(&self, cx: &Context, _: &Probe) -> Result<Healthy, Unhealthy> {
+        not_over(cx)?;
         match self.program.run(cx).await {
             Ok(()) => Ok(Healthy::yes()),
-            Err(why) => Err(Unhealthy::new(why)),
+            Err(why) => Err(Unhealthy::new(why.to_string())),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use rollback_process::InvalidProgram;
+
 /// What is wrong with a check's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -36,6 +38,12 @@ impl InvalidCheck {
     /// What kind of mistake it is.
     pub fn kind(&self) -> InvalidCheckKind {
         self.kind
+    }
+}
+
+impl From<InvalidProgram> for InvalidCheck {
+    fn from(e: InvalidProgram) -> Self {
+        Self::new(InvalidCheckKind::Program, e.to_string())
     }
 }
 

@@ -8,9 +8,9 @@ use rollback_core::backend::Operation;
 use rollback_core::context::Context;
 use rollback_core::deployment::TriggerKind;
 use rollback_core::guard::{ReleaseTask, Remediation, Restart};
+use rollback_process::{Program, end_leftovers};
 
 use crate::error::InvalidCheck;
-use crate::program::Program;
 
 /// A program that the engine runs: to migrate, to build in place, to restart, to heal.
 ///
@@ -21,10 +21,13 @@ use crate::program::Program;
 /// |---|---|
 /// | `ROLLBACK_WORKLOAD` | the workload, `api@web-1` |
 /// | `ROLLBACK_DEPLOYMENT` | the deployment's id |
+/// | `ROLLBACK_ENGINE_PID` | the process that runs it |
 /// | `ROLLBACK_ARTIFACT` | the digest of what is to be live |
 /// | `ROLLBACK_HANDLE` | the backend's handle of it: release directory, container |
 ///
 /// It succeeds by exiting with 0. One that overruns its deadline is killed, with what it started.
+/// One that a killed engine left running is ended before the deployment goes on: by recovery, or
+/// before the next hook.
 ///
 /// ```
 /// use rollback_core::deployment::TriggerKind;
@@ -78,14 +81,14 @@ impl CommandHook {
     /// it is four bytes or longer.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.program.env(name, value);
+        self.program = self.program.env(name, value);
         self
     }
 
     /// Runs it there.
     #[must_use]
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.program.dir(dir);
+        self.program = self.program.dir(dir);
         self
     }
 
@@ -97,16 +100,8 @@ impl CommandHook {
     }
 
     async fn for_operation(&self, cx: &Context, op: &Operation) -> Result<(), String> {
-        let mut program = self.program.clone();
-        program.say("ROLLBACK_WORKLOAD", op.workload.to_string());
-        program.say("ROLLBACK_DEPLOYMENT", op.deployment.to_string());
-        if let Some(release) = op.to.release() {
-            program.say("ROLLBACK_ARTIFACT", release.artifact().digest.clone());
-        }
-        if let Some(instance) = op.to.instance() {
-            program.say("ROLLBACK_HANDLE", instance.handle.to_string());
-        }
-        program.run(cx).await
+        let done = self.program.run_for(cx, op).await;
+        done.map_err(|e| e.to_string())
     }
 }
 
@@ -122,6 +117,10 @@ impl ReleaseTask for CommandHook {
 
     async fn run(&self, cx: &Context, op: &Operation) -> Result<(), String> {
         self.for_operation(cx, op).await
+    }
+
+    async fn abandon(&self, _: &Context, op: &Operation) {
+        end_leftovers(&op.deployment).await;
     }
 }
 

@@ -19,8 +19,6 @@ mod command;
 mod error;
 mod hook;
 mod http;
-mod output;
-mod program;
 mod tcp;
 mod within;
 
@@ -28,5 +26,5 @@ pub use command::CommandCheck;
 pub use error::{InvalidCheck, InvalidCheckKind};
 pub use hook::CommandHook;
 pub use http::{HttpCheck, MAX_BODY, Strictness};
-pub use output::MAX_OUTPUT;
+pub use rollback_process::MAX_OUTPUT;
 pub use tcp::TcpCheck;

@@ -35,7 +35,22 @@ impl Runner {
 
     /// Recovery's way to turn round.
     pub(super) async fn interrupted(&mut self) -> Result<Step, Error> {
+        self.abandon_task().await;
         self.go_back(Cause::Interrupted).await
+    }
+
+    /// A release task that a dead process began, and that may run on.
+    async fn abandon_task(&self) {
+        let Some(name) = self.deployment.task_in_doubt() else {
+            return;
+        };
+        let (limit, op) = (self.deadlines().task, &self.deployment.operation());
+        for task in self.workload.tasks.iter().filter(|t| t.name() == *name) {
+            let abandoned = ask::ask(limit, |cx| async move { task.abandon(&cx, op).await });
+            if let Err(late) = abandoned.await {
+                tracing::warn!(task = %name, %late, "a release task was not abandoned");
+            }
+        }
     }
 
     /// The first step back from here.

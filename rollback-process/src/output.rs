@@ -1,0 +1,137 @@
+//! What a program said: its end, without what is secret.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+
+/// Most of a program's output that a diagnostic shows, in bytes, from the end: 4 KiB.
+pub const MAX_OUTPUT: usize = 4 * 1024;
+
+/// Shorter values are not masked: they hide nothing, and a masked `1` would garble every number.
+const SHORTEST_MASKED: usize = 4;
+
+/// Names after which something secret stands.
+const NAMES: [&str; 8] = [
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "key",
+    "auth",
+    "bearer",
+    "credential",
+];
+
+/// What a program's output must not show.
+pub(crate) enum Secrets {
+    /// These values: it was given no others.
+    Values(Vec<String>),
+    /// Whatever looks like one: it was given an environment that nobody has listed.
+    Lookalikes(Vec<String>),
+}
+
+impl Secrets {
+    pub(crate) fn values<'a>(values: impl Iterator<Item = &'a OsStr>) -> Vec<String> {
+        let mut values: Vec<String> = values
+            .map(|v| v.to_string_lossy().into_owned())
+            .filter(|v| v.len() >= SHORTEST_MASKED)
+            .collect();
+        // One value may contain another.
+        values.sort_by_key(|v| std::cmp::Reverse(v.len()));
+        values
+    }
+
+    fn known(&self) -> &[String] {
+        match self {
+            Self::Values(values) | Self::Lookalikes(values) => values,
+        }
+    }
+
+    fn longest(&self) -> usize {
+        self.known().first().map_or(0, String::len)
+    }
+
+    fn mask(&self, text: String) -> String {
+        self.known()
+            .iter()
+            .fold(text, |text, secret| text.replace(secret, "***"))
+    }
+}
+
+/// The end of an output, at most [`MAX_OUTPUT`] bytes.
+pub(crate) fn said(output: &mut File, secrets: &Secrets) -> String {
+    match end_of_file(output, (MAX_OUTPUT + secrets.longest()) as u64) {
+        Ok((bytes, cut)) => shown(&bytes, cut, secrets),
+        Err(_) => "(its output cannot be read)".to_owned(),
+    }
+}
+
+/// The last bytes, and whether there were more.
+fn end_of_file(file: &mut File, most: u64) -> io::Result<(Vec<u8>, bool)> {
+    let length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
+    let mut bytes = Vec::new();
+    // No more than that: what it started may go on writing.
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok((bytes, length > most))
+}
+
+fn shown(bytes: &[u8], cut: bool, secrets: &Secrets) -> String {
+    let mut text = secrets.mask(String::from_utf8_lossy(bytes).into_owned());
+    if cut {
+        // The cut may have gone through a secret, whose rest cannot be recognised: it goes too.
+        text = end_of(&text, text.len().saturating_sub(secrets.longest())).to_owned();
+    }
+    if matches!(secrets, Secrets::Lookalikes(_)) {
+        if cut {
+            // A cut first line could hide the name that marks a value as secret.
+            text = text
+                .split_once('\n')
+                .map_or("", |(_, rest)| rest)
+                .to_owned();
+        }
+        text = text.lines().map(redacted).collect::<Vec<_>>().join("\n");
+    }
+    end_of(&text, MAX_OUTPUT).trim().to_owned()
+}
+
+/// Hides what follows a secret-looking name, and passwords in URLs.
+fn redacted(line: &str) -> String {
+    let lower = line.to_ascii_lowercase();
+    if let Some(at) = NAMES.iter().filter_map(|n| lower.find(n)).min()
+        && let Some(end) = line
+            .get(at..)
+            .and_then(|rest| rest.find(['=', ':', ' ']))
+            .map(|n| at + n + 1)
+    {
+        return format!("{}***", line.get(..end).unwrap_or(""));
+    }
+    if let Some(scheme) = line.find("://")
+        && let Some(host) = line.rfind('@').filter(|host| *host > scheme)
+    {
+        return format!("{}***{}", &line[..scheme + 3], &line[host..]);
+    }
+    line.to_owned()
+}
+
+/// At most the last `most` bytes, from the beginning of a character on.
+fn end_of(text: &str, most: usize) -> &str {
+    let mut start = text.len().saturating_sub(most);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    &text[start..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redacted;
+
+    #[test]
+    fn what_looks_secret_is_hidden() {
+        assert_eq!(redacted("DB_PASSWORD=hunter2 x"), "DB_PASSWORD=***");
+        assert_eq!(redacted("GET http://a:b@h/x"), "GET http://***@h/x");
+        assert_eq!(redacted("Authorization: Bearer abc"), "Authorization:***");
+        assert_eq!(redacted("no such unit"), "no such unit");
+    }
+}

@@ -1,0 +1,260 @@
+//! [`Program`]: a program with its arguments, run to its end, or to the deadline's.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use rollback_core::backend::Operation;
+use rollback_core::context::Context;
+use rustix::process::{Pid, Signal};
+use tokio::process::{Child, Command};
+
+use crate::leftovers::{DEPLOYMENT, ENGINE, end_leftovers};
+use crate::output::{Secrets, said};
+
+/// A program that cannot be run as it is written: what is wrong, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidProgram(String);
+
+/// A program did not end with success. Says how it ended, and the last 4 KiB of what it said, what
+/// is secret masked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unsuccessful {
+    /// It was not begun.
+    #[error("{0}")]
+    NotRun(String),
+    /// It was stopped: its time was over, or it was cancelled.
+    #[error("{0}")]
+    Stopped(String),
+    /// It ended by itself, and said no.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What a program finds in its environment besides what it is given.
+#[derive(Debug, Clone, Copy)]
+enum Environment {
+    /// `PATH`.
+    Path,
+    /// All that this process has.
+    Inherited,
+}
+
+/// A program to run. No shell: the arguments reach it as they are. Its environment is empty but
+/// for `PATH` and what is given; it reads nothing.
+#[derive(Clone)]
+pub struct Program {
+    program: OsString,
+    args: Vec<OsString>,
+    environment: Environment,
+    env: Vec<(OsString, OsString)>,
+    dir: Option<PathBuf>,
+}
+
+impl Program {
+    /// Runs `program` with `args`. Fails if one of them cannot be passed on.
+    pub fn new<A: Into<OsString>>(
+        program: impl Into<OsString>,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Self, InvalidProgram> {
+        let program = program.into();
+        if program.is_empty() {
+            return Err(InvalidProgram(
+                "there is no program to run; name one, such as /usr/bin/pg_isready".to_owned(),
+            ));
+        }
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        if args.iter().chain([&program]).any(has_nul) {
+            return Err(InvalidProgram(
+                "the program's name or an argument contains a NUL, which no program can be given"
+                    .to_owned(),
+            ));
+        }
+        Ok(Self {
+            program,
+            args,
+            environment: Environment::Path,
+            env: Vec::new(),
+            dir: None,
+        })
+    }
+
+    /// Sets a variable, `PATH` too. Its value is shown nowhere, and masked in the program's output
+    /// if it is four bytes or longer.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Gives it all that this process has in its environment. Of its output, what follows a name
+    /// such as `token` is then hidden, and passwords in URLs.
+    #[must_use]
+    pub fn inheriting(mut self) -> Self {
+        self.environment = Environment::Inherited;
+        self
+    }
+
+    /// Runs it there.
+    #[must_use]
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// What it is called. Arguments may carry secrets; the program alone tells what it is.
+    pub fn name(&self) -> String {
+        format!("command {}", self.program.to_string_lossy())
+    }
+
+    /// Runs it. One that overruns the deadline, or is cancelled, is killed with what it started,
+    /// and waited for; so it is, but for the waiting, when the future is dropped.
+    pub async fn run(&self, cx: &Context) -> Result<(), Unsuccessful> {
+        self.run_with(cx, &[]).await
+    }
+
+    /// The same for a deployment, of which it is told `ROLLBACK_WORKLOAD`, `ROLLBACK_DEPLOYMENT`,
+    /// `ROLLBACK_ENGINE_PID`,
+    /// `ROLLBACK_ARTIFACT` (the digest of what is to be live) and `ROLLBACK_HANDLE` (the
+    /// backend's, of where that is). First [`end_leftovers`].
+    pub async fn run_for(&self, cx: &Context, op: &Operation) -> Result<(), Unsuccessful> {
+        end_leftovers(&op.deployment).await;
+        let mut told = vec![
+            ("ROLLBACK_WORKLOAD", op.workload.to_string()),
+            (DEPLOYMENT, op.deployment.to_string()),
+            (ENGINE, std::process::id().to_string()),
+        ];
+        if let Some(release) = op.to.release() {
+            told.push(("ROLLBACK_ARTIFACT", release.artifact().digest.clone()));
+        }
+        if let Some(instance) = op.to.instance() {
+            told.push(("ROLLBACK_HANDLE", instance.handle.to_string()));
+        }
+        self.run_with(cx, &told).await
+    }
+
+    async fn run_with(&self, cx: &Context, told: &[(&str, String)]) -> Result<(), Unsuccessful> {
+        not_over(cx)?;
+        let not_run = |e| Unsuccessful::NotRun(format!("it cannot be run: {e}"));
+        // A file, not a pipe: what it starts and leaves must neither keep us waiting for the end of
+        // the output, nor die of a pipe that nobody reads any more.
+        let mut output = tempfile::tempfile().map_err(not_run)?;
+        let mut child = self
+            .command(told, &output)
+            .and_then(|mut command| command.spawn())
+            .map_err(not_run)?;
+        // If this future is dropped, this ends what the program started, too.
+        let group = Group::of(&child);
+        let ended = tokio::select! {
+            biased;
+            status = child.wait() => Some(status),
+            () = cx.cancellation().cancelled() => None,
+            () = tokio::time::sleep(cx.remaining()) => None,
+        };
+        let values = Secrets::values(self.env.iter().map(|(_, value)| value.as_os_str()));
+        let secrets = match self.environment {
+            Environment::Path => Secrets::Values(values),
+            Environment::Inherited => Secrets::Lookalikes(values),
+        };
+        let mut with_output = |what: String| {
+            let said = said(&mut output, &secrets);
+            format!("{what}\n{said}").trim_end().to_owned()
+        };
+        let Some(status) = ended else {
+            // Killed and waited for, so that it does nothing after we have said no.
+            drop(group);
+            return Err(Unsuccessful::Stopped(match child.kill().await {
+                Ok(()) => with_output("it did not end in time and was killed".to_owned()),
+                Err(e) => format!("it did not end in time, nor be killed: {e}"),
+            }));
+        };
+        group.ended();
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Unsuccessful::Failed(with_output(status.to_string()))),
+            Err(e) => Err(Unsuccessful::Failed(format!("its end is unknown: {e}"))),
+        }
+    }
+
+    fn command(&self, told: &[(&str, String)], output: &File) -> std::io::Result<Command> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args);
+        if matches!(self.environment, Environment::Path) {
+            command.env_clear();
+            if let Some(path) = std::env::var_os("PATH") {
+                command.env("PATH", path);
+            }
+        }
+        command.envs(told.iter().map(|(k, v)| (k, v)));
+        command.envs(self.env.iter().map(|(k, v)| (k, v)));
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output.try_clone()?)
+            .process_group(0)
+            .kill_on_drop(true);
+        Ok(command)
+    }
+}
+
+/// One that should have ended already does not begin.
+fn not_over(cx: &Context) -> Result<(), Unsuccessful> {
+    let why = if cx.cancellation().is_cancelled() {
+        "cancelled before it was run"
+    } else if cx.remaining().is_zero() {
+        "no time was left to run it"
+    } else {
+        return Ok(());
+    };
+    Err(Unsuccessful::NotRun(why.to_owned()))
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.env.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Program")
+            .field("program", &self.program)
+            .field("env", &names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The processes that a program and its children form; killed when dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        // The program leads a group of its own number.
+        Self(
+            child
+                .id()
+                .and_then(|id| i32::try_from(id).ok())
+                .and_then(Pid::from_raw),
+        )
+    }
+
+    /// The program ended by itself, and its number may be another's by now.
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Gone already is as good.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+fn has_nul(text: &OsString) -> bool {
+    text.as_encoded_bytes().contains(&0)
+}

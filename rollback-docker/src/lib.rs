@@ -38,6 +38,7 @@ mod error;
 mod fingerprint;
 mod health;
 mod keep;
+mod recreate;
 mod reference;
 mod release;
 mod remediation;
@@ -46,4 +47,5 @@ mod view;
 
 pub use backend::DockerBackend;
 pub use config::{DockerConfig, Healthcheck, RestartPolicy};
+pub use recreate::RecreateContainer;
 pub use remediation::RestartContainer;

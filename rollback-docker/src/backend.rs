@@ -15,11 +15,11 @@ use rollback_core::release::{Artifact, Release, Restore};
 
 use crate::client::Client;
 use crate::config::DockerConfig;
-use crate::container::{self, Container};
+use crate::container::Container;
 use crate::fingerprint::Key;
-use crate::keep::{pin_name, pin_repository, pin_tag};
+use crate::keep::{pin_repository, pin_tag};
 use crate::reference::Reference;
-use crate::{error, release};
+use crate::release;
 
 /// One workload's container on one Docker daemon.
 ///
@@ -167,100 +167,6 @@ impl DockerBackend {
         )
         .on(format!("{} ({})", self.config.container, named.id))
         .advice("adopt it, or rename it"))
-    }
-
-    async fn create(
-        &self,
-        cx: &Context,
-        client: &Client,
-        ours: &[Container],
-        op: &Operation,
-        release: &Release,
-    ) -> Result<Container, BackendError> {
-        let image = self.fetch(cx, client, release).await?;
-        let image = image_id(&image)?;
-        let mut body = release::body(&release::rows(release))?;
-        let key = self.key().await?;
-        let mut kept = ours.to_vec();
-        if let Some(from) = op.from.instance() {
-            kept.extend(client.of(&from.handle).await?);
-        }
-        let values = release::values(release, &self.config.env, &kept, &key)
-            .map_err(|lost| lost_values(&lost, release))?;
-        cx.check()?;
-        let tag = pin_name(op);
-        client.tag(&image, &self.pins, &tag).await?;
-        cx.check()?;
-        let park = format!("{}-{tag}", self.config.container);
-        let spec = serde_json::to_string(release).map_err(|e| {
-            BackendError::new(BackendErrorKind::Failed, "a release cannot be written").because(e)
-        })?;
-        let marks = [
-            (container::WORKLOAD, op.workload.to_string()),
-            (container::DEPLOYMENT, op.deployment.to_string()),
-            (container::RELEASE, release.digest().to_string()),
-            (container::IMAGE, image.clone()),
-            (container::PARK, park.clone()),
-            (container::SPEC, spec),
-        ];
-        let labels = body.labels.get_or_insert_default();
-        labels.extend(marks.map(|(name, value)| (name.to_owned(), value)));
-        body.env = Some(
-            values
-                .into_iter()
-                .map(|(name, value)| format!("{name}={}", value.0))
-                .collect(),
-        );
-        body.image = Some(image.clone());
-        cx.say("creating the container");
-        let id = client.create(&park, body).await?;
-        let made = client.inspect(&id).await?;
-        match made {
-            Some(made) if made.image == image && made.ours.is_some() => Ok(made),
-            _ => Err(BackendError::new(
-                BackendErrorKind::Corrupt,
-                "the container is not the one that was asked for",
-            )
-            .on(id)),
-        }
-    }
-
-    /// The release's image, pulled by digest if it is not here.
-    async fn fetch(
-        &self,
-        cx: &Context,
-        client: &Client,
-        release: &Release,
-    ) -> Result<ImageInspect, BackendError> {
-        let digest = &release.artifact().digest;
-        let reference = Reference::parse(digest)?;
-        if let Some(image) = client.image(digest).await? {
-            return Ok(image);
-        }
-        if matches!(reference, Reference::Id(_)) {
-            return Err(error::gone(
-                "the image is gone, and it came from no registry",
-                release,
-            ));
-        }
-        cx.say(format!("pulling {digest}"));
-        client.pull(cx, digest).await.map_err(|e| match e.kind() {
-            BackendErrorKind::NotFound => {
-                error::gone("the registry no longer has the image", digest).because(e)
-            }
-            _ => e,
-        })?;
-        cx.check()?;
-        let image = client.image(digest).await?;
-        image
-            .filter(|i| digests(i).any(|d| d == digest))
-            .ok_or_else(|| {
-                BackendError::new(
-                    BackendErrorKind::Corrupt,
-                    "what was pulled does not have the digest that was asked for",
-                )
-                .on(digest)
-            })
     }
 
     async fn way_back_of(&self, client: &Client, from: &End) -> Result<WayBack, BackendError> {

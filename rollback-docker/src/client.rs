@@ -18,7 +18,7 @@ use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 
 use crate::config::DockerConfig;
-use crate::container::{Container, WORKLOAD};
+use crate::container::{self, Container, HANDLE, WORKLOAD};
 use crate::error;
 
 /// Longest answer that is waited for, a stop's own timeout aside.
@@ -34,6 +34,7 @@ const MAX_LOG: usize = 16 * 1024;
 pub(crate) struct Client {
     docker: Docker,
     workload: String,
+    live_name: String,
     credentials: Option<DockerCredentials>,
 }
 
@@ -51,6 +52,7 @@ impl Client {
         Ok(Self {
             docker,
             workload: config.workload.to_string(),
+            live_name: config.container.clone(),
             credentials: credentials.map(|(user, password)| DockerCredentials {
                 username: Some(user.clone()),
                 password: Some(password.0.clone()),
@@ -83,15 +85,34 @@ impl Client {
     /// The container of a recorded handle. What is not an id cannot be one of dockerd's.
     pub(crate) async fn of(&self, handle: &Handle) -> Result<Option<Container>, BackendError> {
         let id = handle.as_str();
-        if id.len() != 64 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+        if !container::is_id(id) {
             return Ok(None);
         }
-        self.inspect(id).await
+        let mut all = self.labelled(&format!("{HANDLE}={id}")).await?;
+        all.extend(self.inspect(id).await?);
+        all.retain(|c| c.handle() == *handle);
+        Ok(all.into_iter().min_by_key(|c| c.claim(&self.live_name)))
     }
 
     /// The containers that this crate made for the workload, oldest first.
     pub(crate) async fn ours(&self) -> Result<Vec<Container>, BackendError> {
-        let label = format!("{WORKLOAD}={}", self.workload);
+        let all = self
+            .labelled(&format!("{WORKLOAD}={}", self.workload))
+            .await?;
+        let leftover = |c: &Container| {
+            let others = all.iter().filter(|o| o.handle() == c.handle());
+            let best = others.min_by_key(|o| o.claim(&self.live_name));
+            best.is_some_and(|best| best.id != c.id)
+        };
+        let marked = |c: &Container| Container {
+            leftover: leftover(c),
+            ..c.clone()
+        };
+        Ok(all.iter().map(marked).collect())
+    }
+
+    /// Those of our containers that have this label, oldest first.
+    async fn labelled(&self, label: &str) -> Result<Vec<Container>, BackendError> {
         let filters = HashMap::from([("label", vec![label])]);
         let options = ListContainersOptionsBuilder::default()
             .all(true)
@@ -267,6 +288,14 @@ impl Client {
             Ok(()) => Ok(()),
             Err(e) if error::status(&e) == Some(404) => Ok(()),
             Err(e) => Err(error::docker("cannot remove the container", id, e)),
+        }
+    }
+
+    /// Removes what is left of a recreation, if dockerd lets it go: it harms nobody, so that it
+    /// does not is no reason to stop.
+    pub(crate) async fn drop_leftover(&self, container: &Container) {
+        if let Err(e) = self.remove(&container.id).await {
+            tracing::warn!(container = %container.name, error = %e, "a leftover stays");
         }
     }
 

@@ -1,12 +1,14 @@
 //! [`Container`]: one container as dockerd shows it, with what our labels say of it.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum, HealthcheckResult,
-    RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum,
+    HealthcheckResult, RestartPolicy, RestartPolicyNameEnum,
 };
 use rollback_core::backend::{Evidence, Handle, Running};
+use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::release::Release;
 
 use crate::release;
@@ -17,6 +19,8 @@ pub(crate) const RELEASE: &str = "rollback.release";
 pub(crate) const SPEC: &str = "rollback.spec";
 pub(crate) const IMAGE: &str = "rollback.image";
 pub(crate) const PARK: &str = "rollback.park";
+/// On a container that was made anew in place of another: the handle that it takes over.
+pub(crate) const HANDLE: &str = "rollback.handle";
 
 /// What Docker says of a container that was never started.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -30,6 +34,9 @@ pub(crate) struct Container {
     pub(crate) image: String,
     /// What this crate wrote on it, if it made it.
     pub(crate) ours: Option<Marks>,
+    /// Whether another container has this one's handle with a better claim: what is left of a
+    /// recreation. Only told of containers that were listed together.
+    pub(crate) leftover: bool,
     pub(crate) inspect: ContainerInspectResponse,
 }
 
@@ -39,6 +46,8 @@ pub(crate) struct Marks {
     pub(crate) deployment: String,
     pub(crate) release: Release,
     pub(crate) park: String,
+    /// The id of the first container of this handle, if this is not it.
+    pub(crate) stands_for: Option<String>,
 }
 
 impl Container {
@@ -57,12 +66,53 @@ impl Container {
             name,
             image,
             ours,
+            leftover: false,
             inspect,
         })
     }
 
+    /// The id of the container that was made first. dockerd gives each a new one and takes none
+    /// that is asked for, so one that was made anew says on a label whose place it takes.
     pub(crate) fn handle(&self) -> Handle {
-        Handle::new(&self.id)
+        let marks = self.ours.as_ref();
+        Handle::new(
+            marks
+                .and_then(|m| m.stands_for.as_ref())
+                .unwrap_or(&self.id),
+        )
+    }
+
+    /// Of containers with one handle, the one with the least claim is it. Labels cannot be changed
+    /// and names can: a recreation goes on by renaming, and this is how far it is read from them.
+    pub(crate) fn claim(&self, live_name: &str) -> impl Ord + use<> {
+        let is = |name: Option<String>| name.as_ref() == Some(&self.name);
+        let place = match () {
+            () if self.name == live_name => 0,
+            () if self.is_up() => 1,
+            () if is(self.anew_name()) => 3,
+            () if is(self.broken_name()) => 4,
+            () => 2,
+        };
+        let newest = Reverse(self.inspect.created.clone());
+        (!self.is_sound(), place, newest, self.id.clone())
+    }
+
+    /// Whether it was made anew in place of another.
+    pub(crate) fn stands_in(&self) -> bool {
+        self.handle().as_str() != self.id
+    }
+
+    /// The name of what shall take this one's place, until it does.
+    pub(crate) fn anew_name(&self) -> Option<String> {
+        let marks = self.ours.as_ref()?;
+        Some(format!("{}-anew", marks.park))
+    }
+
+    /// Its name once another one takes its place.
+    pub(crate) fn broken_name(&self) -> Option<String> {
+        let marks = self.ours.as_ref()?;
+        let id = self.id.get(..12).unwrap_or(&self.id);
+        Some(format!("{}-broken-{id}", marks.park))
     }
 
     fn state(&self) -> bollard::models::ContainerState {
@@ -185,8 +235,38 @@ impl Marks {
             deployment: labels.get(DEPLOYMENT)?.clone(),
             park: labels.get(PARK)?.clone(),
             release,
+            stands_for: labels.get(HANDLE).filter(|id| is_id(id)).cloned(),
         })
     }
+
+    /// Labels a container that is to be made of this image with them.
+    pub(crate) fn write(
+        self,
+        workload: &str,
+        image: &str,
+        body: &mut ContainerCreateBody,
+    ) -> Result<(), BackendError> {
+        let spec = serde_json::to_string(&self.release).map_err(|e| {
+            BackendError::new(BackendErrorKind::Failed, "a release cannot be written").because(e)
+        })?;
+        let marks = [
+            (WORKLOAD, workload.to_owned()),
+            (DEPLOYMENT, self.deployment),
+            (RELEASE, self.release.digest().to_string()),
+            (IMAGE, image.to_owned()),
+            (PARK, self.park),
+            (SPEC, spec),
+        ];
+        let labels = body.labels.get_or_insert_default();
+        labels.extend(marks.map(|(name, value)| (name.to_owned(), value)));
+        labels.extend(self.stands_for.map(|id| (HANDLE.to_owned(), id)));
+        Ok(())
+    }
+}
+
+/// Whether this is a container's id as dockerd gives it.
+pub(crate) fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 fn restart_row(policy: &RestartPolicy) -> Option<String> {

@@ -21,11 +21,16 @@ impl DockerBackend {
         let keep = op.to.instance().map(|i| i.handle.clone());
         let mut pinned = false;
         for container in &ours {
+            if container.leftover && !container.is_up() {
+                client.drop_leftover(container).await;
+                cx.check()?;
+                continue;
+            }
             let of_this = container
                 .ours
                 .as_ref()
                 .is_some_and(|m| m.deployment == op.deployment.as_str());
-            let is_to = keep.as_ref() == Some(&container.handle());
+            let is_to = !container.leftover && keep.as_ref() == Some(&container.handle());
             if is_to {
                 pinned |= of_this;
             } else if of_this && container.was_never_started() {
@@ -80,6 +85,11 @@ impl DockerBackend {
                 })
         };
         for container in client.ours().await? {
+            if container.leftover && !container.is_up() {
+                cx.check()?;
+                client.drop_leftover(&container).await;
+                continue;
+            }
             if container.is_up() || container.name == self.config.container || wanted(&container) {
                 // `docker image prune -a` takes the names even of images that are in use.
                 if client.image(&container.image).await?.is_some() {

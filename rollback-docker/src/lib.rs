@@ -3,8 +3,9 @@
 //! [`DockerBackend`] runs one workload as one container with a fixed name. A tag is resolved once
 //! to `repository@digest`; from then on only the digest is pulled and run. The successor is pulled,
 //! verified and created while the former runs on; only then is the former stopped, renamed and
-//! kept, with its restart policy off, as the way back. Containers are known by label and id, never
-//! by name. What people made by hand is adopted as it is and never removed.
+//! kept, with its restart policy off, as the way back. Containers are known by label and id, not by
+//! name; names say only how far a recreation got. What people made by hand is adopted as it is and
+//! never removed.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -32,10 +33,12 @@ mod capture;
 mod client;
 mod config;
 mod container;
+mod create;
 mod error;
 mod fingerprint;
 mod health;
 mod keep;
+mod recreate;
 mod reference;
 mod release;
 mod remediation;
@@ -44,4 +47,5 @@ mod view;
 
 pub use backend::DockerBackend;
 pub use config::{DockerConfig, Healthcheck, RestartPolicy};
+pub use recreate::RecreateContainer;
 pub use remediation::RestartContainer;

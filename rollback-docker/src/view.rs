@@ -33,7 +33,10 @@ impl DockerBackend {
         }
         let mut up: Vec<&Container> = seen.into_iter().filter(|c| c.is_up()).collect();
         if up.is_empty() {
-            up.extend(&named);
+            // A recreation that was cut off: not live before it was started, so that recovery
+            // switches to it instead of judging what never ran.
+            let unborn = |c: &&Container| c.stands_in() && c.was_never_started();
+            up.extend(named.as_ref().filter(|c| !unborn(c)));
         }
         let mut sightings = Vec::new();
         for container in &up {
@@ -49,7 +52,7 @@ impl DockerBackend {
         };
         let standbys = ours
             .iter()
-            .filter(|c| !up.iter().any(|u| u.id == c.id) && c.is_sound())
+            .filter(|c| !up.iter().any(|u| u.id == c.id) && c.is_sound() && !c.leftover)
             .filter_map(|c| {
                 Some(Instance {
                     release: c.ours.as_ref()?.release.clone(),
@@ -154,10 +157,11 @@ impl DockerBackend {
                     .is_some_and(|m| m.deployment == op.deployment.as_str())
             })
         };
-        at.extend(ours.iter().filter(made).cloned());
+        let ours = ours.iter().filter(|c| !c.leftover);
+        at.extend(ours.clone().filter(made).cloned());
         let rests = |c: &&Container| !c.is_up() && c.name != self.config.container;
         if !anew {
-            at.extend(ours.iter().rev().filter(rests).cloned());
+            at.extend(ours.rev().filter(rests).cloned());
         }
         for container in at {
             if self.is_whole(client, &container, wanted).await? {

@@ -1,0 +1,280 @@
+//! [`RecreateContainer`]: the live container, made anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rollback_core::backend::{Instance, Operation};
+use rollback_core::context::Context;
+use rollback_core::error::{BackendError, BackendErrorKind as Kind};
+use rollback_core::guard::Remediation;
+
+use crate::backend::DockerBackend;
+use crate::client::Client;
+use crate::container::{Container, Marks};
+use crate::release;
+
+/// What has to be left of the deadline besides the container's own time to stop.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// Heals what a restart does not: a damaged file in the container's own layer, a wrong network
+/// endpoint, limits that somebody changed. The container is made anew from the same image and the
+/// recorded configuration, takes the live name and the recorded handle, and the broken one is
+/// removed.
+///
+/// - **Kept**: the handle, so that record, drift and the way back hold; directories of the host,
+///   named volumes, and anonymous volumes, which are mounted again by their names.
+/// - **Lost**: what was written to the container's own layer, its log, networks that it was
+///   connected to by hand, and its id. dockerd gives every container a new id: the record's handle
+///   stays the first one's, the new one bears it as the label `rollback.handle`.
+/// - **Refused**, with nothing touched: a container that is not the recorded one; one that was made
+///   by hand, since this crate removes none of those; one whose recorded values nobody has, or with
+///   a volume that cannot be mounted again; a deadline that leaves too little time to stop it.
+///
+/// The new one is made while the broken one runs on. If it cannot take its place, the broken one
+/// is put back. A recreation that was cut off leaves one container that has the handle, and
+/// switching to it, or trying again, finishes it.
+#[derive(Debug, Clone)]
+pub struct RecreateContainer {
+    backend: Arc<DockerBackend>,
+}
+
+impl RecreateContainer {
+    /// Recreates this backend's live container. The backend is shared with the workload:
+    /// `Workload::shared(id, backend)`.
+    pub fn new(backend: Arc<DockerBackend>) -> Self {
+        Self { backend }
+    }
+
+    async fn recreate(&self, cx: &Context, op: &Operation) -> Result<String, BackendError> {
+        let untouched = BackendError::untouched;
+        cx.check().map_err(untouched)?;
+        let client = self.backend.client().await.map_err(untouched)?;
+        let (instance, old) = self.recorded(&client, op).await.map_err(untouched)?;
+        if Some(&old.name) == old.anew_name().as_ref() {
+            self.backend.swap(cx, op).await?;
+            self.sweep(&client, instance).await?;
+            return Ok(format!(
+                "finished what was cut off: container {} is live",
+                short(&old)
+            ));
+        }
+        refuse_haste(cx, &old).map_err(untouched)?;
+        let new = self.anew(cx, &client, instance, &old).await;
+        let new = new.map_err(untouched)?;
+        cx.check().map_err(untouched)?;
+        match self.replace(cx, &client, op, &old).await {
+            Ok(()) => {}
+            // Told to stop: whoever goes on, or back, finds the handle's container.
+            Err(e) if matches!(e.kind(), Kind::Cancelled | Kind::DeadlineExceeded) => {
+                return Err(e.advice(
+                    "the recreation was cut off: try again, or recover, and it is finished",
+                ));
+            }
+            Err(e) => return Err(self.put_back(cx, &client, op, [&old, &new], e).await),
+        }
+        self.sweep(&client, instance).await?;
+        Ok(format!(
+            "made container {} anew as {}",
+            short(&old),
+            short(&new)
+        ))
+    }
+
+    /// The container of the operation's end, if it is the live one, or was until a recreation was
+    /// cut off.
+    async fn recorded<'a>(
+        &self,
+        client: &Client,
+        op: &'a Operation,
+    ) -> Result<(&'a Instance, Container), BackendError> {
+        let name = &self.backend.config.container;
+        let other = || BackendError::new(Kind::Conflict, "another container is live").on(name);
+        let instance = op.to.instance().ok_or_else(other)?;
+        let found = client.of(&instance.handle).await?.ok_or_else(other)?;
+        if found.name != *name {
+            let own = [found.anew_name(), found.broken_name()];
+            let cut_off = own.iter().flatten().any(|n| *n == found.name);
+            let taken = client.inspect(name).await?.is_some();
+            let mut ours = client.ours().await?.into_iter();
+            if !cut_off || taken || ours.any(|c| c.is_up() && c.handle() != instance.handle) {
+                return Err(other());
+            }
+        }
+        if found.ours.is_none() {
+            return Err(BackendError::new(
+                Kind::Unsupported,
+                "the live container was made by hand: it may have what no record knows, and is \
+                 not removed",
+            )
+            .on(name)
+            .advice("restart it, or deploy its image: what a deployment made can be made anew"));
+        }
+        Ok((instance, found))
+    }
+
+    /// Makes the container that shall take the old one's place. It is not started.
+    async fn anew(
+        &self,
+        cx: &Context,
+        client: &Client,
+        instance: &Instance,
+        old: &Container,
+    ) -> Result<Container, BackendError> {
+        let (Some(marks), Some(name)) = (&old.ours, old.anew_name()) else {
+            return Err(BackendError::new(Kind::Failed, "it has no labels").on(&old.id));
+        };
+        // What an earlier attempt left has the name that is needed here.
+        self.sweep(client, instance).await?;
+        let kept = [old.clone()];
+        let mut body = self.backend.body(&instance.release, &kept).await?;
+        let host = body.host_config.get_or_insert_default();
+        let binds = host.binds.get_or_insert_default();
+        binds.extend(anonymous_volumes(instance, old)?);
+        for bind in binds.iter_mut().filter(|b| !b.starts_with('/')) {
+            // Into a volume that the service has emptied docker would copy the image's files.
+            let mode = if bind.matches(':').count() > 1 {
+                ","
+            } else {
+                ":"
+            };
+            bind.push_str(mode);
+            bind.push_str("nocopy");
+        }
+        let marks = Marks {
+            deployment: marks.deployment.clone(),
+            release: instance.release.clone(),
+            park: marks.park.clone(),
+            stands_for: Some(instance.handle.as_str().to_owned()),
+        };
+        cx.check()?;
+        cx.say("creating the container anew");
+        Box::pin(self.backend.make(client, &name, &old.image, marks, body)).await
+    }
+
+    /// The broken one gives up its name first: from when it has stopped, nothing is live and the
+    /// new one has the handle, so that recovery switches to it. The rest is that very switch.
+    async fn replace(
+        &self,
+        cx: &Context,
+        client: &Client,
+        op: &Operation,
+        old: &Container,
+    ) -> Result<(), BackendError> {
+        let aside = old.broken_name().unwrap_or_default();
+        if old.name != aside {
+            client.rename(&old.id, &aside).await?;
+            cx.check()?;
+        }
+        if let Some(old) = client.inspect(&old.id).await? {
+            self.backend.put_aside(cx, client, &old).await?;
+        }
+        self.backend.swap(cx, op).await?;
+        cx.check()
+    }
+
+    /// What is sick is better than nothing: without the new one the broken one has the handle
+    /// again, and is switched to.
+    async fn put_back(
+        &self,
+        cx: &Context,
+        client: &Client,
+        op: &Operation,
+        [old, new]: [&Container; 2],
+        why: BackendError,
+    ) -> BackendError {
+        let back = async {
+            // Somebody may have removed it: then the new one is all there is.
+            if client.inspect(&old.id).await?.is_some() {
+                client.remove(&new.id).await?;
+            }
+            self.backend.swap(cx, op).await
+        };
+        let text = match back.await {
+            Ok(_) => "what was live runs again".to_owned(),
+            Err(e) => format!("what was live could not be put back, {e}"),
+        };
+        BackendError::new(
+            why.kind(),
+            format!("the new container could not take the live one's place, and {text}"),
+        )
+        .on(&self.backend.config.container)
+        .advice(format!("the reason: {why}"))
+        .because(why)
+    }
+
+    /// Removes what recreations of this handle have left.
+    async fn sweep(&self, client: &Client, instance: &Instance) -> Result<(), BackendError> {
+        for container in client.ours().await? {
+            if container.leftover && !container.is_up() && container.handle() == instance.handle {
+                client.drop_leftover(&container).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The volumes that dockerd made without a name of ours, each to be mounted by its own where it
+/// was.
+fn anonymous_volumes(instance: &Instance, old: &Container) -> Result<Vec<String>, BackendError> {
+    let rows = release::rows(&instance.release);
+    let recorded: Vec<&str> = rows
+        .keys()
+        .filter_map(|row| row.strip_prefix("bind:"))
+        .map(|target| target.trim_end_matches('/'))
+        .collect();
+    let mut out = Vec::new();
+    for mount in old.inspect.mounts.iter().flatten() {
+        let at = mount.destination.clone().unwrap_or_default();
+        if mount.typ.as_deref() != Some("volume") || recorded.contains(&at.trim_end_matches('/')) {
+            continue;
+        }
+        let name = mount.name.clone().filter(|n| !n.is_empty());
+        let Some(name) = name.filter(|_| !at.is_empty() && !at.contains(':')) else {
+            return Err(BackendError::new(
+                Kind::Unsupported,
+                "the container has a volume that cannot be mounted again, and its data would be \
+                 lost to the new one",
+            )
+            .on(format!("{at} in {}", old.name))
+            .advice("restart it instead, or deploy with a named volume there"));
+        };
+        out.push(format!("{name}:{at}"));
+    }
+    Ok(out)
+}
+
+/// A deadline that passes between stop and start would leave nothing running.
+fn refuse_haste(cx: &Context, old: &Container) -> Result<(), BackendError> {
+    let needed = Duration::from_secs(old.stop_timeout()) + MARGIN;
+    if cx.remaining() >= needed {
+        return Ok(());
+    }
+    Err(BackendError::new(
+        Kind::DeadlineExceeded,
+        format!(
+            "{} s are left, and stopping the container and making it anew may take {} s",
+            cx.remaining().as_secs(),
+            needed.as_secs()
+        ),
+    )
+    .on(&old.name)
+    .advice("give tasks a longer deadline, or the container a shorter time to stop"))
+}
+
+fn short(container: &Container) -> &str {
+    container.id.get(..12).unwrap_or(&container.id)
+}
+
+#[async_trait]
+impl Remediation for RecreateContainer {
+    fn name(&self) -> String {
+        format!("recreate {}", self.backend.config.container)
+    }
+
+    async fn attempt(&self, cx: &Context, op: &Operation, _: &str) -> Result<String, String> {
+        Box::pin(self.recreate(cx, op))
+            .await
+            .map_err(|e| e.to_string())
+    }
+}

@@ -38,6 +38,13 @@ pub enum Warning {
         /// Which.
         deployment: DeploymentId,
     },
+    /// The target failed its health gate when it was live.
+    KnownUnhealthy {
+        /// Which.
+        deployment: DeploymentId,
+        /// What the gate said.
+        diagnostic: String,
+    },
     /// A deploy resolves to a release that was live before: it goes back without saying so.
     GoesBack {
         /// The newest deployment of that release.
@@ -93,6 +100,14 @@ impl fmt::Display for Warning {
             Self::NotKnownHealthy { deployment } => {
                 write!(f, "{deployment} has no good health verdict on record")
             }
+            Self::KnownUnhealthy {
+                deployment,
+                diagnostic,
+            } => write!(
+                f,
+                "{deployment} failed its health gate: {}",
+                diagnostic.lines().next().unwrap_or_default()
+            ),
             Self::GoesBack { to } => write!(
                 f,
                 "this release was live before ({to}): it goes back, but data and schema do not"
@@ -179,7 +194,8 @@ pub enum Refusal {
     },
     /// No deployment answers the goal.
     #[error(
-        "{workload} has no rollback point for {goal}; {}; deploy a fixed release instead",
+        "{workload} has no rollback point for {goal}; {}; deploy a fixed release, or name a deployment \
+         to go to",
         reasons(goal, passed_over)
     )]
     NoRollbackPoint {

@@ -281,3 +281,25 @@ async fn an_automatic_rollback_that_could_not_put_the_failed_release_away_had_no
     assert_eq!(failed.rolled_back_by(), Some(deployment.id()));
     assert_eq!(failed.outcome(), Some(Outcome::FailedAndRolledBack));
 }
+
+#[tokio::test]
+async fn going_back_to_what_failed_its_gate_was_warned_of_as_if_nobody_had_looked() {
+    let b = Bench::new();
+    let v1 = b.deploy("v1").await;
+    let sick = b.deploy("sick2").await;
+    b.deploy("v3").await;
+    let warned = async |request: Request| -> Vec<String> {
+        let plan = b.engine.preview(&request).await.unwrap();
+        plan.warnings().iter().map(ToString::to_string).collect()
+    };
+    let id = sick.deployment().id().clone();
+    let failed = format!("{id} failed its health gate: sick2 is sick");
+    let back = Request::rollback(b.api.clone(), Goal::To(id), me());
+    assert!(warned(back).await.contains(&failed));
+    // A deploy that goes there without saying so.
+    let again = Request::deploy(b.api.clone(), "sick2", me());
+    assert!(warned(again).await.contains(&failed));
+    let good = Goal::To(v1.deployment().id().clone());
+    let good = warned(Request::rollback(b.api.clone(), good, me())).await;
+    assert!(good.iter().all(|w| !w.contains("failed its health gate")));
+}

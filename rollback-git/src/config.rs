@@ -34,6 +34,10 @@ impl GitConfig {
 
     /// A program and its arguments, run in the release's directory after each swap. No shell
     /// reads it. It must return by itself: start services through their manager.
+    ///
+    /// Without it nothing is restarted, which is right for files that are read anew each time. For
+    /// a service it is not: the checks would judge the process that runs already, and a broken
+    /// release would go on record as healthy.
     #[must_use]
     pub fn restart_command<S: Into<String>>(mut self, argv: impl IntoIterator<Item = S>) -> Self {
         self.restart = argv.into_iter().map(Into::into).collect();

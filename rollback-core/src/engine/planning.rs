@@ -14,6 +14,7 @@ use crate::drift::{Change, Drift, changes, drift};
 use crate::engine::Workload;
 use crate::error::{Error, StoreError};
 use crate::guard::Action;
+use crate::health::Verdict;
 use crate::history::{Conflict, WorkloadState};
 use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::lineage::{Lineage, Standing};
@@ -321,15 +322,23 @@ pub(super) fn warnings(
     migrations: Option<&Migrations>,
 ) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    match (&choice.target, back_to) {
-        (Some(target), _) if !choice.healthy => {
+    if let (None, Some(earlier)) = (&choice.target, back_to) {
+        warnings.push(Warning::GoesBack {
+            to: earlier.id().clone(),
+        });
+    }
+    match (back_to.map(|d| (d.id(), d.verdict())), &choice.target) {
+        (Some((id, Verdict::Failed { diagnostic })), _) => {
+            warnings.push(Warning::KnownUnhealthy {
+                deployment: id.clone(),
+                diagnostic: diagnostic.clone(),
+            });
+        }
+        (_, Some(target)) if !choice.healthy => {
             warnings.push(Warning::NotKnownHealthy {
                 deployment: target.clone(),
             });
         }
-        (None, Some(earlier)) => warnings.push(Warning::GoesBack {
-            to: earlier.id().clone(),
-        }),
         _ => {}
     }
     if back_to.is_some() {

@@ -38,6 +38,7 @@ impl Client {
             prefix: prefix(&config.workload),
         };
         client.refuse_partial_clone(path)?;
+        client.refuse_lost_root(&config.root)?;
         Ok(client)
     }
 
@@ -228,23 +229,39 @@ impl Client {
         }
     }
 
+    /// Refuses to go on where releases were placed in a root that is not there: on a disk that is not
+    /// mounted, say. To make it anew would put a second one under the mount.
+    fn refuse_lost_root(&self, root: &Path) -> Result<(), BackendError> {
+        if root.is_dir() || self.pins()?.is_empty() {
+            return Ok(());
+        }
+        Err(BackendError::new(
+            BackendErrorKind::Unreachable,
+            "the deploy root is not there, and releases were placed in it",
+        )
+        .on(root.display())
+        .advice("mount its disk; if it was removed for good, make an empty directory there"))
+    }
+
     /// Removes this workload's pins on every commit that `keep` does not name.
     pub(crate) fn unpin_others(&self, keep: &dyn Fn(&str) -> bool) -> Result<(), BackendError> {
+        let pins = self.pins()?;
+        let mut others = pins.iter().filter(|(_, oid)| !keep(&oid.to_string()));
+        others.try_for_each(|(name, _)| self.delete(name))
+    }
+
+    /// This workload's pins: each reference, and the commit that it keeps.
+    fn pins(&self) -> Result<Vec<(String, Oid)>, BackendError> {
         let fail = |e| error::git("the pins cannot be listed", &self.prefix, e);
-        let mut names = Vec::new();
-        for found in self
-            .repo
-            .references_glob(&format!("{}*", self.prefix))
-            .map_err(fail)?
-        {
+        let glob = format!("{}*", self.prefix);
+        let mut pins = Vec::new();
+        for found in self.repo.references_glob(&glob).map_err(fail)? {
             let found = found.map_err(fail)?;
-            if let (Ok(name), Some(oid)) = (found.name(), found.target())
-                && !keep(&oid.to_string())
-            {
-                names.push(name.to_owned());
+            if let (Ok(name), Some(oid)) = (found.name(), found.target()) {
+                pins.push((name.to_owned(), oid));
             }
         }
-        names.iter().try_for_each(|name| self.delete(name))
+        Ok(pins)
     }
 }
 

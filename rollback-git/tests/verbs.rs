@@ -335,3 +335,26 @@ async fn a_lost_commit_is_gone_and_a_stale_ref_lock_is_locked() {
     let seen = w.git().observe(&cx(), &[op.to]).await.unwrap();
     assert!(matches!(seen.availability[0], Availability::Gone(_)));
 }
+
+#[tokio::test]
+async fn an_unmounted_deploy_root_was_made_anew_and_called_healthy() {
+    let w = GitWorld::new();
+    let one = w.deploy(1, End::Nothing, Build::V1).await;
+    let op = w.plan(2, End::Placed(one), Build::V2).await;
+    let root = w.root();
+    let elsewhere = root.with_extension("unmounted");
+    std::fs::rename(&root, &elsewhere).unwrap();
+    let e = w.git().observe(&cx(), &[]).await.unwrap_err();
+    assert!(e.kind() == Kind::Unreachable && e.is_transient(), "{e}");
+    assert!(e.to_string().contains("mount its disk"), "{e}");
+    w.git().prepare(&cx(), &op).await.unwrap_err();
+    w.git().switch(&cx(), &op).await.unwrap_err();
+    assert!(!root.exists());
+    std::fs::rename(&elsewhere, &root).unwrap();
+    w.git().prepare(&cx(), &op).await.unwrap();
+    // Emptied on purpose.
+    std::fs::remove_dir_all(&root).unwrap();
+    std::fs::create_dir(&root).unwrap();
+    let seen = w.git().observe(&cx(), &[]).await.unwrap();
+    assert!(matches!(seen.live, Live::Nothing));
+}

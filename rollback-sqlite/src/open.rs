@@ -13,7 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::{Failure, not_a_database, sqlite};
-use crate::{read_only, schema};
+use crate::schema;
 
 /// How long a write waits for another process's write.
 pub(crate) const BUSY: Duration = Duration::from_secs(10);
@@ -26,13 +26,8 @@ pub(crate) struct Opened {
     pub(crate) writer: Option<Connection>,
 }
 
-/// Checks the path, makes the file if there is none, and brings it to the newest schema. On a
-/// read-only file system a history that is there is opened for reading.
+/// Checks the path, makes the file if there is none, and brings it to the newest schema.
 pub(crate) fn open(path: &Path) -> Result<Opened, StoreError> {
-    if path.exists() && read_only::is_mounted_so(path)? {
-        check_file(path)?;
-        return read_only::open(path);
-    }
     let dir = directory(path)?;
     check_local(&dir)?;
     check_file(path)?;
@@ -131,7 +126,7 @@ fn directory(path: &Path) -> Result<PathBuf, StoreError> {
 
 /// Refuses what is no file, no database, or a newer library's, by reading its first 100 bytes:
 /// SQLite itself writes to a file while it finds out.
-fn check_file(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn check_file(path: &Path) -> Result<(), StoreError> {
     let meta = match fs::metadata(path) {
         Ok(meta) => meta,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),

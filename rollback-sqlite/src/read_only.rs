@@ -12,7 +12,7 @@ use rollback_fs::{check_local, read_only, system};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Failure, sqlite};
-use crate::open::{BUSY, Opened, plain};
+use crate::open::{BUSY, Opened, check_file, plain};
 use crate::schema;
 
 /// Whether the path cannot be written to where it is mounted.
@@ -25,6 +25,7 @@ pub(crate) fn is_mounted_so(path: &Path) -> Result<bool, StoreError> {
 
 /// Opens what is there for reading.
 pub(crate) fn open(path: &Path) -> Result<Opened, StoreError> {
+    check_file(path)?;
     let path =
         fs::canonicalize(path).map_err(|e| system("the path cannot be resolved", path, e))?;
     check_local(&path)?;

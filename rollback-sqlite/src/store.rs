@@ -15,7 +15,7 @@ use rollback_core::history::{
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
-use rollback_fs::{Held, Locks, blocking, read_only};
+use rollback_fs::{Held, Locks, blocking};
 use rusqlite::Connection;
 
 use crate::error::Failure;
@@ -24,7 +24,7 @@ use crate::record::{decode, load};
 use crate::state::Entry;
 use crate::write::{self, Claim, Column};
 use crate::writer::Writer;
-use crate::{backup, open, read, stats, verify};
+use crate::{backup, open, read, read_only, stats, verify};
 
 /// Connections for reading that are kept between calls.
 const READERS: usize = 4;
@@ -68,7 +68,12 @@ impl SqliteStore {
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         blocking(move || {
-            let Opened { path, writer } = open::open(&path)?;
+            let opened = if path.exists() && read_only::is_mounted_so(&path)? {
+                read_only::open(&path)?
+            } else {
+                open::open(&path)?
+            };
+            let Opened { path, writer } = opened;
             let mut locks = path.as_os_str().to_owned();
             locks.push(".locks");
             let locks = match &writer {
@@ -127,7 +132,10 @@ impl Inner {
     }
 
     fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
-        let writer = self.writer.as_ref().ok_or_else(|| read_only(&self.path))?;
+        let writer = self
+            .writer
+            .as_ref()
+            .ok_or_else(|| rollback_fs::read_only(&self.path))?;
         // A panic inside rolled its transaction back: the connection is whole.
         Ok(writer.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -135,7 +143,7 @@ impl Inner {
     fn connect(&self) -> Result<Connection, StoreError> {
         match self.writer {
             Some(_) => open::connect(&self.path),
-            None => crate::read_only::connect(&self.path),
+            None => read_only::connect(&self.path),
         }
     }
 
@@ -219,7 +227,7 @@ impl Inner {
     fn take(&self, workload: &WorkloadId) -> Result<Option<Held>, StoreError> {
         match self.writer {
             Some(_) => self.locks.take(workload),
-            None => Err(read_only(&self.path)),
+            None => Err(rollback_fs::read_only(&self.path)),
         }
     }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::ask;
-use super::inner::{Inner, Start};
+use super::inner::Inner;
 use super::planning;
 use super::report::Report;
 use super::runner::Step;
+use super::start::{self, Start};
 use crate::backend::{End, Live, Prepared, Rollout};
 use crate::deployment::{Deployment, NewDeployment, Trigger};
 use crate::drift::drift;
@@ -92,5 +93,5 @@ pub(super) async fn adopt(
     let begun = inner.store.begin(&new, &holder, state.version).await?;
     let deployment = Deployment::open(new, begun.sequence);
     let start = Start::Fresh(Box::new(Step::Adopt(Box::new(prepared))));
-    inner.spawn(begun.lease, deployment, start).await?.await
+    start::start(inner, begun.lease, deployment, start)?.await
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use super::inner::{Inner, Start};
+use super::inner::Inner;
 use super::runner::Step;
+use super::start::{self, Start};
 use super::{EngineBuilder, Progress, Recovered, Report, Run, Untold, adopt, planning, recovery};
 use crate::deployment::{Deployment, Trigger, TriggerKind};
 use crate::error::{Error, ErrorKind, StoreErrorKind};
@@ -103,7 +104,7 @@ impl RollbackEngine {
         };
         let deployment = Deployment::open(new, begun.sequence);
         let start = Start::Fresh(Box::new(Step::Guard(Box::new(plan))));
-        self.inner.spawn(begun.lease, deployment, start).await
+        start::start(&self.inner, begun.lease, deployment, start)
     }
 
     /// Previews and executes a request. Plans anew if the workload moves in between; recovers

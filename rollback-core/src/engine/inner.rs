@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::observing::Observing;
-use super::run::{Channels, Run};
-use super::runner::{Runner, Step};
+use super::run::Channels;
 use crate::dependencies::Graph;
 use crate::deployment::Deployment;
 use crate::engine::Workload;
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Authorizer};
-use crate::history::{HistoryStore, Lease, Query};
+use crate::history::{HistoryStore, Query};
 use crate::id::{DeploymentId, WorkloadId};
 use crate::plan::Refusal;
 use crate::time::Clock;
@@ -110,38 +109,6 @@ impl Inner {
         }
     }
 
-    /// Sets a run going; it does not depend on anybody waiting for it.
-    pub(super) async fn spawn(
-        self: &Arc<Self>,
-        lease: Lease,
-        deployment: Deployment,
-        start: Start,
-    ) -> Result<Run, Error> {
-        let workload = self.workload(deployment.workload())?.clone();
-        self.observing.start();
-        let id = deployment.id().clone();
-        let mut runner = Runner::new(Arc::clone(self), workload, lease, deployment);
-        let channels = runner.channels();
-        self.note_running(&id, channels.clone());
-        let task = tokio::spawn(async move {
-            match start {
-                Start::Fresh(step) => {
-                    runner.announce(None);
-                    runner.drive(*step).await
-                }
-                Start::Recovered { decision, step } => {
-                    runner.taken_over(&decision).await?;
-                    let step = match *step {
-                        Some(step) => step,
-                        None => runner.interrupted().await?,
-                    };
-                    runner.drive(step).await
-                }
-            }
-        });
-        Ok(Run { id, channels, task })
-    }
-
     pub(super) fn running(&self, id: &DeploymentId) -> Option<Channels> {
         let running = self.lock_running().get(id).cloned();
         running.filter(Channels::are_open)
@@ -161,15 +128,4 @@ impl Inner {
     fn lock_running(&self) -> std::sync::MutexGuard<'_, HashMap<DeploymentId, Channels>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// How a run enters the path.
-pub(super) enum Start {
-    /// From the beginning.
-    Fresh(Box<Step>),
-    /// By recovery's decision. No step: turn round, because it was interrupted.
-    Recovered {
-        decision: String,
-        step: Box<Option<Step>>,
-    },
 }

@@ -26,6 +26,7 @@ mod recovery;
 mod report;
 mod run;
 mod runner;
+mod start;
 mod successor;
 mod upkeep;
 

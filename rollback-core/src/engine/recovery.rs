@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::back::LEFT;
-use super::inner::{Inner, Start};
+use super::inner::Inner;
 use super::report::Report;
 use super::runner::Step;
+use super::start::{self, Start};
 use super::{adopt, ask};
 use crate::deployment::{LiveRecord, Outcome, Settlement};
 use crate::error::{Error, ErrorKind};
@@ -145,5 +146,5 @@ pub(super) async fn one(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, E
         decision: decision.to_string(),
         step: Box::new(step),
     };
-    inner.spawn(lease, deployment, start).await?.await
+    start::start(inner, lease, deployment, start)?.await
 }

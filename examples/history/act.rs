@@ -1,6 +1,6 @@
 //! Commands that deploy: forward, back, anew.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use rollback_examples::abbreviation::Abbreviation;
 
 use crate::args::{Back, Go, RestoreWhat};
 use crate::end::{self, End, FAILED, REFUSED};
+use crate::out::{self, aside, say};
 use crate::world::World;
 
 /// How often progress is looked at.
@@ -56,9 +57,9 @@ fn with(mut request: Request, go: &Go) -> Result<Request, End> {
 pub(crate) async fn preview(world: &World, back: Back) -> Result<ExitCode, End> {
     let plan = world.engine.preview(&request(world, &back).await?).await?;
     if back.json {
-        println!("{}", serde_json::to_string_pretty(&plan)?);
+        say!("{}", serde_json::to_string_pretty(&plan)?);
     } else {
-        println!("{plan}");
+        say!("{plan}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -86,16 +87,16 @@ pub(crate) async fn deploy(world: &World, reference: String, go_: Go) -> Result<
 /// Shows the plan, asks, carries it out, and says how it ended.
 async fn go(world: &World, plan: Plan, go: &Go, json: bool) -> Result<ExitCode, End> {
     if !json {
-        println!("{plan}\n");
+        say!("{plan}\n");
     }
     if !go.yes {
         confirm()?;
     }
     let report = watch(world.engine.execute(plan).await?).await?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        println!("{}", report.summary());
+        say!("{}", report.summary());
     }
     Ok(end::code_of_run(&report))
 }
@@ -104,11 +105,8 @@ fn confirm() -> Result<(), End> {
     if !std::io::stdin().is_terminal() {
         return Err(End::new(REFUSED, "nobody is here to ask; say --yes"));
     }
-    print!("Go ahead? [y/N] ");
     let mut answer = String::new();
-    let asked = std::io::stdout()
-        .flush()
-        .and_then(|()| std::io::stdin().read_line(&mut answer));
+    let asked = out::ask("Go ahead? [y/N] ").and_then(|()| std::io::stdin().read_line(&mut answer));
     asked.map_err(|e| End::new(FAILED, e.to_string()))?;
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
@@ -126,7 +124,7 @@ async fn watch(run: Run) -> Result<Report, End> {
         let progress = run.progress();
         let now = format!("{}  {}", progress.phase, progress.line);
         if now != said {
-            eprintln!("  … {}", now.trim_end());
+            aside!("  … {}", now.trim_end());
             said = now;
         }
         tokio::time::sleep(LOOK).await;
@@ -137,21 +135,21 @@ async fn watch(run: Run) -> Result<Report, End> {
 pub(crate) async fn adopt(world: &World, workload: Option<WorkloadId>) -> Result<ExitCode, End> {
     let workload = world.workload(workload).await?;
     let report = world.engine.adopt(&workload, world.actor.clone()).await?;
-    println!("{}", report.summary());
+    say!("{}", report.summary());
     Ok(end::code_of_run(&report))
 }
 
 pub(crate) async fn recover(world: &World) -> Result<ExitCode, End> {
     let recovered = world.engine.recover().await?;
     if recovered.is_empty() {
-        println!("Nothing was left unfinished.");
+        say!("Nothing was left unfinished.");
     }
     let mut worst = ExitCode::SUCCESS;
     for one in recovered {
         match one.result {
-            Ok(report) => println!("{}: {}", one.deployment, report.summary()),
+            Ok(report) => say!("{}: {}", one.deployment, report.summary()),
             Err(e) => {
-                eprintln!("history: {}: {e}", one.deployment);
+                aside!("history: {}: {e}", one.deployment);
                 worst = ExitCode::from(FAILED);
             }
         }

@@ -10,6 +10,7 @@ use rollback_core::id::DeploymentId;
 
 use crate::args::{Cancel, InFlight};
 use crate::end::{self, End, FAILED, REFUSED, UNKNOWN};
+use crate::out::say;
 use crate::text::ended;
 use crate::world::World;
 
@@ -28,14 +29,14 @@ pub(crate) async fn run(world: &World, cancel: Cancel) -> Result<ExitCode, End> 
         }
         asked => asked?,
     }
-    println!("{id} was asked to stop.");
+    say!("{id} was asked to stop.");
     if cancel.no_wait {
         return Ok(ExitCode::SUCCESS);
     }
     let (outcome, summary) = once_ended(world, &id).await?;
     let code = match outcome {
         Outcome::Cancelled => {
-            println!("{summary}");
+            say!("{summary}");
             return Ok(ExitCode::SUCCESS);
         }
         Outcome::Succeeded => REFUSED,

@@ -8,6 +8,7 @@ use rollback_examples::abbreviation::Abbreviation;
 
 use crate::args::{Cleanup, Configure};
 use crate::end::End;
+use crate::out::say;
 use crate::world::World;
 
 pub(crate) async fn cleanup(world: &World, cleanup: Cleanup) -> Result<ExitCode, End> {
@@ -33,34 +34,34 @@ pub(crate) async fn cleanup(world: &World, cleanup: Cleanup) -> Result<ExitCode,
             world.engine.clean_up(workload, Some(rules), actor).await?
         };
         for id in &done.forgotten {
-            println!("{workload}  {id}");
+            say!("{workload}  {id}");
         }
         forgotten += done.forgotten.len();
-        println!("{workload}: {} records stay ({})", done.kept, rules.records);
+        say!("{workload}: {} records stay ({})", done.kept, rules.records);
     }
     let verb = if cleanup.dry_run { "would be" } else { "were" };
-    println!("{forgotten} records {verb} forgotten.");
+    say!("{forgotten} records {verb} forgotten.");
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn pin(world: &World, id: &Abbreviation) -> Result<ExitCode, End> {
     let id = world.id(id).await?;
     world.engine.pin(&id, &world.actor).await?;
-    println!("{id} is kept from clean-ups.");
+    say!("{id} is kept from clean-ups.");
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn unpin(world: &World, id: &Abbreviation) -> Result<ExitCode, End> {
     let id = world.id(id).await?;
     world.engine.unpin(&id, &world.actor).await?;
-    println!("{id} is left to clean-ups.");
+    say!("{id} is left to clean-ups.");
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn note(world: &World, id: &Abbreviation, text: &str) -> Result<ExitCode, End> {
     let id = world.id(id).await?;
     world.engine.note(&id, text.parse()?, &world.actor).await?;
-    println!("Noted.");
+    say!("Noted.");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -70,14 +71,14 @@ pub(crate) async fn mark_bad(world: &World, id: &Abbreviation, why: &str) -> Res
         .engine
         .mark_bad(&id, why.parse()?, &world.actor)
         .await?;
-    println!("No rollback will go to {id}.");
+    say!("No rollback will go to {id}.");
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn clear_bad(world: &World, id: &Abbreviation) -> Result<ExitCode, End> {
     let id = world.id(id).await?;
     world.engine.clear_bad(&id, &world.actor).await?;
-    println!("Rollbacks may go to {id} again.");
+    say!("Rollbacks may go to {id} again.");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -91,7 +92,7 @@ pub(crate) async fn hold(
         .engine
         .hold(&workload, why.parse()?, world.actor.clone())
         .await?;
-    println!("{workload}: nothing but rollbacks goes through until the hold is lifted.");
+    say!("{workload}: nothing but rollbacks goes through until the hold is lifted.");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -101,11 +102,12 @@ pub(crate) async fn lift_hold(
 ) -> Result<ExitCode, End> {
     let workload = world.workload(workload).await?;
     match world.engine.lift_hold(&workload, &world.actor).await? {
-        Some(hold) => println!(
+        Some(hold) => say!(
             "{workload}: deploys go through again; {} had held them: {}",
-            hold.by, hold.why
+            hold.by,
+            hold.why
         ),
-        None => println!("{workload}: nothing was held."),
+        None => say!("{workload}: nothing was held."),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -141,12 +143,12 @@ pub(crate) async fn configure(world: &World, c: Configure) -> Result<ExitCode, E
             .await?
     };
     for change in &done.changes {
-        println!("{change}");
+        say!("{change}");
     }
     match (done.changes.is_empty(), c.dry_run) {
-        (true, _) => println!("{workload}: nothing changes."),
-        (false, true) => println!("{workload}: nothing was changed yet."),
-        (false, false) => println!("{workload}: set."),
+        (true, _) => say!("{workload}: nothing changes."),
+        (false, true) => say!("{workload}: nothing was changed yet."),
+        (false, false) => say!("{workload}: set."),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::out::aside;
 use rollback_core::deployment::Outcome;
 use rollback_core::engine::{AutomaticRollback, Report};
 use rollback_core::error::{Error, ErrorKind, StoreError};
@@ -32,7 +33,7 @@ impl End {
     }
 
     pub(crate) fn tell(self) -> ExitCode {
-        eprintln!("history: {}", self.text);
+        aside!("history: {}", self.text);
         ExitCode::from(self.code)
     }
 }

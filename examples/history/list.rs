@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::args::List;
 use crate::end::{End, USAGE};
+use crate::out::{aside, say};
 use crate::table::{Column, Table, Width};
 use crate::text::{DAY, ago, ended, release, took};
 use crate::world::World;
@@ -34,24 +35,24 @@ pub(crate) async fn run(world: &World, list: List) -> Result<ExitCode, End> {
     let history = world.engine.history(&query(world, list)?).await?;
     if json {
         let rows: Vec<Value> = history.rows.iter().map(as_json).collect::<Result<_, _>>()?;
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        say!("{}", serde_json::to_string_pretty(&rows)?);
     } else if history.rows.is_empty() {
-        println!("No deployments.");
+        say!("No deployments.");
     } else {
         let ids = world.ids().await?;
         let rows = history.rows.iter().map(|row| line(world, &ids, row));
         let table = Table::new(&COLUMNS, rows.collect(), width);
-        println!("{}", table.text);
-        println!("\n* live   + last healthy   ! no rollback point (show ID says why)");
+        say!("{}", table.text);
+        say!("\n* live   + last healthy   ! no rollback point (show ID says why)");
         if !table.left_out.is_empty() {
-            println!("Left out to fit: {}", table.left_out.join(", "));
+            say!("Left out to fit: {}", table.left_out.join(", "));
         }
         if let Some(next) = history.next {
-            println!("More: --before {next}");
+            say!("More: --before {next}");
         }
     }
     for unreadable in &history.unreadable {
-        eprintln!("history: unreadable: {unreadable}");
+        aside!("history: unreadable: {unreadable}");
     }
     Ok(ExitCode::SUCCESS)
 }

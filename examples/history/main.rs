@@ -7,7 +7,6 @@
 //! Exit codes: 0 done; 1 the deployment failed or was cancelled; 2 wrong usage; 3 it failed and was
 //! rolled back; 4 refused; 5 degraded, by itself or by its automatic rollback; 6 busy, or changed
 //! meanwhile; 7 no such thing; 8 the history or the platform cannot be reached.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod act;
 mod args;
@@ -15,6 +14,7 @@ mod cancel;
 mod change;
 mod end;
 mod list;
+mod out;
 mod read;
 mod table;
 mod text;
@@ -33,10 +33,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(e) => return End::from(e.to_string()).tell(),
     };
-    match runtime.block_on(run(cli)) {
+    out::end(match runtime.block_on(run(cli)) {
         Ok(code) => code,
         Err(end) => end.tell(),
-    }
+    })
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, End> {

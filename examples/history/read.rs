@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::end::{AWAY, End, FAILED, UNKNOWN};
 use crate::list::as_json;
+use crate::out::say;
 use crate::text::{DAY, ago, ended, release, span, took};
 use crate::world::World;
 
@@ -27,43 +28,43 @@ pub(crate) async fn show(world: &World, id: &Abbreviation, json: bool) -> Result
         return Err(End::new(UNKNOWN, format!("{id} cannot be shown")));
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&as_json(&row)?)?);
+        say!("{}", serde_json::to_string_pretty(&as_json(&row)?)?);
         return Ok(ExitCode::SUCCESS);
     }
     let d = &row.deployment;
     let new = d.new_deployment();
-    let say = |label: &str, text: String| println!("{label:<14}{text}");
-    println!("{id}\n");
-    say("workload", d.workload().to_string());
-    say("what", trigger(d));
-    say("release", release(d));
-    say(
+    let put = |label: &str, text: String| say!("{label:<14}{text}");
+    say!("{id}\n");
+    put("workload", d.workload().to_string());
+    put("what", trigger(d));
+    put("release", release(d));
+    put(
         "by",
         format!("{}, {}", d.actor(), ago(new.opened_at, world.now)),
     );
     if let Some(reason) = &new.reason {
-        say("because", reason.to_string());
+        put("because", reason.to_string());
     }
     if let Some(correlation) = &new.correlation {
-        say("correlation", correlation.to_string());
+        put("correlation", correlation.to_string());
     }
     for (name, value) in &new.labels {
-        say("label", format!("{name}={value}"));
+        put("label", format!("{name}={value}"));
     }
-    say("outcome", ended(d));
-    say("health", d.verdict().to_string());
-    say("took", took(d));
+    put("outcome", ended(d));
+    put("health", d.verdict().to_string());
+    put("took", took(d));
     if let Some(replaced) = new.replaces.known() {
-        say("replaced", replaced.to_string());
+        put("replaced", replaced.to_string());
     }
     if let Some(by) = &row.replaced_by {
         let how = match row.standing {
             Standing::RolledBack => "abandoned by",
             _ => "replaced by",
         };
-        say(how, by.to_string());
+        put(how, by.to_string());
     }
-    say(
+    put(
         "rollback point",
         match &row.no_rollback_point {
             None => " yes".to_owned(),
@@ -71,24 +72,24 @@ pub(crate) async fn show(world: &World, id: &Abbreviation, json: bool) -> Result
         },
     );
     for guard in &new.forced {
-        say("forced", guard.to_string());
+        put("forced", guard.to_string());
     }
     for warning in &new.warnings {
-        say("warning", warning.to_string());
+        put("warning", warning.to_string());
     }
     if d.annotations().pinned {
-        say("pinned", "kept from clean-ups".to_owned());
+        put("pinned", "kept from clean-ups".to_owned());
     }
     for note in d.annotations().bad.iter() {
-        say("marked bad", note.to_string());
+        put("marked bad", note.to_string());
     }
     for note in &d.annotations().notes {
-        say("note", note.to_string());
+        put("note", note.to_string());
     }
-    println!();
+    say!();
     for timed in d.events() {
         let after = span(timed.at.since(new.opened_at));
-        println!("{after:>10}  {}", event(&timed.event));
+        say!("{after:>10}  {}", event(&timed.event));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -133,9 +134,9 @@ pub(crate) async fn compare(
     let (from, to) = (world.id(from).await?, world.id(to).await?);
     let comparison = world.engine.compare(&from, &to).await?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&comparison)?);
+        say!("{}", serde_json::to_string_pretty(&comparison)?);
     } else {
-        println!("{comparison}");
+        say!("{comparison}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -153,36 +154,36 @@ pub(crate) async fn stats(
     if json {
         let mut value = serde_json::to_value(&stats)?;
         value["success_rate"] = json!(stats.success_rate());
-        println!("{}", serde_json::to_string_pretty(&value)?);
+        say!("{}", serde_json::to_string_pretty(&value)?);
         return Ok(ExitCode::SUCCESS);
     }
     let Some(rate) = stats.success_rate() else {
-        println!("No deployments.");
+        say!("No deployments.");
         return Ok(ExitCode::SUCCESS);
     };
-    println!("deployments   {}", stats.total);
-    println!("success rate  {:.0} %", rate * 100.0);
+    say!("deployments   {}", stats.total);
+    say!("success rate  {:.0} %", rate * 100.0);
     if let (Some(mean), Some(p95)) = (stats.mean_ms, stats.p95_ms) {
         let mean = Duration::from_secs_f64(mean / 1_000.0);
-        println!(
+        say!(
             "duration      mean {}, 95 % within {}",
             span(mean),
             span(Duration::from_millis(p95))
         );
     }
-    println!("rollbacks     {}", stats.rollbacks);
+    say!("rollbacks     {}", stats.rollbacks);
     for (outcome, count) in &stats.by_outcome {
-        println!("  {:<24}{count}", outcome.replace('_', " "));
+        say!("  {:<24}{count}", outcome.replace('_', " "));
     }
     if stats.recent_failures.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    println!("\nrecent failures");
+    say!("\nrecent failures");
     let ids = world.ids().await?;
     for id in &stats.recent_failures {
         let record = world.engine.get(id).await?;
         let summary = record.settlement().map_or("", |s| s.summary.as_str());
-        println!("  {}  {summary}", ids.short(id));
+        say!("  {}  {summary}", ids.short(id));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -203,35 +204,35 @@ pub(crate) async fn status(world: &World, only: Option<WorkloadId>) -> Result<Ex
     }
     for (i, state) in states.iter().enumerate() {
         if i > 0 {
-            println!();
+            say!();
         }
         one_status(world, state).await?;
     }
     if states.is_empty() {
-        println!("No workloads.");
+        say!("No workloads.");
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn one_status(world: &World, state: &WorkloadState) -> Result<(), End> {
-    let say = |label: &str, text: String| println!("  {label:<14}{text}");
-    println!("{}", state.workload);
+    let put = |label: &str, text: String| say!("  {label:<14}{text}");
+    say!("{}", state.workload);
     match &state.live {
-        LiveRecord::Nothing => say("live", "nothing".to_owned()),
-        LiveRecord::Unknown => say(
+        LiveRecord::Nothing => put("live", "nothing".to_owned()),
+        LiveRecord::Unknown => put(
             "live",
             "not known; look at the platform, then adopt".to_owned(),
         ),
         LiveRecord::Known(id) => {
             let record = world.engine.get(id).await?;
-            say(
+            put(
                 "live",
                 format!("{}, {}", release(&record), record.verdict()),
             );
             let since = record
                 .settled_at()
                 .unwrap_or(record.new_deployment().opened_at);
-            say("since", format!("{} ({id})", ago(since, world.now)));
+            put("since", format!("{} ({id})", ago(since, world.now)));
         }
     }
     if let Some(in_flight) = &state.in_flight {
@@ -240,7 +241,7 @@ async fn one_status(world: &World, state: &WorkloadState) -> Result<(), End> {
             rollback_core::history::Liveness::Alive => "running",
             rollback_core::history::Liveness::Dead => "interrupted; run recover",
         };
-        say(
+        put(
             "in flight",
             format!(
                 "{}, process {} on {}, {alive}",
@@ -249,7 +250,7 @@ async fn one_status(world: &World, state: &WorkloadState) -> Result<(), End> {
         );
     }
     if let Some(hold) = &state.hold {
-        say(
+        put(
             "held",
             format!(
                 "by {}: {} ({})",
@@ -263,7 +264,7 @@ async fn one_status(world: &World, state: &WorkloadState) -> Result<(), End> {
     let Ok(rules) = world.engine.rules(&state.workload).await else {
         return Ok(());
     };
-    say(
+    put(
         "rollback",
         format!(
             "{}; records: {}",
@@ -271,7 +272,7 @@ async fn one_status(world: &World, state: &WorkloadState) -> Result<(), End> {
         ),
     );
     if let Some(set) = &rules.set {
-        say(
+        put(
             "policy",
             format!("set by {}, {}", set.by, ago(set.at, world.now)),
         );
@@ -280,7 +281,7 @@ async fn one_status(world: &World, state: &WorkloadState) -> Result<(), End> {
         Ok(health) => health.drift.to_string(),
         Err(e) => format!("cannot be seen: {e}"),
     };
-    say("drift", drift);
+    put("drift", drift);
     let can = match world
         .engine
         .can_roll_back(&state.workload, world.actor.clone())
@@ -295,7 +296,7 @@ async fn one_status(world: &World, state: &WorkloadState) -> Result<(), End> {
         CanRollBack::NotNow(e) => format!("not now: {e}"),
         _ => "not known".to_owned(),
     };
-    say("can roll back", can);
+    put("can roll back", can);
     Ok(())
 }
 
@@ -306,10 +307,10 @@ pub(crate) async fn verify(world: &World) -> Result<ExitCode, End> {
         .await
         .map_err(|e| End::new(AWAY, e.to_string()))?;
     for fault in &faults {
-        println!("{fault}");
+        say!("{fault}");
     }
     if faults.is_empty() {
-        println!("All is well.");
+        say!("All is well.");
         Ok(ExitCode::SUCCESS)
     } else {
         Err(End::new(

@@ -25,5 +25,6 @@ mod in_flight;
 mod left;
 mod narrow;
 mod pty;
+mod readers;
 mod session;
 mod short_ids;

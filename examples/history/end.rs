@@ -32,6 +32,10 @@ impl End {
         }
     }
 
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(crate) fn tell(self) -> ExitCode {
         aside!("history: {}", self.text);
         ExitCode::from(self.code)

@@ -16,6 +16,7 @@ mod end;
 mod list;
 mod out;
 mod read;
+mod status;
 mod table;
 mod text;
 mod world;
@@ -43,7 +44,7 @@ async fn run(cli: Cli) -> Result<ExitCode, End> {
     let world = World::open(&cli).await?;
     match cli.command {
         Command::List(list) => list::run(&world, list).await,
-        Command::Status { workload } => read::status(&world, workload).await,
+        Command::Status { workload } => status::run(&world, workload).await,
         Command::Show { id, json } => read::show(&world, &id, json).await,
         Command::Compare { from, to, json } => read::compare(&world, &from, &to, json).await,
         Command::Stats {

@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use rollback_core::engine::CanRollBack;
 use rollback_core::event::Event;
-use rollback_core::history::{Query, Sequence, WorkloadState};
-use rollback_core::id::{ServiceName, WorkloadId};
+use rollback_core::history::{Query, Sequence};
+use rollback_core::id::ServiceName;
 use rollback_core::lineage::Standing;
 use rollback_core::prelude::*;
 use rollback_examples::abbreviation::Abbreviation;
@@ -186,118 +185,6 @@ pub(crate) async fn stats(
         say!("  {}  {summary}", ids.short(id));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-pub(crate) async fn status(world: &World, only: Option<WorkloadId>) -> Result<ExitCode, End> {
-    let known = world.engine.workloads().await?;
-    let mut states = world.store.workloads().await?;
-    for state in known {
-        if states.iter().all(|s| s.workload != state.workload) {
-            states.push(state);
-        }
-    }
-    if let Some(only) = &only {
-        states.retain(|s| s.workload == *only);
-        if states.is_empty() {
-            return Err(End::new(UNKNOWN, format!("nothing is known of {only}")));
-        }
-    }
-    for (i, state) in states.iter().enumerate() {
-        if i > 0 {
-            say!();
-        }
-        one_status(world, state).await?;
-    }
-    if states.is_empty() {
-        say!("No workloads.");
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn one_status(world: &World, state: &WorkloadState) -> Result<(), End> {
-    let put = |label: &str, text: String| say!("  {label:<14}{text}");
-    say!("{}", state.workload);
-    match &state.live {
-        LiveRecord::Nothing => put("live", "nothing".to_owned()),
-        LiveRecord::Unknown => put(
-            "live",
-            "not known; look at the platform, then adopt".to_owned(),
-        ),
-        LiveRecord::Known(id) => {
-            let record = world.engine.get(id).await?;
-            put(
-                "live",
-                format!("{}, {}", release(&record), record.verdict()),
-            );
-            let since = record
-                .settled_at()
-                .unwrap_or(record.new_deployment().opened_at);
-            put("since", format!("{} ({id})", ago(since, world.now)));
-        }
-    }
-    if let Some(in_flight) = &state.in_flight {
-        let holder = &in_flight.holder;
-        let alive = match in_flight.liveness {
-            rollback_core::history::Liveness::Alive => "running",
-            rollback_core::history::Liveness::Dead => "interrupted; run recover",
-        };
-        put(
-            "in flight",
-            format!(
-                "{}, process {} on {}, {alive}",
-                in_flight.deployment, holder.pid, holder.host
-            ),
-        );
-    }
-    if let Some(hold) = &state.hold {
-        put(
-            "held",
-            format!(
-                "by {}: {} ({})",
-                hold.by,
-                hold.why,
-                ago(hold.since, world.now)
-            ),
-        );
-    }
-    // Only for a workload of the catalog is more known than the records say.
-    let Ok(rules) = world.engine.rules(&state.workload).await else {
-        return Ok(());
-    };
-    put(
-        "rollback",
-        format!(
-            "{}; records: {}",
-            rules.policy.rollback, rules.policy.retention.records
-        ),
-    );
-    if let Some(set) = &rules.set {
-        put(
-            "policy",
-            format!("set by {}, {}", set.by, ago(set.at, world.now)),
-        );
-    }
-    let drift = match world.engine.health(&state.workload).await {
-        Ok(health) => health.drift.to_string(),
-        Err(e) => format!("cannot be seen: {e}"),
-    };
-    put("drift", drift);
-    let can = match world
-        .engine
-        .can_roll_back(&state.workload, world.actor.clone())
-        .await
-    {
-        CanRollBack::Yes(plan) => {
-            let to = plan.release().map_or_else(String::new, ToString::to_string);
-            let id = plan.target().map_or_else(String::new, ToString::to_string);
-            format!("yes, to {to} ({id})")
-        }
-        CanRollBack::No(refusal) => format!("no: {refusal}"),
-        CanRollBack::NotNow(e) => format!("not now: {e}"),
-        _ => "not known".to_owned(),
-    };
-    put("can roll back", can);
-    Ok(())
 }
 
 pub(crate) async fn verify(world: &World) -> Result<ExitCode, End> {

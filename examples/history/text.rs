@@ -5,7 +5,16 @@ use std::time::Duration;
 use rollback_core::deployment::Deployment;
 use rollback_core::time::Timestamp;
 
+use crate::out::say;
+
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// One thing that is known of what is above it, the lines of it below one another.
+pub(crate) fn field(label: &str, text: impl AsRef<str>) {
+    for (i, line) in text.as_ref().lines().enumerate() {
+        say!("{:<15} {line}", if i == 0 { label } else { "" });
+    }
+}
 
 /// `5 minutes ago`.
 pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {

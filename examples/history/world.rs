@@ -13,7 +13,7 @@ use rollback_json::JsonStore;
 use rollback_sqlite::SqliteStore;
 
 use crate::args::Cli;
-use crate::end::{AWAY, End, USAGE};
+use crate::end::{AWAY, End, UNKNOWN, USAGE};
 
 /// The largest page that stores give.
 const PAGE: usize = 1_000;
@@ -23,6 +23,9 @@ pub(crate) struct World {
     pub(crate) store: Arc<dyn HistoryStore>,
     pub(crate) actor: Actor,
     pub(crate) now: Timestamp,
+    /// The file of the workloads, and which it has.
+    config: Option<PathBuf>,
+    catalog: Vec<WorkloadId>,
 }
 
 /// A store by kind and place.
@@ -76,11 +79,13 @@ impl World {
             None => Some(beside.join(catalog::FILE)).filter(|p| p.exists()),
         };
         let mut builder = RollbackEngine::builder_shared(Arc::clone(&store));
-        if let Some(path) = config {
-            let catalog = Catalog::read(&path).map_err(|e| End::new(USAGE, e.to_string()))?;
-            for entry in &catalog.workloads {
+        let mut catalog = Vec::new();
+        if let Some(path) = &config {
+            let read = Catalog::read(path).map_err(|e| End::new(USAGE, e.to_string()))?;
+            for entry in &read.workloads {
                 let workload = entry.workload().map_err(|e| e.to_string())?;
                 builder = builder.workload(workload);
+                catalog.push(entry.workload.clone());
             }
         }
         Ok(Self {
@@ -88,7 +93,34 @@ impl World {
             store,
             actor: Actor::user_via(&cli.user, "cli")?,
             now: SystemClock.now(),
+            config,
+            catalog,
         })
+    }
+
+    /// Whether it is known how this workload is deployed; `Err` says why not.
+    pub(crate) fn deploys(&self, workload: &WorkloadId) -> Result<(), End> {
+        if self.catalog.contains(workload) {
+            return Ok(());
+        }
+        let file = match &self.config {
+            Some(path) => path.display(),
+            None => {
+                let text = format!(
+                    "how {workload} is deployed is not known: there is no {} beside the history; \
+                     name one with --config",
+                    catalog::FILE
+                );
+                return Err(End::new(UNKNOWN, text));
+            }
+        };
+        let known: Vec<_> = self.catalog.iter().map(ToString::to_string).collect();
+        let known = match known.as_slice() {
+            [] => "no workload at all".to_owned(),
+            known => known.join(", "),
+        };
+        let text = format!("{file} has no {workload}; it has {known}");
+        Err(End::new(UNKNOWN, text))
     }
 
     /// The deployment that is meant.

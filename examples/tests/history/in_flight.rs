@@ -97,6 +97,10 @@ async fn what_is_in_flight_is_in_the_way_of_everything_else(kind: &str) {
     }
     let status = left.type_here(&["status"]).ends(0).out;
     assert!(status.contains("running"), "{status}");
+    assert!(status.contains("on record     v4 ("), "{status}");
+    assert!(status.contains("now           v3 ("), "{status}");
+    assert!(status.contains("; being switched"), "{status}");
+    assert!(!status.contains("drift"), "{status}");
     assert_eq!(newest(&left), in_flight, "nothing of that was recorded");
     left.type_here(&["cancel", "api@web-1"]).ends(0);
     deploying.ended().ends(1);

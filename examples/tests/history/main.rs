@@ -28,3 +28,4 @@ mod pty;
 mod readers;
 mod session;
 mod short_ids;
+mod status;

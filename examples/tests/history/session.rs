@@ -118,7 +118,7 @@ async fn it_works_on_what_the_quickstart_left_behind() {
     let left = Left::with("sqlite").await;
     let kept = left.kept().display().to_string();
     let status = left.type_(&kept, &["status"]).ends(0);
-    assert!(status.out.contains("v4 ("), "{}", status.out);
+    assert!(status.out.contains("on record     v4 ("), "{}", status.out);
     assert!(
         status.out.contains("can roll back yes, to"),
         "{}",

@@ -297,7 +297,10 @@ pub(crate) struct Configure {
     #[arg(long)]
     pub(crate) hold_after_rollback: Option<bool>,
     /// Back to the program's own policy
-    #[arg(long)]
+    #[arg(
+        long,
+        conflicts_with_all = ["rollback", "keep_records", "keep_days", "hold_after_rollback"]
+    )]
     pub(crate) reset: bool,
     /// Say what would change, and do nothing
     #[arg(long)]

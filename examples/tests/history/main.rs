@@ -26,6 +26,7 @@ mod left;
 mod narrow;
 mod pty;
 mod readers;
+mod rules;
 mod session;
 mod short_ids;
 mod status;

@@ -149,6 +149,13 @@ pub(crate) enum Command {
     Verify,
 }
 
+impl Command {
+    /// Whether it puts a first deployment on record, and so may begin a history.
+    pub(crate) fn may_begin(&self) -> bool {
+        matches!(self, Self::Adopt { .. } | Self::Deploy { .. })
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct List {
     /// Of this service

@@ -56,19 +56,51 @@ impl Place {
             Self::Sqlite(path) | Self::Json(path) => path,
         }
     }
+
+    /// Refuses where there is no history. Opening would make one, and an empty history is no answer
+    /// to a typing error. An empty directory was made for something: what puts the first deployment
+    /// on record begins a history there.
+    fn check(&self, may_begin: bool) -> Result<(), End> {
+        let path = self.path();
+        let is_there = match self {
+            Self::Sqlite(path) if path.is_file() => {
+                let meta = path.metadata().map_err(|e| {
+                    let text = format!("{} cannot be examined: {e}", path.display());
+                    End::new(AWAY, text)
+                })?;
+                if meta.len() == 0 {
+                    let text = format!(
+                        "{} is an empty file and no history; nothing was changed (name a history \
+                         with --store)",
+                        path.display()
+                    );
+                    return Err(End::new(UNKNOWN, text));
+                }
+                true
+            }
+            // What is in the way of a history, opening says best.
+            Self::Sqlite(path) => path.exists(),
+            Self::Json(path) if path.is_dir() => {
+                let has = |name| path.join(name).exists();
+                may_begin || has("format.json") || has("workloads")
+            }
+            Self::Json(path) => path.exists(),
+        };
+        if is_there {
+            return Ok(());
+        }
+        let text = format!(
+            "there is no history at {}; nothing was created (name one with --store)",
+            path.display()
+        );
+        Err(End::new(UNKNOWN, text))
+    }
 }
 
 impl World {
     pub(crate) async fn open(cli: &Cli) -> Result<Self, End> {
         let place = Place::of(&cli.store);
-        // Opening would make a new one, and an empty history is no answer to a typing error.
-        if !place.path().exists() {
-            let text = format!(
-                "there is no history at {}; name one with --store",
-                place.path().display()
-            );
-            return Err(End::new(AWAY, text));
-        }
+        place.check(cli.command.may_begin())?;
         let store: Arc<dyn HistoryStore> = match &place {
             Place::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
             Place::Json(path) => Arc::new(JsonStore::open(path).await?),

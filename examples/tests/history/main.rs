@@ -24,6 +24,7 @@ mod degraded;
 mod in_flight;
 mod left;
 mod narrow;
+mod nowhere;
 mod pty;
 mod readers;
 mod rules;

@@ -1,12 +1,8 @@
 //! Everything that can be typed, on either store: the same answers.
 
-use std::fs;
-use std::process::Command;
-
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::left::{Left, Typed, program};
+use crate::left::{Left, Typed};
 
 /// Everything that the product's pages say can be typed, once, with what it should come to.
 async fn session(kind: &str) -> Vec<String> {
@@ -133,21 +129,4 @@ async fn it_works_on_what_the_quickstart_left_behind() {
         (7, &Value::from("rollback"))
     );
     assert_eq!(list[0]["status"], "succeeded");
-}
-
-#[tokio::test]
-async fn a_history_that_is_not_there_is_said_and_not_made() {
-    let dir = TempDir::new().unwrap();
-    for store in ["none.db", "json:none", "sqlite:none"] {
-        let mut command = Command::new(program("history"));
-        let output = command
-            .args(["--store", store, "list"])
-            .current_dir(&dir)
-            .output()
-            .unwrap();
-        assert_eq!(output.status.code(), Some(8));
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains("there is no history at none"), "{said}");
-    }
-    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
 }

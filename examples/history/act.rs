@@ -11,8 +11,9 @@ use rollback_core::prelude::*;
 use rollback_examples::abbreviation::Abbreviation;
 
 use crate::args::{Back, Go, RestoreWhat};
-use crate::end::{self, End, FAILED, REFUSED};
-use crate::out::{self, aside, say};
+use crate::ask;
+use crate::end::{self, End, FAILED};
+use crate::out::{aside, say};
 use crate::world::World;
 
 /// How often progress is looked at.
@@ -90,7 +91,7 @@ async fn go(world: &World, plan: Plan, go: &Go, json: bool) -> Result<ExitCode, 
         say!("{plan}\n");
     }
     if !go.yes {
-        confirm()?;
+        ask::confirm()?;
     }
     let report = watch(world.engine.execute(plan).await?).await?;
     if json {
@@ -99,19 +100,6 @@ async fn go(world: &World, plan: Plan, go: &Go, json: bool) -> Result<ExitCode, 
         say!("{}", report.summary());
     }
     Ok(end::code_of_run(&report))
-}
-
-fn confirm() -> Result<(), End> {
-    if !std::io::stdin().is_terminal() {
-        return Err(End::new(REFUSED, "nobody is here to ask; say --yes"));
-    }
-    let mut answer = String::new();
-    let asked = out::ask("Go ahead? [y/N] ").and_then(|()| std::io::stdin().read_line(&mut answer));
-    asked.map_err(|e| End::new(FAILED, e.to_string()))?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(End::new(REFUSED, "nothing was done")),
-    }
 }
 
 /// Waits for a run. On a terminal, says how far it is.

@@ -284,6 +284,9 @@ pub(crate) struct Cleanup {
     /// Say what would go, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

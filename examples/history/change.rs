@@ -6,43 +6,10 @@ use rollback_core::id::WorkloadId;
 use rollback_core::policy::{AfterRollback, Keep};
 use rollback_examples::abbreviation::Abbreviation;
 
-use crate::args::{Cleanup, Configure};
+use crate::args::Configure;
 use crate::end::End;
 use crate::out::say;
 use crate::world::World;
-
-pub(crate) async fn cleanup(world: &World, cleanup: Cleanup) -> Result<ExitCode, End> {
-    let workloads: Vec<WorkloadId> = match cleanup.workload {
-        Some(workload) => vec![workload],
-        None => {
-            let all = world.engine.workloads().await?;
-            all.into_iter().map(|s| s.workload).collect()
-        }
-    };
-    let mut forgotten = 0;
-    for workload in &workloads {
-        let mut rules = world.engine.rules(workload).await?.policy.retention;
-        let held = rules.records;
-        rules.records = Keep::new(
-            cleanup.newest.unwrap_or(held.newest),
-            cleanup.days.unwrap_or(held.days),
-        );
-        let done = if cleanup.dry_run {
-            world.engine.preview_clean_up(workload, Some(rules)).await?
-        } else {
-            let actor = &world.actor;
-            world.engine.clean_up(workload, Some(rules), actor).await?
-        };
-        for id in &done.forgotten {
-            say!("{workload}  {id}");
-        }
-        forgotten += done.forgotten.len();
-        say!("{workload}: {} records stay ({})", done.kept, rules.records);
-    }
-    let verb = if cleanup.dry_run { "would be" } else { "were" };
-    say!("{forgotten} records {verb} forgotten.");
-    Ok(ExitCode::SUCCESS)
-}
 
 pub(crate) async fn pin(world: &World, id: &Abbreviation) -> Result<ExitCode, End> {
     let id = world.id(id).await?;

@@ -10,8 +10,10 @@
 
 mod act;
 mod args;
+mod ask;
 mod cancel;
 mod change;
+mod cleanup;
 mod end;
 mod list;
 mod out;
@@ -60,7 +62,7 @@ async fn run(cli: Cli) -> Result<ExitCode, End> {
         Command::Adopt { workload } => act::adopt(&world, workload).await,
         Command::Cancel(cancel) => cancel::run(&world, cancel).await,
         Command::Recover => act::recover(&world).await,
-        Command::Cleanup(cleanup) => change::cleanup(&world, cleanup).await,
+        Command::Cleanup(cleanup) => cleanup::run(&world, cleanup).await,
         Command::Pin { id } => change::pin(&world, &id).await,
         Command::Unpin { id } => change::unpin(&world, &id).await,
         Command::Note { id, text } => change::note(&world, &id, &text).await,

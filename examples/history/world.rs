@@ -135,23 +135,27 @@ impl World {
         if self.catalog.contains(workload) {
             return Ok(());
         }
-        let file = match &self.config {
-            Some(path) => path.display(),
-            None => {
-                let text = format!(
-                    "how {workload} is deployed is not known: there is no {} beside the history; \
-                     name one with --config",
-                    catalog::FILE
-                );
-                return Err(End::new(UNKNOWN, text));
-            }
+        let catalog = self.catalog()?;
+        let known: Vec<_> = catalog.iter().map(ToString::to_string).collect();
+        let file = self.config.as_deref().unwrap_or(Path::new(catalog::FILE));
+        let text = format!(
+            "{} has no {workload}; it has {}",
+            file.display(),
+            known.join(", ")
+        );
+        Err(End::new(UNKNOWN, text))
+    }
+
+    /// The workloads that can be deployed; `Err` says why there are none.
+    pub(crate) fn catalog(&self) -> Result<&[WorkloadId], End> {
+        if !self.catalog.is_empty() {
+            return Ok(&self.catalog);
+        }
+        let why = match &self.config {
+            Some(path) => format!("{} has none", path.display()),
+            None => format!("there is no {} beside the history", catalog::FILE),
         };
-        let known: Vec<_> = self.catalog.iter().map(ToString::to_string).collect();
-        let known = match known.as_slice() {
-            [] => "no workload at all".to_owned(),
-            known => known.join(", "),
-        };
-        let text = format!("{file} has no {workload}; it has {known}");
+        let text = format!("no workloads are known: {why}; name a file of them with --config");
         Err(End::new(UNKNOWN, text))
     }
 

@@ -88,7 +88,7 @@ async fn what_is_in_flight_is_in_the_way_of_everything_else(kind: &str) {
         ["deploy", "v1", "--yes"].as_slice(),
         &["rollback", "--yes"],
         &["adopt"],
-        &["cleanup", "1", "0"],
+        &["cleanup", "1", "0", "--yes"],
     ] {
         let refused = left.type_here(args).ends(6);
         assert!(refused.err.contains("api@web-1 is busy"), "{}", refused.err);

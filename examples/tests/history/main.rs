@@ -20,6 +20,7 @@ macro_rules! on_both_stores {
     };
 }
 
+mod cleanup;
 mod degraded;
 mod in_flight;
 mod left;

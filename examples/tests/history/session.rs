@@ -92,7 +92,8 @@ async fn session(kind: &str) -> Vec<String> {
     say(left.type_here(&["rollback", &ids[2], "--yes"]).ends(4));
     say(left.type_here(&["cleanup", "100", "30"]).ends(0));
     say(left.type_here(&["cleanup", "1", "0", "--dry-run"]).ends(0));
-    say(left.type_here(&["cleanup", "1", "0"]).ends(0));
+    say(left.type_here(&["cleanup", "1", "0"]).ends(4));
+    say(left.type_here(&["cleanup", "1", "0", "--yes"]).ends(0));
     assert!(left.ids().contains(&ids[4]), "what is pinned stays");
     say(left.type_here(&["list"]).ends(0));
     say(left.type_here(&["recover"]).ends(0));

@@ -6,30 +6,43 @@ use std::time::Duration;
 
 use rollback_core::engine::{Report, Run};
 use rollback_core::id::WorkloadId;
-use rollback_core::plan::Plan;
+use rollback_core::plan::{Plan, Refusal};
 use rollback_core::prelude::*;
 use rollback_examples::abbreviation::Abbreviation;
 
-use crate::args::{Back, Go, RestoreWhat};
+use crate::args::{Back, Go, How, RestoreWhat};
 use crate::ask;
-use crate::end::{self, End, FAILED};
+use crate::end::{self, End, FAILED, REFUSED};
 use crate::out::{aside, say};
+use crate::words;
 use crate::world::World;
 
 /// How often progress is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
-async fn request(world: &World, back: &Back) -> Result<Request, End> {
-    let id = match &back.id {
+/// Where to, and on which workload.
+async fn goal(world: &World, back: &Back) -> Result<(WorkloadId, Goal), End> {
+    let id = match back.id.as_ref().or(back.before.as_ref()) {
         Some(typed) => Some(world.id(typed).await?),
         None => None,
     };
-    let workload = match (&back.go.workload, &id) {
+    let workload = match (&back.how.workload, &id) {
         // The id alone says which workload is meant.
-        (None, Some(id)) => world.engine.get(id).await?.workload().clone(),
-        (named, _) => world.workload(named.clone()).await?,
+        (None, Some(id)) => Some(world.engine.get(id).await?.workload().clone()),
+        (named, _) => named.clone(),
     };
-    let goal = id.map_or(Goal::LastHealthy, Goal::To);
+    let goal = match (id, back.at) {
+        (Some(id), _) if back.before.is_some() => Goal::Before(id),
+        (Some(id), _) => Goal::To(id),
+        (None, Some(time)) => Goal::AsOf(time),
+        (None, None) if back.previous => Goal::Previous,
+        (None, None) => Goal::LastHealthy,
+    };
+    Ok((world.workload(workload)?, goal))
+}
+
+async fn request(world: &World, back: &Back) -> Result<Request, End> {
+    let (workload, goal) = goal(world, back).await?;
     let mut request = Request::rollback(workload, goal, world.actor.clone());
     match back.restore {
         Some(RestoreWhat::Artifact) => request = request.restore(Restore::Artifact),
@@ -42,14 +55,14 @@ async fn request(world: &World, back: &Back) -> Result<Request, End> {
     if back.reapply {
         request = request.reapply();
     }
-    with(request, &back.go)
+    with(request, &back.how)
 }
 
-fn with(mut request: Request, go: &Go) -> Result<Request, End> {
-    for guard in &go.force {
+fn with(mut request: Request, how: &How) -> Result<Request, End> {
+    for guard in &how.force {
         request = request.force(guard.clone());
     }
-    if let Some(reason) = &go.reason {
+    if let Some(reason) = &how.reason {
         request = request.because(reason.parse()?);
     }
     Ok(request)
@@ -65,32 +78,33 @@ pub(crate) async fn preview(world: &World, back: Back) -> Result<ExitCode, End> 
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn rollback(world: &World, back: Back) -> Result<ExitCode, End> {
+pub(crate) async fn rollback(world: &World, back: Back, yes: bool) -> Result<ExitCode, End> {
     let plan = world.engine.preview(&request(world, &back).await?).await?;
-    go(world, plan, &back.go, back.json).await
+    go(world, plan, yes, back.json).await
 }
 
 pub(crate) async fn redeploy(world: &World, id: &Abbreviation, go_: Go) -> Result<ExitCode, End> {
     let id = world.id(id).await?;
     let workload = world.engine.get(&id).await?.workload().clone();
+    let workload = world.workload(Some(workload))?;
     let request = Request::redeploy(workload, id, world.actor.clone());
-    let plan = world.engine.preview(&with(request, &go_)?).await?;
-    go(world, plan, &go_, false).await
+    let plan = world.engine.preview(&with(request, &go_.how)?).await?;
+    go(world, plan, go_.yes, false).await
 }
 
 pub(crate) async fn deploy(world: &World, reference: String, go_: Go) -> Result<ExitCode, End> {
-    let workload = world.workload(go_.workload.clone()).await?;
+    let workload = world.workload(go_.how.workload.clone())?;
     let request = Request::deploy(workload, reference, world.actor.clone());
-    let plan = world.engine.preview(&with(request, &go_)?).await?;
-    go(world, plan, &go_, false).await
+    let plan = world.engine.preview(&with(request, &go_.how)?).await?;
+    go(world, plan, go_.yes, false).await
 }
 
 /// Shows the plan, asks, carries it out, and says how it ended.
-async fn go(world: &World, plan: Plan, go: &Go, json: bool) -> Result<ExitCode, End> {
+async fn go(world: &World, plan: Plan, yes: bool, json: bool) -> Result<ExitCode, End> {
     if !json {
         say!("{plan}\n");
     }
-    if !go.yes {
+    if !yes {
         ask::confirm()?;
     }
     let report = watch(world.engine.execute(plan).await?).await?;
@@ -121,8 +135,19 @@ async fn watch(run: Run) -> Result<Report, End> {
 }
 
 pub(crate) async fn adopt(world: &World, workload: Option<WorkloadId>) -> Result<ExitCode, End> {
-    let workload = world.workload(workload).await?;
-    let report = world.engine.adopt(&workload, world.actor.clone()).await?;
+    let workload = world.workload(workload)?;
+    let adopted = world.engine.adopt(&workload, world.actor.clone()).await;
+    let report = adopted.map_err(|e| match e.refusal() {
+        // Unlike a rollback, this has nothing to reapply.
+        Some(Refusal::AlreadyLive {
+            deployment,
+            release,
+        }) => End::new(
+            REFUSED,
+            format!("{release} is live and on record already as {deployment}; nothing to adopt"),
+        ),
+        _ => End::from(e),
+    })?;
     say!("{}", report.summary());
     Ok(end::code_of_run(&report))
 }
@@ -137,7 +162,7 @@ pub(crate) async fn recover(world: &World) -> Result<ExitCode, End> {
         match one.result {
             Ok(report) => say!("{}: {}", one.deployment, report.summary()),
             Err(e) => {
-                aside!("history: {}: {e}", one.deployment);
+                aside!("history: {}: {}", one.deployment, words::of(&e));
                 worst = ExitCode::from(FAILED);
             }
         }

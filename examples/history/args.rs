@@ -5,6 +5,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rollback_core::id::{GuardName, ServiceName, TargetName, WorkloadId};
 use rollback_core::policy::RollbackMode;
+use rollback_core::time::Timestamp;
 use rollback_examples::abbreviation::Abbreviation;
 
 /// The history of deployments, and the way back.
@@ -73,7 +74,13 @@ pub(crate) enum Command {
     /// What a rollback would do
     Preview(Back),
     /// Roll back: to a deployment, or to the last healthy one
-    Rollback(Back),
+    Rollback {
+        #[command(flatten)]
+        back: Back,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Deploy an earlier deployment's artifact anew, with today's configuration
     Redeploy {
         /// Which
@@ -237,8 +244,17 @@ pub(crate) enum RestoreWhat {
 
 #[derive(Debug, Args)]
 pub(crate) struct Back {
-    /// To this deployment; to the last healthy one if it is left out
+    /// To this deployment; to the last healthy one if no goal is named
     pub(crate) id: Option<Abbreviation>,
+    /// To the release that was live before, healthy or not
+    #[arg(long, conflicts_with_all = ["id", "before", "at"])]
+    pub(crate) previous: bool,
+    /// To what was live before this deployment: undoes it
+    #[arg(long, value_name = "ID", conflicts_with_all = ["id", "at"])]
+    pub(crate) before: Option<Abbreviation>,
+    /// To what was live at this time, such as 2026-03-15T14:30:22Z
+    #[arg(long, value_name = "TIME", conflicts_with = "id")]
+    pub(crate) at: Option<Timestamp>,
     /// How much comes back
     #[arg(long)]
     pub(crate) restore: Option<RestoreWhat>,
@@ -252,12 +268,12 @@ pub(crate) struct Back {
     #[arg(long, alias = "json-output")]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) go: Go,
+    pub(crate) how: How,
 }
 
 /// What every deployment takes.
 #[derive(Debug, Args)]
-pub(crate) struct Go {
+pub(crate) struct How {
     /// On which workload; may be left out if there is only one
     #[arg(long)]
     pub(crate) workload: Option<WorkloadId>,
@@ -267,6 +283,13 @@ pub(crate) struct Go {
     /// Why; recorded
     #[arg(long)]
     pub(crate) reason: Option<String>,
+}
+
+/// The same, where something is done at once.
+#[derive(Debug, Args)]
+pub(crate) struct Go {
+    #[command(flatten)]
+    pub(crate) how: How,
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,

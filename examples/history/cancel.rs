@@ -12,6 +12,7 @@ use crate::args::{Cancel, InFlight};
 use crate::end::{self, End, FAILED, REFUSED, UNKNOWN};
 use crate::out::say;
 use crate::text::ended;
+use crate::words;
 use crate::world::World;
 
 /// How often the record is looked at. Runs look for the request twice a second.
@@ -25,7 +26,7 @@ pub(crate) async fn run(world: &World, cancel: Cancel) -> Result<ExitCode, End> 
     match world.engine.cancel(&id, &world.actor).await {
         // It was in flight a moment ago.
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            return Err(End::new(REFUSED, e.to_string()));
+            return Err(End::new(REFUSED, words::of(&e)));
         }
         asked => asked?,
     }

@@ -54,7 +54,7 @@ pub(crate) async fn hold(
     why: &str,
     workload: Option<WorkloadId>,
 ) -> Result<ExitCode, End> {
-    let workload = world.workload(workload).await?;
+    let workload = world.workload(workload)?;
     world
         .engine
         .hold(&workload, why.parse()?, world.actor.clone())
@@ -67,7 +67,7 @@ pub(crate) async fn lift_hold(
     world: &World,
     workload: Option<WorkloadId>,
 ) -> Result<ExitCode, End> {
-    let workload = world.workload(workload).await?;
+    let workload = world.workload(workload)?;
     match world.engine.lift_hold(&workload, &world.actor).await? {
         Some(hold) => say!(
             "{workload}: deploys go through again; {} had held them: {}",
@@ -80,7 +80,7 @@ pub(crate) async fn lift_hold(
 }
 
 pub(crate) async fn configure(world: &World, c: Configure) -> Result<ExitCode, End> {
-    let workload = world.workload(c.workload).await?;
+    let workload = world.workload(c.workload)?;
     let mut policy = world.engine.rules(&workload).await?.policy;
     if let Some(mode) = c.rollback {
         policy.rollback = mode;

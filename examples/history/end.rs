@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::out::aside;
+use crate::words;
 use rollback_core::deployment::Outcome;
 use rollback_core::engine::{AutomaticRollback, Report};
 use rollback_core::error::{Error, ErrorKind, StoreError};
@@ -51,7 +52,7 @@ impl From<Error> for End {
             ErrorKind::Interrupted => FAILED,
             _ => AWAY,
         };
-        Self::new(code, e.to_string())
+        Self::new(code, words::of(&e))
     }
 }
 

@@ -14,6 +14,7 @@ use crate::end::{End, USAGE};
 use crate::out::{aside, say};
 use crate::table::{Column, Table, Width};
 use crate::text::{DAY, ago, ended, release, took};
+use crate::words;
 use crate::world::World;
 
 const COLUMNS: [Column; 10] = [
@@ -52,7 +53,7 @@ pub(crate) async fn run(world: &World, list: List) -> Result<ExitCode, End> {
         }
     }
     for unreadable in &history.unreadable {
-        aside!("history: unreadable: {unreadable}");
+        aside!("history: unreadable: {}", words::typed(unreadable));
     }
     Ok(ExitCode::SUCCESS)
 }

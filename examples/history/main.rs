@@ -21,6 +21,7 @@ mod read;
 mod status;
 mod table;
 mod text;
+mod words;
 mod world;
 
 use std::process::ExitCode;
@@ -56,7 +57,7 @@ async fn run(cli: Cli) -> Result<ExitCode, End> {
         } => read::stats(&world, service, days, json).await,
         Command::Verify => read::verify(&world).await,
         Command::Preview(back) => act::preview(&world, back).await,
-        Command::Rollback(back) => act::rollback(&world, back).await,
+        Command::Rollback { back, yes } => act::rollback(&world, back, yes).await,
         Command::Redeploy { id, go } => act::redeploy(&world, &id, go).await,
         Command::Deploy { reference, go } => act::deploy(&world, reference, go).await,
         Command::Adopt { workload } => act::adopt(&world, workload).await,

@@ -15,6 +15,7 @@ use crate::end::{AWAY, End, FAILED, UNKNOWN};
 use crate::list::as_json;
 use crate::out::say;
 use crate::text::{DAY, ago, ended, release, span, took};
+use crate::words;
 use crate::world::World;
 
 pub(crate) async fn show(world: &World, id: &Abbreviation, json: bool) -> Result<ExitCode, End> {
@@ -192,9 +193,9 @@ pub(crate) async fn verify(world: &World) -> Result<ExitCode, End> {
         .engine
         .verify()
         .await
-        .map_err(|e| End::new(AWAY, e.to_string()))?;
+        .map_err(|e| End::new(AWAY, words::of(&e)))?;
     for fault in &faults {
-        say!("{fault}");
+        say!("{}", words::typed(&fault.to_string()));
     }
     if faults.is_empty() {
         say!("All is well.");

@@ -13,6 +13,7 @@ use rollback_core::prelude::*;
 use crate::end::{End, UNKNOWN};
 use crate::out::say;
 use crate::text::{ago, field, release};
+use crate::words;
 use crate::world::World;
 
 pub(crate) async fn run(world: &World, only: Option<WorkloadId>) -> Result<ExitCode, End> {
@@ -240,7 +241,7 @@ async fn can_roll_back(world: &World, workload: &WorkloadId) -> String {
             let id = plan.target().map_or_else(String::new, ToString::to_string);
             format!("yes, to {to} ({id})")
         }
-        CanRollBack::No(refusal) => format!("no: {refusal}"),
+        CanRollBack::No(refusal) => format!("no: {}", words::refused(&refusal)),
         CanRollBack::NotNow(e) => format!("not now: {}", End::from(e).text()),
         _ => "not known".to_owned(),
     }

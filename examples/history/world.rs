@@ -184,23 +184,16 @@ impl World {
         }
     }
 
-    /// The workload that is meant: the one named, or the only one there is.
-    pub(crate) async fn workload(&self, named: Option<WorkloadId>) -> Result<WorkloadId, End> {
+    /// The workload that is meant to be acted on: the one named, or the only one there is.
+    pub(crate) fn workload(&self, named: Option<WorkloadId>) -> Result<WorkloadId, End> {
         if let Some(workload) = named {
+            self.deploys(&workload)?;
             return Ok(workload);
         }
-        let mut all = self.engine.workloads().await?;
-        if all.is_empty() {
-            all = self.store.workloads().await?;
-        }
-        match all.as_slice() {
-            [only] => Ok(only.workload.clone()),
-            [] => Err(End::new(
-                USAGE,
-                "there is no workload yet; name one with --workload",
-            )),
+        match self.catalog()? {
+            [only] => Ok(only.clone()),
             several => {
-                let names: Vec<_> = several.iter().map(|s| s.workload.to_string()).collect();
+                let names: Vec<_> = several.iter().map(ToString::to_string).collect();
                 let text = format!("name one of {} with --workload", names.join(", "));
                 Err(End::new(USAGE, text))
             }

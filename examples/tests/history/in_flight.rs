@@ -93,7 +93,11 @@ async fn what_is_in_flight_is_in_the_way_of_everything_else(kind: &str) {
         let refused = left.type_here(args).ends(6);
         assert!(refused.err.contains("api@web-1 is busy"), "{}", refused.err);
         assert!(refused.err.contains(&id(&in_flight)), "{}", refused.err);
-        assert!(refused.err.contains("wait for it, or cancel it"));
+        assert!(
+            refused
+                .err
+                .contains("wait for it, or stop it: cancel api@web-1")
+        );
     }
     let status = left.type_here(&["status"]).ends(0).out;
     assert!(status.contains("running"), "{status}");

@@ -22,6 +22,7 @@ macro_rules! on_both_stores {
 
 mod cleanup;
 mod degraded;
+mod goals;
 mod in_flight;
 mod left;
 mod narrow;

@@ -1,10 +1,8 @@
 //! Commands that deploy: forward, back, anew.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use rollback_core::engine::{Report, Run};
+use rollback_core::history::{Conflict, Liveness};
 use rollback_core::id::WorkloadId;
 use rollback_core::plan::{Plan, Refusal};
 use rollback_core::prelude::*;
@@ -13,12 +11,10 @@ use rollback_examples::abbreviation::Abbreviation;
 use crate::args::{Back, Go, How, RestoreWhat};
 use crate::ask;
 use crate::end::{self, End, FAILED, REFUSED};
+use crate::follow;
 use crate::out::{aside, say};
 use crate::words;
 use crate::world::World;
-
-/// How often progress is looked at.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// Where to, and on which workload.
 async fn goal(world: &World, back: &Back) -> Result<(WorkloadId, Goal), End> {
@@ -79,7 +75,7 @@ pub(crate) async fn preview(world: &World, back: Back) -> Result<ExitCode, End> 
 }
 
 pub(crate) async fn rollback(world: &World, back: Back, yes: bool) -> Result<ExitCode, End> {
-    let plan = world.engine.preview(&request(world, &back).await?).await?;
+    let plan = plan(world, &request(world, &back).await?, yes).await?;
     go(world, plan, yes, back.json).await
 }
 
@@ -88,15 +84,47 @@ pub(crate) async fn redeploy(world: &World, id: &Abbreviation, go_: Go) -> Resul
     let workload = world.engine.get(&id).await?.workload().clone();
     let workload = world.workload(Some(workload))?;
     let request = Request::redeploy(workload, id, world.actor.clone());
-    let plan = world.engine.preview(&with(request, &go_.how)?).await?;
+    let plan = plan(world, &with(request, &go_.how)?, go_.yes).await?;
     go(world, plan, go_.yes, false).await
 }
 
 pub(crate) async fn deploy(world: &World, reference: String, go_: Go) -> Result<ExitCode, End> {
     let workload = world.workload(go_.how.workload.clone())?;
     let request = Request::deploy(workload, reference, world.actor.clone());
-    let plan = world.engine.preview(&with(request, &go_.how)?).await?;
+    let plan = plan(world, &with(request, &go_.how)?, go_.yes).await?;
     go(world, plan, go_.yes, false).await
+}
+
+/// The plan. What a dead process left unfinished on the workload is settled first, as the engine
+/// does for who does not ask it for a plan.
+async fn plan(world: &World, request: &Request, yes: bool) -> Result<Plan, End> {
+    let e = match world.engine.preview(request).await {
+        Ok(plan) => return Ok(plan),
+        Err(e) => e,
+    };
+    match e.conflict() {
+        Some(c) if c.liveness == Liveness::Dead => settle_first(world, c, yes).await?,
+        _ => return Err(e.into()),
+    }
+    Ok(world.engine.preview(request).await?)
+}
+
+async fn settle_first(world: &World, left: &Conflict, yes: bool) -> Result<(), End> {
+    if !yes {
+        // That changes something, so somebody has to be there who wants it.
+        ask::somebody()?;
+    }
+    let (id, phase) = (&left.deployment, left.phase);
+    aside!("{id} was interrupted while {phase}; recovering it first");
+    for one in world.engine.recover().await? {
+        match one.result {
+            Ok(report) => aside!("{}", follow::ending(&report)),
+            Err(e) if one.workload == left.workload => return Err(e.into()),
+            // Another workload's trouble is not in the way of this one.
+            Err(e) => aside!("history: {}: {}", one.deployment, words::of(&e)),
+        }
+    }
+    Ok(())
 }
 
 /// Shows the plan, asks, carries it out, and says how it ended.
@@ -107,31 +135,13 @@ async fn go(world: &World, plan: Plan, yes: bool, json: bool) -> Result<ExitCode
     if !yes {
         ask::confirm()?;
     }
-    let report = watch(world.engine.execute(plan).await?).await?;
+    let report = follow::to_the_end(world, plan).await?;
     if json {
         say!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        say!("{}", report.summary());
+        say!("{}", follow::ending(&report));
     }
     Ok(end::code_of_run(&report))
-}
-
-/// Waits for a run. On a terminal, says how far it is.
-async fn watch(run: Run) -> Result<Report, End> {
-    if !std::io::stderr().is_terminal() {
-        return Ok(run.await?);
-    }
-    let mut said = String::new();
-    while !run.is_finished() {
-        let progress = run.progress();
-        let now = format!("{}  {}", progress.phase, progress.line);
-        if now != said {
-            aside!("  … {}", now.trim_end());
-            said = now;
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-    Ok(run.await?)
 }
 
 pub(crate) async fn adopt(world: &World, workload: Option<WorkloadId>) -> Result<ExitCode, End> {
@@ -148,7 +158,7 @@ pub(crate) async fn adopt(world: &World, workload: Option<WorkloadId>) -> Result
         ),
         _ => End::from(e),
     })?;
-    say!("{}", report.summary());
+    say!("{}", follow::ending(&report));
     Ok(end::code_of_run(&report))
 }
 
@@ -160,7 +170,7 @@ pub(crate) async fn recover(world: &World) -> Result<ExitCode, End> {
     let mut worst = ExitCode::SUCCESS;
     for one in recovered {
         match one.result {
-            Ok(report) => say!("{}: {}", one.deployment, report.summary()),
+            Ok(report) => say!("{}", follow::ending(&report)),
             Err(e) => {
                 aside!("history: {}: {}", one.deployment, words::of(&e));
                 worst = ExitCode::from(FAILED);

@@ -15,6 +15,7 @@ mod cancel;
 mod change;
 mod cleanup;
 mod end;
+mod follow;
 mod list;
 mod out;
 mod read;

@@ -16,7 +16,33 @@ async fn session(kind: &str) -> Vec<String> {
     say(left
         .type_here(&["deploy", "v2", "--yes", "--reason", "ticket 7"])
         .ends(0));
-    say(left.type_here(&["deploy", "v3", "--yes"]).ends(3));
+    let failed = left.type_here(&["deploy", "v3", "--yes"]).ends(3);
+    let phases: Vec<&str> = failed
+        .err
+        .lines()
+        .map(|l| l.trim_start_matches("  … "))
+        .collect();
+    let ids = left.ids();
+    let (deployed, back) = (
+        format!("deploy {}", ids[1]),
+        format!("automatic rollback {}", ids[0]),
+    );
+    assert_eq!(phases[..2], [deployed.as_str(), "preparing"]);
+    assert_eq!(
+        phases[2..5],
+        ["switching", "switched, checking health", back.as_str()]
+    );
+    let (first, second) = (
+        format!("{}: failed and", ids[1]),
+        format!("{back}: succeeded, "),
+    );
+    assert!(failed.out.contains(&format!("\n{first}")), "{}", failed.out);
+    assert!(
+        failed.out.contains(&format!("\n{second}")),
+        "{}",
+        failed.out
+    );
+    say(failed);
     say(left.type_here(&["deploy", "v1", "--yes"]).ends(0));
     let ids = left.ids();
     assert_eq!(ids.len(), 5, "adopt, v2, v3, its automatic rollback, v1");

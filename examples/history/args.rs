@@ -8,12 +8,37 @@ use rollback_core::policy::RollbackMode;
 use rollback_core::time::Timestamp;
 use rollback_examples::abbreviation::Abbreviation;
 
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the deployment failed or was cancelled
+  2  wrong usage
+  3  it failed and was rolled back
+  4  refused
+  5  degraded, by itself or by its automatic rollback
+  6  busy, or changed meanwhile
+  7  no such thing
+  8  the history or the platform cannot be reached";
+
+const JSON_KEYS: &str = "\
+Each deployment as JSON is its whole record, and for scripts:
+  id              of the deployment, whole
+  user            who deployed
+  service         of the workload, and
+  machine         its target
+  status          how it ended: succeeded, failed, failed_and_rolled_back, refused,
+                  cancelled, interrupted, degraded; or in_progress
+  health          passed, healed, failed or unknown
+  release         for people
+  duration_ms     null until it has ended
+  rollback_point  whether a rollback can go to it";
+
 /// The history of deployments, and the way back.
 ///
 /// A deployment is named by its id, by the beginning of it, or by 4 or more of the digits that its
 /// last part begins with, as lists show them.
 #[derive(Debug, Parser)]
-#[command(name = "history")]
+#[command(name = "history", after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// The history: sqlite:FILE, json:DIR, or a path. A directory that has a history.db is taken
     /// for that file.
@@ -27,9 +52,9 @@ pub(crate) struct Cli {
     /// The workloads; workloads.json beside the history unless said.
     #[arg(long, global = true)]
     pub(crate) config: Option<std::path::PathBuf>,
-    /// Who you are.
-    #[arg(long, env = "USER", global = true, default_value = "unknown")]
-    pub(crate) user: String,
+    /// Who you are; recorded. Unless said: USER, SUDO_USER or LOGNAME, or else your uid.
+    #[arg(long, global = true)]
+    pub(crate) user: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -164,6 +189,7 @@ impl Command {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = JSON_KEYS)]
 pub(crate) struct List {
     /// Of this service
     pub(crate) service: Option<ServiceName>,
@@ -191,9 +217,9 @@ pub(crate) struct List {
     /// Not older than so many days
     #[arg(long)]
     pub(crate) days: Option<u32>,
-    /// At most so many
-    #[arg(long, default_value_t = 50)]
-    pub(crate) limit: usize,
+    /// At most so many, 1 to 1000
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub(crate) limit: u16,
     /// Older than this number: the next page
     #[arg(long)]
     pub(crate) before: Option<u64>,

@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 use rollback_core::id::WorkloadId;
+use rollback_core::plan::Refusal;
 use rollback_core::policy::{AfterRollback, Keep};
 use rollback_examples::abbreviation::Abbreviation;
 
 use crate::args::Configure;
-use crate::end::End;
+use crate::end::{End, REFUSED};
 use crate::out::say;
+use crate::text::ago;
 use crate::world::World;
 
 pub(crate) async fn pin(world: &World, id: &Abbreviation) -> Result<ExitCode, End> {
@@ -34,11 +36,16 @@ pub(crate) async fn note(world: &World, id: &Abbreviation, text: &str) -> Result
 
 pub(crate) async fn mark_bad(world: &World, id: &Abbreviation, why: &str) -> Result<ExitCode, End> {
     let id = world.id(id).await?;
+    let before = world.engine.get(&id).await?.annotations().bad.clone();
     world
         .engine
         .mark_bad(&id, why.parse()?, &world.actor)
         .await?;
     say!("No rollback will go to {id}.");
+    if let Some(note) = before {
+        let when = ago(note.at, world.now);
+        say!("This replaces what {} said {when}: {}", note.by, note.text);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -55,11 +62,24 @@ pub(crate) async fn hold(
     workload: Option<WorkloadId>,
 ) -> Result<ExitCode, End> {
     let workload = world.workload(workload)?;
-    world
+    let before = world.engine.state(&workload).await?.hold;
+    let asked = world
         .engine
-        .hold(&workload, why.parse()?, world.actor.clone())
-        .await?;
+        .hold(&workload, why.parse()?, world.actor.clone());
+    asked.await.map_err(|e| match e.refusal() {
+        Some(Refusal::Held { workload, by, why }) => End::new(
+            REFUSED,
+            format!(
+                "{workload} is held already, by {by}: {why}; that stays as it is (lift-hold ends it)"
+            ),
+        ),
+        _ => End::from(e),
+    })?;
     say!("{workload}: nothing but rollbacks goes through until the hold is lifted.");
+    if let Some(hold) = before {
+        let since = ago(hold.since, world.now);
+        say!("This replaces your hold of {since}: {}", hold.why);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::end::{AWAY, End, FAILED, UNKNOWN};
 use crate::list::as_json;
 use crate::out::say;
-use crate::text::{DAY, ago, ended, release, span, took};
+use crate::text::{DAY, ago, ended, field, release, span, took};
 use crate::words;
 use crate::world::World;
 
@@ -33,58 +33,57 @@ pub(crate) async fn show(world: &World, id: &Abbreviation, json: bool) -> Result
     }
     let d = &row.deployment;
     let new = d.new_deployment();
-    let put = |label: &str, text: String| say!("{label:<14}{text}");
     say!("{id}\n");
-    put("workload", d.workload().to_string());
-    put("what", trigger(d));
-    put("release", release(d));
-    put(
+    field("workload", d.workload().to_string());
+    field("what", trigger(d));
+    field("release", release(d));
+    field(
         "by",
         format!("{}, {}", d.actor(), ago(new.opened_at, world.now)),
     );
     if let Some(reason) = &new.reason {
-        put("because", reason.to_string());
+        field("because", reason.to_string());
     }
     if let Some(correlation) = &new.correlation {
-        put("correlation", correlation.to_string());
+        field("correlation", correlation.to_string());
     }
     for (name, value) in &new.labels {
-        put("label", format!("{name}={value}"));
+        field("label", format!("{name}={value}"));
     }
-    put("outcome", ended(d));
-    put("health", d.verdict().to_string());
-    put("took", took(d));
+    field("outcome", ended(d));
+    field("health", d.verdict().to_string());
+    field("took", took(d));
     if let Some(replaced) = new.replaces.known() {
-        put("replaced", replaced.to_string());
+        field("replaced", replaced.to_string());
     }
     if let Some(by) = &row.replaced_by {
         let how = match row.standing {
             Standing::RolledBack => "abandoned by",
             _ => "replaced by",
         };
-        put(how, by.to_string());
+        field(how, by.to_string());
     }
-    put(
+    field(
         "rollback point",
         match &row.no_rollback_point {
-            None => " yes".to_owned(),
-            Some(why) => format!(" no: {why}"),
+            None => "yes".to_owned(),
+            Some(why) => format!("no: {why}"),
         },
     );
     for guard in &new.forced {
-        put("forced", guard.to_string());
+        field("forced", guard.to_string());
     }
     for warning in &new.warnings {
-        put("warning", warning.to_string());
+        field("warning", warning.to_string());
     }
     if d.annotations().pinned {
-        put("pinned", "kept from clean-ups".to_owned());
+        field("pinned", "kept from clean-ups");
     }
     for note in d.annotations().bad.iter() {
-        put("marked bad", note.to_string());
+        field("marked bad", note.to_string());
     }
     for note in &d.annotations().notes {
-        put("note", note.to_string());
+        field("note", note.to_string());
     }
     say!();
     for timed in d.events() {
@@ -147,6 +146,7 @@ pub(crate) async fn stats(
     days: Option<u32>,
     json: bool,
 ) -> Result<ExitCode, End> {
+    world.knows(service.as_ref(), None).await?;
     let mut query = Query::default();
     query.service = service;
     query.since = days.map(|days| world.now.minus(DAY * days));

@@ -12,7 +12,7 @@ use rollback_core::prelude::*;
 
 use crate::end::{End, UNKNOWN};
 use crate::out::say;
-use crate::text::{ago, field, release};
+use crate::text::{ago, field, release, verdict};
 use crate::words;
 use crate::world::World;
 
@@ -74,10 +74,7 @@ async fn on_record(world: &World, state: &WorkloadState) -> Result<(), End> {
         }
         LiveRecord::Known(id) => {
             let d = world.engine.get(id).await?;
-            let verdict = match d.verdict() {
-                Verdict::Failed { .. } => "unhealthy".to_owned(),
-                verdict => verdict.to_string(),
-            };
+            let verdict = verdict(&d);
             let what = match d.trigger().kind() {
                 TriggerKind::Adopt => "adopted",
                 _ => "deployed",

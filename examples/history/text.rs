@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rollback_core::deployment::Deployment;
+use rollback_core::health::Verdict;
 use rollback_core::time::Timestamp;
 
 use crate::out::say;
@@ -53,4 +54,12 @@ pub(crate) fn ended(d: &Deployment) -> String {
 
 pub(crate) fn release(d: &Deployment) -> String {
     d.release().map_or_else(String::new, ToString::to_string)
+}
+
+/// How its health gate ended. The reason is for who looks at one alone.
+pub(crate) fn verdict(d: &Deployment) -> String {
+    match d.verdict() {
+        Verdict::Failed { .. } => "unhealthy".to_owned(),
+        verdict => verdict.to_string(),
+    }
 }

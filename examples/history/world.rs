@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rollback_core::engine::RollbackEngine;
 use rollback_core::history::{HistoryStore, Query};
-use rollback_core::id::{Actor, DeploymentId, WorkloadId};
+use rollback_core::id::{Actor, DeploymentId, ServiceName, TargetName, WorkloadId};
 use rollback_core::time::{Clock, SystemClock, Timestamp};
 use rollback_examples::abbreviation::{Abbreviation, Ids};
 use rollback_examples::catalog::{self, Catalog};
@@ -97,6 +97,19 @@ impl Place {
     }
 }
 
+/// Who types this: never nobody, for it is recorded.
+fn user(cli: &Cli) -> String {
+    let said = |name| std::env::var(name).ok();
+    let names = [
+        cli.user.clone(),
+        said("USER"),
+        said("SUDO_USER"),
+        said("LOGNAME"),
+    ];
+    let named = names.into_iter().flatten().find(|n| !n.trim().is_empty());
+    named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}
+
 impl World {
     pub(crate) async fn open(cli: &Cli) -> Result<Self, End> {
         let place = Place::of(&cli.store);
@@ -123,7 +136,7 @@ impl World {
         Ok(Self {
             engine: builder.build()?,
             store,
-            actor: Actor::user_via(&cli.user, "cli")?,
+            actor: Actor::user_via(&user(cli), "cli")?,
             now: SystemClock.now(),
             config,
             catalog,
@@ -157,6 +170,30 @@ impl World {
         };
         let text = format!("no workloads are known: {why}; name a file of them with --config");
         Err(End::new(UNKNOWN, text))
+    }
+
+    /// Refuses a service or target that there is nothing of: an empty answer would be one to a
+    /// typing error.
+    pub(crate) async fn knows(
+        &self,
+        service: Option<&ServiceName>,
+        target: Option<&TargetName>,
+    ) -> Result<(), End> {
+        let states = self.store.workloads().await?;
+        let mut known = states.iter().map(|s| &s.workload).chain(&self.catalog);
+        let meant = |w: &WorkloadId| {
+            service.is_none_or(|s| s == w.service()) && target.is_none_or(|t| t == w.target())
+        };
+        let what = match (service, target) {
+            (None, None) => return Ok(()),
+            (Some(service), None) => service.to_string(),
+            (None, Some(target)) => format!("@{target}"),
+            (Some(service), Some(target)) => format!("{service}@{target}"),
+        };
+        match known.any(meant) {
+            true => Ok(()),
+            false => Err(End::new(UNKNOWN, format!("nothing is known of {what}"))),
+        }
     }
 
     /// The deployment that is meant.

@@ -29,6 +29,7 @@ mod narrow;
 mod nowhere;
 mod pty;
 mod readers;
+mod reading;
 mod rules;
 mod session;
 mod short_ids;

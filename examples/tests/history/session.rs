@@ -48,7 +48,7 @@ async fn session(kind: &str) -> Vec<String> {
     assert_eq!(ids.len(), 5, "adopt, v2, v3, its automatic rollback, v1");
     say(left.type_here(&["list"]).ends(0));
     say(left.type_here(&["list", "api"]).ends(0));
-    say(left.type_here(&["list", "nothing"]).ends(0));
+    say(left.type_here(&["list", "nothing"]).ends(7));
     say(left
         .type_here(&["list", "--outcome", "failed-and-rolled-back"])
         .ends(0));

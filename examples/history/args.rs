@@ -17,7 +17,7 @@ Exit codes:
   4  refused
   5  degraded, by itself or by its automatic rollback
   6  busy, or changed meanwhile
-  7  no such thing
+  7  no such thing, or no history there
   8  the history or the platform cannot be reached";
 
 const JSON_KEYS: &str = "\

@@ -4,9 +4,7 @@
 //! `cargo run --example history -- --store DIR list`, for a directory that
 //! `cargo run --example quickstart -- --keep DIR` left behind.
 //!
-//! Exit codes: 0 done; 1 the deployment failed or was cancelled; 2 wrong usage; 3 it failed and was
-//! rolled back; 4 refused; 5 degraded, by itself or by its automatic rollback; 6 busy, or changed
-//! meanwhile; 7 no such thing; 8 the history or the platform cannot be reached.
+//! The exit codes are in `args.rs`, for `--help`.
 
 mod act;
 mod args;

@@ -166,13 +166,20 @@ fn with_name(seen: &HealthReport) -> String {
 /// How to have the record and the platform agree again.
 async fn advice(world: &World, state: &WorkloadState, drift: &Drift) -> Result<String, End> {
     let adopt = match drift {
-        Drift::Replaced { .. } | Drift::Changed { .. } => "adopt to keep what is there",
+        Drift::Replaced { .. } | Drift::Changed { .. } => {
+            // Where there is but one, it need not be named.
+            let which = match world.catalog()? {
+                [_] => String::new(),
+                _ => format!(" --workload {}", state.workload),
+            };
+            format!("adopt{which} to keep what is there")
+        }
         Drift::Mixed { .. } => return Ok("clean up at the platform, then adopt".to_owned()),
         // Nobody keeps what is gone or stands still.
-        _ => "",
+        _ => String::new(),
     };
     let Some(id) = state.live.known() else {
-        return Ok(adopt.to_owned());
+        return Ok(adopt);
     };
     let back = match way_back(world, &state.workload, id).await {
         Ok(options) => {
@@ -182,7 +189,7 @@ async fn advice(world: &World, state: &WorkloadState, drift: &Drift) -> Result<S
         }
         Err(why) => format!("what is on record cannot be put back: {}", why.text()),
     };
-    Ok(match adopt {
+    Ok(match adopt.as_str() {
         "" => back,
         adopt => format!("{adopt}, or {back}"),
     })

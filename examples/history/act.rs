@@ -1,33 +1,44 @@
 //! Commands that deploy: forward, back, anew.
 
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use rollback_core::engine::{Report, Run};
+use rollback_core::history::{Conflict, Liveness};
 use rollback_core::id::WorkloadId;
-use rollback_core::plan::Plan;
+use rollback_core::plan::{Plan, Refusal};
 use rollback_core::prelude::*;
 use rollback_examples::abbreviation::Abbreviation;
 
-use crate::args::{Back, Go, RestoreWhat};
+use crate::args::{Back, Go, How, RestoreWhat};
+use crate::ask;
 use crate::end::{self, End, FAILED, REFUSED};
+use crate::follow;
+use crate::out::{aside, say};
+use crate::words;
 use crate::world::World;
 
-/// How often progress is looked at.
-const LOOK: Duration = Duration::from_millis(200);
-
-async fn request(world: &World, back: &Back) -> Result<Request, End> {
-    let id = match &back.id {
+/// Where to, and on which workload.
+async fn goal(world: &World, back: &Back) -> Result<(WorkloadId, Goal), End> {
+    let id = match back.id.as_ref().or(back.before.as_ref()) {
         Some(typed) => Some(world.id(typed).await?),
         None => None,
     };
-    let workload = match (&back.go.workload, &id) {
+    let workload = match (&back.how.workload, &id) {
         // The id alone says which workload is meant.
-        (None, Some(id)) => world.engine.get(id).await?.workload().clone(),
-        (named, _) => world.workload(named.clone()).await?,
+        (None, Some(id)) => Some(world.engine.get(id).await?.workload().clone()),
+        (named, _) => named.clone(),
     };
-    let goal = id.map_or(Goal::LastHealthy, Goal::To);
+    let goal = match (id, back.at) {
+        (Some(id), _) if back.before.is_some() => Goal::Before(id),
+        (Some(id), _) => Goal::To(id),
+        (None, Some(time)) => Goal::AsOf(time),
+        (None, None) if back.previous => Goal::Previous,
+        (None, None) => Goal::LastHealthy,
+    };
+    Ok((world.workload(workload)?, goal))
+}
+
+async fn request(world: &World, back: &Back) -> Result<Request, End> {
+    let (workload, goal) = goal(world, back).await?;
     let mut request = Request::rollback(workload, goal, world.actor.clone());
     match back.restore {
         Some(RestoreWhat::Artifact) => request = request.restore(Restore::Artifact),
@@ -40,14 +51,14 @@ async fn request(world: &World, back: &Back) -> Result<Request, End> {
     if back.reapply {
         request = request.reapply();
     }
-    with(request, &back.go)
+    with(request, &back.how)
 }
 
-fn with(mut request: Request, go: &Go) -> Result<Request, End> {
-    for guard in &go.force {
+fn with(mut request: Request, how: &How) -> Result<Request, End> {
+    for guard in &how.force {
         request = request.force(guard.clone());
     }
-    if let Some(reason) = &go.reason {
+    if let Some(reason) = &how.reason {
         request = request.because(reason.parse()?);
     }
     Ok(request)
@@ -56,102 +67,112 @@ fn with(mut request: Request, go: &Go) -> Result<Request, End> {
 pub(crate) async fn preview(world: &World, back: Back) -> Result<ExitCode, End> {
     let plan = world.engine.preview(&request(world, &back).await?).await?;
     if back.json {
-        println!("{}", serde_json::to_string_pretty(&plan)?);
+        say!("{}", serde_json::to_string_pretty(&plan)?);
     } else {
-        println!("{plan}");
+        say!("{plan}");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn rollback(world: &World, back: Back) -> Result<ExitCode, End> {
-    let plan = world.engine.preview(&request(world, &back).await?).await?;
-    go(world, plan, &back.go, back.json).await
+pub(crate) async fn rollback(world: &World, back: Back, yes: bool) -> Result<ExitCode, End> {
+    let plan = plan(world, &request(world, &back).await?, yes).await?;
+    go(world, plan, yes, back.json).await
 }
 
 pub(crate) async fn redeploy(world: &World, id: &Abbreviation, go_: Go) -> Result<ExitCode, End> {
     let id = world.id(id).await?;
     let workload = world.engine.get(&id).await?.workload().clone();
+    let workload = world.workload(Some(workload))?;
     let request = Request::redeploy(workload, id, world.actor.clone());
-    let plan = world.engine.preview(&with(request, &go_)?).await?;
-    go(world, plan, &go_, false).await
+    let plan = plan(world, &with(request, &go_.how)?, go_.yes).await?;
+    go(world, plan, go_.yes, false).await
 }
 
 pub(crate) async fn deploy(world: &World, reference: String, go_: Go) -> Result<ExitCode, End> {
-    let workload = world.workload(go_.workload.clone()).await?;
+    let workload = world.workload(go_.how.workload.clone())?;
     let request = Request::deploy(workload, reference, world.actor.clone());
-    let plan = world.engine.preview(&with(request, &go_)?).await?;
-    go(world, plan, &go_, false).await
+    let plan = plan(world, &with(request, &go_.how)?, go_.yes).await?;
+    go(world, plan, go_.yes, false).await
+}
+
+/// The plan. What a dead process left unfinished on the workload is settled first, as the engine
+/// does for who does not ask it for a plan.
+async fn plan(world: &World, request: &Request, yes: bool) -> Result<Plan, End> {
+    let e = match world.engine.preview(request).await {
+        Ok(plan) => return Ok(plan),
+        Err(e) => e,
+    };
+    match e.conflict() {
+        Some(c) if c.liveness == Liveness::Dead => settle_first(world, c, yes).await?,
+        _ => return Err(e.into()),
+    }
+    Ok(world.engine.preview(request).await?)
+}
+
+async fn settle_first(world: &World, left: &Conflict, yes: bool) -> Result<(), End> {
+    if !yes {
+        // That changes something, so somebody has to be there who wants it.
+        ask::somebody()?;
+    }
+    let (id, phase) = (&left.deployment, left.phase);
+    aside!("{id} was interrupted while {phase}; recovering it first");
+    for one in world.engine.recover().await? {
+        match one.result {
+            Ok(report) => aside!("{}", follow::ending(&report)),
+            Err(e) if one.workload == left.workload => return Err(e.into()),
+            // Another workload's trouble is not in the way of this one.
+            Err(e) => aside!("history: {}: {}", one.deployment, words::of(&e)),
+        }
+    }
+    Ok(())
 }
 
 /// Shows the plan, asks, carries it out, and says how it ended.
-async fn go(world: &World, plan: Plan, go: &Go, json: bool) -> Result<ExitCode, End> {
+async fn go(world: &World, plan: Plan, yes: bool, json: bool) -> Result<ExitCode, End> {
     if !json {
-        println!("{plan}\n");
+        say!("{plan}\n");
     }
-    if !go.yes {
-        confirm()?;
+    if !yes {
+        ask::confirm()?;
     }
-    let report = watch(world.engine.execute(plan).await?).await?;
+    let report = follow::to_the_end(world, plan).await?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        println!("{}", report.summary());
+        say!("{}", follow::ending(&report));
     }
     Ok(end::code_of_run(&report))
 }
 
-fn confirm() -> Result<(), End> {
-    if !std::io::stdin().is_terminal() {
-        return Err(End::new(REFUSED, "nobody is here to ask; say --yes"));
-    }
-    print!("Go ahead? [y/N] ");
-    let mut answer = String::new();
-    let asked = std::io::stdout()
-        .flush()
-        .and_then(|()| std::io::stdin().read_line(&mut answer));
-    asked.map_err(|e| End::new(FAILED, e.to_string()))?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(End::new(REFUSED, "nothing was done")),
-    }
-}
-
-/// Waits for a run. On a terminal, says how far it is.
-async fn watch(run: Run) -> Result<Report, End> {
-    if !std::io::stderr().is_terminal() {
-        return Ok(run.await?);
-    }
-    let mut said = String::new();
-    while !run.is_finished() {
-        let progress = run.progress();
-        let now = format!("{}  {}", progress.phase, progress.line);
-        if now != said {
-            eprintln!("  … {}", now.trim_end());
-            said = now;
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-    Ok(run.await?)
-}
-
 pub(crate) async fn adopt(world: &World, workload: Option<WorkloadId>) -> Result<ExitCode, End> {
-    let workload = world.workload(workload).await?;
-    let report = world.engine.adopt(&workload, world.actor.clone()).await?;
-    println!("{}", report.summary());
+    let workload = world.workload(workload)?;
+    let adopted = world.engine.adopt(&workload, world.actor.clone()).await;
+    let report = adopted.map_err(|e| match e.refusal() {
+        // Unlike a rollback, this has nothing to reapply.
+        Some(Refusal::AlreadyLive {
+            deployment,
+            release,
+        }) => End::new(
+            REFUSED,
+            format!("{release} is live and on record already as {deployment}; nothing to adopt"),
+        ),
+        _ => End::from(e),
+    })?;
+    say!("{}", follow::ending(&report));
     Ok(end::code_of_run(&report))
 }
 
 pub(crate) async fn recover(world: &World) -> Result<ExitCode, End> {
     let recovered = world.engine.recover().await?;
     if recovered.is_empty() {
-        println!("Nothing was left unfinished.");
+        say!("Nothing was left unfinished.");
     }
     let mut worst = ExitCode::SUCCESS;
     for one in recovered {
         match one.result {
-            Ok(report) => println!("{}: {}", one.deployment, report.summary()),
+            Ok(report) => say!("{}", follow::ending(&report)),
             Err(e) => {
-                eprintln!("history: {}: {e}", one.deployment);
+                aside!("history: {}: {}", one.deployment, words::of(&e));
                 worst = ExitCode::from(FAILED);
             }
         }

@@ -5,14 +5,40 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rollback_core::id::{GuardName, ServiceName, TargetName, WorkloadId};
 use rollback_core::policy::RollbackMode;
+use rollback_core::time::Timestamp;
 use rollback_examples::abbreviation::Abbreviation;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the deployment failed or was cancelled
+  2  wrong usage
+  3  it failed and was rolled back
+  4  refused
+  5  degraded, by itself or by its automatic rollback
+  6  busy, or changed meanwhile
+  7  no such thing, or no history there
+  8  the history or the platform cannot be reached";
+
+const JSON_KEYS: &str = "\
+Each deployment as JSON is its whole record, and for scripts:
+  id              of the deployment, whole
+  user            who deployed
+  service         of the workload, and
+  machine         its target
+  status          how it ended: succeeded, failed, failed_and_rolled_back, refused,
+                  cancelled, interrupted, degraded; or in_progress
+  health          passed, healed, failed or unknown
+  release         for people
+  duration_ms     null until it has ended
+  rollback_point  whether a rollback can go to it";
 
 /// The history of deployments, and the way back.
 ///
 /// A deployment is named by its id, by the beginning of it, or by 4 or more of the digits that its
 /// last part begins with, as lists show them.
 #[derive(Debug, Parser)]
-#[command(name = "history")]
+#[command(name = "history", after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     /// The history: sqlite:FILE, json:DIR, or a path. A directory that has a history.db is taken
     /// for that file.
@@ -26,9 +52,9 @@ pub(crate) struct Cli {
     /// The workloads; workloads.json beside the history unless said.
     #[arg(long, global = true)]
     pub(crate) config: Option<std::path::PathBuf>,
-    /// Who you are.
-    #[arg(long, env = "USER", global = true, default_value = "unknown")]
-    pub(crate) user: String,
+    /// Who you are; recorded. Unless said: USER, SUDO_USER or LOGNAME, or else your uid.
+    #[arg(long, global = true)]
+    pub(crate) user: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -73,7 +99,13 @@ pub(crate) enum Command {
     /// What a rollback would do
     Preview(Back),
     /// Roll back: to a deployment, or to the last healthy one
-    Rollback(Back),
+    Rollback {
+        #[command(flatten)]
+        back: Back,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Deploy an earlier deployment's artifact anew, with today's configuration
     Redeploy {
         /// Which
@@ -149,7 +181,15 @@ pub(crate) enum Command {
     Verify,
 }
 
+impl Command {
+    /// Whether it puts a first deployment on record, and so may begin a history.
+    pub(crate) fn may_begin(&self) -> bool {
+        matches!(self, Self::Adopt { .. } | Self::Deploy { .. })
+    }
+}
+
 #[derive(Debug, Args)]
+#[command(after_help = JSON_KEYS)]
 pub(crate) struct List {
     /// Of this service
     pub(crate) service: Option<ServiceName>,
@@ -177,9 +217,9 @@ pub(crate) struct List {
     /// Not older than so many days
     #[arg(long)]
     pub(crate) days: Option<u32>,
-    /// At most so many
-    #[arg(long, default_value_t = 50)]
-    pub(crate) limit: usize,
+    /// At most so many, 1 to 1000
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub(crate) limit: u16,
     /// Older than this number: the next page
     #[arg(long)]
     pub(crate) before: Option<u64>,
@@ -230,8 +270,17 @@ pub(crate) enum RestoreWhat {
 
 #[derive(Debug, Args)]
 pub(crate) struct Back {
-    /// To this deployment; to the last healthy one if it is left out
+    /// To this deployment; to the last healthy one if no goal is named
     pub(crate) id: Option<Abbreviation>,
+    /// To the release that was live before, healthy or not
+    #[arg(long, conflicts_with_all = ["id", "before", "at"])]
+    pub(crate) previous: bool,
+    /// To what was live before this deployment: undoes it
+    #[arg(long, value_name = "ID", conflicts_with_all = ["id", "at"])]
+    pub(crate) before: Option<Abbreviation>,
+    /// To what was live at this time, such as 2026-03-15T14:30:22Z
+    #[arg(long, value_name = "TIME", conflicts_with = "id")]
+    pub(crate) at: Option<Timestamp>,
     /// How much comes back
     #[arg(long)]
     pub(crate) restore: Option<RestoreWhat>,
@@ -245,12 +294,12 @@ pub(crate) struct Back {
     #[arg(long, alias = "json-output")]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) go: Go,
+    pub(crate) how: How,
 }
 
 /// What every deployment takes.
 #[derive(Debug, Args)]
-pub(crate) struct Go {
+pub(crate) struct How {
     /// On which workload; may be left out if there is only one
     #[arg(long)]
     pub(crate) workload: Option<WorkloadId>,
@@ -260,6 +309,13 @@ pub(crate) struct Go {
     /// Why; recorded
     #[arg(long)]
     pub(crate) reason: Option<String>,
+}
+
+/// The same, where something is done at once.
+#[derive(Debug, Args)]
+pub(crate) struct Go {
+    #[command(flatten)]
+    pub(crate) how: How,
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
@@ -277,6 +333,9 @@ pub(crate) struct Cleanup {
     /// Say what would go, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -297,7 +356,10 @@ pub(crate) struct Configure {
     #[arg(long)]
     pub(crate) hold_after_rollback: Option<bool>,
     /// Back to the program's own policy
-    #[arg(long)]
+    #[arg(
+        long,
+        conflicts_with_all = ["rollback", "keep_records", "keep_days", "hold_after_rollback"]
+    )]
     pub(crate) reset: bool,
     /// Say what would change, and do nothing
     #[arg(long)]

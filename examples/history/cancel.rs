@@ -10,7 +10,9 @@ use rollback_core::id::DeploymentId;
 
 use crate::args::{Cancel, InFlight};
 use crate::end::{self, End, FAILED, REFUSED, UNKNOWN};
+use crate::out::say;
 use crate::text::ended;
+use crate::words;
 use crate::world::World;
 
 /// How often the record is looked at. Runs look for the request twice a second.
@@ -24,18 +26,18 @@ pub(crate) async fn run(world: &World, cancel: Cancel) -> Result<ExitCode, End> 
     match world.engine.cancel(&id, &world.actor).await {
         // It was in flight a moment ago.
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            return Err(End::new(REFUSED, e.to_string()));
+            return Err(End::new(REFUSED, words::of(&e)));
         }
         asked => asked?,
     }
-    println!("{id} was asked to stop.");
+    say!("{id} was asked to stop.");
     if cancel.no_wait {
         return Ok(ExitCode::SUCCESS);
     }
     let (outcome, summary) = once_ended(world, &id).await?;
     let code = match outcome {
         Outcome::Cancelled => {
-            println!("{summary}");
+            say!("{summary}");
             return Ok(ExitCode::SUCCESS);
         }
         Outcome::Succeeded => REFUSED,

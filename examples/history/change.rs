@@ -3,81 +3,56 @@
 use std::process::ExitCode;
 
 use rollback_core::id::WorkloadId;
+use rollback_core::plan::Refusal;
 use rollback_core::policy::{AfterRollback, Keep};
 use rollback_examples::abbreviation::Abbreviation;
 
-use crate::args::{Cleanup, Configure};
-use crate::end::End;
+use crate::args::Configure;
+use crate::end::{End, REFUSED};
+use crate::out::say;
+use crate::text::ago;
 use crate::world::World;
-
-pub(crate) async fn cleanup(world: &World, cleanup: Cleanup) -> Result<ExitCode, End> {
-    let workloads: Vec<WorkloadId> = match cleanup.workload {
-        Some(workload) => vec![workload],
-        None => {
-            let all = world.engine.workloads().await?;
-            all.into_iter().map(|s| s.workload).collect()
-        }
-    };
-    let mut forgotten = 0;
-    for workload in &workloads {
-        let mut rules = world.engine.rules(workload).await?.policy.retention;
-        let held = rules.records;
-        rules.records = Keep::new(
-            cleanup.newest.unwrap_or(held.newest),
-            cleanup.days.unwrap_or(held.days),
-        );
-        let done = if cleanup.dry_run {
-            world.engine.preview_clean_up(workload, Some(rules)).await?
-        } else {
-            let actor = &world.actor;
-            world.engine.clean_up(workload, Some(rules), actor).await?
-        };
-        for id in &done.forgotten {
-            println!("{workload}  {id}");
-        }
-        forgotten += done.forgotten.len();
-        println!("{workload}: {} records stay ({})", done.kept, rules.records);
-    }
-    let verb = if cleanup.dry_run { "would be" } else { "were" };
-    println!("{forgotten} records {verb} forgotten.");
-    Ok(ExitCode::SUCCESS)
-}
 
 pub(crate) async fn pin(world: &World, id: &Abbreviation) -> Result<ExitCode, End> {
     let id = world.id(id).await?;
     world.engine.pin(&id, &world.actor).await?;
-    println!("{id} is kept from clean-ups.");
+    say!("{id} is kept from clean-ups.");
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn unpin(world: &World, id: &Abbreviation) -> Result<ExitCode, End> {
     let id = world.id(id).await?;
     world.engine.unpin(&id, &world.actor).await?;
-    println!("{id} is left to clean-ups.");
+    say!("{id} is left to clean-ups.");
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn note(world: &World, id: &Abbreviation, text: &str) -> Result<ExitCode, End> {
     let id = world.id(id).await?;
     world.engine.note(&id, text.parse()?, &world.actor).await?;
-    println!("Noted.");
+    say!("Noted.");
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn mark_bad(world: &World, id: &Abbreviation, why: &str) -> Result<ExitCode, End> {
     let id = world.id(id).await?;
+    let before = world.engine.get(&id).await?.annotations().bad.clone();
     world
         .engine
         .mark_bad(&id, why.parse()?, &world.actor)
         .await?;
-    println!("No rollback will go to {id}.");
+    say!("No rollback will go to {id}.");
+    if let Some(note) = before {
+        let when = ago(note.at, world.now);
+        say!("This replaces what {} said {when}: {}", note.by, note.text);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn clear_bad(world: &World, id: &Abbreviation) -> Result<ExitCode, End> {
     let id = world.id(id).await?;
     world.engine.clear_bad(&id, &world.actor).await?;
-    println!("Rollbacks may go to {id} again.");
+    say!("Rollbacks may go to {id} again.");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -86,12 +61,25 @@ pub(crate) async fn hold(
     why: &str,
     workload: Option<WorkloadId>,
 ) -> Result<ExitCode, End> {
-    let workload = world.workload(workload).await?;
-    world
+    let workload = world.workload(workload)?;
+    let before = world.engine.state(&workload).await?.hold;
+    let asked = world
         .engine
-        .hold(&workload, why.parse()?, world.actor.clone())
-        .await?;
-    println!("{workload}: nothing but rollbacks goes through until the hold is lifted.");
+        .hold(&workload, why.parse()?, world.actor.clone());
+    asked.await.map_err(|e| match e.refusal() {
+        Some(Refusal::Held { workload, by, why }) => End::new(
+            REFUSED,
+            format!(
+                "{workload} is held already, by {by}: {why}; that stays as it is (lift-hold ends it)"
+            ),
+        ),
+        _ => End::from(e),
+    })?;
+    say!("{workload}: nothing but rollbacks goes through until the hold is lifted.");
+    if let Some(hold) = before {
+        let since = ago(hold.since, world.now);
+        say!("This replaces your hold of {since}: {}", hold.why);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -99,19 +87,20 @@ pub(crate) async fn lift_hold(
     world: &World,
     workload: Option<WorkloadId>,
 ) -> Result<ExitCode, End> {
-    let workload = world.workload(workload).await?;
+    let workload = world.workload(workload)?;
     match world.engine.lift_hold(&workload, &world.actor).await? {
-        Some(hold) => println!(
+        Some(hold) => say!(
             "{workload}: deploys go through again; {} had held them: {}",
-            hold.by, hold.why
+            hold.by,
+            hold.why
         ),
-        None => println!("{workload}: nothing was held."),
+        None => say!("{workload}: nothing was held."),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) async fn configure(world: &World, c: Configure) -> Result<ExitCode, End> {
-    let workload = world.workload(c.workload).await?;
+    let workload = world.workload(c.workload)?;
     let mut policy = world.engine.rules(&workload).await?.policy;
     if let Some(mode) = c.rollback {
         policy.rollback = mode;
@@ -141,12 +130,12 @@ pub(crate) async fn configure(world: &World, c: Configure) -> Result<ExitCode, E
             .await?
     };
     for change in &done.changes {
-        println!("{change}");
+        say!("{change}");
     }
     match (done.changes.is_empty(), c.dry_run) {
-        (true, _) => println!("{workload}: nothing changes."),
-        (false, true) => println!("{workload}: nothing was changed yet."),
-        (false, false) => println!("{workload}: set."),
+        (true, _) => say!("{workload}: nothing changes."),
+        (false, true) => say!("{workload}: nothing was changed yet."),
+        (false, false) => say!("{workload}: set."),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::out::aside;
+use crate::words;
 use rollback_core::deployment::Outcome;
 use rollback_core::engine::{AutomaticRollback, Report};
 use rollback_core::error::{Error, ErrorKind, StoreError};
@@ -31,8 +33,12 @@ impl End {
         }
     }
 
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(crate) fn tell(self) -> ExitCode {
-        eprintln!("history: {}", self.text);
+        aside!("history: {}", self.text);
         ExitCode::from(self.code)
     }
 }
@@ -46,7 +52,7 @@ impl From<Error> for End {
             ErrorKind::Interrupted => FAILED,
             _ => AWAY,
         };
-        Self::new(code, e.to_string())
+        Self::new(code, words::of(&e))
     }
 }
 

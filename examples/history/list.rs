@@ -5,14 +5,15 @@ use std::process::ExitCode;
 use rollback_core::engine::Row;
 use rollback_core::history::{Query, Sequence};
 use rollback_core::lineage::Standing;
-use rollback_core::prelude::*;
 use rollback_examples::abbreviation::Ids;
 use serde_json::{Value, json};
 
 use crate::args::List;
 use crate::end::{End, USAGE};
+use crate::out::{aside, say};
 use crate::table::{Column, Table, Width};
-use crate::text::{DAY, ago, ended, release, took};
+use crate::text::{DAY, ago, ended, release, took, verdict};
+use crate::words;
 use crate::world::World;
 
 const COLUMNS: [Column; 10] = [
@@ -30,34 +31,37 @@ const COLUMNS: [Column; 10] = [
 
 pub(crate) async fn run(world: &World, list: List) -> Result<ExitCode, End> {
     let json = list.json;
+    world
+        .knows(list.service.as_ref(), list.target.as_ref())
+        .await?;
     let width = Width::or_of_terminal(list.width);
     let history = world.engine.history(&query(world, list)?).await?;
     if json {
         let rows: Vec<Value> = history.rows.iter().map(as_json).collect::<Result<_, _>>()?;
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        say!("{}", serde_json::to_string_pretty(&rows)?);
     } else if history.rows.is_empty() {
-        println!("No deployments.");
+        say!("No deployments.");
     } else {
         let ids = world.ids().await?;
         let rows = history.rows.iter().map(|row| line(world, &ids, row));
         let table = Table::new(&COLUMNS, rows.collect(), width);
-        println!("{}", table.text);
-        println!("\n* live   + last healthy   ! no rollback point (show ID says why)");
+        say!("{}", table.text);
+        say!("\n* live   + last healthy   ! no rollback point (show ID says why)");
         if !table.left_out.is_empty() {
-            println!("Left out to fit: {}", table.left_out.join(", "));
+            say!("Left out to fit: {}", table.left_out.join(", "));
         }
         if let Some(next) = history.next {
-            println!("More: --before {next}");
+            say!("More: --before {next}");
         }
     }
     for unreadable in &history.unreadable {
-        eprintln!("history: unreadable: {unreadable}");
+        aside!("history: unreadable: {}", words::typed(unreadable));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn query(world: &World, list: List) -> Result<Query, End> {
-    let mut query = Query::default().limit(list.limit);
+    let mut query = Query::default().limit(list.limit.into());
     query.service = list.service;
     query.target = list.target;
     query.backend = list.backend.map(|b| b.parse()).transpose()?;
@@ -98,20 +102,11 @@ fn line(world: &World, ids: &Ids, row: &Row) -> Vec<String> {
         d.trigger().kind().to_string(),
         release(d),
         ended(d),
-        health(d),
+        verdict(d),
         d.actor().name().to_string(),
         ago(d.new_deployment().opened_at, world.now),
         took(d),
     ]
-}
-
-fn health(d: &Deployment) -> String {
-    match d.verdict() {
-        Verdict::Unknown => "not checked".to_owned(),
-        Verdict::Passed => "passed".to_owned(),
-        Verdict::Healed { by } => format!("healed by {by}"),
-        _ => "failed".to_owned(),
-    }
 }
 
 /// The record, and what scripts ask first of it at its top.

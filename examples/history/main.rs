@@ -4,20 +4,23 @@
 //! `cargo run --example history -- --store DIR list`, for a directory that
 //! `cargo run --example quickstart -- --keep DIR` left behind.
 //!
-//! Exit codes: 0 done; 1 the deployment failed or was cancelled; 2 wrong usage; 3 it failed and was
-//! rolled back; 4 refused; 5 degraded, by itself or by its automatic rollback; 6 busy, or changed
-//! meanwhile; 7 no such thing; 8 the history or the platform cannot be reached.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+//! The exit codes are in `args.rs`, for `--help`.
 
 mod act;
 mod args;
+mod ask;
 mod cancel;
 mod change;
+mod cleanup;
 mod end;
+mod follow;
 mod list;
+mod out;
 mod read;
+mod status;
 mod table;
 mod text;
+mod words;
 mod world;
 
 use std::process::ExitCode;
@@ -33,17 +36,17 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(e) => return End::from(e.to_string()).tell(),
     };
-    match runtime.block_on(run(cli)) {
+    out::end(match runtime.block_on(run(cli)) {
         Ok(code) => code,
         Err(end) => end.tell(),
-    }
+    })
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, End> {
     let world = World::open(&cli).await?;
     match cli.command {
         Command::List(list) => list::run(&world, list).await,
-        Command::Status { workload } => read::status(&world, workload).await,
+        Command::Status { workload } => status::run(&world, workload).await,
         Command::Show { id, json } => read::show(&world, &id, json).await,
         Command::Compare { from, to, json } => read::compare(&world, &from, &to, json).await,
         Command::Stats {
@@ -53,13 +56,13 @@ async fn run(cli: Cli) -> Result<ExitCode, End> {
         } => read::stats(&world, service, days, json).await,
         Command::Verify => read::verify(&world).await,
         Command::Preview(back) => act::preview(&world, back).await,
-        Command::Rollback(back) => act::rollback(&world, back).await,
+        Command::Rollback { back, yes } => act::rollback(&world, back, yes).await,
         Command::Redeploy { id, go } => act::redeploy(&world, &id, go).await,
         Command::Deploy { reference, go } => act::deploy(&world, reference, go).await,
         Command::Adopt { workload } => act::adopt(&world, workload).await,
         Command::Cancel(cancel) => cancel::run(&world, cancel).await,
         Command::Recover => act::recover(&world).await,
-        Command::Cleanup(cleanup) => change::cleanup(&world, cleanup).await,
+        Command::Cleanup(cleanup) => cleanup::run(&world, cleanup).await,
         Command::Pin { id } => change::pin(&world, &id).await,
         Command::Unpin { id } => change::unpin(&world, &id).await,
         Command::Note { id, text } => change::note(&world, &id, &text).await,

@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use rollback_core::engine::CanRollBack;
 use rollback_core::event::Event;
-use rollback_core::history::{Query, Sequence, WorkloadState};
-use rollback_core::id::{ServiceName, WorkloadId};
+use rollback_core::history::{Query, Sequence};
+use rollback_core::id::ServiceName;
 use rollback_core::lineage::Standing;
 use rollback_core::prelude::*;
 use rollback_examples::abbreviation::Abbreviation;
@@ -14,7 +13,9 @@ use serde_json::json;
 
 use crate::end::{AWAY, End, FAILED, UNKNOWN};
 use crate::list::as_json;
-use crate::text::{DAY, ago, ended, release, span, took};
+use crate::out::say;
+use crate::text::{DAY, ago, ended, field, release, span, took};
+use crate::words;
 use crate::world::World;
 
 pub(crate) async fn show(world: &World, id: &Abbreviation, json: bool) -> Result<ExitCode, End> {
@@ -27,68 +28,67 @@ pub(crate) async fn show(world: &World, id: &Abbreviation, json: bool) -> Result
         return Err(End::new(UNKNOWN, format!("{id} cannot be shown")));
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&as_json(&row)?)?);
+        say!("{}", serde_json::to_string_pretty(&as_json(&row)?)?);
         return Ok(ExitCode::SUCCESS);
     }
     let d = &row.deployment;
     let new = d.new_deployment();
-    let say = |label: &str, text: String| println!("{label:<14}{text}");
-    println!("{id}\n");
-    say("workload", d.workload().to_string());
-    say("what", trigger(d));
-    say("release", release(d));
-    say(
+    say!("{id}\n");
+    field("workload", d.workload().to_string());
+    field("what", trigger(d));
+    field("release", release(d));
+    field(
         "by",
         format!("{}, {}", d.actor(), ago(new.opened_at, world.now)),
     );
     if let Some(reason) = &new.reason {
-        say("because", reason.to_string());
+        field("because", reason.to_string());
     }
     if let Some(correlation) = &new.correlation {
-        say("correlation", correlation.to_string());
+        field("correlation", correlation.to_string());
     }
     for (name, value) in &new.labels {
-        say("label", format!("{name}={value}"));
+        field("label", format!("{name}={value}"));
     }
-    say("outcome", ended(d));
-    say("health", d.verdict().to_string());
-    say("took", took(d));
+    field("outcome", ended(d));
+    field("health", d.verdict().to_string());
+    field("took", took(d));
     if let Some(replaced) = new.replaces.known() {
-        say("replaced", replaced.to_string());
+        field("replaced", replaced.to_string());
     }
     if let Some(by) = &row.replaced_by {
         let how = match row.standing {
             Standing::RolledBack => "abandoned by",
             _ => "replaced by",
         };
-        say(how, by.to_string());
+        field(how, by.to_string());
     }
-    say(
+    field(
         "rollback point",
         match &row.no_rollback_point {
-            None => " yes".to_owned(),
-            Some(why) => format!(" no: {why}"),
+            None => "yes".to_owned(),
+            Some(why) => format!("no: {why}"),
         },
     );
     for guard in &new.forced {
-        say("forced", guard.to_string());
+        field("forced", guard.to_string());
     }
     for warning in &new.warnings {
-        say("warning", warning.to_string());
+        field("warning", warning.to_string());
     }
     if d.annotations().pinned {
-        say("pinned", "kept from clean-ups".to_owned());
+        field("pinned", "kept from clean-ups");
     }
     for note in d.annotations().bad.iter() {
-        say("marked bad", note.to_string());
+        field("marked bad", note.to_string());
     }
     for note in &d.annotations().notes {
-        say("note", note.to_string());
+        field("note", note.to_string());
     }
-    println!();
+    say!();
     for timed in d.events() {
         let after = span(timed.at.since(new.opened_at));
-        println!("{after:>10}  {}", event(&timed.event));
+        say!("{after:>10}  {}", event(&timed.event));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -133,9 +133,9 @@ pub(crate) async fn compare(
     let (from, to) = (world.id(from).await?, world.id(to).await?);
     let comparison = world.engine.compare(&from, &to).await?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&comparison)?);
+        say!("{}", serde_json::to_string_pretty(&comparison)?);
     } else {
-        println!("{comparison}");
+        say!("{comparison}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -146,6 +146,7 @@ pub(crate) async fn stats(
     days: Option<u32>,
     json: bool,
 ) -> Result<ExitCode, End> {
+    world.knows(service.as_ref(), None).await?;
     let mut query = Query::default();
     query.service = service;
     query.since = days.map(|days| world.now.minus(DAY * days));
@@ -153,150 +154,38 @@ pub(crate) async fn stats(
     if json {
         let mut value = serde_json::to_value(&stats)?;
         value["success_rate"] = json!(stats.success_rate());
-        println!("{}", serde_json::to_string_pretty(&value)?);
+        say!("{}", serde_json::to_string_pretty(&value)?);
         return Ok(ExitCode::SUCCESS);
     }
     let Some(rate) = stats.success_rate() else {
-        println!("No deployments.");
+        say!("No deployments.");
         return Ok(ExitCode::SUCCESS);
     };
-    println!("deployments   {}", stats.total);
-    println!("success rate  {:.0} %", rate * 100.0);
+    say!("deployments   {}", stats.total);
+    say!("success rate  {:.0} %", rate * 100.0);
     if let (Some(mean), Some(p95)) = (stats.mean_ms, stats.p95_ms) {
         let mean = Duration::from_secs_f64(mean / 1_000.0);
-        println!(
+        say!(
             "duration      mean {}, 95 % within {}",
             span(mean),
             span(Duration::from_millis(p95))
         );
     }
-    println!("rollbacks     {}", stats.rollbacks);
+    say!("rollbacks     {}", stats.rollbacks);
     for (outcome, count) in &stats.by_outcome {
-        println!("  {:<24}{count}", outcome.replace('_', " "));
+        say!("  {:<24}{count}", outcome.replace('_', " "));
     }
     if stats.recent_failures.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    println!("\nrecent failures");
+    say!("\nrecent failures");
     let ids = world.ids().await?;
     for id in &stats.recent_failures {
         let record = world.engine.get(id).await?;
         let summary = record.settlement().map_or("", |s| s.summary.as_str());
-        println!("  {}  {summary}", ids.short(id));
+        say!("  {}  {summary}", ids.short(id));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-pub(crate) async fn status(world: &World, only: Option<WorkloadId>) -> Result<ExitCode, End> {
-    let known = world.engine.workloads().await?;
-    let mut states = world.store.workloads().await?;
-    for state in known {
-        if states.iter().all(|s| s.workload != state.workload) {
-            states.push(state);
-        }
-    }
-    if let Some(only) = &only {
-        states.retain(|s| s.workload == *only);
-        if states.is_empty() {
-            return Err(End::new(UNKNOWN, format!("nothing is known of {only}")));
-        }
-    }
-    for (i, state) in states.iter().enumerate() {
-        if i > 0 {
-            println!();
-        }
-        one_status(world, state).await?;
-    }
-    if states.is_empty() {
-        println!("No workloads.");
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn one_status(world: &World, state: &WorkloadState) -> Result<(), End> {
-    let say = |label: &str, text: String| println!("  {label:<14}{text}");
-    println!("{}", state.workload);
-    match &state.live {
-        LiveRecord::Nothing => say("live", "nothing".to_owned()),
-        LiveRecord::Unknown => say(
-            "live",
-            "not known; look at the platform, then adopt".to_owned(),
-        ),
-        LiveRecord::Known(id) => {
-            let record = world.engine.get(id).await?;
-            say(
-                "live",
-                format!("{}, {}", release(&record), record.verdict()),
-            );
-            let since = record
-                .settled_at()
-                .unwrap_or(record.new_deployment().opened_at);
-            say("since", format!("{} ({id})", ago(since, world.now)));
-        }
-    }
-    if let Some(in_flight) = &state.in_flight {
-        let holder = &in_flight.holder;
-        let alive = match in_flight.liveness {
-            rollback_core::history::Liveness::Alive => "running",
-            rollback_core::history::Liveness::Dead => "interrupted; run recover",
-        };
-        say(
-            "in flight",
-            format!(
-                "{}, process {} on {}, {alive}",
-                in_flight.deployment, holder.pid, holder.host
-            ),
-        );
-    }
-    if let Some(hold) = &state.hold {
-        say(
-            "held",
-            format!(
-                "by {}: {} ({})",
-                hold.by,
-                hold.why,
-                ago(hold.since, world.now)
-            ),
-        );
-    }
-    // Only for a workload of the catalog is more known than the records say.
-    let Ok(rules) = world.engine.rules(&state.workload).await else {
-        return Ok(());
-    };
-    say(
-        "rollback",
-        format!(
-            "{}; records: {}",
-            rules.policy.rollback, rules.policy.retention.records
-        ),
-    );
-    if let Some(set) = &rules.set {
-        say(
-            "policy",
-            format!("set by {}, {}", set.by, ago(set.at, world.now)),
-        );
-    }
-    let drift = match world.engine.health(&state.workload).await {
-        Ok(health) => health.drift.to_string(),
-        Err(e) => format!("cannot be seen: {e}"),
-    };
-    say("drift", drift);
-    let can = match world
-        .engine
-        .can_roll_back(&state.workload, world.actor.clone())
-        .await
-    {
-        CanRollBack::Yes(plan) => {
-            let to = plan.release().map_or_else(String::new, ToString::to_string);
-            let id = plan.target().map_or_else(String::new, ToString::to_string);
-            format!("yes, to {to} ({id})")
-        }
-        CanRollBack::No(refusal) => format!("no: {refusal}"),
-        CanRollBack::NotNow(e) => format!("not now: {e}"),
-        _ => "not known".to_owned(),
-    };
-    say("can roll back", can);
-    Ok(())
 }
 
 pub(crate) async fn verify(world: &World) -> Result<ExitCode, End> {
@@ -304,12 +193,12 @@ pub(crate) async fn verify(world: &World) -> Result<ExitCode, End> {
         .engine
         .verify()
         .await
-        .map_err(|e| End::new(AWAY, e.to_string()))?;
+        .map_err(|e| End::new(AWAY, words::of(&e)))?;
     for fault in &faults {
-        println!("{fault}");
+        say!("{}", words::typed(&fault.to_string()));
     }
     if faults.is_empty() {
-        println!("All is well.");
+        say!("All is well.");
         Ok(ExitCode::SUCCESS)
     } else {
         Err(End::new(

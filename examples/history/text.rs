@@ -3,9 +3,19 @@
 use std::time::Duration;
 
 use rollback_core::deployment::Deployment;
+use rollback_core::health::Verdict;
 use rollback_core::time::Timestamp;
 
+use crate::out::say;
+
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// One thing that is known of what is above it, the lines of it below one another.
+pub(crate) fn field(label: &str, text: impl AsRef<str>) {
+    for (i, line) in text.as_ref().lines().enumerate() {
+        say!("{:<15} {line}", if i == 0 { label } else { "" });
+    }
+}
 
 /// `5 minutes ago`.
 pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
@@ -44,4 +54,12 @@ pub(crate) fn ended(d: &Deployment) -> String {
 
 pub(crate) fn release(d: &Deployment) -> String {
     d.release().map_or_else(String::new, ToString::to_string)
+}
+
+/// How its health gate ended. The reason is for who looks at one alone.
+pub(crate) fn verdict(d: &Deployment) -> String {
+    match d.verdict() {
+        Verdict::Failed { .. } => "unhealthy".to_owned(),
+        verdict => verdict.to_string(),
+    }
 }

@@ -35,10 +35,17 @@ async fn a_failed_gate_and_a_failed_way_back_are_5(kind: &str) {
         ended[..2],
         [("degraded", "automatic_rollback"), ("failed", "deploy")]
     );
+    let status = left.type_here(&["status"]).ends(0).out;
+    assert!(
+        status.contains("degraded      by automatic rollback"),
+        "{status}"
+    );
     // Any later deployment that passes leaves that state.
     left.restart_by("exec \"$@\"\n");
     left.type_here(&["deploy", "v1", "--yes"]).ends(0);
     assert_eq!(left.live(), "v1");
+    let status = left.type_here(&["status"]).ends(0).out;
+    assert!(!status.contains("degraded"), "{status}");
 }
 
 async fn a_failed_start_and_a_failed_way_back_are_5(kind: &str) {
@@ -59,6 +66,9 @@ async fn a_rollback_to_what_is_unhealthy_is_5(kind: &str) {
     let said = left.type_here(&["rollback", "--yes"]).ends(5).out;
     assert!(said.contains("The engine stops here"), "{said}");
     assert_eq!(left.live(), "v2");
+    let status = left.type_here(&["status"]).ends(0).out;
+    assert!(status.contains("v2 (") && status.contains("degraded: "));
+    assert!(status.contains("now           unhealthy: "), "{status}");
 }
 
 on_both_stores!(

@@ -88,15 +88,23 @@ async fn what_is_in_flight_is_in_the_way_of_everything_else(kind: &str) {
         ["deploy", "v1", "--yes"].as_slice(),
         &["rollback", "--yes"],
         &["adopt"],
-        &["cleanup", "1", "0"],
+        &["cleanup", "1", "0", "--yes"],
     ] {
         let refused = left.type_here(args).ends(6);
         assert!(refused.err.contains("api@web-1 is busy"), "{}", refused.err);
         assert!(refused.err.contains(&id(&in_flight)), "{}", refused.err);
-        assert!(refused.err.contains("wait for it, or cancel it"));
+        assert!(
+            refused
+                .err
+                .contains("wait for it, or stop it: cancel api@web-1")
+        );
     }
     let status = left.type_here(&["status"]).ends(0).out;
     assert!(status.contains("running"), "{status}");
+    assert!(status.contains("on record     v4 ("), "{status}");
+    assert!(status.contains("now           v3 ("), "{status}");
+    assert!(status.contains("; being switched"), "{status}");
+    assert!(!status.contains("drift"), "{status}");
     assert_eq!(newest(&left), in_flight, "nothing of that was recorded");
     left.type_here(&["cancel", "api@web-1"]).ends(0);
     deploying.ended().ends(1);
@@ -119,6 +127,12 @@ async fn a_deployment_in_flight_is_cancelled_by_workload_or_id(kind: &str) {
         assert!(lines.next().unwrap().contains("did not go live: cancelled"));
         let told = deploying.ended().ends(1);
         assert!(told.out.contains("did not go live: cancelled"));
+        assert!(told.out.contains(&format!("\n{id}: cancelled, ")));
+        assert!(
+            told.err.contains("  … going back: cancelled"),
+            "{}",
+            told.err
+        );
         assert_eq!(newest(&left)["status"], "cancelled");
         assert_eq!(left.live(), "v4", "by {by}");
     }
@@ -178,6 +192,46 @@ async fn nobody_hears_who_is_dead(kind: &str) {
     }
 }
 
+/// A deployment of v1 that was killed while it restarted the service.
+fn killed_in_a_switch(left: &Left) -> String {
+    let wait = left.kept().join("restart.sh.wait");
+    fs::write(&wait, "").unwrap();
+    let deploying = Deploying::of(left, "v1");
+    once(left, "switch_intended");
+    let id = id(&newest(left));
+    deploying.killed();
+    fs::remove_file(&wait).unwrap();
+    id
+}
+
+async fn what_a_crash_left_is_settled_first(kind: &str) {
+    let left = Left::with(kind).await;
+    left.type_here(&["deploy", "v2", "--yes"]).ends(0);
+    // What had to wait belonged to the dead.
+    left.restart_by(
+        "waited=; while [ -e \"$0.wait\" ]; do waited=1; sleep 0.05; done\n\
+         [ -n \"$waited\" ] && exit 1; exec \"$@\"\n",
+    );
+    for args in [["deploy", "v4"].as_slice(), &["rollback"]] {
+        let dead = killed_in_a_switch(&left);
+        let refused = left.type_here(args).ends(4);
+        assert!(refused.err.contains("nobody is here to ask"));
+        let preview = left.type_here(&["preview"]).ends(6);
+        assert!(preview.err.contains("run recover"), "{}", preview.err);
+        let mut args = args.to_vec();
+        args.push("--yes");
+        let typed = left.type_here(&args).ends(0);
+        let mut lines = typed.err.lines();
+        let first = format!("{dead} was interrupted while switching; recovering it first");
+        assert_eq!(lines.next(), Some(&*first));
+        let settled = format!("{dead}: succeeded, ");
+        assert!(lines.next().unwrap().starts_with(&settled), "{}", typed.err);
+        let shown = left.type_here(&["show", &dead]).ends(0).out;
+        assert!(shown.contains("taken over"), "{shown}");
+    }
+    assert_eq!(left.live(), "v4");
+}
+
 async fn what_goes_back_already_is_not_stopped(kind: &str) {
     let left = patient(kind).await;
     // v3 does not start; what goes back waits.
@@ -210,5 +264,6 @@ on_both_stores!(
     without_waiting_it_has_only_been_asked,
     nothing_in_flight_is_nothing_to_cancel,
     nobody_hears_who_is_dead,
+    what_a_crash_left_is_settled_first,
     what_goes_back_already_is_not_stopped,
 );

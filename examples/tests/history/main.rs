@@ -20,10 +20,17 @@ macro_rules! on_both_stores {
     };
 }
 
+mod cleanup;
 mod degraded;
+mod goals;
 mod in_flight;
 mod left;
 mod narrow;
+mod nowhere;
 mod pty;
+mod readers;
+mod reading;
+mod rules;
 mod session;
 mod short_ids;
+mod status;

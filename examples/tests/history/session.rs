@@ -1,12 +1,8 @@
 //! Everything that can be typed, on either store: the same answers.
 
-use std::fs;
-use std::process::Command;
-
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::left::{Left, Typed, program};
+use crate::left::{Left, Typed};
 
 /// Everything that the product's pages say can be typed, once, with what it should come to.
 async fn session(kind: &str) -> Vec<String> {
@@ -20,13 +16,39 @@ async fn session(kind: &str) -> Vec<String> {
     say(left
         .type_here(&["deploy", "v2", "--yes", "--reason", "ticket 7"])
         .ends(0));
-    say(left.type_here(&["deploy", "v3", "--yes"]).ends(3));
+    let failed = left.type_here(&["deploy", "v3", "--yes"]).ends(3);
+    let phases: Vec<&str> = failed
+        .err
+        .lines()
+        .map(|l| l.trim_start_matches("  … "))
+        .collect();
+    let ids = left.ids();
+    let (deployed, back) = (
+        format!("deploy {}", ids[1]),
+        format!("automatic rollback {}", ids[0]),
+    );
+    assert_eq!(phases[..2], [deployed.as_str(), "preparing"]);
+    assert_eq!(
+        phases[2..5],
+        ["switching", "switched, checking health", back.as_str()]
+    );
+    let (first, second) = (
+        format!("{}: failed and", ids[1]),
+        format!("{back}: succeeded, "),
+    );
+    assert!(failed.out.contains(&format!("\n{first}")), "{}", failed.out);
+    assert!(
+        failed.out.contains(&format!("\n{second}")),
+        "{}",
+        failed.out
+    );
+    say(failed);
     say(left.type_here(&["deploy", "v1", "--yes"]).ends(0));
     let ids = left.ids();
     assert_eq!(ids.len(), 5, "adopt, v2, v3, its automatic rollback, v1");
     say(left.type_here(&["list"]).ends(0));
     say(left.type_here(&["list", "api"]).ends(0));
-    say(left.type_here(&["list", "nothing"]).ends(0));
+    say(left.type_here(&["list", "nothing"]).ends(7));
     say(left
         .type_here(&["list", "--outcome", "failed-and-rolled-back"])
         .ends(0));
@@ -96,7 +118,8 @@ async fn session(kind: &str) -> Vec<String> {
     say(left.type_here(&["rollback", &ids[2], "--yes"]).ends(4));
     say(left.type_here(&["cleanup", "100", "30"]).ends(0));
     say(left.type_here(&["cleanup", "1", "0", "--dry-run"]).ends(0));
-    say(left.type_here(&["cleanup", "1", "0"]).ends(0));
+    say(left.type_here(&["cleanup", "1", "0"]).ends(4));
+    say(left.type_here(&["cleanup", "1", "0", "--yes"]).ends(0));
     assert!(left.ids().contains(&ids[4]), "what is pinned stays");
     say(left.type_here(&["list"]).ends(0));
     say(left.type_here(&["recover"]).ends(0));
@@ -118,7 +141,7 @@ async fn it_works_on_what_the_quickstart_left_behind() {
     let left = Left::with("sqlite").await;
     let kept = left.kept().display().to_string();
     let status = left.type_(&kept, &["status"]).ends(0);
-    assert!(status.out.contains("v4 ("), "{}", status.out);
+    assert!(status.out.contains("on record     v4 ("), "{}", status.out);
     assert!(
         status.out.contains("can roll back yes, to"),
         "{}",
@@ -133,21 +156,4 @@ async fn it_works_on_what_the_quickstart_left_behind() {
         (7, &Value::from("rollback"))
     );
     assert_eq!(list[0]["status"], "succeeded");
-}
-
-#[tokio::test]
-async fn a_history_that_is_not_there_is_said_and_not_made() {
-    let dir = TempDir::new().unwrap();
-    for store in ["none.db", "json:none", "sqlite:none"] {
-        let mut command = Command::new(program("history"));
-        let output = command
-            .args(["--store", store, "list"])
-            .current_dir(&dir)
-            .output()
-            .unwrap();
-        assert_eq!(output.status.code(), Some(8));
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains("there is no history at none"), "{said}");
-    }
-    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
 }

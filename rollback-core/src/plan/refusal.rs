@@ -1,0 +1,131 @@
+//! [`Refusal`]: why there is no plan.
+
+use serde::{Deserialize, Serialize};
+
+use super::PassedOver;
+use crate::id::{DeploymentId, GuardName, WorkloadId};
+use crate::request::Goal;
+
+/// Why there is no plan, or why it may not be carried out. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "refusal", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The goal names a deployment that this workload does not have.
+    #[error("{workload} has no deployment {deployment}; list its history for the ids it has")]
+    NotFound {
+        /// The workload.
+        workload: WorkloadId,
+        /// The id asked for.
+        deployment: DeploymentId,
+    },
+    /// No deployment answers the goal.
+    #[error(
+        "{workload} has no rollback point for {goal}; {}; deploy a fixed release, or name a deployment \
+         to go to",
+        reasons(goal, passed_over)
+    )]
+    NoRollbackPoint {
+        /// The workload.
+        workload: WorkloadId,
+        /// What was asked.
+        goal: Goal,
+        /// What was looked at.
+        passed_over: Vec<PassedOver>,
+    },
+    /// The deployment cannot be a target.
+    #[error("{deployment} is no rollback target: {why}; choose another deployment")]
+    InvalidTarget {
+        /// Which.
+        deployment: DeploymentId,
+        /// Why.
+        why: String,
+    },
+    /// The target is what is live.
+    #[error(
+        "{release} is live already as {deployment}; nothing to do (reapply puts it in place anew)"
+    )]
+    AlreadyLive {
+        /// The live deployment.
+        deployment: DeploymentId,
+        /// Its release.
+        release: String,
+    },
+    /// The backend finds more than one live release, or half of one.
+    #[error("what is live cannot be told: {why}; clean up at the platform, then adopt what runs")]
+    MixedLive {
+        /// What it says.
+        why: String,
+    },
+    /// There is nothing to adopt.
+    #[error("nothing is live on {workload}; deploy something instead of adopting")]
+    NothingToAdopt {
+        /// The workload.
+        workload: WorkloadId,
+    },
+    /// A guard said no.
+    #[error("guard {guard} refuses: {why}; fix the cause, or force {guard} by name")]
+    Guard {
+        /// Which.
+        guard: GuardName,
+        /// Its reason.
+        why: String,
+    },
+    /// A guard was to be forced that this workload does not have.
+    #[error("there is no guard {guard} to force; there are {}", names(known))]
+    UnknownGuard {
+        /// Which.
+        guard: GuardName,
+        /// Those there are.
+        known: Vec<GuardName>,
+    },
+    /// The authorizer said no. Cannot be forced.
+    #[error("{actor} may not {verb} {workload}: {why}; ask somebody who may")]
+    Unauthorized {
+        /// Who asked.
+        actor: String,
+        /// For what.
+        verb: String,
+        /// On which workload.
+        workload: WorkloadId,
+        /// The authorizer's reason.
+        why: String,
+    },
+    /// Deploys are held.
+    #[error("deploys to {workload} are held by {by}: {why}; lift the hold, or roll back")]
+    Held {
+        /// The workload.
+        workload: WorkloadId,
+        /// Who.
+        by: String,
+        /// Why.
+        why: String,
+    },
+}
+
+fn names(guards: &[GuardName]) -> String {
+    let names: Vec<&str> = guards.iter().map(GuardName::as_str).collect();
+    names.join(", ")
+}
+
+fn reasons(goal: &Goal, passed_over: &[PassedOver]) -> String {
+    if passed_over.is_empty() {
+        return match goal {
+            Goal::LastHealthy => "nothing on record went live before what is live now",
+            _ => "the records do not say what was live then",
+        }
+        .into();
+    }
+    let shown: Vec<String> = passed_over
+        .iter()
+        .take(3)
+        .map(|p| format!("{} {}", p.deployment, p.why))
+        .collect();
+    let more = passed_over.len().saturating_sub(3);
+    let tail = if more > 0 {
+        format!(", and {more} more")
+    } else {
+        String::new()
+    };
+    format!("passed over: {}{tail}", shown.join(", "))
+}

@@ -1,0 +1,164 @@
+//! [`Warning`]: what a person should know of a plan.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{DeploymentId, GuardName};
+
+/// Something a person should know before, and after, it is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "warning", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Warning {
+    /// A rollback restores code and configuration, never these.
+    NotRestored {
+        /// `data`, `schema`, …
+        what: Vec<String>,
+    },
+    /// The live release is not as it was recorded.
+    Drifted {
+        /// In what.
+        how: String,
+    },
+    /// What is live now cannot be brought back exactly.
+    LossyWayBack {
+        /// What would be lost, or why there is no way.
+        losses: Vec<String>,
+    },
+    /// The target has no good verdict on record.
+    NotKnownHealthy {
+        /// Which.
+        deployment: DeploymentId,
+    },
+    /// The target failed its health gate when it was live.
+    KnownUnhealthy {
+        /// Which.
+        deployment: DeploymentId,
+        /// What the gate said.
+        diagnostic: String,
+    },
+    /// A deploy resolves to a release that was live before: it goes back without saying so.
+    GoesBack {
+        /// The newest deployment of that release.
+        to: DeploymentId,
+    },
+    /// Migrations were applied since the target: its code may not know today's schema.
+    MigrationsSince {
+        /// How many.
+        count: usize,
+        /// Which, oldest first.
+        names: Vec<String>,
+    },
+    /// Nobody can tell what migrations were applied since the target.
+    MigrationsUnknown {
+        /// Why.
+        why: String,
+    },
+    /// A branch still means what is being abandoned: deploying it brings it back.
+    ReferenceStays {
+        /// The branch.
+        reference: String,
+        /// What it means, short.
+        release: String,
+    },
+    /// Some of the history cannot be read: another target might have been chosen.
+    Unreadable {
+        /// Which records, and why.
+        records: Vec<String>,
+    },
+    /// A guard's own words.
+    Guard {
+        /// Which.
+        guard: GuardName,
+        /// What it says.
+        message: String,
+    },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRestored { what } => {
+                write!(f, "a rollback does not restore: {}", what.join(", "))
+            }
+            Self::Drifted { how } => write!(f, "what is live was changed by hand: {how}"),
+            Self::LossyWayBack { losses } => {
+                write!(
+                    f,
+                    "what is live now cannot be brought back exactly: {}",
+                    losses.join(", ")
+                )
+            }
+            Self::NotKnownHealthy { deployment } => {
+                write!(f, "{deployment} has no good health verdict on record")
+            }
+            Self::KnownUnhealthy {
+                deployment,
+                diagnostic,
+            } => write!(
+                f,
+                "{deployment} failed its health gate: {}",
+                diagnostic.lines().next().unwrap_or_default()
+            ),
+            Self::GoesBack { to } => write!(
+                f,
+                "this release was live before ({to}): it goes back, but data and schema do not"
+            ),
+            Self::MigrationsSince { count, names } => write!(
+                f,
+                "{count} migration{} applied since ({}): the older code may not fit today's schema",
+                if *count == 1 { " was" } else { "s were" },
+                names.join(", ")
+            ),
+            Self::MigrationsUnknown { why } => {
+                write!(
+                    f,
+                    "whether migrations were applied since is not known: {why}"
+                )
+            }
+            Self::ReferenceStays { reference, release } => write!(
+                f,
+                "{reference} still means {release}, which is being abandoned: the next deploy of \
+                 {reference} brings it back; move it, or hold deploys"
+            ),
+            Self::Unreadable { records } => write!(
+                f,
+                "{} of the records cannot be read, so another target might have been chosen: {}",
+                records.len(),
+                records.first().map_or("", String::as_str)
+            ),
+            Self::Guard { guard, message } => write!(f, "{guard}: {message}"),
+        }
+    }
+}
+
+/// What is known of migrations applied since the release that comes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "known", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Migrations {
+    /// The workload has no migration log.
+    NotTracked,
+    /// It has one, and it could not tell.
+    Unknown {
+        /// Why.
+        why: String,
+    },
+    /// These, oldest first.
+    Since {
+        /// Their names.
+        names: Vec<String>,
+    },
+}
+
+impl fmt::Display for Migrations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotTracked => f.write_str("unknown: no migration log is set up"),
+            Self::Unknown { why } => write!(f, "unknown: {why}"),
+            Self::Since { names } if names.is_empty() => f.write_str("none since"),
+            Self::Since { names } => write!(f, "{} since: {}", names.len(), names.join(", ")),
+        }
+    }
+}

@@ -30,6 +30,7 @@
 mod backup;
 mod error;
 mod filter;
+mod inner;
 mod open;
 mod read;
 mod read_only;

@@ -1,24 +1,22 @@
 //! [`SqliteStore`]: the store's verbs, each one blocking step off the async threads.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease, Liveness,
-    Page, Query, Renewal, Sequence, Stats, StoredPolicy, Then, Version, WorkloadState,
+    Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease, Page, Query,
+    Renewal, Stats, StoredPolicy, Then, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
-use rollback_fs::{Held, Locks, blocking};
-use rusqlite::Connection;
+use rollback_fs::{Locks, blocking};
 
-use crate::error::Failure;
+use crate::inner::Inner;
 use crate::open::Opened;
 use crate::record::{decode, load};
 use crate::state::Entry;
@@ -26,24 +24,10 @@ use crate::write::{self, Claim, Column};
 use crate::writer::Writer;
 use crate::{backup, open, read, read_only, stats, verify};
 
-/// Connections for reading that are kept between calls.
-const READERS: usize = 4;
-/// How long `begin` waits for somebody who holds the lock but has not yet said so, or has just
-/// finished.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// Deployment history in one SQLite file. Clones share it, and so do several processes.
 #[derive(Clone)]
 pub struct SqliteStore {
     inner: Arc<Inner>,
-}
-
-struct Inner {
-    path: PathBuf,
-    locks: Locks,
-    /// `None` on a read-only file system.
-    writer: Option<Mutex<Writer>>,
-    readers: Mutex<Vec<Connection>>,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -120,174 +104,6 @@ impl SqliteStore {
     {
         let inner = Arc::clone(&self.inner);
         blocking(move || step(&inner)).await
-    }
-}
-
-impl Inner {
-    fn write<T>(
-        &self,
-        step: impl FnOnce(&Connection) -> Result<T, Failure>,
-    ) -> Result<T, StoreError> {
-        self.writer()?.transact(step).map_err(|e| e.at(&self.path))
-    }
-
-    fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
-        let writer = self
-            .writer
-            .as_ref()
-            .ok_or_else(|| rollback_fs::read_only(&self.path))?;
-        // A panic inside rolled its transaction back: the connection is whole.
-        Ok(writer.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn connect(&self) -> Result<Connection, StoreError> {
-        match self.writer {
-            Some(_) => open::connect(&self.path),
-            None => read_only::connect(&self.path),
-        }
-    }
-
-    fn append(&self, claim: &Claim, event: &TimedEvent) -> Result<(), StoreError> {
-        let mut writer = self.writer()?;
-        let known = writer.known(claim);
-        let deployment = writer
-            .transact(|tx| write::append(tx, claim, event, known))
-            .map_err(|e| e.at(&self.path))?;
-        writer.keep(claim.epoch, deployment);
-        Ok(())
-    }
-
-    fn finish(
-        &self,
-        claim: &Claim,
-        settlement: &Settlement,
-        at: Timestamp,
-        then: &Then,
-    ) -> Result<Option<Sequence>, StoreError> {
-        let mut writer = self.writer()?;
-        let known = writer.known(claim);
-        writer
-            .transact(|tx| write::finish(tx, claim, settlement, at, then, known))
-            .map_err(|e| e.at(&self.path))
-    }
-
-    /// One snapshot.
-    fn read<T>(
-        &self,
-        step: impl FnOnce(&Connection) -> Result<T, Failure>,
-    ) -> Result<T, StoreError> {
-        let kept = self.readers().pop();
-        let mut reader = match kept {
-            Some(reader) => reader,
-            None => self.connect()?,
-        };
-        let run = || {
-            // Rolled back when it is dropped: there is nothing to commit, and after damage that a
-            // step has passed over SQLite would refuse to.
-            let tx = reader.transaction()?;
-            step(&tx)
-        };
-        let value = run().map_err(|e: Failure| e.at(&self.path));
-        let mut readers = self.readers();
-        if readers.len() < READERS && reader.is_autocommit() {
-            readers.push(reader);
-        }
-        value
-    }
-
-    fn readers(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The conflict with whoever holds the workload, as things look without its lock.
-    fn in_the_way(&self, workload: &WorkloadId) -> Result<Option<StoreError>, StoreError> {
-        let liveness = self.locks.look(workload)?;
-        self.read(|c| match Entry::find(c, workload)? {
-            Some(entry) => entry.conflict(c, liveness),
-            None => Ok(None),
-        })
-    }
-
-    fn begin(
-        &self,
-        new: &NewDeployment,
-        holder: &Holder,
-        expected: Version,
-    ) -> Result<Begun, StoreError> {
-        let lock = self.lock_idle(&new.workload)?;
-        // Lock first, record second: a recorded holder without the lock is dead for certain.
-        let (epoch, sequence) = self.write(|tx| write::begin(tx, new, holder, expected))?;
-        Ok(Begun {
-            lease: Lease::new(new.workload.clone(), new.id.clone(), epoch, lock),
-            sequence,
-        })
-    }
-
-    /// Takes a workload's lock, to write.
-    fn take(&self, workload: &WorkloadId) -> Result<Option<Held>, StoreError> {
-        match self.writer {
-            Some(_) => self.locks.take(workload),
-            None => Err(rollback_fs::read_only(&self.path)),
-        }
-    }
-
-    /// Takes the lock of a workload with nothing in flight.
-    fn lock_idle(&self, workload: &WorkloadId) -> Result<Held, StoreError> {
-        let patience = Instant::now() + PATIENCE;
-        loop {
-            if let Some(conflict) = self.in_the_way(workload)? {
-                return Err(conflict);
-            }
-            if let Some(lock) = self.take(workload)? {
-                return Ok(lock);
-            }
-            if Instant::now() > patience {
-                return Err(StoreError::new(
-                    Kind::Busy,
-                    "another process is about to begin or has just finished, and does not go on",
-                )
-                .on(workload)
-                .advice("try again; if it lasts, look for a stopped process"));
-            }
-        }
-    }
-
-    fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
-        let lock = self.lock_idle(workload)?;
-        // Somebody may have begun, and died, since `lock_idle` looked.
-        let conflict = self.read(|c| match Entry::find(c, workload)? {
-            Some(entry) => entry.conflict(c, Liveness::Dead),
-            None => Ok(None),
-        })?;
-        match conflict {
-            Some(conflict) => Err(conflict),
-            None => Ok(Exclusion::new(lock)),
-        }
-    }
-
-    fn take_over(&self, workload: &WorkloadId, holder: &Holder) -> Result<Lease, StoreError> {
-        let entry = self.read(|c| Entry::find(c, workload))?;
-        if entry
-            .map(|e| e.in_flight())
-            .transpose()?
-            .flatten()
-            .is_none()
-        {
-            return Err(write::nothing_in_flight(workload));
-        }
-        let Some(lock) = self.take(workload)? else {
-            let conflict = self.read(|c| match Entry::find(c, workload)? {
-                Some(entry) => entry.conflict(c, Liveness::Alive),
-                None => Ok(None),
-            })?;
-            return Err(conflict.unwrap_or_else(|| write::nothing_in_flight(workload)));
-        };
-        let (deployment, epoch) = self.write(|tx| write::take_over(tx, workload, holder))?;
-        Ok(Lease::new(workload.clone(), deployment, epoch, lock))
-    }
-
-    fn state(&self, entry: &Entry) -> Result<WorkloadState, StoreError> {
-        entry.state(|workload| self.locks.look(workload))
     }
 }
 

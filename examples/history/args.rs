@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rollback_core::id::{GuardName, ServiceName, TargetName, WorkloadId};
+use rollback_core::id::{GuardName, InvalidId, ServiceName, TargetName, WorkloadId};
 use rollback_core::policy::RollbackMode;
 use rollback_core::time::Timestamp;
 use rollback_examples::abbreviation::Abbreviation;
@@ -370,7 +370,6 @@ fn mode(text: &str) -> Result<RollbackMode, String> {
     match text {
         "off" | "false" => Ok(RollbackMode::Off),
         "record" | "true" => Ok(RollbackMode::Record),
-        "auto" => Ok(RollbackMode::Auto),
-        _ => Err("write off, record or auto".to_owned()),
+        word => word.parse().map_err(|e: InvalidId| e.to_string()),
     }
 }

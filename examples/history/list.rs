@@ -1,9 +1,11 @@
 //! Deployments as a table, or as JSON.
 
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use rollback_core::engine::Row;
 use rollback_core::history::{Query, Sequence};
+use rollback_core::id::InvalidId;
 use rollback_core::lineage::Standing;
 use rollback_examples::abbreviation::Ids;
 use serde_json::{Value, json};
@@ -65,8 +67,8 @@ fn query(world: &World, list: List) -> Result<Query, End> {
     query.service = list.service;
     query.target = list.target;
     query.backend = list.backend.map(|b| b.parse()).transpose()?;
-    query.outcome = list.outcome.map(|o| word("outcome", &o)).transpose()?;
-    query.trigger = list.trigger.map(|t| word("trigger", &t)).transpose()?;
+    query.outcome = list.outcome.map(|o| word(&o)).transpose()?;
+    query.trigger = list.trigger.map(|t| word(&t)).transpose()?;
     query.actor = list.actor.map(|a| a.parse()).transpose()?;
     query.label = match list.label {
         Some(label) => match label.split_once('=') {
@@ -80,11 +82,10 @@ fn query(world: &World, list: List) -> Result<Query, End> {
     Ok(query)
 }
 
-/// One of the words that records use.
-fn word<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T, End> {
-    let text = text.replace(['-', ' '], "_");
-    serde_json::from_value(Value::String(text.clone()))
-        .map_err(|_| End::new(USAGE, format!("{text} is no {what}; see list --help")))
+/// One of the words that records use; people may write them with a dash.
+fn word<T: FromStr<Err = InvalidId>>(text: &str) -> Result<T, End> {
+    let word = text.replace(['-', ' '], "_").parse();
+    word.map_err(|e: InvalidId| End::new(USAGE, e.to_string()))
 }
 
 fn line(world: &World, ids: &Ids, row: &Row) -> Vec<String> {

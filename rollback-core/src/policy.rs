@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::health::{Gate, millis};
+use crate::id::{InvalidId, one_of};
 use crate::release::Restore;
 
 /// What is kept of a workload's deployments, and what a failed gate sets off.
@@ -35,6 +37,16 @@ impl RollbackMode {
             Self::Record => "record",
             Self::Auto => "auto",
         }
+    }
+}
+
+/// From the word that [`RollbackMode::as_str`] gives.
+impl FromStr for RollbackMode {
+    type Err = InvalidId;
+
+    fn from_str(s: &str) -> Result<Self, InvalidId> {
+        let all = [Self::Off, Self::Record, Self::Auto];
+        one_of("rollback mode", s, all.map(|mode| (mode.as_str(), mode)))
     }
 }
 

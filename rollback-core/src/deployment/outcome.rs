@@ -1,11 +1,12 @@
 //! [`Outcome`] and [`Settlement`]: how a deployment ended, and what is live.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::health::Verdict;
-use crate::id::DeploymentId;
+use crate::id::{DeploymentId, InvalidId, one_of};
 
 /// How a settled deployment ended. The health [`Verdict`] is another axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,6 +31,17 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All that there are.
+    pub const ALL: [Self; 7] = [
+        Self::Succeeded,
+        Self::Failed,
+        Self::FailedAndRolledBack,
+        Self::Refused,
+        Self::Cancelled,
+        Self::Interrupted,
+        Self::Degraded,
+    ];
+
     /// The outcome as stores and people write it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,6 +53,19 @@ impl Outcome {
             Self::Interrupted => "interrupted",
             Self::Degraded => "degraded",
         }
+    }
+}
+
+/// From the word that [`Outcome::as_str`] gives.
+impl FromStr for Outcome {
+    type Err = InvalidId;
+
+    fn from_str(s: &str) -> Result<Self, InvalidId> {
+        one_of(
+            "outcome",
+            s,
+            Self::ALL.map(|outcome| (outcome.as_str(), outcome)),
+        )
     }
 }
 

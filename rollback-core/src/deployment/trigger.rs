@@ -1,10 +1,11 @@
 //! [`Trigger`]: what set a deployment off.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::DeploymentId;
+use crate::id::{DeploymentId, InvalidId, one_of};
 
 /// What set a deployment off.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -91,6 +92,18 @@ pub enum TriggerKind {
 }
 
 impl TriggerKind {
+    /// All that there are.
+    pub const ALL: [Self; 8] = [
+        Self::Deploy,
+        Self::Redeploy,
+        Self::Rollback,
+        Self::AutomaticRollback,
+        Self::Adopt,
+        Self::Restart,
+        Self::Migrate,
+        Self::Import,
+    ];
+
     /// The kind as stores and people write it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -103,6 +116,15 @@ impl TriggerKind {
             Self::Migrate => "migrate",
             Self::Import => "import",
         }
+    }
+}
+
+/// From the word that [`TriggerKind::as_str`] gives.
+impl FromStr for TriggerKind {
+    type Err = InvalidId;
+
+    fn from_str(s: &str) -> Result<Self, InvalidId> {
+        one_of("trigger", s, Self::ALL.map(|kind| (kind.as_str(), kind)))
     }
 }
 

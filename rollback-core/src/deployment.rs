@@ -172,6 +172,16 @@ impl Deployment {
         self.fold.task_in_doubt.as_deref()
     }
 
+    /// The remediation that was begun and of whose end there is no evidence.
+    pub fn remediation_in_doubt(&self) -> Option<&str> {
+        let mut backwards = self.events.iter().rev();
+        backwards.find_map(|e| match &e.event {
+            Event::RemediationIntended { name } => Some(Some(name.as_str())),
+            Event::Remediated { .. } => Some(None),
+            _ => None,
+        })?
+    }
+
     /// Release tasks that ran.
     pub fn tasks_done(&self) -> &[String] {
         &self.fold.tasks_done

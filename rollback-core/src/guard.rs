@@ -127,6 +127,10 @@ pub trait Remediation: fmt::Debug + Send + Sync {
         op: &Operation,
         diagnostic: &str,
     ) -> Result<String, String>;
+
+    /// The process that tried it is dead, and how that ended is not known: makes sure that nothing
+    /// of it goes on. Recovery asks before the deployment goes on.
+    async fn abandon(&self, _: &Context, _: &Operation) {}
 }
 
 /// Something that must run once between `prepare` and `switch`: a migration, an upload.
@@ -145,7 +149,7 @@ pub trait ReleaseTask: fmt::Debug + Send + Sync {
     async fn run(&self, cx: &Context, op: &Operation) -> Result<(), String>;
 
     /// The process that ran it is dead, and how it ended is not known: makes sure that nothing of
-    /// it goes on. Recovery asks before the deployment goes back.
+    /// it goes on. Recovery asks before the deployment goes on.
     async fn abandon(&self, _: &Context, _: &Operation) {}
 }
 

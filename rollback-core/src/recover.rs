@@ -16,7 +16,7 @@ pub enum Decision {
     Prepare,
     /// It had turned round already: finish that.
     ContinueBack,
-    /// The switch was begun: do it again (it converges), judge, and so on.
+    /// The switch, or a remediation, was begun: do it again (it converges), judge, and so on.
     Switch,
     /// It is live and not judged: judge it.
     Gate,
@@ -85,7 +85,10 @@ pub fn decide(deployment: &Deployment, observed: &Observation) -> Decision {
         return Decision::Switch;
     }
     match deployment.phase() {
-        Phase::Switched | Phase::Remediating => Decision::Gate,
+        Phase::Switched => Decision::Gate,
+        // What a remediation has left half-way, its platform knows how to put right: a container
+        // that was stopped to be started again, say.
+        Phase::Remediating => Decision::Switch,
         // A failed verdict may have been about to be remedied: judge again, it costs a look.
         Phase::Judged if deployment.verdict().is_failed() => Decision::Gate,
         Phase::Judged | Phase::Retiring | Phase::Retired => Decision::Conclude,

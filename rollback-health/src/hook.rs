@@ -21,13 +21,16 @@ use crate::error::InvalidCheck;
 /// |---|---|
 /// | `ROLLBACK_WORKLOAD` | the workload, `api@web-1` |
 /// | `ROLLBACK_DEPLOYMENT` | the deployment's id |
-/// | `ROLLBACK_ENGINE_PID` | the process that runs it |
+/// | `ROLLBACK_ENGINE`, `ROLLBACK_PROGRAM` | who runs it, and what: for recovery |
 /// | `ROLLBACK_ARTIFACT` | the digest of what is to be live |
 /// | `ROLLBACK_HANDLE` | the backend's handle of it: release directory, container |
 ///
 /// It succeeds by exiting with 0. One that overruns its deadline is killed, with what it started.
 /// One that a killed engine left running is ended before the deployment goes on: by recovery, or
 /// before the next hook.
+///
+/// A service that it starts should have its own output: it inherits a file that nobody sees and
+/// that grows with what it says.
 ///
 /// ```
 /// use rollback_core::deployment::TriggerKind;
@@ -120,7 +123,7 @@ impl ReleaseTask for CommandHook {
     }
 
     async fn abandon(&self, _: &Context, op: &Operation) {
-        end_leftovers(&op.deployment).await;
+        abandon(op).await;
     }
 }
 
@@ -145,8 +148,18 @@ impl Remediation for CommandHook {
         self.program.name()
     }
 
+    async fn abandon(&self, _: &Context, op: &Operation) {
+        abandon(op).await;
+    }
+
     async fn attempt(&self, cx: &Context, op: &Operation, _: &str) -> Result<String, String> {
         self.for_operation(cx, op).await?;
         Ok(format!("{} exited with 0", self.program.name()))
+    }
+}
+
+async fn abandon(op: &Operation) {
+    if let Err(error) = end_leftovers(&op.deployment).await {
+        tracing::error!(deployment = %op.deployment, %error, "a hook runs on");
     }
 }

@@ -19,6 +19,6 @@ mod leftovers;
 mod output;
 mod program;
 
-pub use leftovers::end_leftovers;
+pub use leftovers::{StillRunning, end_leftovers};
 pub use output::MAX_OUTPUT;
 pub use program::{InvalidProgram, Program, Unsuccessful};

@@ -11,7 +11,7 @@ use rollback_core::context::Context;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
-use crate::leftovers::{DEPLOYMENT, ENGINE, end_leftovers};
+use crate::leftovers::{DEPLOYMENT, ENGINE, PROGRAM, end_leftovers, this_process};
 use crate::output::{Secrets, said};
 
 /// A program that cannot be run as it is written: what is wrong, and what would be right.
@@ -45,7 +45,8 @@ enum Environment {
 }
 
 /// A program to run. No shell: the arguments reach it as they are. Its environment is empty but
-/// for `PATH` and what is given; it reads nothing.
+/// for `PATH` and what is given; it reads nothing. What it says goes to a file that has no name: a
+/// service that it starts, and that goes on, should be given an output of its own.
 #[derive(Clone)]
 pub struct Program {
     program: OsString,
@@ -118,15 +119,17 @@ impl Program {
     }
 
     /// The same for a deployment, of which it is told `ROLLBACK_WORKLOAD`, `ROLLBACK_DEPLOYMENT`,
-    /// `ROLLBACK_ENGINE_PID`,
+    /// `ROLLBACK_ENGINE`, `ROLLBACK_PROGRAM`,
     /// `ROLLBACK_ARTIFACT` (the digest of what is to be live) and `ROLLBACK_HANDLE` (the
     /// backend's, of where that is). First [`end_leftovers`].
     pub async fn run_for(&self, cx: &Context, op: &Operation) -> Result<(), Unsuccessful> {
-        end_leftovers(&op.deployment).await;
+        let gone = end_leftovers(&op.deployment).await;
+        gone.map_err(|e| Unsuccessful::NotRun(e.to_string()))?;
         let mut told = vec![
             ("ROLLBACK_WORKLOAD", op.workload.to_string()),
             (DEPLOYMENT, op.deployment.to_string()),
-            (ENGINE, std::process::id().to_string()),
+            (ENGINE, this_process()),
+            (PROGRAM, self.program.to_string_lossy().into_owned()),
         ];
         if let Some(release) = op.to.release() {
             told.push(("ROLLBACK_ARTIFACT", release.artifact().digest.clone()));
@@ -168,8 +171,11 @@ impl Program {
             // Killed and waited for, so that it does nothing after we have said no.
             drop(group);
             return Err(Unsuccessful::Stopped(match child.kill().await {
+                Ok(()) if cx.cancellation().is_cancelled() => {
+                    with_output("it was cancelled, and killed".to_owned())
+                }
                 Ok(()) => with_output("it did not end in time and was killed".to_owned()),
-                Err(e) => format!("it did not end in time, nor be killed: {e}"),
+                Err(e) => format!("it cannot be killed: {e}"),
             }));
         };
         group.ended();

@@ -107,16 +107,16 @@ async fn what_a_living_process_runs_and_what_runs_for_another_deployment_is_left
     let id = "deploy-20261121-080000-aaaaaaaaaaaaaaaa";
     killed(dir.path(), id).await;
     let other = "deploy-20261121-080000-fedcba9876543210";
-    assert_eq!(end_leftovers(&other.parse().unwrap()).await, 0);
-    assert_eq!(end_leftovers(&id.parse().unwrap()).await, 1);
-    assert_eq!(end_leftovers(&id.parse().unwrap()).await, 0);
+    assert_eq!(end_leftovers(&other.parse().unwrap()).await, Ok(0));
+    assert_eq!(end_leftovers(&id.parse().unwrap()).await, Ok(1));
+    assert_eq!(end_leftovers(&id.parse().unwrap()).await, Ok(0));
 
     let dir = tempfile::tempdir().unwrap();
     let program = slow(dir.path(), "true");
     let op = operation(other);
     let running = tokio::spawn(async move { program.run_for(&cx(), &op).await });
     until(|| dir.path().join("began").exists()).await;
-    assert_eq!(end_leftovers(&other.parse().unwrap()).await, 0);
+    assert_eq!(end_leftovers(&other.parse().unwrap()).await, Ok(0));
     running.await.unwrap().unwrap();
     assert!(dir.path().join("live").exists());
 }
@@ -133,4 +133,20 @@ async fn a_service_that_kept_the_output_died_of_a_pipe_that_nobody_read() {
     let program = Program::new("/bin/sh", ["-c".to_owned(), script]).unwrap();
     program.run(&cx()).await.unwrap();
     until(|| file.exists()).await;
+}
+
+#[tokio::test]
+async fn a_service_in_a_group_of_its_own_was_killed_by_the_next_hook() {
+    let dir = tempfile::tempdir().unwrap();
+    let pid = dir.path().join("pid");
+    let id = "deploy-20261121-080000-bbbbbbbbbbbbbbbb";
+    let script = format!("set -m; sleep 8.25 & echo $! > {}", pid.display());
+    let hook = Program::new("/bin/bash", ["-c".to_owned(), script]).unwrap();
+    hook.run_for(&cx(), &operation(id)).await.unwrap();
+    let next = Program::new("/bin/true", [] as [&str; 0]).unwrap();
+    next.run_for(&cx(), &operation(id)).await.unwrap();
+    let service = std::fs::read_to_string(&pid).unwrap();
+    assert!(Path::new("/proc").join(service.trim()).exists());
+    let end = Program::new("/bin/kill", [service.trim().to_owned()]).unwrap();
+    end.run(&cx()).await.unwrap();
 }

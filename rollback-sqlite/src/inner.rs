@@ -101,7 +101,10 @@ impl Inner {
         };
         let value = run().map_err(|e: Failure| e.at(&self.path));
         let mut readers = self.readers();
-        if readers.len() < READERS && reader.is_autocommit() {
+        // Where nothing can be written the next look may have to be another one: the file system may
+        // have been made writable again, and others write.
+        let keeps = self.writer.is_some() && readers.len() < READERS;
+        if keeps && reader.is_autocommit() {
             readers.push(reader);
         }
         value

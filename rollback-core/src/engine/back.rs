@@ -35,20 +35,28 @@ impl Runner {
 
     /// Recovery's way to turn round.
     pub(super) async fn interrupted(&mut self) -> Result<Step, Error> {
-        self.abandon_task().await;
         self.go_back(Cause::Interrupted).await
     }
 
-    /// A release task that a dead process began, and that may run on.
-    async fn abandon_task(&self) {
-        let Some(name) = self.deployment.task_in_doubt() else {
-            return;
-        };
+    /// What a dead process began, and what may run on: a release task, or a remediation.
+    pub(super) async fn abandon(&self) {
         let (limit, op) = (self.deadlines().task, &self.deployment.operation());
-        for task in self.workload.tasks.iter().filter(|t| t.name() == *name) {
-            let abandoned = ask::ask(limit, |cx| async move { task.abandon(&cx, op).await });
-            if let Err(late) = abandoned.await {
-                tracing::warn!(task = %name, %late, "a release task was not abandoned");
+        let in_doubt = self.deployment.task_in_doubt();
+        for task in &self.workload.tasks {
+            if in_doubt == Some(&task.name()) {
+                let abandoned = ask::ask(limit, |cx| async move { task.abandon(&cx, op).await });
+                if let Err(late) = abandoned.await {
+                    tracing::warn!(task = %task.name(), %late, "a release task was not abandoned");
+                }
+            }
+        }
+        let begun = self.deployment.remediation_in_doubt();
+        for remedy in &self.workload.remediations {
+            if begun == Some(&remedy.name()) {
+                let abandoned = ask::ask(limit, |cx| async move { remedy.abandon(&cx, op).await });
+                if let Err(late) = abandoned.await {
+                    tracing::warn!(remediation = %remedy.name(), %late, "it was not abandoned");
+                }
             }
         }
     }

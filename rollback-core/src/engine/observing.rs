@@ -2,7 +2,7 @@
 //! delays no run and each is told in order.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
@@ -25,6 +25,8 @@ pub struct Untold {
 
 pub(super) struct Observing {
     notices: broadcast::Sender<Notice>,
+    /// How many notices were sent. Held while one is sent, and while somebody begins to listen.
+    sent: Mutex<u64>,
     pumps: Vec<Pump>,
 }
 
@@ -32,8 +34,8 @@ pub(super) struct Observing {
 struct Pump {
     observer: Arc<dyn Observer>,
     task: Mutex<Option<JoinHandle<()>>>,
-    /// Notices that it has not been told yet.
-    behind: watch::Sender<u64>,
+    /// Up to which notice it has been told, or has missed them.
+    told: watch::Sender<u64>,
 }
 
 impl fmt::Debug for Observing {
@@ -48,10 +50,11 @@ impl Observing {
         let pump = |observer| Pump {
             observer,
             task: Mutex::new(None),
-            behind: watch::Sender::new(0),
+            told: watch::Sender::new(0),
         };
         Self {
             notices: broadcast::Sender::new(NOTICES),
+            sent: Mutex::new(0),
             pumps: observers.into_iter().map(pump).collect(),
         }
     }
@@ -61,9 +64,8 @@ impl Observing {
     }
 
     pub(super) fn tell(&self, notice: Notice) {
-        for pump in &self.pumps {
-            pump.behind.send_modify(|behind| *behind += 1);
-        }
+        let mut sent = self.sent();
+        *sent += 1;
         // Nobody listening is not an error.
         let _ = self.notices.send(notice);
     }
@@ -71,17 +73,23 @@ impl Observing {
     /// Makes sure that every observer's task runs, in this runtime if a former one has ended.
     pub(super) fn start(&self) {
         for pump in &self.pumps {
-            pump.start(&self.notices);
+            let sent = self.sent();
+            pump.start(&self.notices, *sent);
         }
+    }
+
+    fn sent(&self) -> MutexGuard<'_, u64> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until every observer has been told everything so far.
     pub(super) async fn flush(&self, within: Duration) -> Result<(), Untold> {
         let deadline = tokio::time::Instant::now() + within.min(Duration::from_secs(24 * 60 * 60));
+        let sent = *self.sent();
         let mut observers = 0;
         for pump in &self.pumps {
-            let mut behind = pump.behind.subscribe();
-            let told = behind.wait_for(|behind| *behind == 0);
+            let mut told = pump.told.subscribe();
+            let told = told.wait_for(|told| *told >= sent);
             if tokio::time::timeout_at(deadline, told).await.is_err() {
                 observers += 1;
             }
@@ -94,34 +102,34 @@ impl Observing {
 }
 
 impl Pump {
-    fn start(&self, notices: &broadcast::Sender<Notice>) {
+    fn start(&self, notices: &broadcast::Sender<Notice>, sent: u64) {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if task.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
         // What a former task was not told, nobody will tell.
-        self.behind.send_replace(0);
-        let (observer, behind) = (Arc::clone(&self.observer), self.behind.clone());
-        *task = Some(tokio::spawn(run(observer, notices.subscribe(), behind)));
+        self.told.send_replace(sent);
+        let (observer, told) = (Arc::clone(&self.observer), self.told.clone());
+        *task = Some(tokio::spawn(run(observer, notices.subscribe(), told)));
     }
 }
 
 async fn run(
     observer: Arc<dyn Observer>,
     mut notices: broadcast::Receiver<Notice>,
-    behind: watch::Sender<u64>,
+    told: watch::Sender<u64>,
 ) {
     loop {
         let passed = match notices.recv().await {
             Ok(notice) => {
                 let observer = Arc::clone(&observer);
                 // In a task of its own: one that panics is told the next notice all the same.
-                let told = tokio::spawn(async move {
+                let telling = tokio::spawn(async move {
                     if observer.runs_on(notice.trigger) {
                         observer.notice(&notice).await;
                     }
                 });
-                if let Err(error) = told.await {
+                if let Err(error) = telling.await {
                     tracing::error!(%error, "an observer panicked");
                 }
                 1
@@ -132,6 +140,6 @@ async fn run(
             }
             Err(broadcast::error::RecvError::Closed) => return,
         };
-        behind.send_modify(|behind| *behind = behind.saturating_sub(passed));
+        told.send_modify(|told| *told += passed);
     }
 }

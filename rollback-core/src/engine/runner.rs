@@ -249,6 +249,10 @@ impl Runner {
                 .await;
             match result {
                 Ok(()) => self.journal(Event::TaskDone { name }).await?,
+                // A task says only that it failed; what it was told, we know.
+                Err(_) if self.cancellation.is_cancelled() => {
+                    return self.go_back(Cause::Cancelled { by: None }).await;
+                }
                 Err(error) => return self.go_back(self.cause_of(&error)).await,
             }
         }

@@ -40,6 +40,7 @@ pub(super) fn start(
                 runner.drive(*step).await
             }
             Start::Recovered { decision, step } => {
+                runner.abandon().await;
                 runner.taken_over(&decision).await?;
                 let step = match *step {
                     Some(step) => step,

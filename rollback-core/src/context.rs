@@ -125,6 +125,17 @@ impl Context {
         inner
     }
 
+    /// For what has to be ended once it has begun: with a deadline of its own, and not cancelled
+    /// with this one. Where a suite stops the verb ([`stopping_after`](Self::stopping_after)) still
+    /// holds.
+    #[must_use]
+    pub fn detached(&self, timeout: Duration) -> Self {
+        Self {
+            steps: self.steps.clone(),
+            ..Self::new(timeout).with_progress(self.progress.clone())
+        }
+    }
+
     /// When the call has to be over.
     pub fn deadline(&self) -> Instant {
         self.deadline

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rollback_core::engine::{RollbackEngine, Run, Untold, Workload};
-use rollback_core::guard::{Guard, Notice, Observer, ReleaseTask, Ruling};
+use rollback_core::guard::{Guard, Notice, Observer, ReleaseTask, Remediation, Ruling};
 use rollback_core::id::GuardName;
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
@@ -337,4 +337,84 @@ fn a_release_task_of_a_dead_process_went_on_after_the_deployment_had_gone_back()
     assert!(report.summary().contains("endless"), "{}", report.summary());
     assert_eq!(*endless.abandoned.lock().unwrap(), [id]);
     assert_eq!(endless.begun.load(Ordering::SeqCst), 1, "never twice");
+}
+
+/// A remediation that never ends, for a release that is sick.
+#[async_trait]
+impl Remediation for Endless {
+    fn name(&self) -> String {
+        "endless".into()
+    }
+
+    async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, String> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        std::future::pending().await
+    }
+
+    async fn abandon(&self, _: &Context, op: &Operation) {
+        self.abandoned.lock().unwrap().push(op.deployment.clone());
+    }
+}
+
+#[test]
+fn what_a_remediation_of_a_dead_process_had_left_half_way_was_only_judged() {
+    let (shelf, endless) = (support::Shelf::default(), Endless::default());
+    let api: WorkloadId = "api@web-1".parse().unwrap();
+    let engine = RollbackEngine::builder(MemoryStore::new())
+        .workload(Workload::new(api.clone(), shelf.clone()).remediation(endless.clone()))
+        .build()
+        .unwrap();
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().build().unwrap()
+    };
+    let first = runtime();
+    let id = first.block_on(async {
+        let run = deployed(&engine, &api, "sick1").await;
+        while endless.begun.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        run.id().clone()
+    });
+    drop(first);
+    let switches = shelf.0.lock().unwrap().switches;
+    let recovered = runtime().block_on(engine.recover()).unwrap();
+    let report = recovered[0].result.as_ref().unwrap();
+    assert_eq!(report.outcome(), Outcome::Failed);
+    // The platform puts right what was begun; the remediation itself goes on no more, nor again.
+    assert_eq!(shelf.0.lock().unwrap().switches, switches + 1);
+    assert_eq!(*endless.abandoned.lock().unwrap(), [id]);
+    assert_eq!(endless.begun.load(Ordering::SeqCst), 1);
+}
+
+/// A release task that ends when it is told to, as a program does that is killed.
+#[derive(Debug)]
+struct Obedient;
+
+#[async_trait]
+impl ReleaseTask for Obedient {
+    fn name(&self) -> String {
+        "obedient".into()
+    }
+
+    fn runs_on(&self, _: TriggerKind) -> bool {
+        true
+    }
+
+    async fn run(&self, cx: &Context, _: &Operation) -> Result<(), String> {
+        cx.cancellation().cancelled().await;
+        Err("it was killed".into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_that_was_cancelled_during_a_hook_was_recorded_as_failed() {
+    let b = Bench::with(|w| w.task(Obedient));
+    let run = b.engine.deploy(&b.api, "v1", me()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    b.engine.cancel(run.id(), &me()).await.unwrap();
+    let report = run.await.unwrap();
+    assert_eq!(report.outcome(), Outcome::Cancelled);
+    let cause = report.deployment().cause().unwrap().to_string();
+    assert_eq!(cause, "cancelled by ada");
 }

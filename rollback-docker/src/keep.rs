@@ -33,7 +33,7 @@ impl DockerBackend {
             let is_to = !container.leftover && keep.as_ref() == Some(&container.handle());
             if is_to {
                 pinned |= of_this;
-            } else if of_this && container.was_never_started() {
+            } else if of_this && container.was_never_started() && !container.stands_in() {
                 client.remove(&container.id).await?;
                 cx.check()?;
             } else {

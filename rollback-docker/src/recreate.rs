@@ -16,6 +16,8 @@ use crate::release;
 
 /// What has to be left of the deadline besides the container's own time to stop.
 const MARGIN: Duration = Duration::from_secs(5);
+/// How long the rest may take once the old container has been stopped.
+const TO_THE_END: Duration = Duration::from_secs(120);
 
 /// Heals what a restart does not: a damaged file in the container's own layer, a wrong network
 /// endpoint, limits that somebody changed. The container is made anew from the same image and the
@@ -62,7 +64,11 @@ impl RecreateContainer {
         refuse_haste(cx, &old).map_err(untouched)?;
         let new = self.anew(cx, &client, instance, &old).await;
         let new = new.map_err(untouched)?;
+        // Making it may have taken its time.
+        refuse_haste(cx, &old).map_err(untouched)?;
         cx.check().map_err(untouched)?;
+        // From when the old one stops until something runs again, no deadline is to pass.
+        let cx = &cx.detached(Duration::from_secs(old.stop_timeout()) + TO_THE_END);
         match self.replace(cx, &client, op, &old).await {
             Ok(()) => {}
             // Told to stop: whoever goes on, or back, finds the handle's container.

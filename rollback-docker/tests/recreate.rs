@@ -182,8 +182,8 @@ async fn cut_off_anywhere_whoever_comes_next_finds_the_handle_and_goes_on() {
     let recreate = RecreateContainer::new(Arc::clone(&backend));
     let from = deploy(&w, &backend, &w.reference(Build::V1)).await.to;
     let first = from.instance().unwrap().clone();
+    // The deployment's own: what goes back is what made the container.
     let op = deploy(&w, &backend, &with_volume(&w, "sick")).await;
-    let op = w.operation(from.clone(), op.to);
     let to = op.to.instance().unwrap().clone();
     put(&w.fixture, &w.name, "/anon/kept", "data");
     let mut points = 0;

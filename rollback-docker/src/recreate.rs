@@ -95,7 +95,13 @@ impl RecreateContainer {
         op: &'a Operation,
     ) -> Result<(&'a Instance, Container), BackendError> {
         let name = &self.backend.config.container;
-        let other = || BackendError::new(Kind::Conflict, "another container is live").on(name);
+        let other = || {
+            BackendError::new(
+                Kind::Conflict,
+                "the container of this deployment is not the live one",
+            )
+            .on(name)
+        };
         let instance = op.to.instance().ok_or_else(other)?;
         let found = client.of(&instance.handle).await?.ok_or_else(other)?;
         if found.name != *name {
@@ -190,14 +196,23 @@ impl RecreateContainer {
         why: BackendError,
     ) -> BackendError {
         let back = async {
+            if client
+                .inspect(&new.id)
+                .await?
+                .is_some_and(|new| new.is_up())
+            {
+                return Ok("it runs all the same");
+            }
             // Somebody may have removed it: then the new one is all there is.
             if client.inspect(&old.id).await?.is_some() {
                 client.remove(&new.id).await?;
             }
-            self.backend.swap(cx, op).await
+            self.backend.swap(cx, op).await?;
+            Ok("what was live runs again")
         };
-        let text = match back.await {
-            Ok(_) => "what was live runs again".to_owned(),
+        let back: Result<&str, BackendError> = back.await;
+        let text = match back {
+            Ok(what) => what.to_owned(),
             Err(e) => format!("what was live could not be put back, {e}"),
         };
         BackendError::new(

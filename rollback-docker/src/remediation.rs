@@ -31,11 +31,12 @@ impl RestartContainer {
             None => None,
         };
         let Some(live) = live.filter(|c| c.name == self.backend.config.container) else {
-            return Err(
-                BackendError::new(BackendErrorKind::Conflict, "another container is live")
-                    .on(&self.backend.config.container)
-                    .untouched(),
-            );
+            return Err(BackendError::new(
+                BackendErrorKind::Conflict,
+                "the container of this deployment is not the live one",
+            )
+            .on(&self.backend.config.container)
+            .untouched());
         };
         cx.check()?;
         // Between stop and start nobody is to be told to stop: nothing would run.

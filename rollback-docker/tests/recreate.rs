@@ -265,10 +265,25 @@ async fn what_it_cannot_make_anew_it_leaves_alone() {
     let old = deploy(&w, &backend, &w.reference(Build::V2)).await;
     let op = deploy(&w, &backend, &w.reference(Build::V3)).await;
     // Not the recorded one.
-    refused(cx(), &old, "another container is live").await;
-    refused(cx(), &op.reversed(), "another container is live").await;
+    refused(
+        cx(),
+        &old,
+        "the container of this deployment is not the live one",
+    )
+    .await;
+    refused(
+        cx(),
+        &op.reversed(),
+        "the container of this deployment is not the live one",
+    )
+    .await;
     let nothing = w.operation(op.to.clone(), End::Nothing);
-    refused(cx(), &nothing, "another container is live").await;
+    refused(
+        cx(),
+        &nothing,
+        "the container of this deployment is not the live one",
+    )
+    .await;
     // Stopped, it would not run again in time.
     let soon = Context::new(Duration::from_secs(8));
     refused(soon, &op, "give tasks a longer deadline").await;

@@ -362,7 +362,10 @@ async fn a_remediation_restarts_the_live_container_and_no_other() {
     assert!(w.serving().await.is_some());
     let before = started();
     let e = restart.attempt(&cx(), &old, "500").await.unwrap_err();
-    assert!(e.contains("another container is live"), "{e}");
+    assert!(
+        e.contains("the container of this deployment is not the live one"),
+        "{e}"
+    );
     assert_eq!(started(), before);
 }
 

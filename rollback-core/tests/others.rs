@@ -289,6 +289,25 @@ struct Endless {
     abandoned: Arc<Mutex<Vec<DeploymentId>>>,
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().build().unwrap()
+}
+
+impl Endless {
+    /// Deploys, and lets the process die once this has begun.
+    fn dies_with(&self, engine: &RollbackEngine, api: &WorkloadId, what: &str) -> DeploymentId {
+        let process = runtime();
+        process.block_on(async {
+            let run = deployed(engine, api, what).await;
+            while self.begun.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+            run.id().clone()
+        })
+    }
+}
+
 #[async_trait]
 impl ReleaseTask for Endless {
     fn name(&self) -> String {
@@ -317,20 +336,7 @@ fn a_release_task_of_a_dead_process_went_on_after_the_deployment_had_gone_back()
         .workload(Workload::new(api.clone(), shelf).task(endless.clone()))
         .build()
         .unwrap();
-    let runtime = || {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_time().build().unwrap()
-    };
-    let first = runtime();
-    let id = first.block_on(async {
-        let run = deployed(&engine, &api, "v1").await;
-        while endless.begun.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
-        run.id().clone()
-    });
-    // The process dies.
-    drop(first);
+    let id = endless.dies_with(&engine, &api, "v1");
     let recovered = runtime().block_on(engine.recover()).unwrap();
     let report = recovered[0].result.as_ref().unwrap();
     assert_eq!(report.outcome(), Outcome::Interrupted);
@@ -364,19 +370,7 @@ fn what_a_remediation_of_a_dead_process_had_left_half_way_was_only_judged() {
         .workload(Workload::new(api.clone(), shelf.clone()).remediation(endless.clone()))
         .build()
         .unwrap();
-    let runtime = || {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_time().build().unwrap()
-    };
-    let first = runtime();
-    let id = first.block_on(async {
-        let run = deployed(&engine, &api, "sick1").await;
-        while endless.begun.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
-        run.id().clone()
-    });
-    drop(first);
+    let id = endless.dies_with(&engine, &api, "sick1");
     let switches = shelf.0.lock().unwrap().switches;
     let recovered = runtime().block_on(engine.recover()).unwrap();
     let report = recovered[0].result.as_ref().unwrap();

@@ -368,6 +368,12 @@ async fn recovery_took_away_what_a_person_put_live_after_the_deploy_had_turned_r
     let report = recovered[0].result.as_ref().unwrap();
     assert_eq!(report.outcome(), Outcome::Interrupted);
     assert_eq!(*report.live(), LiveRecord::Unknown);
+    // It had been switched to before: to say that nothing was touched would be untrue.
+    assert!(
+        report.summary().contains("was left alone"),
+        "{}",
+        report.summary()
+    );
     assert_eq!(b.shelf.0.lock().unwrap().live, Some(by_hand));
 }
 

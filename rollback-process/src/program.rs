@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -145,7 +146,7 @@ impl Program {
         let not_run = |e| Unsuccessful::NotRun(format!("it cannot be run: {e}"));
         // A file, not a pipe: what it starts and leaves must neither keep us waiting for the end of
         // the output, nor die of a pipe that nobody reads any more.
-        let mut output = tempfile::tempfile().map_err(not_run)?;
+        let mut output = unnamed_file().map_err(not_run)?;
         let mut child = self
             .command(told, &output)
             .and_then(|mut command| command.spawn())
@@ -186,7 +187,7 @@ impl Program {
         }
     }
 
-    fn command(&self, told: &[(&str, String)], output: &File) -> std::io::Result<Command> {
+    fn command(&self, told: &[(&str, String)], output: &File) -> io::Result<Command> {
         let mut command = Command::new(&self.program);
         command.args(&self.args);
         if matches!(self.environment, Environment::Path) {
@@ -208,6 +209,18 @@ impl Program {
             .kill_on_drop(true);
         Ok(command)
     }
+}
+
+/// A file without a name; in memory where there is no place for one, so that a disk that can no
+/// longer be written to keeps nobody from restarting a service.
+fn unnamed_file() -> io::Result<File> {
+    let on_disk = tempfile::tempfile();
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let on_disk = on_disk.or_else(|_| {
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::memfd_create("output", flags)?))
+    });
+    on_disk
 }
 
 /// One that should have ended already does not begin.

@@ -15,8 +15,8 @@ use crate::history::{Finished, Then};
 use crate::recover::is_foreign;
 
 /// What the record says where something else is live than the deployment knows.
-pub(super) const LEFT: &str = "Something else is live than this deployment knows; nothing was \
-    touched. Look at the platform, then adopt or deploy.";
+pub(super) const LEFT: &str = "Something else is live than this deployment knows, and was left \
+    alone. Look at the platform, then adopt or deploy.";
 
 impl Runner {
     /// Turns round. What follows depends only on whether a switch was begun.

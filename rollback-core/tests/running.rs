@@ -403,3 +403,44 @@ async fn insisting_took_away_what_a_person_put_live_while_the_platform_was_away(
     let by_hand = by_hand.await.unwrap();
     assert_eq!(b.shelf.0.lock().unwrap().live, by_hand);
 }
+
+/// Heals nothing, and the platform is away from then on.
+#[derive(Debug)]
+struct Cuts(support::Shelf);
+
+#[async_trait]
+impl Remediation for Cuts {
+    fn name(&self) -> String {
+        "cuts".into()
+    }
+
+    async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, String> {
+        self.0.0.lock().unwrap().unreachable = true;
+        Err("there was nothing to do".into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_platform_that_was_away_for_a_moment_kept_a_sick_release_live() {
+    let shelf = support::Shelf::default();
+    let api: WorkloadId = "api@web-1".parse().unwrap();
+    let workload = Workload::new(api.clone(), shelf.clone())
+        .remediation(Cuts(shelf.clone()))
+        .auto_rollback();
+    let engine =
+        rollback_core::engine::RollbackEngine::builder(rollback_core::memory::MemoryStore::new())
+            .workload(workload)
+            .build()
+            .unwrap();
+    let run = engine.deploy(&api, "v1", me()).await.unwrap();
+    assert!(run.await.unwrap().succeeded());
+    let run = engine.deploy(&api, "sick2", me()).await.unwrap();
+    let away = shelf.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        away.0.lock().unwrap().unreachable = false;
+    });
+    let report = run.await.unwrap();
+    assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
+    assert_eq!(shelf.live().as_deref(), Some("v1"));
+}

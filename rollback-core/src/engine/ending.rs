@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::patience::Patience;
 use super::runner::{Runner, Step};
 use super::successor::{Successor, successor};
 use super::upkeep;
@@ -19,7 +20,15 @@ impl Runner {
         if !self.deployment.verdict().is_failed() {
             return Ok(Step::Retire);
         }
-        match successor(&self.inner, &self.workload, &self.deployment).await {
+        let mut patience = Patience::of(self.deadlines().observe);
+        let found = loop {
+            match successor(&self.inner, &self.workload, &self.deployment).await {
+                // What is live is known to be sick: a hiccup must not keep it there.
+                Err(e) if patience.looks_again(&e, &self.progress).await => {}
+                found => break found,
+            }
+        };
+        match found {
             Ok(Ok(successor)) => self.open_successor(successor).await,
             Ok(Err(why)) => {
                 self.not_attempted = Some(why);

@@ -1,11 +1,12 @@
 //! How long the engine insists on what has to be done: going back, and putting away.
 
+use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::context::ProgressSink;
-use crate::error::BackendError;
+use crate::error::{BackendError, Error};
 
 /// How often what the platform refuses is tried.
 const TRIES: u32 = 3;
@@ -41,10 +42,23 @@ impl Patience {
         self.tried += 1;
         let again = self.tried < TRIES || error.is_transient() && Instant::now() < self.until;
         if again {
-            progress.say(format!("to be tried again: {error}"));
-            tokio::time::sleep(self.pause).await;
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            self.pause(error, progress).await;
         }
         again
+    }
+
+    /// The same for what is only looked up: again only while it may come right by itself.
+    pub(super) async fn looks_again(&mut self, error: &Error, progress: &ProgressSink) -> bool {
+        let again = error.is_transient() && Instant::now() < self.until;
+        if again {
+            self.pause(error, progress).await;
+        }
+        again
+    }
+
+    async fn pause(&mut self, error: &impl fmt::Display, progress: &ProgressSink) {
+        progress.say(format!("to be tried again: {error}"));
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 }

@@ -42,6 +42,7 @@ impl Backend for Noop {
             live: Live::Nothing,
             standbys: Vec::new(),
             availability,
+            published: None,
         })
     }
 
@@ -72,8 +73,16 @@ impl Backend for Noop {
         Ok(())
     }
 
-    async fn health(&self, _: &Context, _: &Operation) -> Result<Verdict, BackendError> {
-        Ok(Verdict::Passed)
+    async fn health(&self, _: &Context, _: &Operation) -> Result<View, BackendError> {
+        Ok(View::Healthy)
+    }
+
+    async fn configured(
+        &self,
+        _: &Context,
+        _: Option<&Release>,
+    ) -> Result<Option<Release>, BackendError> {
+        Ok(None)
     }
 
     async fn retain(&self, _: &Context, _: &[Instance]) -> Result<(), BackendError> {

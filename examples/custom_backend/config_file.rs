@@ -168,6 +168,7 @@ impl Backend for ConfigFile {
             live,
             standbys,
             availability: candidates.iter().map(near).collect(),
+            published: None,
         })
     }
 
@@ -250,17 +251,26 @@ impl Backend for ConfigFile {
         Ok(())
     }
 
-    // The platform's own view. A backend without one says `Unknown` and leaves it to checks.
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<Verdict, BackendError> {
+    // The platform's own view. A backend without one has no opinion and leaves it to checks.
+    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
         cx.check()?;
         let Some(to) = op.to.instance() else {
-            return Ok(Verdict::Unknown);
+            return Ok(View::NoOpinion);
         };
         let text = fs::read_to_string(self.place(to.handle.as_str())).unwrap_or_default();
         Ok(match text.lines().find(|l| l.starts_with("workers = ")) {
-            Some(_) => Verdict::Passed,
-            None => Verdict::failed("the config does not say how many workers"),
+            Some(_) => View::Healthy,
+            None => View::Failed("the config does not say how many workers".to_owned()),
         })
+    }
+
+    // A file is all the configuration there is: its reference says everything.
+    async fn configured(
+        &self,
+        _: &Context,
+        _: Option<&Release>,
+    ) -> Result<Option<Release>, BackendError> {
+        Ok(None)
     }
 
     // Beyond the window nothing is a way back any more.

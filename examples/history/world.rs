@@ -179,7 +179,7 @@ impl World {
         service: Option<&ServiceName>,
         target: Option<&TargetName>,
     ) -> Result<(), End> {
-        let states = self.store.workloads().await?;
+        let states = self.store.workloads().await?.states;
         let mut known = states.iter().map(|s| &s.workload).chain(&self.catalog);
         let meant = |w: &WorkloadId| {
             service.is_none_or(|s| s == w.service()) && target.is_none_or(|t| t == w.target())

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::error::BackendError;
-use crate::health::Verdict;
-use crate::history::Sequence;
+use crate::health::View;
+use crate::history::{Fence, Sequence};
 use crate::id::{BackendKind, DeploymentId, WorkloadId};
 use crate::release::{Release, Restore};
 
@@ -234,6 +234,9 @@ pub struct Observation {
     pub standbys: Vec<Instance>,
     /// For each candidate asked about, in the same order, how near it is.
     pub availability: Vec<Availability>,
+    /// The newest fencing token that is kept at the target, if any is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Fence>,
 }
 
 impl Observation {
@@ -264,6 +267,13 @@ impl Observation {
 /// - **Cancellation and deadline** in [`Context`] are honoured between steps, and no work goes on
 ///   in the background after the future has resolved. The engine never drops a verb's future
 ///   half-way; it signals and waits.
+/// - **An effect never outlives its lease**: what may act on after its future was dropped (a
+///   blocking closure) owns a clone of the [`Context`] until it has ended.
+/// - **Fenced**: what publishes (`switch`, `retire` where it stops anything) keeps
+///   [`Context::fence`] at the target, in one step with what it does, and first asks
+///   [`Context::may_publish`].
+/// - **What it does not know it leaves**: no verb stops, moves or deletes what neither the operation
+///   names nor its own deployment made.
 /// - **No secret** in a release, handle, evidence, progress line or error.
 ///
 /// # What the engine promises
@@ -306,8 +316,19 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// made live (half-made included, so `op.from` may be `Planned`) is removed.
     async fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError>;
 
-    /// The platform's own view of `op.to`, soak included. `Unknown` where it has none.
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<Verdict, BackendError>;
+    /// The platform's own view of `op.to`, looked at once: what has to run for a while is
+    /// [`View::NotYet`] until it has, counted from its own start.
+    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError>;
+
+    /// What is live as today's configuration would have it: `live`'s artifact with the facets that
+    /// the program has configured *now*, which need not be those that are live. What the
+    /// configuration says nothing about is as it is in `live`. `None`: this backend is configured
+    /// by its references alone, and what is live is today's configuration.
+    async fn configured(
+        &self,
+        cx: &Context,
+        live: Option<&Release>,
+    ) -> Result<Option<Release>, BackendError>;
 
     /// Keeps exactly these instances' releases and what is live reachable; what this backend
     /// made beyond them may go. Never removes what it did not make.

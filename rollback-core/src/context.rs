@@ -1,6 +1,7 @@
 //! [`Context`]: what every verb, check and task is given: a deadline, a cancellation, a place to
 //! say how far it is.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::error::{BackendError, BackendErrorKind};
+use crate::history::Fence;
 
 /// A signal to stop, seen by everyone who holds a clone.
 #[derive(Debug, Clone)]
@@ -74,9 +76,25 @@ impl ProgressSink {
     }
 }
 
-/// Deadline, cancellation and progress of one call.
+/// Keeps its lease's holder alive.
+#[derive(Clone)]
+struct Keep(#[allow(dead_code)] Arc<dyn Send + Sync>);
+
+impl fmt::Debug for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keep")
+    }
+}
+
+/// Deadline, cancellation and progress of one call, and by what right it acts.
+///
+/// As long as a clone of it lives, the lease under which it was made does too, whatever becomes of
+/// the future and of the runtime: work that cannot be dropped, such as a blocking closure, **owns a
+/// clone until it has ended**, so that nobody takes the workload over while it still acts.
 #[derive(Debug, Clone)]
 pub struct Context {
+    keep: Option<Keep>,
+    fence: Option<Arc<Fence>>,
     deadline: Instant,
     cancellation: Cancellation,
     progress: ProgressSink,
@@ -92,6 +110,49 @@ impl Context {
             cancellation: Cancellation::new(),
             progress: ProgressSink::default(),
             steps: None,
+            keep: None,
+            fence: None,
+        }
+    }
+
+    /// The same, keeping this alive: [`Lease::keep`](crate::history::Lease::keep).
+    #[must_use]
+    pub fn keeping(mut self, keep: Arc<dyn Send + Sync>) -> Self {
+        self.keep = Some(Keep(keep));
+        self
+    }
+
+    /// The same with this fencing token.
+    #[must_use]
+    pub fn fenced(mut self, fence: Fence) -> Self {
+        self.fence = Some(Arc::new(fence));
+        self
+    }
+
+    /// The token to be kept at the target by what publishes there; `None` where nothing acts, or a
+    /// test has set none.
+    pub fn fence(&self) -> Option<&Fence> {
+        self.fence.as_deref()
+    }
+
+    /// Refuses to publish where a later actor has: `published` is the token that is kept at the
+    /// target. Ask while nobody else can publish there.
+    ///
+    /// # Errors
+    ///
+    /// [`Fenced`](BackendErrorKind::Fenced), untouched.
+    pub fn may_publish(&self, published: Option<&Fence>) -> Result<(), BackendError> {
+        match (self.fence(), published) {
+            (Some(own), Some(published)) if !own.admits(published) => Err(BackendError::new(
+                BackendErrorKind::Fenced,
+                format!("{published} was published at the target since, and this is older"),
+            )
+            .on(own)
+            .untouched()
+            .advice(
+                "if this history was restored from a backup, adopt what is live; otherwise                  another process has taken over, and nothing is left to do here",
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -132,6 +193,8 @@ impl Context {
     pub fn detached(&self, timeout: Duration) -> Self {
         Self {
             steps: self.steps.clone(),
+            keep: self.keep.clone(),
+            fence: self.fence.clone(),
             ..Self::new(timeout).with_progress(self.progress.clone())
         }
     }

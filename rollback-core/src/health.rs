@@ -105,6 +105,54 @@ pub enum VerdictKind {
     Failed,
 }
 
+/// The platform's own view of an instance, looked at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "view", content = "why", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum View {
+    /// It has none: no process, no health check.
+    NoOpinion,
+    /// It cannot tell yet, and why: it starts, or has not run for long enough. Waited for until the
+    /// gate's deadline.
+    NotYet(String),
+    /// Healthy.
+    Healthy,
+    /// It has failed for good, and how: nothing to wait for. Redacted.
+    Failed(String),
+}
+
+impl View {
+    /// A failure for good, its diagnostic cut to [`MAX_DIAGNOSTIC`] bytes.
+    pub fn failed(diagnostic: impl Into<String>) -> Self {
+        Self::Failed(tail(diagnostic.into()))
+    }
+
+    /// Whether it has failed for good.
+    pub fn is_failed(&self) -> bool {
+        matches!(self, Self::Failed(_))
+    }
+
+    /// The verdict that this view alone comes to.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::NoOpinion | Self::NotYet(_) => Verdict::Unknown,
+            Self::Healthy => Verdict::Passed,
+            Self::Failed(diagnostic) => Verdict::failed(diagnostic.clone()),
+        }
+    }
+}
+
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoOpinion => f.write_str("no opinion"),
+            Self::NotYet(why) => write!(f, "not yet: {why}"),
+            Self::Healthy => f.write_str("healthy"),
+            Self::Failed(how) => write!(f, "unhealthy: {}", how.lines().next().unwrap_or("")),
+        }
+    }
+}
+
 /// Where a gate looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

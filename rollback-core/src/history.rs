@@ -1,5 +1,7 @@
 //! [`HistoryStore`]: where every deployment and each workload's state are kept.
 
+mod amendment;
+mod identity;
 mod lease;
 mod query;
 mod state;
@@ -7,11 +9,15 @@ mod stats;
 mod store;
 
 pub use crate::deployment::Annotation;
+pub use amendment::{
+    Abandonment, Amend, Amended, Amendment, MAX_AMENDMENTS, Settings, WasAmended, check_version,
+};
+pub use identity::{Fence, HistoryId, Identity, Published};
 pub use lease::{
     Begun, Conflict, Epoch, Exclusion, Finished, Holder, Lease, Liveness, Renewal, Sequence, Then,
     Version,
 };
 pub use query::{Page, Query};
-pub use state::{Hold, InFlight, PolicySet, StoredPolicy, WorkloadState};
+pub use state::{Damaged, Hold, InFlight, PolicySet, States, StoredPolicy, WorkloadState};
 pub use stats::{Settled, Stats};
 pub use store::{Fault, HistoryStore, MAX_RECORD};

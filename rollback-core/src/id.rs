@@ -24,7 +24,7 @@ pub struct InvalidId {
 }
 
 impl InvalidId {
-    fn new(what: &'static str, given: &str, why: impl Into<String>) -> Self {
+    pub(crate) fn new(what: &'static str, given: &str, why: impl Into<String>) -> Self {
         // Ten kilobytes of somebody's input do not belong in an error text.
         let mut shown: String = given.chars().take(40).collect();
         if shown.len() < given.len() {
@@ -260,6 +260,16 @@ impl DeploymentId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it, or its last, random part, begins with this text: how people abbreviate it.
+    pub fn begins(&self, text: &str) -> bool {
+        self.0.starts_with(text) || self.random().starts_with(text)
+    }
+
+    /// Its last part: what tells it from others of the same second.
+    pub fn random(&self) -> &str {
+        self.0.rsplit('-').next().unwrap_or_default()
     }
 }
 

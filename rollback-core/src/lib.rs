@@ -96,7 +96,7 @@ pub mod prelude {
         BackendError, BackendErrorKind, Error, ErrorKind, StoreError, StoreErrorKind,
     };
     pub use crate::event::{Event, TimedEvent};
-    pub use crate::health::{Gate, HealthCheck, Healthy, Probe, Site, Unhealthy, Verdict};
+    pub use crate::health::{Gate, HealthCheck, Healthy, Probe, Site, Unhealthy, Verdict, View};
     pub use crate::history::{HistoryStore, Query};
     pub use crate::id::{Actor, BackendKind, DeploymentId, ServiceName, TargetName, WorkloadId};
     pub use crate::plan::{Plan, Refusal, Warning};

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::deployment::{Deployment, NewDeployment, Settlement};
+use crate::deployment::{Deployment, LiveRecord, NewDeployment, Settlement};
 use crate::error::{StoreError, StoreErrorKind as Kind};
 use crate::event::{Event, TimedEvent};
 use crate::history::{
-    Annotation, Begun, Epoch, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease,
-    Liveness, Page, Query, Renewal, Sequence, Stats, StoredPolicy, Then, Version, WorkloadState,
+    Abandonment, Amendment, Annotation, Begun, Epoch, Exclusion, Fault, Finished, HistoryStore,
+    Holder, Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Then, Version,
+    WorkloadState, check_version,
 };
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::time::Timestamp;
@@ -208,17 +209,7 @@ impl HistoryStore for MemoryStore {
 
     async fn take_over(&self, workload: &WorkloadId, holder: &Holder) -> Result<Lease, StoreError> {
         let mut inner = self.lock();
-        match inner.workloads.get(workload).and_then(|e| e.held.as_ref()) {
-            None => {
-                return Err(
-                    StoreError::new(Kind::NotFound, "no deployment is in flight").on(workload),
-                );
-            }
-            Some(held) if held.liveness() == Liveness::Alive => {
-                return Err(inner.conflict(workload, held));
-            }
-            Some(_) => {}
-        }
+        inner.left_by_the_dead(workload)?;
         let alive = Arc::new(());
         let entry = inner.entry(workload);
         entry.epoch += 1;
@@ -254,31 +245,70 @@ impl HistoryStore for MemoryStore {
         Ok(self.lock().state(workload))
     }
 
-    async fn workloads(&self) -> Result<Vec<WorkloadState>, StoreError> {
+    async fn workloads(&self) -> Result<States, StoreError> {
         let inner = self.lock();
         let states = inner.workloads.keys().map(|w| inner.state(w));
-        // One that was only ever excluded, or refused, is not known.
-        Ok(states.filter(|s| s.version.0 > 0).collect())
+        Ok(States {
+            // One that was only ever excluded, or refused, is not known.
+            states: states.filter(|s| s.version.0 > 0).collect(),
+            damaged: Vec::new(),
+        })
     }
 
-    async fn set_hold(&self, workload: &WorkloadId, hold: Option<&Hold>) -> Result<(), StoreError> {
-        let mut inner = self.lock();
-        let entry = inner.entry(workload);
-        entry.version += 1;
-        entry.hold = hold.cloned();
-        Ok(())
-    }
-
-    async fn set_policy(
+    async fn amend(
         &self,
         workload: &WorkloadId,
-        policy: Option<&StoredPolicy>,
-    ) -> Result<(), StoreError> {
+        expected: Version,
+        amendment: &Amendment,
+    ) -> Result<Version, StoreError> {
         let mut inner = self.lock();
+        check_version(workload, inner.state(workload).version, expected)?;
         let entry = inner.entry(workload);
         entry.version += 1;
-        entry.policy = policy.cloned();
+        entry.settings.amend(amendment);
+        Ok(Version(entry.version))
+    }
+
+    async fn abandon(
+        &self,
+        workload: &WorkloadId,
+        abandonment: &Abandonment,
+    ) -> Result<DeploymentId, StoreError> {
+        let mut inner = self.lock();
+        let id = inner.left_by_the_dead(workload)?;
+        let deployment = inner.deployment_mut(&id)?;
+        let settled = Event::Settled(abandonment.settlement(deployment.verdict()));
+        deployment
+            .apply(TimedEvent {
+                at: abandonment.at,
+                event: settled,
+            })
+            .map_err(|e| StoreError::new(Kind::IllegalEvent, e.to_string()).on(&id))?;
+        let entry = inner.entry(workload);
+        entry.version += 1;
+        entry.epoch += 1;
+        entry.live = LiveRecord::Unknown;
+        entry.held = None;
+        entry.settings.abandoned(&id, abandonment);
+        Ok(id)
+    }
+
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        self.lock().identity()
+    }
+
+    async fn advance(&self, past: Sequence) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        inner.sequence = inner.sequence.max(past.0);
         Ok(())
+    }
+
+    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError> {
+        let inner = self.lock();
+        let newest_first = inner.deployments.values().rev().map(Deployment::id);
+        let mut found: Vec<_> = newest_first.filter(|id| id.begins(beginning)).collect();
+        found.sort_by_key(|id| id.as_str() != beginning);
+        Ok(found.into_iter().take(limit).cloned().collect())
     }
 
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {

@@ -64,7 +64,7 @@ async fn a_check_that_never_answered_hung_the_gate() {
     let verdict = report.deployment().verdict().to_string();
     assert!(verdict.contains("silent: no answer within"), "{verdict}");
     let health = b.engine.health(&b.api).await.unwrap();
-    assert_eq!(health.platform, Verdict::Passed);
+    assert_eq!(health.platform, View::Healthy);
     assert!(health.verdict().is_failed());
 }
 
@@ -163,7 +163,7 @@ impl Backend for Hanging {
         self.shelf.retire(cx, op).await
     }
 
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<Verdict, BackendError> {
+    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
         assert!(!hangs(&self.panics), "the platform's library panics");
         if hangs(&self.health_hangs) {
             std::future::pending::<()>().await;
@@ -173,6 +173,14 @@ impl Backend for Hanging {
 
     async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
         self.shelf.retain(cx, window).await
+    }
+
+    async fn configured(
+        &self,
+        cx: &Context,
+        live: Option<&Release>,
+    ) -> Result<Option<Release>, BackendError> {
+        self.shelf.configured(cx, live).await
     }
 }
 

@@ -9,7 +9,7 @@ use rollback_core::backend::{
 };
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
-use rollback_core::health::Verdict;
+use rollback_core::health::View;
 use rollback_core::id::BackendKind;
 use rollback_core::release::{Artifact, Release, Restore};
 
@@ -223,7 +223,7 @@ impl Backend for DockerBackend {
         self.retire_leftovers(cx, op).await
     }
 
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<Verdict, BackendError> {
+    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
         self.judge(cx, op).await.map_err(BackendError::untouched)
     }
 
@@ -231,6 +231,14 @@ impl Backend for DockerBackend {
         self.retain_window(cx, window)
             .await
             .map_err(BackendError::untouched)
+    }
+
+    async fn configured(
+        &self,
+        _: &Context,
+        _: Option<&Release>,
+    ) -> Result<Option<Release>, BackendError> {
+        Ok(None)
     }
 }
 

@@ -6,7 +6,7 @@ use bollard::models::{HealthStatusEnum, HealthcheckResult};
 use rollback_core::backend::{Operation, Running};
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
-use rollback_core::health::Verdict;
+use rollback_core::health::View;
 use tokio::time::Instant;
 
 use crate::backend::DockerBackend;
@@ -21,18 +21,14 @@ const LOG_LINES: u32 = 20;
 const SHORTEST_SECRET: usize = 6;
 
 impl DockerBackend {
-    pub(crate) async fn judge(
-        &self,
-        cx: &Context,
-        op: &Operation,
-    ) -> Result<Verdict, BackendError> {
+    pub(crate) async fn judge(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
         cx.check()?;
         let Some(instance) = op.to.instance() else {
-            return Ok(Verdict::Unknown);
+            return Ok(View::NoOpinion);
         };
         let client = self.client().await?;
         let Some(first) = client.of(&instance.handle).await? else {
-            return Ok(Verdict::failed("the container is gone"));
+            return Ok(View::failed("the container is gone".to_owned()));
         };
         let soaked = Instant::now() + self.config.soak;
         let mut now = first.clone();
@@ -49,13 +45,13 @@ impl DockerBackend {
                 return Ok(failed(&client, &now, why.into()).await);
             }
             let waiting = match now.health() {
-                Some((HealthStatusEnum::HEALTHY, _)) => return Ok(Verdict::Passed),
+                Some((HealthStatusEnum::HEALTHY, _)) => return Ok(View::Healthy),
                 Some((HealthStatusEnum::UNHEALTHY, log)) => {
                     let why = format!("its health check fails: {}", last(&log));
                     return Ok(failed(&client, &now, why).await);
                 }
                 Some((_, log)) => format!("its health check is still starting: {}", last(&log)),
-                None if Instant::now() >= soaked => return Ok(Verdict::Passed),
+                None if Instant::now() >= soaked => return Ok(View::Healthy),
                 None => "it has no health check and was not watched for long enough".into(),
             };
             if cx.remaining() <= MARGIN {
@@ -65,7 +61,7 @@ impl DockerBackend {
             cx.sleep(PAUSE).await?;
             now = match client.inspect(&first.id).await? {
                 Some(container) => container,
-                None => return Ok(Verdict::failed("the container is gone")),
+                None => return Ok(View::failed("the container is gone".to_owned())),
             };
         }
     }
@@ -83,7 +79,7 @@ fn last(log: &[HealthcheckResult]) -> String {
 }
 
 /// The reason and the end of the log, without the values of the container's variables.
-async fn failed(client: &Client, container: &Container, why: String) -> Verdict {
+async fn failed(client: &Client, container: &Container, why: String) -> View {
     let log = client.log_tail(&container.id, LOG_LINES).await;
     let mut text = why;
     if !log.trim().is_empty() {
@@ -104,5 +100,5 @@ async fn failed(client: &Client, container: &Container, why: String) -> Verdict 
     for value in values {
         text = text.replace(value, "***");
     }
-    Verdict::failed(text)
+    View::failed(text)
 }

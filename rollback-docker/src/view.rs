@@ -69,6 +69,7 @@ impl DockerBackend {
             live,
             standbys,
             availability,
+            published: None,
         })
     }
 

@@ -137,7 +137,7 @@ async fn a_damaged_layer_is_healed_and_everything_else_is_kept() {
         assert!(has(&w.fixture, &w.name, "/named/kept"), "{round}");
         assert!(has(&w.fixture, &w.name, "/anon/kept"), "{round}");
         settled(&w, &backend, &to, round).await;
-        assert!(backend.health(&cx(), &op).await.unwrap().is_good());
+        assert!(backend.health(&cx(), &op).await.unwrap() == View::Healthy);
     }
     // It is a standby like any other, known by the same handle.
     let back = w.operation(op.to.clone(), former.to.clone());

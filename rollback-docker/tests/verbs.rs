@@ -11,7 +11,7 @@ use rollback_core::backend::{Availability, Backend, End, Live, Running, WayBack}
 use rollback_core::context::Context;
 use rollback_core::error::{BackendErrorKind, LiveImpact};
 use rollback_core::guard::Remediation;
-use rollback_core::health::Verdict;
+use rollback_core::health::View;
 use rollback_core::release::{Facet, Restore};
 use rollback_docker::{DockerBackend, Healthcheck, RestartContainer, RestartPolicy};
 use rollback_testkit::world::{Build, World};
@@ -287,14 +287,14 @@ async fn health_is_what_docker_proves_and_nothing_less() {
         w.fixture.publish(&reference, lines);
         reference
     };
-    let why = |verdict: Verdict| match verdict {
-        Verdict::Failed { diagnostic } => diagnostic,
+    let why = |view: View| match view {
+        View::Failed(diagnostic) => diagnostic,
         other => panic!("it failed, but is {other}"),
     };
     // A health check that passes.
     let checked = DockerBackend::new(config().healthcheck(&check)).unwrap();
     let v1 = w.reference(Build::V1);
-    assert_eq!(judge(&checked, &v1, cx()).await, Verdict::Passed);
+    assert_eq!(judge(&checked, &v1, cx()).await, View::Healthy);
     // One that fails, with what it and the service said.
     let sick = image("sick", &["ENV VERSION=sick MODE=sick"]);
     let said = why(judge(&checked, &sick, cx()).await);

@@ -9,7 +9,7 @@ use rollback_core::backend::{
 };
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
-use rollback_core::health::Verdict;
+use rollback_core::health::View;
 use rollback_core::id::BackendKind;
 use rollback_core::release::{Artifact, ReferenceKind, Release, Restore};
 
@@ -127,7 +127,7 @@ impl Backend for GitBackend {
         self.blocking(move |inner| inner.retire(&cx, &op)).await
     }
 
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<Verdict, BackendError> {
+    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
         cx.check()?;
         let op = op.clone();
         self.blocking(move |inner| inner.health(&op)).await
@@ -136,6 +136,14 @@ impl Backend for GitBackend {
     async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
         let (cx, window) = (cx.clone(), window.to_vec());
         self.blocking(move |inner| inner.retain(&cx, &window)).await
+    }
+
+    async fn configured(
+        &self,
+        _: &Context,
+        _: Option<&Release>,
+    ) -> Result<Option<Release>, BackendError> {
+        Ok(None)
     }
 }
 
@@ -365,20 +373,20 @@ impl Inner {
         Client::open(&self.config)?.unpin(&op.deployment)
     }
 
-    fn health(&self, op: &Operation) -> Result<Verdict, BackendError> {
+    fn health(&self, op: &Operation) -> Result<View, BackendError> {
         let expected = op.to.instance().map(|i| self.place_of(&i.handle));
         let actual = match self.link.read()? {
             Current::Link(at) if at.is_dir() => Some(at),
             Current::Link(_) | Current::Absent => None,
             Current::Solid => {
-                return Ok(Verdict::failed("`current` is not a symbolic link any more"));
+                return Ok(View::failed("`current` is not a symbolic link any more"));
             }
         };
         if expected == actual {
-            return Ok(Verdict::Unknown);
+            return Ok(View::NoOpinion);
         }
         let show = |p: Option<PathBuf>| p.map_or("nothing".into(), |p| p.display().to_string());
-        Ok(Verdict::failed(format!(
+        Ok(View::failed(format!(
             "`current` leads to {}, not to {}",
             show(actual),
             show(expected)

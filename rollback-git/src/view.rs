@@ -69,6 +69,7 @@ impl Inner {
             live,
             standbys,
             availability,
+            published: None,
         })
     }
 

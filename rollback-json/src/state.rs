@@ -154,6 +154,7 @@ impl State {
             }),
             hold: self.hold.clone(),
             policy: self.policy.clone(),
+            amendments: Vec::new(),
         }
     }
 }

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use rollback_core::deployment::{Annotation, Deployment, NewDeployment, Settlement};
-use rollback_core::error::StoreError;
+use rollback_core::error::{StoreError, StoreErrorKind};
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Begun, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease, Page, Query, Renewal,
-    Stats, StoredPolicy, Then, Version, WorkloadState,
+    Abandonment, Amendment, Begun, Exclusion, Fault, Finished, HistoryStore, Holder, Identity,
+    Lease, Page, Query, Renewal, Sequence, Settings, States, Stats, Then, Version, WorkloadState,
+    check_version,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
@@ -166,7 +167,7 @@ impl HistoryStore for JsonStore {
         self.run(move |s| s.shown(&s.state(&workload)?)).await
     }
 
-    async fn workloads(&self) -> Result<Vec<WorkloadState>, StoreError> {
+    async fn workloads(&self) -> Result<States, StoreError> {
         self.run(|s| {
             let mut states = Vec::new();
             for workload in s.workloads()? {
@@ -176,25 +177,60 @@ impl HistoryStore for JsonStore {
                     states.push(s.shown(&state)?);
                 }
             }
-            Ok(states)
+            Ok(States {
+                states,
+                damaged: Vec::new(),
+            })
         })
         .await
     }
 
-    async fn set_hold(&self, workload: &WorkloadId, hold: Option<&Hold>) -> Result<(), StoreError> {
-        let (workload, hold) = (workload.clone(), hold.cloned());
-        self.run(move |s| s.write(&workload, |w| w.set(|state| state.hold = hold)))
-            .await
-    }
-
-    async fn set_policy(
+    async fn amend(
         &self,
         workload: &WorkloadId,
-        policy: Option<&StoredPolicy>,
-    ) -> Result<(), StoreError> {
-        let (workload, policy) = (workload.clone(), policy.cloned());
-        self.run(move |s| s.write(&workload, |w| w.set(|state| state.policy = policy)))
-            .await
+        expected: Version,
+        amendment: &Amendment,
+    ) -> Result<Version, StoreError> {
+        let (workload, amendment) = (workload.clone(), amendment.clone());
+        self.run(move |s| {
+            check_version(&workload, Version(s.state(&workload)?.version), expected)?;
+            s.write(&workload, |w| {
+                w.set(|state| {
+                    let mut settings = Settings {
+                        hold: state.hold.take(),
+                        policy: state.policy.take(),
+                        amendments: Vec::new(),
+                    };
+                    settings.amend(&amendment);
+                    (state.hold, state.policy) = (settings.hold, settings.policy);
+                })
+            })?;
+            Ok(Version(s.state(&workload)?.version))
+        })
+        .await
+    }
+
+    async fn abandon(
+        &self,
+        workload: &WorkloadId,
+        _: &Abandonment,
+    ) -> Result<DeploymentId, StoreError> {
+        Err(StoreError::new(StoreErrorKind::NotFound, "nothing can be abandoned").on(workload))
+    }
+
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        Identity::generate().map_err(|e| StoreError::new(StoreErrorKind::Io, e.to_string()))
+    }
+
+    async fn advance(&self, _: Sequence) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError> {
+        let page = self.list(&Query::default().limit(1_000)).await?;
+        let ids = page.deployments.iter().map(Deployment::id);
+        let ids = ids.filter(|id| id.begins(beginning));
+        Ok(ids.take(limit).cloned().collect())
     }
 
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {

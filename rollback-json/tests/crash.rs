@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rollback_core::deployment::{Outcome, Trigger};
-use rollback_core::history::{Finished, HistoryStore, Query, Then, Version};
+use rollback_core::history::{Amend, Finished, HistoryStore, Query, Then, Version};
 use rollback_core::id::DeploymentId;
 use rollback_json::JsonStore;
-use rollback_testkit::store_suite::{at, holder, sample, sample_of, settlement};
+use rollback_testkit::store_suite::{amend, at, by_ann, holder, sample, sample_of, settlement};
 
 /// Every file of a directory, to be put back.
 struct Snapshot(Vec<(PathBuf, Vec<u8>)>);
@@ -231,7 +231,9 @@ async fn what_was_forgotten_stays_forgotten_before_its_file_is_removed() {
     let page = store.list(&Query::default()).await.unwrap();
     assert_eq!((page.deployments.len(), page.unreadable.len()), (1, 0));
     assert_eq!(store.stats(&Query::default()).await.unwrap().total, 1);
-    store.set_hold(&all[0].workload, None).await.unwrap();
+    amend(&store, &all[0].workload, &by_ann(Amend::LiftHold, 9))
+        .await
+        .unwrap();
     assert!(store.get(&all[0].id).await.unwrap().is_none());
     assert_eq!(store.verify().await.unwrap(), []);
 }
@@ -303,7 +305,9 @@ async fn an_index_of_another_boot_a_torn_one_or_none_is_made_anew() {
         .await
         .unwrap();
     // A later write has carried the settlement out: the index alone can be behind now.
-    store.set_hold(&new.workload, None).await.unwrap();
+    amend(&store, &new.workload, &by_ann(Amend::LiftHold, 9))
+        .await
+        .unwrap();
     let index = root.join("workloads/api@web-1/index/000000.jsonl");
     let whole = fs::read_to_string(&index).unwrap();
     let old_boot = stale.0.iter().find(|(p, _)| *p == index).unwrap();

@@ -119,6 +119,7 @@ impl Entry {
             in_flight,
             hold: hold.transpose()?,
             policy: policy.transpose()?,
+            amendments: Vec::new(),
         })
     }
 

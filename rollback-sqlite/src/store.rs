@@ -9,8 +9,9 @@ use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease, Page, Query,
-    Renewal, Stats, StoredPolicy, Then, Version, WorkloadState,
+    Abandonment, Amendment, Annotation, Begun, Damaged, Exclusion, Fault, Finished, HistoryStore,
+    Holder, Identity, Lease, Page, Query, Renewal, Sequence, Settings, States, Stats, Then,
+    Version, WorkloadState, check_version,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
@@ -181,39 +182,70 @@ impl HistoryStore for SqliteStore {
         .await
     }
 
-    async fn workloads(&self) -> Result<Vec<WorkloadState>, StoreError> {
+    async fn workloads(&self) -> Result<States, StoreError> {
         self.run(|s| {
             let entries = s.read(Entry::all)?;
-            let mut states = Vec::with_capacity(entries.len());
+            let (mut states, mut damaged) = (Vec::with_capacity(entries.len()), Vec::new());
             for entry in &entries {
                 match s.state(entry) {
                     Ok(state) => states.push(state),
                     // One unreadable state hides no other.
-                    Err(error) if error.kind() == Kind::Corrupt => {
-                        tracing::warn!(workload = %entry.workload, %error, "a workload cannot be read");
-                    }
+                    Err(error) if error.kind() == Kind::Corrupt => damaged.push(Damaged {
+                        workload: entry.workload.clone(),
+                        error,
+                    }),
                     Err(e) => return Err(e),
                 }
             }
-            Ok(states)
+            Ok(States { states, damaged })
         })
         .await
     }
 
-    async fn set_hold(&self, workload: &WorkloadId, hold: Option<&Hold>) -> Result<(), StoreError> {
-        let (workload, hold) = (workload.clone(), hold.cloned());
-        self.run(move |s| s.write(|tx| write::set(tx, &workload, Column::Hold, hold.as_ref())))
-            .await
-    }
-
-    async fn set_policy(
+    async fn amend(
         &self,
         workload: &WorkloadId,
-        policy: Option<&StoredPolicy>,
-    ) -> Result<(), StoreError> {
-        let (workload, policy) = (workload.clone(), policy.cloned());
-        self.run(move |s| s.write(|tx| write::set(tx, &workload, Column::Policy, policy.as_ref())))
-            .await
+        expected: Version,
+        amendment: &Amendment,
+    ) -> Result<Version, StoreError> {
+        let state = self.workload(workload).await?;
+        check_version(workload, state.version, expected)?;
+        let mut settings = Settings::of(&state);
+        settings.amend(amendment);
+        let workload = workload.clone();
+        self.run(move |s| {
+            s.write(|tx| match &amendment_column(&settings, &state) {
+                Column::Hold => write::set(tx, &workload, Column::Hold, settings.hold.as_ref()),
+                Column::Policy => {
+                    write::set(tx, &workload, Column::Policy, settings.policy.as_ref())
+                }
+            })
+        })
+        .await?;
+        Ok(Version(expected.0 + 1))
+    }
+
+    async fn abandon(
+        &self,
+        workload: &WorkloadId,
+        _: &Abandonment,
+    ) -> Result<DeploymentId, StoreError> {
+        Err(StoreError::new(Kind::NotFound, "nothing can be abandoned").on(workload))
+    }
+
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        Identity::generate().map_err(|e| StoreError::new(Kind::Io, e.to_string()))
+    }
+
+    async fn advance(&self, _: Sequence) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError> {
+        let page = self.list(&Query::default().limit(1_000)).await?;
+        let ids = page.deployments.iter().map(Deployment::id);
+        let ids = ids.filter(|id| id.begins(beginning));
+        Ok(ids.take(limit).cloned().collect())
     }
 
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
@@ -250,5 +282,13 @@ impl HistoryStore for SqliteStore {
 
     async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
         self.run(move |s| s.read(verify::verify)).await
+    }
+}
+
+fn amendment_column(settings: &Settings, before: &WorkloadState) -> Column {
+    if settings.hold == before.hold {
+        Column::Policy
+    } else {
+        Column::Hold
     }
 }

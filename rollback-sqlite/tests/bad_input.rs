@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{HistoryStore, Liveness, Query, Then, Version};
+use rollback_core::history::{Amend, HistoryStore, Liveness, Query, Then, Version};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::fixtures::tmpfs::Tmpfs;
-use rollback_testkit::store_suite::{at, holder, sample, settlement};
+use rollback_testkit::store_suite::{amend, at, by_ann, holder, sample, settlement};
 use rusqlite::Connection;
 
 async fn refusal(path: &Path) -> StoreError {
@@ -163,7 +163,9 @@ async fn is_read_and_not_written(path: &Path, records: usize) {
     let liveness = state.in_flight.map(|f| f.liveness);
     assert!(liveness.is_none_or(|l| l == Liveness::Dead));
     for error in [
-        store.set_hold(workload, None).await.unwrap_err(),
+        amend(&store, workload, &by_ann(Amend::LiftHold, 9))
+            .await
+            .unwrap_err(),
         store.forget(std::slice::from_ref(id)).await.unwrap_err(),
         store.take_over(workload, &holder()).await.unwrap_err(),
     ] {

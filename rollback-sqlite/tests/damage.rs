@@ -306,7 +306,7 @@ async fn rows_that_belong_together_and_do_not_agree_are_named() {
         let others = place.store().await.list(&Query::default()).await.unwrap();
         assert!(others.deployments.len() >= 39, "{edit}");
         assert!(
-            place.store().await.workloads().await.unwrap().len() >= 39,
+            place.store().await.workloads().await.unwrap().states.len() >= 39,
             "{edit}"
         );
     }

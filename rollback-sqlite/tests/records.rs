@@ -84,7 +84,11 @@ impl Three {
         let error = self.store.annotate(middle, &seen).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Corrupt, "{what}");
         self.store.annotate(&self.all[0].id, &seen).await.unwrap();
-        assert_eq!(self.store.workloads().await.unwrap().len(), 3, "{what}");
+        assert_eq!(
+            self.store.workloads().await.unwrap().states.len(),
+            3,
+            "{what}"
+        );
         assert_eq!(self.store.stats(&Query::default()).await.unwrap().total, 3);
         let faults = self.store.verify().await.unwrap();
         assert!(

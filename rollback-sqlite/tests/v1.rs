@@ -110,7 +110,7 @@ async fn the_states_of_version_1_are_kept_and_what_was_in_flight_is_taken_over()
     let store = migrated(&dir.path().join("history.db")).await;
     let all = store.list(&Query::default()).await.unwrap().deployments;
     let sequence_of = |id: &_| all.iter().find(|d| d.id() == id).unwrap().sequence().0;
-    let states = store.workloads().await.unwrap();
+    let states = store.workloads().await.unwrap().states;
     let told: Vec<_> = states
         .iter()
         .map(|s| {

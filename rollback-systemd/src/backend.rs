@@ -9,7 +9,7 @@ use rollback_core::backend::{
 };
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
-use rollback_core::health::Verdict;
+use rollback_core::health::View;
 use rollback_core::id::BackendKind;
 use rollback_core::release::{Release, Restore};
 
@@ -202,6 +202,7 @@ impl Backend for SystemdBackend {
                 standbys,
                 availability: availability?,
                 live,
+                published: None,
             })
         };
         self.files(look).await.map_err(BackendError::untouched)
@@ -280,14 +281,14 @@ impl Backend for SystemdBackend {
         self.files(move |unit| unit.discard(&cx, &by)).await
     }
 
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<Verdict, BackendError> {
+    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
         let bus = Bus::connect(self.config()).await?;
         let first = bus.state().await?;
         if let Some(to) = op.to.instance() {
             let enablement = first.file_state.clone();
             let place = self.files(move |unit| unit.in_place(&enablement)).await?;
             if place.is_none_or(|place| place.instance.handle != to.handle) {
-                return Ok(Verdict::failed("another unit file is in place"));
+                return Ok(View::failed("another unit file is in place"));
             }
         }
         let end = tokio::time::Instant::now() + self.config().soak;
@@ -296,7 +297,7 @@ impl Backend for SystemdBackend {
             let settled =
                 now.active == "active" && matches!(now.sub.as_str(), "running" | "exited");
             if now.invocation != first.invocation || now.restarts != first.restarts {
-                return Ok(Verdict::failed(format!(
+                return Ok(View::failed(format!(
                     "it restarted by itself; {}",
                     now.describe()
                 )));
@@ -304,16 +305,13 @@ impl Backend for SystemdBackend {
             if matches!(now.active.as_str(), "failed" | "inactive" | "deactivating")
                 || now.sub == "auto-restart"
             {
-                return Ok(Verdict::failed(now.describe()));
+                return Ok(View::failed(now.describe()));
             }
             if settled && tokio::time::Instant::now() >= end {
-                return Ok(Verdict::Passed);
+                return Ok(View::Healthy);
             }
             if cx.remaining() <= LOOK {
-                return Ok(Verdict::failed(format!(
-                    "not up in time: {}",
-                    now.describe()
-                )));
+                return Ok(View::failed(format!("not up in time: {}", now.describe())));
             }
             cx.sleep(LOOK).await?;
         }
@@ -322,5 +320,13 @@ impl Backend for SystemdBackend {
     async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
         let (cx, window) = (cx.clone(), window.to_vec());
         self.files(move |unit| unit.retain(&cx, &window)).await
+    }
+
+    async fn configured(
+        &self,
+        _: &Context,
+        _: Option<&Release>,
+    ) -> Result<Option<Release>, BackendError> {
+        Ok(None)
     }
 }

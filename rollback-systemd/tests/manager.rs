@@ -238,9 +238,9 @@ async fn enablement_is_left_alone_unless_asked(world: Arc<SystemdWorld>) {
 async fn what_another_instance_does_says_nothing_of_this_one(world: Arc<SystemdWorld>) {
     let d = Driver::new(world.clone());
     let first = d.deploy(Build::V1).await;
-    assert_eq!(d.health(&first).await, Verdict::Passed);
+    assert_eq!(d.health(&first).await, View::Healthy);
     let second = d.deploy(Build::V2).await;
-    assert_eq!(d.health(&second).await, Verdict::Passed);
+    assert_eq!(d.health(&second).await, View::Healthy);
     assert!(d.health(&first).await.is_failed(), "V2 is in place");
 }
 

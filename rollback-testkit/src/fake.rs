@@ -16,7 +16,7 @@ use rollback_core::backend::{
 };
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
-use rollback_core::health::Verdict;
+use rollback_core::health::View;
 use rollback_core::id::{BackendKind, DeploymentId};
 use rollback_core::release::{Artifact, Release, Restore};
 
@@ -257,6 +257,7 @@ impl Backend for FakeBackend {
             live,
             standbys,
             availability,
+            published: None,
         })
     }
 
@@ -406,10 +407,10 @@ impl Backend for FakeBackend {
         Ok(())
     }
 
-    async fn health(&self, _: &Context, op: &Operation) -> Result<Verdict, BackendError> {
+    async fn health(&self, _: &Context, op: &Operation) -> Result<View, BackendError> {
         let state = self.reach()?;
         let Some(instance) = op.to.instance() else {
-            return Ok(Verdict::Unknown);
+            return Ok(View::NoOpinion);
         };
         let runs = state
             .placed
@@ -417,12 +418,20 @@ impl Backend for FakeBackend {
             .is_some_and(|p| p.running.is_some());
         let digest = &instance.release.artifact().digest;
         Ok(if !runs {
-            Verdict::failed("it does not run")
+            View::Failed("it does not run".to_owned())
         } else if digest.starts_with("broken") {
-            Verdict::failed(format!("{digest} answers 500"))
+            View::Failed(format!("{digest} answers 500"))
         } else {
-            Verdict::Passed
+            View::Healthy
         })
+    }
+
+    async fn configured(
+        &self,
+        _: &Context,
+        _: Option<&Release>,
+    ) -> Result<Option<Release>, BackendError> {
+        Ok(None)
     }
 
     async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {

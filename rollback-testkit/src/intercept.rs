@@ -8,8 +8,8 @@ use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
 use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Hold, Holder, Lease, Page, Query,
-    Renewal, Stats, StoredPolicy, Then, Version, WorkloadState,
+    Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Holder,
+    Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Then, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
@@ -132,20 +132,37 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
         self.inner.workload(workload).await
     }
 
-    async fn workloads(&self) -> Result<Vec<WorkloadState>, StoreError> {
+    async fn workloads(&self) -> Result<States, StoreError> {
         self.inner.workloads().await
     }
 
-    async fn set_hold(&self, workload: &WorkloadId, hold: Option<&Hold>) -> Result<(), StoreError> {
-        self.inner.set_hold(workload, hold).await
-    }
-
-    async fn set_policy(
+    async fn amend(
         &self,
         workload: &WorkloadId,
-        policy: Option<&StoredPolicy>,
-    ) -> Result<(), StoreError> {
-        self.inner.set_policy(workload, policy).await
+        expected: Version,
+        amendment: &Amendment,
+    ) -> Result<Version, StoreError> {
+        self.inner.amend(workload, expected, amendment).await
+    }
+
+    async fn abandon(
+        &self,
+        workload: &WorkloadId,
+        abandonment: &Abandonment,
+    ) -> Result<DeploymentId, StoreError> {
+        self.inner.abandon(workload, abandonment).await
+    }
+
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        self.inner.identity().await
+    }
+
+    async fn advance(&self, past: Sequence) -> Result<(), StoreError> {
+        self.inner.advance(past).await
+    }
+
+    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError> {
+        self.inner.find(beginning, limit).await
     }
 
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {

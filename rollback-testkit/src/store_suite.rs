@@ -36,7 +36,7 @@ use async_trait::async_trait;
 use rollback_core::history::HistoryStore;
 
 pub use agreement::agree;
-pub use sample::{at, holder, note, sample, sample_of, settlement};
+pub use sample::{amend, at, by_ann, holder, note, sample, sample_of, settlement};
 
 /// One empty set of data. Dropping it removes the data.
 #[async_trait]

@@ -9,7 +9,7 @@ use super::upkeep;
 use crate::deployment::{Annotation, LiveRecord, Note, Outcome, Settlement, Skipped, Trigger};
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::event::Event;
-use crate::history::{Hold, Then};
+use crate::history::{Amend, Amendment, Then};
 use crate::id::ShortText;
 use crate::plan::Warning;
 use crate::policy::AfterRollback;
@@ -171,15 +171,26 @@ impl Runner {
             }
         }
         if new.policy.after_rollback == AfterRollback::Hold {
-            let state = self.inner.store.workload(&new.workload).await;
-            if state.map_err(|e| self.unrecorded(e))?.hold.is_none() {
-                let hold = Hold {
-                    by: new.actor.clone(),
+            let hold = Amendment {
+                by: new.actor.clone(),
+                at: now,
+                what: Amend::Hold {
                     why: why(format!("held after the rollback {}", new.id)),
-                    since: now,
-                };
-                let held = self.inner.store.set_hold(&new.workload, Some(&hold)).await;
-                held.map_err(|e| self.unrecorded(e))?;
+                },
+            };
+            loop {
+                let state = self.inner.store.workload(&new.workload).await;
+                let state = state.map_err(|e| self.unrecorded(e))?;
+                if state.hold.is_some() {
+                    break;
+                }
+                let held = self.inner.store.amend(&new.workload, state.version, &hold);
+                match held.await {
+                    Ok(_) => break,
+                    // Somebody else was quicker: perhaps it is held by now.
+                    Err(e) if e.kind() == StoreErrorKind::Stale => {}
+                    Err(e) => return Err(self.unrecorded(e)),
+                }
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use super::ask;
 use crate::backend::{Backend, Operation};
 use crate::context::Context;
 use crate::error::{BackendError, BackendErrorKind};
-use crate::health::{Gate, HealthCheck, Healthy, Probe, Site, Unhealthy, Verdict};
+use crate::health::{Gate, HealthCheck, Healthy, Probe, Site, Unhealthy, Verdict, View};
 
 /// How a gate ended, and what its checks remarked.
 pub(super) type Judgement = (Verdict, Vec<String>);
@@ -53,6 +53,12 @@ impl Judge<'_> {
             let progress = match attempt {
                 Attempt::NoOpinion => return Ok((Verdict::Unknown, Vec::new())),
                 Attempt::Hopeless(diagnostic) => return failed(diagnostic),
+                // Neither good nor bad: what starts slowly is waited for, as long as the gate is open.
+                Attempt::NotYet(why) => {
+                    (bad, good) = (0, 0);
+                    soaking = None;
+                    why
+                }
                 Attempt::Good(note) => {
                     bad = 0;
                     good += 1;
@@ -103,13 +109,14 @@ impl Judge<'_> {
             |cx| async move { self.backend.health(&cx, self.op).await },
         );
         let platform = match asked.await {
-            Ok(Ok(Verdict::Failed { diagnostic })) => return Attempt::Hopeless(diagnostic),
-            Ok(Ok(verdict)) => verdict,
+            Ok(Ok(View::Failed(diagnostic))) => return Attempt::Hopeless(diagnostic),
+            Ok(Ok(View::NotYet(why))) => return Attempt::NotYet(why),
+            Ok(Ok(view)) => view,
             Ok(Err(e)) => return unread(&e),
             Err(late) => return unread(&late),
         };
         if self.checks.is_empty() {
-            return if platform.is_good() {
+            return if platform == View::Healthy {
                 Attempt::Good(None)
             } else {
                 Attempt::NoOpinion
@@ -145,6 +152,8 @@ enum Attempt {
     /// With what the check remarked.
     Good(Option<String>),
     Bad(String),
+    /// The platform cannot tell yet.
+    NotYet(String),
     /// The platform is sure: nothing to wait for.
     Hopeless(String),
     NoOpinion,

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::deployment::Deployment;
 use crate::drift::{Drift, drift};
 use crate::error::{BackendError, BackendErrorKind, Error};
-use crate::health::{Healthy, Probe, Site, Verdict};
+use crate::health::{Healthy, Probe, Site, Verdict, View};
 use crate::id::{DeploymentId, WorkloadId};
 
 /// What [`RollbackEngine::health`] saw.
@@ -15,7 +15,7 @@ pub struct HealthReport {
     /// What is live by the platform, in words; `None` if nothing is.
     pub live: Option<String>,
     /// The platform's own view.
-    pub platform: Verdict,
+    pub platform: View,
     /// Each check by name: its yes, or why it said no.
     pub checks: Vec<(String, Result<Healthy, String>)>,
     /// Whether what is live is what is on record.
@@ -26,8 +26,8 @@ impl HealthReport {
     /// All views taken together, as the gate takes them: the platform's no is final, and of the
     /// checks one yes is enough.
     pub fn verdict(&self) -> Verdict {
-        if self.platform.is_failed() || self.checks.is_empty() {
-            return self.platform.clone();
+        if matches!(self.platform, View::Failed(_)) || self.checks.is_empty() {
+            return self.platform.verdict();
         }
         if self.checks.iter().any(|(_, seen)| seen.is_ok()) {
             return Verdict::Passed;
@@ -59,7 +59,7 @@ impl RollbackEngine {
         let Live::One(sighting) = observed.live else {
             return Ok(HealthReport {
                 live: None,
-                platform: Verdict::Unknown,
+                platform: View::NoOpinion,
                 checks: Vec::new(),
                 drift,
             });
@@ -105,7 +105,7 @@ async fn asked(
     limit: std::time::Duration,
     backend: &dyn Backend,
     op: &Operation,
-) -> Result<Verdict, BackendError> {
+) -> Result<View, BackendError> {
     ask::ask(limit, |cx| async move { backend.health(&cx, op).await })
         .await
         .unwrap_or_else(|late| {

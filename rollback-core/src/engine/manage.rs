@@ -10,12 +10,15 @@ use crate::engine::RollbackEngine;
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Verb};
 use crate::health::Gate;
-use crate::history::{Exclusion, Hold, Liveness, PolicySet, StoredPolicy, WorkloadState};
+use crate::history::{
+    Amend, Amendment, Exclusion, Hold, Liveness, PolicySet, Version, WorkloadState,
+};
 use crate::id::{Actor, DeploymentId, ShortText, WorkloadId};
 use crate::lineage::Lineage;
 use crate::plan::Refusal;
 use crate::policy::{Policy, PolicyChange, Retention};
 use crate::retention::retained;
+use crate::time::Timestamp;
 
 /// The rules that hold for a workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -129,16 +132,16 @@ impl RollbackEngine {
     ) -> Result<Configured, Error> {
         self.allow(actor, workload, Verb::Configure, None).await?;
         let mut configured = self.preview_configure(workload, policy).await?;
-        let stored = policy.map(|policy| StoredPolicy {
-            policy: policy.clone(),
-            set: Some(PolicySet {
-                by: actor.clone(),
-                at: self.inner().clock.now(),
-            }),
+        let state = self.inner().store.workload(workload).await?;
+        let what = match policy {
+            Some(policy) => Amend::SetPolicy(Box::new(policy.clone())),
+            None => Amend::ClearPolicy,
+        };
+        let at = self.amend(workload, state.version, what, actor).await?;
+        configured.rules.set = policy.map(|_| PolicySet {
+            by: actor.clone(),
+            at,
         });
-        let store = &self.inner().store;
-        store.set_policy(workload, stored.as_ref()).await?;
-        configured.rules.set = stored.and_then(|stored| stored.set);
         tracing::info!(%workload, %actor, changes = configured.changes.len(), "policy set");
         Ok(configured)
     }
@@ -153,8 +156,8 @@ impl RollbackEngine {
     ) -> Result<Hold, Error> {
         self.inner().workload(workload)?;
         self.allow(&actor, workload, Verb::Hold, None).await?;
-        let held = self.inner().store.workload(workload).await?.hold;
-        if let Some(hold) = held.filter(|hold| hold.by != actor) {
+        let state = self.inner().store.workload(workload).await?;
+        if let Some(hold) = state.hold.filter(|hold| hold.by != actor) {
             return Err(Refusal::Held {
                 workload: workload.clone(),
                 by: hold.by.to_string(),
@@ -162,13 +165,13 @@ impl RollbackEngine {
             }
             .into());
         }
-        let hold = Hold {
+        let what = Amend::Hold { why: why.clone() };
+        let since = self.amend(workload, state.version, what, &actor).await?;
+        Ok(Hold {
             by: actor,
             why,
-            since: self.inner().clock.now(),
-        };
-        self.inner().store.set_hold(workload, Some(&hold)).await?;
-        Ok(hold)
+            since,
+        })
     }
 
     /// Lifts a hold; says whose it was. Nothing is held: nothing to do.
@@ -179,11 +182,30 @@ impl RollbackEngine {
     ) -> Result<Option<Hold>, Error> {
         self.inner().workload(workload)?;
         self.allow(actor, workload, Verb::Hold, None).await?;
-        let hold = self.inner().store.workload(workload).await?.hold;
-        if hold.is_some() {
-            self.inner().store.set_hold(workload, None).await?;
+        let state = self.inner().store.workload(workload).await?;
+        if state.hold.is_some() {
+            self.amend(workload, state.version, Amend::LiftHold, actor)
+                .await?;
         }
-        Ok(hold)
+        Ok(state.hold)
+    }
+
+    /// Changes what holds for a workload whose state has this version; says when.
+    async fn amend(
+        &self,
+        workload: &WorkloadId,
+        version: Version,
+        what: Amend,
+        actor: &Actor,
+    ) -> Result<Timestamp, Error> {
+        let amendment = Amendment {
+            by: actor.clone(),
+            at: self.inner().clock.now(),
+            what,
+        };
+        let store = &self.inner().store;
+        store.amend(workload, version, &amendment).await?;
+        Ok(amendment.at)
     }
 
     /// Keeps a deployment's record and release from retention.

@@ -149,7 +149,7 @@ impl RollbackEngine {
     pub async fn verify(&self) -> Result<Vec<Fault>, Error> {
         let inner = self.inner();
         let mut faults = inner.store.verify().await?;
-        for state in inner.store.workloads().await? {
+        for state in inner.store.workloads().await?.states {
             let LiveRecord::Known(id) = &state.live else {
                 continue;
             };

@@ -35,7 +35,7 @@ pub struct Recovered {
 pub(super) async fn all(inner: &Arc<Inner>) -> Result<Vec<Recovered>, Error> {
     let mut done = Vec::new();
     let mut at_work: JoinSet<Option<Recovered>> = JoinSet::new();
-    for state in inner.store.workloads().await? {
+    for state in inner.store.workloads().await?.states {
         let Some(in_flight) = state.in_flight else {
             continue;
         };

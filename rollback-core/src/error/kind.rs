@@ -29,6 +29,8 @@ pub enum BackendErrorKind {
     Conflict,
     /// Another program holds the platform's own lock.
     Locked,
+    /// A later actor has published at the target: the caller was taken for dead, and must stop.
+    Fenced,
     /// The platform, repository or unit uses something this backend does not support.
     Unsupported,
     /// What was found does not match what was recorded or asked for.

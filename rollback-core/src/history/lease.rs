@@ -1,6 +1,7 @@
 //! Leases: who may write a workload's history, and what they get and give back.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -23,8 +24,8 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// The version of a workload's state: grows with every `begin`, `finish`, `set_hold` and
-/// `set_policy`. 0 for a workload the store has never seen.
+/// The version of a workload's state: grows with every `begin`, `finish`, `amend` and
+/// `abandon`. 0 for a workload the store has never seen.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
 )]
@@ -47,20 +48,39 @@ pub struct Holder {
     pub host: String,
     /// Since when.
     pub since: Timestamp,
+    /// The machine's boot that it runs in, where the system tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
+    /// When the process was started, in clock ticks since that boot: with `boot` and `pid` it tells
+    /// this process from any later one of the same number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<u64>,
 }
 
 impl Holder {
     /// This process.
     pub fn this_process(now: Timestamp) -> Self {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
-            .map(|s| s.trim().to_owned())
-            .unwrap_or_else(|_| "unknown".into());
+        let host = said_by("/proc/sys/kernel/hostname").unwrap_or_else(|| "unknown".into());
         Self {
             pid: std::process::id(),
             host,
             since: now,
+            boot: said_by("/proc/sys/kernel/random/boot_id"),
+            started: said_by("/proc/self/stat").as_deref().and_then(started),
         }
     }
+}
+
+fn said_by(path: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// The 22nd field of `/proc/PID/stat` (proc_pid_stat(5)). The second is the program's name in
+/// parentheses, and may itself have blanks and parentheses.
+fn started(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// Whether a holder still lives.
@@ -115,7 +135,7 @@ pub struct Lease {
     workload: WorkloadId,
     deployment: DeploymentId,
     epoch: Epoch,
-    guard: Box<dyn Send + Sync>,
+    guard: Arc<dyn Send + Sync>,
 }
 
 impl Lease {
@@ -130,7 +150,7 @@ impl Lease {
             workload,
             deployment,
             epoch,
-            guard: Box::new(guard),
+            guard: Arc::new(guard),
         }
     }
 
@@ -147,6 +167,12 @@ impl Lease {
     /// The epoch.
     pub fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// What keeps the lease's holder alive: as long as a clone of it lives, so does the holder, even
+    /// when the lease itself was dropped. For what may act on after that.
+    pub fn keep(&self) -> Arc<dyn Send + Sync> {
+        Arc::clone(&self.guard)
     }
 
     /// For stores: the same lease, now for the successor that `finish` opened.

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, Holder, Liveness, Version};
+use super::{Amended, Epoch, Holder, Liveness, Version};
 use crate::deployment::LiveRecord;
+use crate::error::StoreError;
 use crate::id::{Actor, DeploymentId, ShortText, WorkloadId};
 use crate::policy::Policy;
 use crate::time::Timestamp;
@@ -69,6 +70,28 @@ pub struct WorkloadState {
     pub hold: Option<Hold>,
     /// The durable policy, where one was set.
     pub policy: Option<StoredPolicy>,
+    /// Who held, lifted, set, cleared and abandoned, oldest first; the last
+    /// [`MAX_AMENDMENTS`](super::MAX_AMENDMENTS).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amendments: Vec<Amended>,
+}
+
+/// The states of a store's workloads. One that cannot be read hides no other.
+#[derive(Debug, Default)]
+pub struct States {
+    /// Those that can be read, by id.
+    pub states: Vec<WorkloadState>,
+    /// Those that cannot, by id.
+    pub damaged: Vec<Damaged>,
+}
+
+/// A workload whose state cannot be read.
+#[derive(Debug)]
+pub struct Damaged {
+    /// Which.
+    pub workload: WorkloadId,
+    /// Why.
+    pub error: StoreError,
 }
 
 impl WorkloadState {
@@ -81,6 +104,7 @@ impl WorkloadState {
             in_flight: None,
             hold: None,
             policy: None,
+            amendments: Vec::new(),
         }
     }
 }

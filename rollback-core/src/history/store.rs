@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Begun, Exclusion, Finished, Hold, Holder, Lease, Page, Query, Renewal, Stats, StoredPolicy,
-    Then, Version, WorkloadState,
+    Abandonment, Amendment, Begun, Exclusion, Finished, Holder, Identity, Lease, Page, Query,
+    Renewal, Sequence, States, Stats, Then, Version, WorkloadState,
 };
 use crate::deployment::{Annotation, Deployment, NewDeployment, Settlement};
 use crate::error::StoreError;
@@ -37,7 +37,7 @@ impl fmt::Display for Fault {
 ///
 /// # What an implementor promises
 ///
-/// - **Durable before it returns**: once `begin`, `append`, `finish`, `set_hold`, `set_policy`,
+/// - **Durable before it returns**: once `begin`, `append`, `finish`, `amend`, `abandon`, `advance`,
 ///   `annotate` or `request_cancel` has said `Ok`, no crash or power cut takes it back.
 /// - **Atomic**: each is done or not done. After an error, nothing was changed, except that a
 ///   failed commit may turn out to be durable after all; repeating `append` or `finish` of the
@@ -46,7 +46,11 @@ impl fmt::Display for Fault {
 ///   ([`StoreErrorKind::Fenced`](crate::error::StoreErrorKind::Fenced)).
 /// - **Checked**: an event that [`Deployment::allows`] refuses is refused.
 /// - A holder's death is judged by proof, never by age alone (embedded stores: a kernel lock).
-/// - One unreadable record hides no other.
+/// - One unreadable record hides no other, and one damaged workload no other.
+/// - **What has begun can be ended**: room for the rest of a deployment is reserved at `begin`, so
+///   that a disk that fills up meanwhile keeps it neither from going back nor from being settled;
+///   `forget` needs no more room than is there.
+/// - **What is not surely its own and surely dead is left** as it is, and said by `verify`.
 ///
 /// The conformance suite in `rollback-testkit` holds an implementation to this.
 #[async_trait]
@@ -89,18 +93,40 @@ pub trait HistoryStore: fmt::Debug + Send + Sync {
     /// The state of one workload; [`WorkloadState::unseen`] if the store does not know it.
     async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError>;
 
-    /// The states of all workloads, by id.
-    async fn workloads(&self) -> Result<Vec<WorkloadState>, StoreError>;
+    /// The states of all workloads, and which of them cannot be read. Fails only if the store as a
+    /// whole cannot be.
+    async fn workloads(&self) -> Result<States, StoreError>;
 
-    /// Sets or lifts a hold.
-    async fn set_hold(&self, workload: &WorkloadId, hold: Option<&Hold>) -> Result<(), StoreError>;
-
-    /// Sets or clears the durable policy.
-    async fn set_policy(
+    /// Changes what holds for a workload, by the rules of [`Settings`](super::Settings), if its
+    /// state still has this version (0: it was never seen); `Stale` if not. Gives the new version.
+    async fn amend(
         &self,
         workload: &WorkloadId,
-        policy: Option<&StoredPolicy>,
-    ) -> Result<(), StoreError>;
+        expected: Version,
+        amendment: &Amendment,
+    ) -> Result<Version, StoreError>;
+
+    /// Gives up the deployment in flight, whose holder is dead, whatever its record and the
+    /// workload's state look like: nothing is in flight afterwards, live is `Unknown`, and the
+    /// state remembers who did it. A record that can still be read is settled as
+    /// [`Abandonment::settlement`] says; one that cannot be is left as it is. `Conflict` if the
+    /// holder lives, `NotFound` if nothing is in flight.
+    async fn abandon(
+        &self,
+        workload: &WorkloadId,
+        abandonment: &Abandonment,
+    ) -> Result<DeploymentId, StoreError>;
+
+    /// Which history this is.
+    async fn identity(&self) -> Result<Identity, StoreError>;
+
+    /// Gives no deployment a sequence up to this one from now on: for a history that is behind what
+    /// it once published.
+    async fn advance(&self, past: Sequence) -> Result<(), StoreError>;
+
+    /// Ids that begin with this text, or whose last, random part does: newest first, at most
+    /// `limit`. An id that is this text comes first.
+    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError>;
 
     /// One record; `None` if there is none of that id.
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError>;

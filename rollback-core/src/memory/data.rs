@@ -6,7 +6,7 @@ use std::sync::Weak;
 use crate::deployment::{Deployment, LiveRecord, NewDeployment, Phase, Settlement};
 use crate::error::{StoreError, StoreErrorKind as Kind};
 use crate::history::{
-    Conflict, Epoch, Hold, Holder, InFlight, Lease, Liveness, MAX_RECORD, Sequence, StoredPolicy,
+    Conflict, Epoch, Holder, Identity, InFlight, Lease, Liveness, MAX_RECORD, Sequence, Settings,
     Then, Version, WorkloadState,
 };
 use crate::id::{Actor, DeploymentId, WorkloadId};
@@ -14,6 +14,7 @@ use crate::time::{Clock, SystemClock};
 
 #[derive(Debug, Default)]
 pub(super) struct Inner {
+    identity: Option<Identity>,
     pub(super) sequence: u64,
     pub(super) deployments: BTreeMap<Sequence, Deployment>,
     pub(super) by_id: BTreeMap<DeploymentId, Sequence>,
@@ -26,8 +27,7 @@ pub(super) struct Entry {
     pub(super) epoch: u64,
     pub(super) live: LiveRecord,
     pub(super) held: Option<Held>,
-    pub(super) hold: Option<Hold>,
-    pub(super) policy: Option<StoredPolicy>,
+    pub(super) settings: Settings,
     pub(super) excluded: Weak<()>,
     /// The last `finish`, so that repeating it is recognised.
     pub(super) finished: Option<(DeploymentId, u64)>,
@@ -156,8 +156,31 @@ impl Inner {
                 liveness: h.liveness(),
                 epoch: Epoch(entry.epoch),
             }),
-            hold: entry.hold.clone(),
-            policy: entry.policy.clone(),
+            hold: entry.settings.hold.clone(),
+            policy: entry.settings.policy.clone(),
+            amendments: entry.settings.amendments.clone(),
+        }
+    }
+
+    pub(super) fn identity(&mut self) -> Result<Identity, StoreError> {
+        if let Some(identity) = &self.identity {
+            return Ok(identity.clone());
+        }
+        let identity = Identity::generate().map_err(|e| {
+            StoreError::new(Kind::Io, "the system gives no random bytes").because(e)
+        })?;
+        Ok(self.identity.insert(identity).clone())
+    }
+
+    /// The deployment in flight, if its holder is dead.
+    pub(super) fn left_by_the_dead(
+        &self,
+        workload: &WorkloadId,
+    ) -> Result<DeploymentId, StoreError> {
+        match self.workloads.get(workload).and_then(|e| e.held.as_ref()) {
+            None => Err(StoreError::new(Kind::NotFound, "no deployment is in flight").on(workload)),
+            Some(held) if held.liveness() == Liveness::Alive => Err(self.conflict(workload, held)),
+            Some(held) => Ok(held.deployment.clone()),
         }
     }
 }

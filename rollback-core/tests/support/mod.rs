@@ -114,6 +114,7 @@ impl Backend for Shelf {
             live,
             standbys: target.standbys.clone(),
             availability,
+            published: None,
         })
     }
 
@@ -174,16 +175,33 @@ impl Backend for Shelf {
         Ok(())
     }
 
-    async fn health(&self, _: &Context, op: &Operation) -> Result<Verdict, BackendError> {
+    async fn health(&self, _: &Context, op: &Operation) -> Result<View, BackendError> {
         drop(self.reach()?);
         let digest = &op.to.release().unwrap().artifact().digest;
         Ok(if digest.starts_with("sick") {
-            Verdict::failed(format!("{digest} is sick"))
+            View::Failed(format!("{digest} is sick"))
         } else if digest.starts_with("mute") {
-            Verdict::Unknown
+            View::NoOpinion
         } else {
-            Verdict::Passed
+            View::Healthy
         })
+    }
+
+    async fn configured(
+        &self,
+        _: &Context,
+        live: Option<&Release>,
+    ) -> Result<Option<Release>, BackendError> {
+        let target = self.reach()?;
+        let Some(live) = live else { return Ok(None) };
+        let mut release = Release::new(self.kind(), live.artifact().clone());
+        if !target.env.is_empty() {
+            release = release.with_facet("env", Facet::Table(target.env.clone()));
+        }
+        if let Some(unit) = &target.unit {
+            release = release.with_facet("unit", Facet::Text(unit.clone()));
+        }
+        Ok(Some(release))
     }
 
     async fn retain(&self, _: &Context, window: &[Instance]) -> Result<(), BackendError> {

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rollback_core::backend::{
     Backend, End, Evidence, Instance, Live, Observation, Operation, Rollout,
 };
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
-use rollback_core::health::Verdict;
+use rollback_core::health::View;
 use rollback_core::history::Sequence;
 use rollback_core::id::DeploymentId;
 use rollback_core::release::Release;
@@ -172,10 +172,17 @@ impl Driver {
         self.must(Step::Retire, &mut back).await;
     }
 
-    /// The platform's view of `op.to`.
-    pub async fn health(&self, op: &Operation) -> Verdict {
-        let verdict = self.backend().health(&Self::cx(), op).await;
-        verdict.unwrap_or_else(|e| panic!("health failed: {e}"))
+    /// The platform's view of `op.to`, once it can tell.
+    pub async fn health(&self, op: &Operation) -> View {
+        let deadline = Instant::now() + VERB;
+        loop {
+            let view = self.backend().health(&Self::cx(), op).await;
+            match view.unwrap_or_else(|e| panic!("health failed: {e}")) {
+                View::NotYet(why) => assert!(Instant::now() < deadline, "not yet: {why}"),
+                view => return view,
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Checks what serves, that it alone runs, and that the backend sees this instance live.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rollback_core::backend::{Availability, End, Live, Reuse};
-use rollback_core::health::Verdict;
+use rollback_core::health::View;
 
 use super::driver::{Driver, Step, placed};
 use crate::world::{Build, World};
@@ -101,7 +101,7 @@ pub(super) async fn a_broken_build_is_found_out(world: Arc<dyn World>) {
     d.must(Step::Prepare, &mut op).await;
     let switched = d.verb(Step::Switch, &Driver::cx(), &mut op).await;
     if switched.is_ok() {
-        let sick = d.health(&op).await.is_failed();
+        let sick = matches!(d.health(&op).await, View::Failed(_));
         let answers = world.serving().await;
         assert!(
             sick || answers.as_deref() != Some(Build::V1.answer()),
@@ -117,7 +117,7 @@ pub(super) async fn a_good_build_is_not_called_sick(world: Arc<dyn World>) {
     let op = d.deploy(Build::V1).await;
     let verdict = d.health(&op).await;
     assert!(
-        matches!(verdict, Verdict::Passed | Verdict::Unknown),
+        matches!(verdict, View::Healthy | View::NoOpinion),
         "{verdict}"
     );
 }

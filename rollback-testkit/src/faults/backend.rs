@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rollback_core::backend::{Backend, End, Evidence, Instance, Observation, Operation, Prepared};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
-use rollback_core::health::Verdict;
+use rollback_core::health::View;
 use rollback_core::id::BackendKind;
 use rollback_core::release::{Release, Restore};
 
@@ -171,8 +171,16 @@ impl Backend for FaultyBackend {
         self.call(Verb::Retire, self.inner.retire(cx, op)).await
     }
 
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<Verdict, BackendError> {
+    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
         self.call(Verb::Health, self.inner.health(cx, op)).await
+    }
+
+    async fn configured(
+        &self,
+        cx: &Context,
+        live: Option<&Release>,
+    ) -> Result<Option<Release>, BackendError> {
+        self.inner.configured(cx, live).await
     }
 
     async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {

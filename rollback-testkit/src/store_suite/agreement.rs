@@ -7,12 +7,12 @@ use rollback_core::error::{StoreError, StoreErrorKind};
 use rollback_core::event::{Cause, Event, TimedEvent};
 use rollback_core::health::{Site, Verdict};
 use rollback_core::history::{
-    Finished, HistoryStore, Hold, Lease, Query, Sequence, Then, Version, WorkloadState,
+    Amend, Finished, HistoryStore, Lease, Query, Sequence, Then, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId};
 use rollback_core::policy::{Policy, RollbackMode};
 
-use super::sample::{at, holder, note, prepared, sample_of, set_by_ann, settlement};
+use super::sample::{amend, at, by_ann, holder, note, prepared, sample_of, settlement};
 
 const WORKLOADS: [&str; 3] = ["api@web-1", "api@web-2", "db@web-1"];
 
@@ -282,25 +282,24 @@ impl Agreement<'_> {
         let workload = WORKLOADS[self.random.below(WORKLOADS.len())]
             .parse()
             .unwrap();
-        let hold = Hold {
-            by: Actor::user("ann").unwrap(),
-            why: "freeze".parse().unwrap(),
-            since: at(now),
-        };
         let policy = Policy {
             rollback: RollbackMode::Auto,
             ..Policy::default()
         };
-        let policy = set_by_ann(policy, now);
-        let what = self.random.below(4);
+        let what = match self.random.below(4) {
+            0 => Amend::Hold {
+                why: "freeze".parse().unwrap(),
+            },
+            1 => Amend::LiftHold,
+            2 => Amend::SetPolicy(Box::new(policy)),
+            _ => Amend::ClearPolicy,
+        };
+        let what = by_ann(what, now);
+        let mut answers = Vec::new();
         for store in self.stores {
-            match what {
-                0 => store.set_hold(&workload, Some(&hold)).await.unwrap(),
-                1 => store.set_hold(&workload, None).await.unwrap(),
-                2 => store.set_policy(&workload, Some(&policy)).await.unwrap(),
-                _ => store.set_policy(&workload, None).await.unwrap(),
-            }
+            answers.push(amend(*store, &workload, &what).await.unwrap());
         }
+        self.same("amend", &answers);
     }
 
     async fn cancel(&mut self) {
@@ -336,7 +335,7 @@ impl Agreement<'_> {
     async fn compare(&mut self) {
         let mut states = Vec::new();
         for store in self.stores {
-            let mut all: Vec<WorkloadState> = store.workloads().await.unwrap();
+            let mut all: Vec<WorkloadState> = store.workloads().await.unwrap().states;
             // Told by a lock each, at its own time.
             for state in &mut all {
                 if let Some(in_flight) = &mut state.in_flight {

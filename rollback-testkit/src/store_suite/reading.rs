@@ -16,7 +16,7 @@ pub(super) async fn an_unseen_workload_is_at_version_zero(harness: &dyn StoreHar
     let api = workload("api@web-1");
     let state = store.workload(&api).await.unwrap();
     assert_eq!(state, WorkloadState::unseen(api));
-    assert!(store.workloads().await.unwrap().is_empty());
+    assert!(store.workloads().await.unwrap().states.is_empty());
     let page = store.list(&Query::default()).await.unwrap();
     assert!(page.deployments.is_empty() && page.next.is_none());
     let stats = store.stats(&Query::default()).await.unwrap();
@@ -29,7 +29,7 @@ pub(super) async fn workloads_are_listed_by_id(harness: &dyn StoreHarness) {
     for name in ["b@x", "a@z", "a-b@x", "a@y"] {
         settle(&*store, &sample(name, 1), Outcome::Succeeded, 1).await;
     }
-    let states = store.workloads().await.unwrap();
+    let states = store.workloads().await.unwrap().states;
     let names: Vec<_> = states.iter().map(|s| s.workload.to_string()).collect();
     assert_eq!(names, ["a@y", "a@z", "a-b@x", "b@x"]);
     for state in states {

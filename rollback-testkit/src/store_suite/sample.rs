@@ -10,7 +10,7 @@ use rollback_core::error::{StoreError, StoreErrorKind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::health::{Gate, Verdict};
 use rollback_core::history::{
-    Begun, Finished, HistoryStore, Holder, PolicySet, StoredPolicy, Then,
+    Amend, Amendment, Begun, Finished, HistoryStore, Holder, Then, Version,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::policy::Policy;
@@ -138,9 +138,21 @@ pub fn note(text: &str) -> Note {
     }
 }
 
-/// A policy as `ann` sets it.
-pub(crate) fn set_by_ann(policy: Policy, now: u64) -> StoredPolicy {
-    let by = Actor::user("ann").unwrap();
-    let set = Some(PolicySet { by, at: at(now) });
-    StoredPolicy { policy, set }
+/// An amendment by `ann`.
+pub fn by_ann(what: Amend, now: u64) -> Amendment {
+    Amendment {
+        by: Actor::user("ann").unwrap(),
+        at: at(now),
+        what,
+    }
+}
+
+/// Amends a workload as it is now.
+pub async fn amend(
+    store: &dyn HistoryStore,
+    workload: &WorkloadId,
+    amendment: &Amendment,
+) -> Result<Version, StoreError> {
+    let version = store.workload(workload).await?.version;
+    store.amend(workload, version, amendment).await
 }

@@ -3,14 +3,16 @@
 use rollback_core::deployment::{LiveRecord, Outcome, Trigger};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::Event;
-use rollback_core::history::{Annotation, Finished, Hold, Lease, Then, Version};
-use rollback_core::id::Actor;
+use rollback_core::history::{
+    Amend, Annotation, Finished, Hold, Lease, PolicySet, StoredPolicy, Then, Version,
+};
+use rollback_core::id::{Actor, ShortText};
 use rollback_core::policy::Policy;
 
 use super::StoreHarness;
 use super::sample::{
-    at, begin, holder, note, prepared, refused, sample, sample_of, set_by_ann, settle, settlement,
-    timed, workload,
+    amend, at, begin, by_ann, holder, note, prepared, refused, sample, sample_of, settle,
+    settlement, timed, workload,
 };
 
 pub(super) async fn finish_opens_the_successor_under_the_same_lease(harness: &dyn StoreHarness) {
@@ -243,23 +245,35 @@ pub(super) async fn an_oversized_record_is_refused(harness: &dyn StoreHarness) {
 pub(super) async fn holds_and_policies_last_and_move_the_version(harness: &dyn StoreHarness) {
     let (store, other) = (harness.store().await, harness.store().await);
     let api = workload("api@web-1");
+    let why: ShortText = "a long weekend".parse().unwrap();
     let hold = Hold {
         by: Actor::user("ann").unwrap(),
-        why: "a long weekend".parse().unwrap(),
+        why: why.clone(),
         since: at(1),
     };
     let policy = Policy {
         fall_back_to_unjudged: false,
         ..Policy::default()
     };
-    let policy = set_by_ann(policy, 2);
-    store.set_hold(&api, Some(&hold)).await.unwrap();
-    store.set_policy(&api, Some(&policy)).await.unwrap();
+    let set = by_ann(Amend::SetPolicy(Box::new(policy.clone())), 2);
+    amend(&*store, &api, &by_ann(Amend::Hold { why }, 1))
+        .await
+        .unwrap();
+    amend(&*store, &api, &set).await.unwrap();
     let state = other.workload(&api).await.unwrap();
     assert_eq!(state.version, Version(2));
+    let set = Some(PolicySet {
+        by: set.by,
+        at: set.at,
+    });
+    let policy = StoredPolicy { policy, set };
     assert_eq!((state.hold, state.policy), (Some(hold), Some(policy)));
-    store.set_hold(&api, None).await.unwrap();
-    store.set_policy(&api, None).await.unwrap();
+    amend(&*store, &api, &by_ann(Amend::LiftHold, 3))
+        .await
+        .unwrap();
+    amend(&*store, &api, &by_ann(Amend::ClearPolicy, 4))
+        .await
+        .unwrap();
     let state = other.workload(&api).await.unwrap();
     assert_eq!(state.version, Version(4));
     assert_eq!((state.hold, state.policy), (None, None));

@@ -75,6 +75,21 @@ impl Tagged {
     }
 }
 
+impl Tagged {
+    /// An artifact with what is configured today.
+    fn with_facets(&self, artifact: Artifact) -> Release {
+        let mut release = Release::new(self.kind(), artifact);
+        let today = self.registry.0.lock().unwrap();
+        if !today.env.is_empty() {
+            release = release.with_facet("env", Facet::Table(today.env.clone()));
+        }
+        for (name, text) in &today.texts {
+            release = release.with_facet(name, Facet::Text(text.clone()));
+        }
+        release
+    }
+}
+
 #[async_trait]
 impl Backend for Tagged {
     fn kind(&self) -> BackendKind {
@@ -102,15 +117,7 @@ impl Backend for Tagged {
             Some(_) => Artifact::by_branch(reference, digest),
             None => Artifact::new(reference, digest),
         };
-        let mut release = Release::new(self.kind(), artifact);
-        let today = self.registry.0.lock().unwrap();
-        if !today.env.is_empty() {
-            release = release.with_facet("env", Facet::Table(today.env.clone()));
-        }
-        for (name, text) in &today.texts {
-            release = release.with_facet(name, Facet::Text(text.clone()));
-        }
-        Ok(release)
+        Ok(self.with_facets(artifact))
     }
 
     async fn observe(&self, cx: &Context, ends: &[End]) -> Result<Observation, BackendError> {
@@ -133,16 +140,25 @@ impl Backend for Tagged {
         self.inner.retire(cx, op).await
     }
 
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<Verdict, BackendError> {
+    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
         let verdict = self.inner.health(cx, op).await?;
         let mute = op.to.release().map(|r| r.artifact().digest.as_str());
         Ok(match verdict {
-            Verdict::Passed if mute.is_some_and(|d| d.starts_with("mute")) => Verdict::Unknown,
+            View::Healthy if mute.is_some_and(|d| d.starts_with("mute")) => View::NoOpinion,
             verdict => verdict,
         })
     }
 
     async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
         self.inner.retain(cx, window).await
+    }
+
+    async fn configured(
+        &self,
+        _: &Context,
+        live: Option<&Release>,
+    ) -> Result<Option<Release>, BackendError> {
+        let Some(live) = live else { return Ok(None) };
+        Ok(Some(self.with_facets(live.artifact().clone())))
     }
 }

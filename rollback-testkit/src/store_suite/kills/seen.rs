@@ -16,7 +16,7 @@ impl Seen {
     /// Looks at everything, and in every way that there is.
     pub(super) async fn of(store: &dyn HistoryStore) -> Self {
         let (mut what, mut numbers) = (Vec::new(), Vec::new());
-        for state in store.workloads().await.unwrap() {
+        for state in store.workloads().await.unwrap().states {
             numbers.push(state.version.0);
             let in_flight = state.in_flight.map(|f| {
                 numbers.push(f.epoch.0);

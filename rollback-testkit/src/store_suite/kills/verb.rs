@@ -6,13 +6,12 @@ use std::sync::Arc;
 use rollback_core::deployment::{Annotation, NewDeployment, Outcome, Trigger};
 use rollback_core::error::StoreError;
 use rollback_core::event::Event;
-use rollback_core::history::{Finished, HistoryStore, Hold, Lease, Then};
+use rollback_core::history::{Amend, Finished, HistoryStore, Lease, Then};
 use rollback_core::id::Actor;
-use rollback_core::policy::Policy;
 
 use crate::store_suite::processes::Open;
 use crate::store_suite::sample::{
-    at, begin, holder, note, sample_of, set_by_ann, settle, settlement, timed, workload,
+    amend, at, begin, by_ann, holder, note, sample_of, settle, settlement, timed, workload,
 };
 
 /// A verb that writes.
@@ -34,9 +33,9 @@ pub enum Verb {
     TakeOver,
     /// `request_cancel`
     RequestCancel,
-    /// `set_hold`
+    /// `amend`: a hold
     SetHold,
-    /// `set_policy`, in a history without a workload
+    /// `amend`: a policy, in a history without a workload
     SetPolicy,
     /// `annotate`
     Annotate,
@@ -147,15 +146,15 @@ impl Verb {
             Self::RequestCancel => store.request_cancel(&deployment(4).id, &ann()).await,
             Self::SetHold => {
                 let why = "a freeze".parse().unwrap();
-                let (by, since) = (ann(), at(7));
-                let hold = Hold { by, why, since };
-                store.set_hold(&api, Some(&hold)).await
+                amend(&*store, &api, &by_ann(Amend::Hold { why }, 7))
+                    .await
+                    .map(drop)
             }
             Self::SetPolicy => {
-                let policy = set_by_ann(Policy::default(), 7);
-                store
-                    .set_policy(&workload("new@web-1"), Some(&policy))
+                let policy = by_ann(Amend::SetPolicy(Box::default()), 7);
+                amend(&*store, &workload("new@web-1"), &policy)
                     .await
+                    .map(drop)
             }
             Self::Annotate => {
                 let what = Annotation::Note(note("looked at"));
@@ -183,7 +182,9 @@ impl Verb {
         self.repeat(&*store, ready.lease.expect("a lease")).await?;
         match self {
             Self::Append => Ok(()),
-            _ => store.set_hold(&workload(API), None).await,
+            _ => amend(&*store, &workload(API), &by_ann(Amend::LiftHold, 9))
+                .await
+                .map(drop),
         }
     }
 

@@ -1,0 +1,204 @@
+//! What people set on a workload outside of deployments, and the record of who did.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Hold, PolicySet, StoredPolicy, Version, WorkloadState};
+use crate::deployment::{LiveRecord, Outcome, Settlement};
+use crate::health::Verdict;
+use crate::id::{Actor, DeploymentId, ShortText};
+use crate::policy::Policy;
+use crate::time::Timestamp;
+
+/// How many amendments a workload's state remembers; the oldest go first.
+pub const MAX_AMENDMENTS: usize = 50;
+
+/// One change to what holds for a workload, and who makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Amendment {
+    /// Who.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: Amend,
+}
+
+/// What an [`Amendment`] changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Amend {
+    /// Nothing but rollbacks goes through from now on.
+    Hold {
+        /// Why.
+        why: ShortText,
+    },
+    /// The hold is lifted.
+    LiftHold,
+    /// This policy holds in place of the program's.
+    SetPolicy(Box<Policy>),
+    /// The program's policy holds again.
+    ClearPolicy,
+}
+
+/// An amendment as the workload's state remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amended {
+    /// Who.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// What was done.
+    #[serde(flatten)]
+    pub what: WasAmended,
+}
+
+/// What was done in an [`Amended`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "amended", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WasAmended {
+    /// The workload was held.
+    Held {
+        /// Why.
+        why: ShortText,
+    },
+    /// A hold was lifted.
+    HoldLifted {
+        /// Whose it was.
+        of: Actor,
+        /// Why it had been there.
+        why: ShortText,
+    },
+    /// A policy was set.
+    PolicySet,
+    /// The policy was cleared.
+    PolicyCleared,
+    /// A deployment was abandoned.
+    Abandoned {
+        /// Which.
+        deployment: DeploymentId,
+        /// Why.
+        why: ShortText,
+    },
+}
+
+/// Giving up a deployment that recovery cannot end: its record is damaged, or what it needs has
+/// left the program. What is live is `Unknown` afterwards, until somebody adopts or deploys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abandonment {
+    /// Who.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub why: ShortText,
+}
+
+impl Abandonment {
+    /// How the abandoned deployment is settled, if its record can still be written to.
+    pub fn settlement(&self, verdict: &Verdict) -> Settlement {
+        Settlement {
+            outcome: Outcome::Interrupted,
+            verdict: verdict.clone(),
+            live: LiveRecord::Unknown,
+            summary: format!(
+                "It was abandoned by {}: {}. What is live is not known: look at the platform, then \
+                 adopt or deploy.",
+                self.by, self.why
+            ),
+        }
+    }
+}
+
+/// What people have set on a workload: the part of its state that [`Amendment`]s change. Every store
+/// changes it by these rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether deploys are held.
+    pub hold: Option<Hold>,
+    /// The durable policy, where one was set.
+    pub policy: Option<StoredPolicy>,
+    /// Who did what, oldest first; the last [`MAX_AMENDMENTS`].
+    pub amendments: Vec<Amended>,
+}
+
+impl Settings {
+    /// The settings in a state.
+    pub fn of(state: &WorkloadState) -> Self {
+        Self {
+            hold: state.hold.clone(),
+            policy: state.policy.clone(),
+            amendments: state.amendments.clone(),
+        }
+    }
+
+    /// Makes a change, and notes who made it. Lifting a hold where there is none is no change.
+    pub fn amend(&mut self, amendment: &Amendment) {
+        let (by, at) = (&amendment.by, amendment.at);
+        let what = match &amendment.what {
+            Amend::Hold { why } => {
+                self.hold = Some(Hold {
+                    by: by.clone(),
+                    why: why.clone(),
+                    since: at,
+                });
+                WasAmended::Held { why: why.clone() }
+            }
+            Amend::LiftHold => match self.hold.take() {
+                Some(hold) => WasAmended::HoldLifted {
+                    of: hold.by,
+                    why: hold.why,
+                },
+                None => return,
+            },
+            Amend::SetPolicy(policy) => {
+                self.policy = Some(StoredPolicy {
+                    policy: policy.as_ref().clone(),
+                    set: Some(PolicySet { by: by.clone(), at }),
+                });
+                WasAmended::PolicySet
+            }
+            Amend::ClearPolicy => match self.policy.take() {
+                Some(_) => WasAmended::PolicyCleared,
+                None => return,
+            },
+        };
+        self.note(by, at, what);
+    }
+
+    /// Notes that a deployment was abandoned.
+    pub fn abandoned(&mut self, deployment: &DeploymentId, abandonment: &Abandonment) {
+        let what = WasAmended::Abandoned {
+            deployment: deployment.clone(),
+            why: abandonment.why.clone(),
+        };
+        self.note(&abandonment.by, abandonment.at, what);
+    }
+
+    fn note(&mut self, by: &Actor, at: Timestamp, what: WasAmended) {
+        self.amendments.push(Amended {
+            by: by.clone(),
+            at,
+            what,
+        });
+        let over = self.amendments.len().saturating_sub(MAX_AMENDMENTS);
+        self.amendments.drain(..over);
+    }
+}
+
+/// For stores: refuses a change to a state that has moved.
+pub fn check_version(
+    workload: &crate::id::WorkloadId,
+    is: Version,
+    expected: Version,
+) -> Result<(), crate::error::StoreError> {
+    if is == expected {
+        return Ok(());
+    }
+    Err(crate::error::StoreError::new(
+        crate::error::StoreErrorKind::Stale,
+        "the workload changed since it was looked at; nothing was changed",
+    )
+    .on(workload)
+    .advice("look again"))
+}

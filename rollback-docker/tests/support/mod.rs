@@ -22,7 +22,8 @@ use rollback_core::history::Sequence;
 use rollback_core::id::{DeploymentId, WorkloadId};
 use rollback_core::time::{Clock, SystemClock};
 use rollback_docker::{DockerBackend, DockerConfig};
-use rollback_testkit::fixtures::docker::{DockerFixture, free_port, http};
+use rollback_testkit::fixtures::docker::DockerFixture;
+pub use rollback_testkit::fixtures::docker::{free_port, http};
 use rollback_testkit::service::unavailable;
 use rollback_testkit::world::{Build, World};
 

@@ -1,10 +1,11 @@
 //! Files that are there whole or not at all, and stay after a power cut.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::owner::{self, parent};
 
 /// How the temporary files of this module begin, so that leftovers of a killed writer can be
 /// told from records.
@@ -73,12 +74,8 @@ fn write(
     let nth = NTH.fetch_add(1, Ordering::Relaxed);
     let temporary = dir.join(format!("{TEMPORARY}{}-{nth}", std::process::id()));
     let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut file = owner::open_or_create(&temporary)?;
+        file.set_len(0)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         publish(&temporary, path)
@@ -89,13 +86,6 @@ fn write(
         return Err(e);
     }
     sync_dir(dir)
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,12 @@ pub mod durable;
 mod error;
 mod local;
 mod lock;
+pub mod owner;
+pub mod random;
 pub mod strict;
+mod witness;
 
 pub use blocking::blocking;
 pub use error::{full, read_only, system};
-pub use local::{check_local, make_dir};
-pub use lock::{Held, Locks};
+pub use local::{beside, check_local, check_single, make_dir, resolve};
+pub use lock::{Held, Locks, Shared};

@@ -1,20 +1,43 @@
 //! Liveness: one lock file for each workload. Who holds the kernel's lock on it lives, stopped or
 //! not; whoever died, however it died, holds none.
+//!
+//! Each lock file holds a text of its own, which whoever takes the lock puts on record with the
+//! lease. So a free lock proves its holder's death only if it is the lock that was held: of a file
+//! that somebody has deleted, or replaced, nothing follows, and the holder's process is asked for
+//! instead.
+//!
+//! A process that is forked without being executed anew keeps its parent's locks, as the kernel
+//! has it: whatever it was forked for, the workload stays held until it ends too.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rollback_core::error::StoreError;
-use rollback_core::history::Liveness;
+use rollback_core::history::{Holder, Liveness};
 use rollback_core::id::WorkloadId;
 
 use crate::error::system;
+use crate::owner::{create_dir, no_follow, open_or_create};
+use crate::witness;
 
 /// How long a taker waits for somebody who merely looks: looking takes microseconds.
 const PATIENCE: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(1);
+/// Length of the text in a lock file.
+const TEXT: usize = 32;
+
+/// The locks that this process holds, by path: the kernel does not tell a holder of itself, and a
+/// file that was deleted cannot be asked.
+static HELD: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+
+fn held_here() -> MutexGuard<'static, HashSet<PathBuf>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The directory of lock files. They are never unlinked: a lock on an unlinked file would guard
 /// nothing against the next process, which makes a new one.
@@ -26,39 +49,145 @@ pub struct Locks {
 /// A held lock; dropping it, or dying, frees it.
 #[derive(Debug)]
 pub struct Held {
+    path: PathBuf,
+    text: Option<String>,
+    file: Option<File>,
+}
+
+/// A lock that several may hold at once; dropping it, or dying, gives it back.
+#[derive(Debug)]
+pub struct Shared {
     _file: File,
+}
+
+impl Held {
+    /// A holder as it is put on record with the lease that this lock is of: it says which file it
+    /// has locked.
+    #[must_use]
+    pub fn sign(&self, holder: &Holder) -> Holder {
+        Holder {
+            lock: self.text.clone(),
+            ..holder.clone()
+        }
+    }
+
+    /// Whether a recorded holder is dead, now that this lock has been taken: it is, if this is
+    /// the lock that it held.
+    pub fn liveness_of(&self, holder: &Holder) -> Liveness {
+        liveness_without(&self.path, self.text.as_deref(), holder, true)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // In this order: who finds the lock free must not find it listed here.
+        held_here().remove(&self.path);
+        self.file = None;
+    }
+}
+
+/// The life of a holder whose lock is free, or of which there is none: `text` is what the free
+/// lock's file holds.
+fn liveness_without(
+    path: &Path,
+    text: Option<&str>,
+    holder: &Holder,
+    taken_by_caller: bool,
+) -> Liveness {
+    match &holder.lock {
+        // Of before this was kept: the lock is the only witness.
+        None => Liveness::Dead,
+        Some(locked) if text == Some(&**locked) => Liveness::Dead,
+        // It would be listed here.
+        Some(_) if witness::is_this_process(holder) => {
+            if !taken_by_caller && held_here().contains(path) {
+                Liveness::Alive
+            } else {
+                Liveness::Dead
+            }
+        }
+        Some(_) => witness::liveness(holder),
+    }
 }
 
 impl Locks {
     /// Locks in this directory, which only its owner may enter; it is made if need be.
     pub fn in_dir(dir: PathBuf) -> Result<Self, StoreError> {
-        match DirBuilder::new().mode(0o700).create(&dir) {
-            Ok(()) => {}
-            Err(_) if dir.is_dir() => {}
-            Err(e) => return Err(system("the lock directory cannot be made", &dir, e)),
-        }
-        Ok(Self { dir })
+        create_dir(&dir).map_err(|e| system("the lock directory cannot be made", &dir, e))?;
+        Ok(Self::to_look_at(dir))
     }
 
     /// The same where nothing can be made: for looking alone.
     pub fn to_look_at(dir: PathBuf) -> Self {
+        // One name for each lock within the process, whatever the way to it.
+        let dir = fs::canonicalize(&dir).unwrap_or(dir);
         Self { dir }
     }
 
-    /// Takes a workload's lock; `None` while somebody who lives holds it.
+    /// Takes a workload's lock; `None` while somebody who lives holds it. A free lock does not
+    /// prove that a recorded holder is dead: ask [`Held::liveness_of`].
     pub fn take(&self, workload: &WorkloadId) -> Result<Option<Held>, StoreError> {
-        self.take_named(&format!("{workload}.lock"), PATIENCE)
+        self.take_named(&file_name(workload), PATIENCE)
     }
 
     /// Takes any other lock of this directory, waiting for about so many milliseconds; `None`
     /// while somebody who lives holds it. `name` is the caller's own, never input.
     pub fn take_named(&self, name: &str, patience: u32) -> Result<Option<Held>, StoreError> {
         let path = self.dir.join(name);
-        let file = Self::open(&path)?;
-        for _ in 0..patience.max(1) {
-            match file.try_lock() {
-                Ok(()) => return Ok(Some(Held { _file: file })),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+        for tried in 0..patience.max(1) {
+            if tried > 0 {
+                std::thread::sleep(PAUSE);
+            }
+            if let Some(held) = self.try_take(&path)? {
+                return Ok(Some(held));
+            }
+        }
+        Ok(None)
+    }
+
+    fn try_take(&self, path: &Path) -> Result<Option<Held>, StoreError> {
+        if held_here().contains(path) {
+            return Ok(None);
+        }
+        let mut file = self.open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(e)) => {
+                return Err(system("the lock cannot be taken", path, e));
+            }
+        }
+        // Somebody may have deleted the file since it was opened: its lock guards nothing.
+        if !is_at(&file, path).map_err(|e| system("the lock cannot be examined", path, e))? {
+            return Ok(None);
+        }
+        if !held_here().insert(path.to_owned()) {
+            return Ok(None);
+        }
+        let mut held = Held {
+            path: path.to_owned(),
+            text: None,
+            file: None,
+        };
+        held.text = text(&mut file).or_else(|| write_text(&mut file));
+        held.file = Some(file);
+        Ok(Some(held))
+    }
+
+    /// Takes a lock that many may hold at once, and that [`take_named`](Self::take_named) waits
+    /// for; `None` while somebody holds it alone, after about so many milliseconds.
+    pub fn share_named(&self, name: &str, patience: u32) -> Result<Option<Shared>, StoreError> {
+        let path = self.dir.join(name);
+        for tried in 0..patience.max(1) {
+            if tried > 0 {
+                std::thread::sleep(PAUSE);
+            }
+            let file = self.open(&path)?;
+            match file.try_lock_shared() {
+                Ok(()) if is_at(&file, &path).unwrap_or(false) => {
+                    return Ok(Some(Shared { _file: file }));
+                }
+                Ok(()) | Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(e)) => {
                     return Err(system("the lock cannot be taken", &path, e));
                 }
@@ -67,61 +196,250 @@ impl Locks {
         Ok(None)
     }
 
-    /// Whether somebody holds a workload's lock. Looks with a shared lock, so that two who look
-    /// do not take each other for the holder.
+    /// Whether somebody holds a workload's lock. Of a lock file that was deleted or replaced this
+    /// knows nothing: [`liveness`](Self::liveness) does.
     pub fn look(&self, workload: &WorkloadId) -> Result<Liveness, StoreError> {
         let path = self.path(workload);
-        // Looking makes no file and needs none: without one, nobody has ever held it. So it also
-        // works where nothing can be written.
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Liveness::Dead),
-            Err(e) => return Err(system("the lock file cannot be opened", &path, e)),
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(Liveness::Dead),
-            Err(TryLockError::WouldBlock) => Ok(Liveness::Alive),
-            Err(TryLockError::Error(e)) => {
-                Err(system("the workload's lock cannot be looked at", &path, e))
+        Ok(match self.free_text(&path)? {
+            Free::No => Liveness::Alive,
+            Free::Yes(_) if held_here().contains(&path) => Liveness::Alive,
+            Free::Yes(_) => Liveness::Dead,
+        })
+    }
+
+    /// Whether the recorded holder of a workload's lease lives: by its lock, and where the file of
+    /// that lock is gone, by its process.
+    pub fn liveness(&self, workload: &WorkloadId, holder: &Holder) -> Result<Liveness, StoreError> {
+        let path = self.path(workload);
+        Ok(match self.free_text(&path)? {
+            Free::No => Liveness::Alive,
+            Free::Yes(text) => liveness_without(&path, text.as_deref(), holder, false),
+        })
+    }
+
+    /// The names of the locks in this directory that somebody holds.
+    pub fn all_held(&self) -> Result<Vec<String>, StoreError> {
+        let failed = |e| system("the lock directory cannot be read", &self.dir, e);
+        let mut held = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let Some(name) = name.to_str().filter(|n| n.ends_with(LOCK)) else {
+                continue;
+            };
+            if matches!(self.free_text(&self.dir.join(name))?, Free::No) {
+                held.push(name.trim_end_matches(LOCK).to_owned());
+            }
+        }
+        held.sort();
+        Ok(held)
+    }
+
+    /// Looks with a shared lock, so that two who look do not take each other for the holder.
+    /// Looking makes no file and needs none, so it also works where nothing can be written.
+    fn free_text(&self, path: &Path) -> Result<Free, StoreError> {
+        loop {
+            let opened = OpenOptions::new()
+                .read(true)
+                .custom_flags(no_follow())
+                .open(path);
+            let mut file = match opened {
+                Ok(file) => file,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Free::Yes(None)),
+                Err(e) => return Err(system("the lock file cannot be opened", path, e)),
+            };
+            match file.try_lock_shared() {
+                Ok(()) if is_at(&file, path).unwrap_or(true) => {
+                    return Ok(Free::Yes(text(&mut file)));
+                }
+                // It was replaced meanwhile.
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(Free::No),
+                Err(TryLockError::Error(e)) => {
+                    return Err(system("the workload's lock cannot be looked at", path, e));
+                }
             }
         }
     }
 
-    /// A workload id is two validated names, each a safe and short path component, and `@`: a
-    /// file name as it is.
     fn path(&self, workload: &WorkloadId) -> PathBuf {
-        self.dir.join(format!("{workload}.lock"))
+        self.dir.join(file_name(workload))
     }
 
-    fn open(path: &Path) -> Result<File, StoreError> {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|e| system("the lock file cannot be opened", path, e))
+    fn open(&self, path: &Path) -> Result<File, StoreError> {
+        let opened = match open_or_create(path) {
+            // Somebody has deleted the directory.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                create_dir(&self.dir).and_then(|()| open_or_create(path))
+            }
+            opened => opened,
+        };
+        opened.map_err(|e| system("the lock file cannot be opened", path, e))
     }
+}
+
+/// Whether a lock is free, and what its file holds.
+enum Free {
+    No,
+    Yes(Option<String>),
+}
+
+const LOCK: &str = ".lock";
+
+/// A workload id is two validated names, each a safe and short path component, and `@`: a file
+/// name as it is.
+fn file_name(workload: &WorkloadId) -> String {
+    format!("{workload}{LOCK}")
+}
+
+/// Whether an open file still has this name.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let mine = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (mine.dev(), mine.ino())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// The text of a lock file, if it has one.
+fn text(file: &mut File) -> Option<String> {
+    let mut text = [0; TEXT];
+    file.seek(SeekFrom::Start(0)).ok()?;
+    file.read_exact(&mut text).ok()?;
+    let text = String::from_utf8(text.to_vec()).ok()?;
+    text.bytes().all(|b| b.is_ascii_hexdigit()).then_some(text)
+}
+
+/// Gives a lock file its text. Without one (a full disk) the lock alone says who lives.
+fn write_text(file: &mut File) -> Option<String> {
+    let text = crate::random::hex(TEXT)?;
+    let written = (|| {
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(text.as_bytes())
+    })();
+    written.ok().map(|()| text)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
+    use rollback_core::time::Timestamp;
+
     use super::*;
+
+    fn locks(dir: &tempfile::TempDir) -> Locks {
+        Locks::in_dir(dir.path().join("locks")).unwrap()
+    }
+
+    fn api() -> WorkloadId {
+        "api@web-1".parse().unwrap()
+    }
+
+    fn holder(held: &Held) -> Holder {
+        let holder = held.sign(&Holder::this_process(Timestamp::UNIX_EPOCH));
+        assert!(holder.lock.is_some());
+        holder
+    }
 
     #[test]
     fn a_held_lock_is_alive_and_cannot_be_taken_until_it_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
-        let locks = Locks::in_dir(dir.path().join("locks")).unwrap();
-        let workload: WorkloadId = "api@web-1".parse().unwrap();
+        let (locks, workload) = (locks(&dir), api());
         let other: WorkloadId = "api@web-2".parse().unwrap();
         assert_eq!(locks.look(&workload).unwrap(), Liveness::Dead);
-        assert_eq!(std::fs::read_dir(&locks.dir).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(&locks.dir).unwrap().count(), 0);
         let held = locks.take(&workload).unwrap().unwrap();
+        let holder = holder(&held);
         assert_eq!(locks.look(&workload).unwrap(), Liveness::Alive);
+        assert_eq!(locks.liveness(&workload, &holder).unwrap(), Liveness::Alive);
         assert_eq!(locks.look(&other).unwrap(), Liveness::Dead);
+        assert_eq!(locks.all_held().unwrap(), ["api@web-1"]);
         assert!(locks.take(&workload).unwrap().is_none());
         drop(held);
+        assert_eq!(locks.liveness(&workload, &holder).unwrap(), Liveness::Dead);
+        let held = locks.take(&workload).unwrap().unwrap();
+        assert_eq!(held.liveness_of(&holder), Liveness::Dead);
+        assert_eq!(held.sign(&holder), holder, "the same lock as before");
+    }
+
+    #[test]
+    fn a_deleted_lock_file_made_a_living_holder_dead() {
+        let dir = tempfile::tempdir().unwrap();
+        let (locks, workload) = (locks(&dir), api());
+        let held = locks.take(&workload).unwrap().unwrap();
+        let holder = holder(&held);
+        fs::remove_file(locks.path(&workload)).unwrap();
+        assert_eq!(locks.look(&workload).unwrap(), Liveness::Alive);
+        assert_eq!(locks.liveness(&workload, &holder).unwrap(), Liveness::Alive);
+        assert!(locks.take(&workload).unwrap().is_none());
+        drop(held);
+        assert_eq!(locks.liveness(&workload, &holder).unwrap(), Liveness::Dead);
+        fs::remove_dir_all(&locks.dir).unwrap();
         assert!(locks.take(&workload).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_replaced_lock_file_made_another_processs_living_holder_dead() {
+        let dir = tempfile::tempdir().unwrap();
+        let (locks, workload) = (locks(&dir), api());
+        let mut child = Command::new("sleep")
+            .arg("60")
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let other = |pid: u32, lock: &str| {
+            let mut holder = Holder::this_process(Timestamp::UNIX_EPOCH);
+            holder.pid = pid;
+            holder.lock = Some(lock.to_owned());
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let (_, rest) = stat.rsplit_once(')').unwrap();
+            holder.started = rest.split(' ').nth(20).unwrap().parse().ok();
+            holder
+        };
+        let holder = other(child.id(), &"a".repeat(TEXT));
+        // No file at all, then one of somebody else's.
+        assert_eq!(locks.liveness(&workload, &holder).unwrap(), Liveness::Alive);
+        let held = locks.take(&workload).unwrap().unwrap();
+        assert_eq!(held.liveness_of(&holder), Liveness::Alive);
+        let same = other(child.id(), held.text.as_deref().unwrap());
+        assert_eq!(held.liveness_of(&same), Liveness::Dead);
+        drop(held);
+        assert_eq!(locks.liveness(&workload, &holder).unwrap(), Liveness::Alive);
+        assert_eq!(locks.liveness(&workload, &same).unwrap(), Liveness::Dead);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(locks.liveness(&workload, &holder).unwrap(), Liveness::Dead);
+        // A record of before this was kept.
+        let mut old = holder;
+        old.lock = None;
+        assert_eq!(locks.liveness(&workload, &old).unwrap(), Liveness::Dead);
+    }
+
+    #[test]
+    fn many_share_a_lock_that_one_takes_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let locks = locks(&dir);
+        let one = locks.share_named("store.lock", 1).unwrap().unwrap();
+        let two = locks.share_named("store.lock", 1).unwrap().unwrap();
+        assert!(locks.take_named("store.lock", 3).unwrap().is_none());
+        drop(one);
+        assert!(locks.take_named("store.lock", 3).unwrap().is_none());
+        drop(two);
+        let alone = locks.take_named("store.lock", 3).unwrap().unwrap();
+        assert!(locks.share_named("store.lock", 3).unwrap().is_none());
+        drop(alone);
+        assert!(locks.share_named("store.lock", 3).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_that_is_a_link_is_refused_and_what_it_leads_to_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (locks, workload) = (locks(&dir), api());
+        let elsewhere = dir.path().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, locks.path(&workload)).unwrap();
+        assert!(locks.take(&workload).is_err());
+        assert!(locks.look(&workload).is_err());
+        assert!(!elsewhere.exists());
     }
 }

@@ -55,6 +55,13 @@ pub struct Holder {
     /// this process from any later one of the same number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<u64>,
+    /// The namespace that `pid` is of, by its number: in another one `pid` says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<u64>,
+    /// For stores whose liveness is a lock file: which file it has locked. Of another file's lock
+    /// nothing follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
 }
 
 impl Holder {
@@ -67,6 +74,8 @@ impl Holder {
             since: now,
             boot: said_by("/proc/sys/kernel/random/boot_id"),
             started: said_by("/proc/self/stat").as_deref().and_then(started),
+            namespace: namespace(),
+            lock: None,
         }
     }
 }
@@ -81,6 +90,13 @@ fn said_by(path: &str) -> Option<String> {
 fn started(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// `pid:[4026531836]`, as namespaces(7) has it.
+fn namespace() -> Option<u64> {
+    let link = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    let number = link.to_str()?.strip_prefix("pid:[")?;
+    number.strip_suffix(']')?.parse().ok()
 }
 
 /// Whether a holder still lives.

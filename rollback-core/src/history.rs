@@ -7,6 +7,7 @@ mod query;
 mod state;
 mod stats;
 mod store;
+mod summary;
 
 pub use crate::deployment::Annotation;
 pub use amendment::{
@@ -21,3 +22,4 @@ pub use query::{Page, Query};
 pub use state::{Damaged, Hold, InFlight, PolicySet, States, StoredPolicy, WorkloadState};
 pub use stats::{Settled, Stats};
 pub use store::{Fault, HistoryStore, MAX_RECORD};
+pub use summary::{ReleaseSummary, Settling, Summaries, Summarized, Summary};

@@ -1,16 +1,20 @@
-//! Lineage: what followed what, derived from the records. Pure.
+//! Lineage: what followed what, derived from the records or from summaries of them. Pure.
 
+mod links;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::deployment::{Deployment, LiveRecord};
-use crate::history::Sequence;
+use crate::history::{Sequence, Summarized, Summary};
 use crate::id::DeploymentId;
 use crate::plan::PassedOver;
 use crate::policy::RollbackMode;
-use crate::release::{Release, Restore};
+use crate::release::Restore;
 use crate::time::Timestamp;
+use links::Links;
 
 /// What has become of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,33 +32,69 @@ pub enum Standing {
 }
 
 /// Deployments that answer a goal, best first, availability not yet considered.
-#[derive(Debug, Default)]
-pub struct Candidates<'a> {
+#[derive(Debug)]
+pub struct Candidates<'a, R = Deployment> {
     /// Best first.
-    pub candidates: Vec<&'a Deployment>,
+    pub candidates: Vec<&'a R>,
     /// What was looked at and ruled out.
     pub passed_over: Vec<PassedOver>,
 }
 
-/// One workload's records and what is live, newest first.
+/// One workload's records, or their summaries, and what is live; newest first.
+///
+/// Made in time linear in the records; what is asked of one of them costs the same however many
+/// there are.
 #[derive(Debug)]
-pub struct Lineage<'a> {
-    records: &'a [Deployment],
+pub struct Lineage<'a, R = Deployment> {
+    records: &'a [R],
+    facts: Vec<Cow<'a, Summary>>,
     index: HashMap<&'a DeploymentId, usize>,
+    links: Links,
     live: &'a LiveRecord,
     restore: Restore,
 }
 
-impl<'a> Lineage<'a> {
+/// What *last healthy* makes of a deployment from before what is live.
+enum Judged {
+    Healthy,
+    Unjudged,
+    Not(Why),
+}
+
+/// Why a deployment is not meant by *last healthy*.
+enum Why {
+    NeverLive,
+    Bad(String),
+    Off,
+    IsLive,
+    Unhealthy,
+}
+
+impl Why {
+    fn text(self) -> String {
+        match self {
+            Self::NeverLive => "never settled as live".into(),
+            Self::Bad(why) => format!("is marked bad: {why}"),
+            Self::Off => "was deployed with rollback off".into(),
+            Self::IsLive => "is what is live".into(),
+            Self::Unhealthy => "failed its health gate".into(),
+        }
+    }
+}
+
+impl<'a, R: Summarized> Lineage<'a, R> {
     /// `records`: all of one workload, newest first.
-    pub fn new(records: &'a [Deployment], live: &'a LiveRecord) -> Self {
-        let index = records
+    pub fn new(records: &'a [R], live: &'a LiveRecord) -> Self {
+        let index: HashMap<_, _> = records
             .iter()
             .enumerate()
-            .map(|(i, d)| (d.id(), i))
+            .map(|(i, r)| (r.id(), i))
             .collect();
+        let facts: Vec<_> = records.iter().map(R::summary).collect();
         Self {
+            links: Links::of(&facts, &index),
             records,
+            facts,
             index,
             live,
             restore: Restore::Everything,
@@ -68,148 +108,139 @@ impl<'a> Lineage<'a> {
     }
 
     /// The records, newest first.
-    pub fn records(&self) -> &'a [Deployment] {
+    pub fn records(&self) -> &'a [R] {
         self.records
     }
 
     /// One record.
-    pub fn get(&self, id: &DeploymentId) -> Option<&'a Deployment> {
-        self.index.get(id).map(|i| &self.records[*i])
+    pub fn get(&self, id: &DeploymentId) -> Option<&'a R> {
+        self.at(id).map(|i| &self.records[i])
+    }
+
+    /// Where a record is in their order.
+    pub(crate) fn at(&self, id: &DeploymentId) -> Option<usize> {
+        self.index.get(id).copied()
+    }
+
+    /// What is known of each record, newest first.
+    pub(crate) fn facts(&self) -> &[Cow<'a, Summary>] {
+        &self.facts
     }
 
     /// The live record, where it is known.
-    pub fn live(&self) -> Option<&'a Deployment> {
-        self.live.known().and_then(|id| self.get(id))
+    pub fn live(&self) -> Option<&'a R> {
+        self.live_at().map(|i| &self.records[i])
+    }
+
+    pub(crate) fn live_at(&self) -> Option<usize> {
+        self.live.known().and_then(|id| self.at(id))
     }
 
     /// The deployment that first brought this one's release: a rollback leads back to its
     /// target, and so on.
-    pub fn origin(&self, deployment: &'a Deployment) -> &'a Deployment {
-        let mut d = deployment;
-        while let Some(target) = d.trigger().restores().and_then(|id| self.get(id)) {
-            if target.sequence() >= d.sequence() {
-                break;
-            }
-            d = target;
-        }
-        d
+    pub fn origin(&self, deployment: &'a R) -> &'a R {
+        self.at(deployment.id())
+            .map_or(deployment, |i| &self.records[self.links.origin[i]])
     }
 
     /// From where `LastHealthy` looks back: before the live release's origin.
     pub fn anchor(&self) -> Sequence {
-        self.live()
-            .map_or(Sequence(u64::MAX), |live| self.origin(live).sequence())
+        self.live_at().map_or(Sequence(u64::MAX), |i| {
+            self.facts[self.links.origin[i]].sequence
+        })
     }
 
     /// The last release that was live before this deployment's and differs from it, following
     /// provenance: after `D1 D2 rollback→D1`, what D1 followed, not D2.
-    pub fn previous(&self, deployment: &'a Deployment) -> Option<&'a Deployment> {
-        let release = deployment.release()?.digest();
-        let last = self.way_to_previous(deployment).pop()?;
-        let differs = last.release().is_some_and(|r| r.digest() != release);
-        (last.went_live() && differs).then_some(last)
+    pub fn previous(&self, deployment: &'a R) -> Option<&'a R> {
+        let i = self.at(deployment.id())?;
+        let last = self.way_to_previous(i).pop()?;
+        self.differs(last, i).then(|| &self.records[last])
     }
 
     /// The deployments that lead from this one to its previous, which is the last of them if the
     /// way is whole.
-    pub(crate) fn way_to_previous(&self, deployment: &'a Deployment) -> Vec<&'a Deployment> {
+    pub(crate) fn way_to_previous(&self, i: usize) -> Vec<usize> {
         let mut way = Vec::new();
-        let Some(release) = deployment.release().map(Release::digest) else {
+        if self.facts[i].release.is_none() {
             return way;
-        };
-        let mut at = self.origin(deployment);
-        while let Some(before) = at
-            .new_deployment()
-            .replaces
-            .known()
-            .and_then(|id| self.get(id))
-        {
-            if before.sequence() >= at.sequence() {
+        }
+        let mut at = self.links.origin[i];
+        while let Some(before) = self.facts[at].replaces.known().and_then(|id| self.at(id)) {
+            if self.facts[before].sequence >= self.facts[at].sequence {
                 break;
             }
             way.push(before);
-            if before.went_live() && before.release().is_some_and(|r| r.digest() != release) {
+            if self.differs(before, i) {
                 break;
             }
-            at = self.origin(before);
+            at = self.links.origin[before];
         }
         way
     }
 
+    /// Whether one that went live is another release than this one.
+    fn differs(&self, one: usize, from: usize) -> bool {
+        let (one, from) = (&self.facts[one], &self.facts[from]);
+        one.went_live() && one.release.is_some() && one.digest() != from.digest()
+    }
+
     /// Where a bare rollback goes, by the records alone: whether that release can still be had, the
     /// platform says.
-    pub fn last_healthy(&self, or_unjudged: bool) -> Option<&'a Deployment> {
-        self.last_healthy_restoring(&self.restore, or_unjudged)
+    pub fn last_healthy(&self, or_unjudged: bool) -> Option<&'a R> {
+        let found = self.last_healthy_restoring(&self.restore, or_unjudged);
+        found.map(|i| &self.records[i])
     }
 
     /// The last healthy ones that retention keeps within reach: for what a bare rollback
     /// restores, and for the automatic one's default.
-    pub(crate) fn last_healthy_ones(&self) -> impl Iterator<Item = &'a Deployment> {
+    pub(crate) fn last_healthy_ones(&self) -> impl Iterator<Item = usize> {
         [&self.restore, &Restore::Everything]
             .into_iter()
             .filter_map(|restore| self.last_healthy_restoring(restore, true))
     }
 
-    fn last_healthy_restoring(
-        &self,
-        restore: &Restore,
-        or_unjudged: bool,
-    ) -> Option<&'a Deployment> {
-        let today = self.live().and_then(Deployment::release);
-        let is_live = |d: &Deployment| {
-            let brought = d.release().map(|r| r.brought_back(today, restore).digest());
-            brought.is_some() && brought == today.map(Release::digest)
+    fn last_healthy_restoring(&self, restore: &Restore, or_unjudged: bool) -> Option<usize> {
+        let today = self.live_at().and_then(|i| self.facts[i].release.as_ref());
+        let is_live = |i: usize| {
+            let own = self.facts[i].release.as_ref().zip(today);
+            own.is_some_and(|(own, today)| own.brings_back(today, restore))
         };
-        self.healthy(is_live, or_unjudged)
-            .candidates
-            .first()
-            .copied()
+        let mut newest_unjudged = None;
+        for (i, judged) in self.judged(is_live) {
+            match judged {
+                Judged::Healthy => return Some(i),
+                Judged::Unjudged => newest_unjudged = newest_unjudged.or(Some(i)),
+                Judged::Not(_) => {}
+            }
+        }
+        newest_unjudged.filter(|_| or_unjudged && self.newest_judged_at().is_none())
     }
 
     /// The deployments that *last healthy* may mean, newest first: those before what is live that
     /// passed their health gate, are not marked bad, and would not bring back what is live as it
     /// is. With `or_unjudged`, and if no earlier one has any verdict, the earlier ones.
-    pub fn healthy(
-        &self,
-        is_live: impl Fn(&Deployment) -> bool,
-        or_unjudged: bool,
-    ) -> Candidates<'a> {
-        let anchor = self.anchor();
+    pub fn healthy(&self, is_live: impl Fn(&R) -> bool, or_unjudged: bool) -> Candidates<'a, R> {
         let (mut healthy, mut unjudged, mut passed_over) = (Vec::new(), Vec::new(), Vec::new());
-        let mut any_verdict = false;
-        for d in self.records.iter().filter(|d| d.sequence() < anchor) {
-            let mut pass = |why: &str| {
-                passed_over.push(PassedOver {
-                    deployment: d.id().clone(),
-                    why: why.into(),
-                });
-            };
-            if !d.went_live() {
-                pass("never settled as live");
-                continue;
-            }
-            any_verdict |= d.verdict().is_good() || d.verdict().is_failed();
-            if let Some(why) = &d.annotations().bad {
-                pass(&format!("is marked bad: {why}"));
-            } else if d.new_deployment().policy.rollback == RollbackMode::Off {
-                pass("was deployed with rollback off");
-            } else if is_live(d) {
-                pass("is what is live");
-            } else if d.verdict().is_failed() {
-                pass("failed its health gate");
-            } else if d.verdict().is_good() {
-                healthy.push(d);
-            } else {
-                unjudged.push(d);
+        let mut pass = |i: usize, why: String| {
+            passed_over.push(PassedOver {
+                deployment: self.facts[i].id.clone(),
+                why,
+            });
+        };
+        for (i, judged) in self.judged(|i| is_live(&self.records[i])) {
+            match judged {
+                Judged::Healthy => healthy.push(&self.records[i]),
+                Judged::Unjudged => unjudged.push(i),
+                Judged::Not(why) => pass(i, why.text()),
             }
         }
-        let candidates = if or_unjudged && !any_verdict {
-            unjudged
+        let candidates = if or_unjudged && self.newest_judged_at().is_none() {
+            unjudged.into_iter().map(|i| &self.records[i]).collect()
         } else {
-            passed_over.extend(unjudged.into_iter().map(|d| PassedOver {
-                deployment: d.id().clone(),
-                why: "has no health verdict; name it to go there".into(),
-            }));
+            for i in unjudged {
+                pass(i, "has no health verdict; name it to go there".into());
+            }
             healthy
         };
         Candidates {
@@ -218,27 +249,56 @@ impl<'a> Lineage<'a> {
         }
     }
 
-    /// The newest deployment before what is live that any health gate has judged.
-    pub fn newest_judged(&self) -> Option<&'a Deployment> {
+    /// The one rule of *last healthy*, for each record from before what is live, newest first.
+    fn judged(&self, is_live: impl Fn(usize) -> bool) -> impl Iterator<Item = (usize, Judged)> {
+        self.before_live().map(move |i| {
+            let d = &self.facts[i];
+            let judged = if !d.went_live() {
+                Judged::Not(Why::NeverLive)
+            } else if let Some(why) = &d.bad {
+                Judged::Not(Why::Bad(why.to_string()))
+            } else if d.rollback == RollbackMode::Off {
+                Judged::Not(Why::Off)
+            } else if is_live(i) {
+                Judged::Not(Why::IsLive)
+            } else if d.is_unhealthy() {
+                Judged::Not(Why::Unhealthy)
+            } else if d.is_healthy() {
+                Judged::Healthy
+            } else {
+                Judged::Unjudged
+            };
+            (i, judged)
+        })
+    }
+
+    /// The records from before what is live, newest first.
+    fn before_live(&self) -> impl Iterator<Item = usize> {
         let anchor = self.anchor();
-        self.records
-            .iter()
-            .filter(|d| d.sequence() < anchor && d.went_live())
-            .find(|d| d.verdict().is_good() || d.verdict().is_failed())
+        let first = self.facts.partition_point(|d| d.sequence >= anchor);
+        first..self.facts.len()
+    }
+
+    /// The newest deployment before what is live that any health gate has judged.
+    pub fn newest_judged(&self) -> Option<&'a R> {
+        self.newest_judged_at().map(|i| &self.records[i])
+    }
+
+    pub(crate) fn newest_judged_at(&self) -> Option<usize> {
+        self.before_live()
+            .find(|i| self.facts[*i].went_live() && self.facts[*i].is_judged())
     }
 
     /// The deployment that was live at a time.
     ///
     /// `None` also where the records of that time are no longer all there: what came next on
     /// record must have found live what this one left.
-    pub fn as_of(&self, time: Timestamp) -> Option<&'a Deployment> {
-        let at = self
-            .records
-            .iter()
-            .position(|d| d.settled_at().is_some_and(|at| at <= time))?;
-        let live = &self.records[at].settlement()?.live;
-        let found_by_next = match at.checked_sub(1).and_then(|next| self.records.get(next)) {
-            Some(next) => &next.new_deployment().replaces,
+    pub fn as_of(&self, time: Timestamp) -> Option<&'a R> {
+        let settled = |d: &Summary| d.settled.as_ref().is_some_and(|s| s.at <= time);
+        let at = self.facts.iter().position(|d| settled(d))?;
+        let live = &self.facts[at].settled.as_ref()?.live;
+        let found_by_next = match at.checked_sub(1).and_then(|next| self.facts.get(next)) {
+            Some(next) => &next.replaces,
             None => self.live,
         };
         let known = live.known().filter(|_| live == found_by_next)?;
@@ -246,45 +306,49 @@ impl<'a> Lineage<'a> {
     }
 
     /// The deployment that took this one's place: the next one that went live after it.
-    pub fn replaced_by(&self, deployment: &Deployment) -> Option<&'a Deployment> {
-        if !deployment.went_live() {
-            return deployment.rolled_back_by().and_then(|id| self.get(id));
-        }
-        self.records
-            .iter()
-            .rev()
-            .find(|d| d.went_live() && d.new_deployment().replaces.known() == Some(deployment.id()))
+    pub fn replaced_by(&self, deployment: &R) -> Option<&'a R> {
+        let i = self.at(deployment.id())?;
+        let next = match self.facts[i].went_live() {
+            true => self.links.replaced_by[i],
+            false => self.rolled_back_by(i),
+        };
+        next.map(|i| &self.records[i])
     }
 
-    /// What has become of a deployment.
-    pub fn standing(&self, deployment: &Deployment) -> Standing {
+    fn rolled_back_by(&self, i: usize) -> Option<usize> {
+        let by = self.facts[i].rolled_back_by.as_ref();
+        by.and_then(|id| self.at(id))
+    }
+
+    /// What has become of a deployment, which is one of the records.
+    pub fn standing(&self, deployment: &R) -> Standing {
         if self.live.known() == Some(deployment.id()) {
             return Standing::Live;
         }
-        if !deployment.went_live() {
-            return match deployment.rolled_back_by() {
-                Some(_) => Standing::RolledBack,
-                None => Standing::NeverLive,
-            };
-        }
-        match self.abandoned_by(deployment) {
-            Some(_) => Standing::RolledBack,
-            None => Standing::Superseded,
+        let Some(i) = self.at(deployment.id()) else {
+            return Standing::NeverLive;
+        };
+        let (d, abandoned) = (&self.facts[i], self.links.abandoned_by[i].is_some());
+        match (d.went_live(), d.rolled_back_by.is_some(), abandoned) {
+            (false, true, _) | (true, _, true) => Standing::RolledBack,
+            (false, false, _) => Standing::NeverLive,
+            (true, _, false) => Standing::Superseded,
         }
     }
 
-    /// The newest rollback that went past a deployment that had been live.
-    pub fn abandoned_by(&self, deployment: &Deployment) -> Option<&'a Deployment> {
-        self.records.iter().find(|r| {
-            r.went_live()
-                && r.sequence() > deployment.sequence()
-                && r.trigger()
-                    .restores()
-                    .and_then(|id| self.get(id))
-                    .is_some_and(|target| {
-                        self.origin(target).sequence() < deployment.sequence()
-                            && target.sequence() < deployment.sequence()
-                    })
-        })
+    /// What went past a deployment: the newest rollback that did, if it had been live; else the
+    /// automatic one that put right what it broke.
+    pub fn abandoned_by(&self, deployment: &R) -> Option<&'a R> {
+        let i = self.at(deployment.id())?;
+        let by = match self.facts[i].went_live() {
+            true => self.links.abandoned_by[i],
+            false => self.rolled_back_by(i),
+        };
+        by.map(|i| &self.records[i])
+    }
+
+    /// The newest rollback that went past one that had been live.
+    pub(crate) fn abandoned_at(&self, i: usize) -> Option<usize> {
+        self.links.abandoned_by[i].filter(|_| self.facts[i].went_live())
     }
 }

@@ -7,11 +7,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::deployment::{Deployment, TriggerKind};
+use crate::deployment::Deployment;
+use crate::history::Summarized;
 use crate::lineage::{Lineage, Standing};
 use crate::policy::{Retention, RollbackMode};
 use crate::release::ReleaseDigest;
-use crate::retention::retained;
+use crate::retention::within_reach;
 use crate::time::Timestamp;
 
 /// Why a deployment is no rollback point.
@@ -51,20 +52,20 @@ impl fmt::Display for NoPoint {
 
 /// What rules a deployment out as the target of a rollback, whatever is live and whatever has
 /// been let go since.
-pub fn ruled_out(d: &Deployment) -> Option<NoPoint> {
-    if d.settlement().is_none() {
+pub fn ruled_out(d: &impl Summarized) -> Option<NoPoint> {
+    let d = d.summary();
+    if d.settled.is_none() {
         return Some(NoPoint::InFlight);
     }
-    let placed = d.switch_began() || d.trigger().kind() == TriggerKind::Adopt;
-    if d.instance().is_none() || !placed {
+    if !d.placed {
         return Some(NoPoint::NeverPlaced);
     }
-    if let Some(why) = &d.annotations().bad {
+    if let Some(why) = &d.bad {
         return Some(NoPoint::MarkedBad {
             why: why.to_string(),
         });
     }
-    if d.new_deployment().policy.rollback == RollbackMode::Off {
+    if d.rollback == RollbackMode::Off {
         return Some(NoPoint::NotCaptured);
     }
     None
@@ -72,42 +73,36 @@ pub fn ruled_out(d: &Deployment) -> Option<NoPoint> {
 
 /// The rollback points of one workload.
 #[derive(Debug)]
-pub struct Points<'l, 'a> {
-    lineage: &'l Lineage<'a>,
-    within_reach: HashSet<ReleaseDigest>,
+pub struct Points<'l, 'a, R = Deployment> {
+    lineage: &'l Lineage<'a, R>,
+    within_reach: HashSet<&'l ReleaseDigest>,
 }
 
-impl<'l, 'a> Points<'l, 'a> {
+impl<'l, 'a, R: Summarized> Points<'l, 'a, R> {
     /// By these records and rules, now.
-    pub fn new(lineage: &'l Lineage<'a>, rules: &Retention, now: Timestamp) -> Self {
-        let within_reach = retained(lineage, None, rules, now)
-            .window
-            .iter()
-            .filter_map(|d| d.release())
-            .map(crate::release::Release::digest)
-            .collect();
+    pub fn new(lineage: &'l Lineage<'a, R>, rules: &Retention, now: Timestamp) -> Self {
         Self {
+            within_reach: within_reach(lineage, rules, now),
             lineage,
-            within_reach,
         }
     }
 
-    /// Whether a rollback can go to this deployment; `Err` says why not.
-    pub fn check(&self, d: &Deployment) -> Result<(), NoPoint> {
+    /// Whether a rollback can go to this deployment, which is one of the records; `Err` says why
+    /// not.
+    pub fn check(&self, d: &R) -> Result<(), NoPoint> {
         if self.lineage.standing(d) == Standing::Live {
             return Err(NoPoint::Live);
         }
         if let Some(why) = ruled_out(d) {
             return Err(why);
         }
-        let live = self.lineage.live().and_then(Deployment::release);
-        if let Some((live, own)) = live.zip(d.release())
-            && live.digest() == own.digest()
-        {
-            return Err(NoPoint::Live);
-        }
-        match d.release() {
-            Some(release) if self.within_reach.contains(&release.digest()) => Ok(()),
+        let facts = self.lineage.facts();
+        let digest = |i: usize| facts[i].digest();
+        let own = self.lineage.at(d.id()).and_then(digest);
+        let live = self.lineage.live_at().and_then(digest);
+        match own {
+            Some(own) if live == Some(own) => Err(NoPoint::Live),
+            Some(own) if self.within_reach.contains(own) => Ok(()),
             _ => Err(NoPoint::LetGo),
         }
     }

@@ -166,41 +166,72 @@ impl Release {
     ///
     /// Every field is length-prefixed, so no two releases can spell the same bytes.
     pub fn digest(&self) -> ReleaseDigest {
-        let mut h = Sha256::new();
-        let mut put = |s: &str| {
-            h.update((s.len() as u64).to_be_bytes());
-            h.update(s.as_bytes());
-        };
-        put("rollback release 1");
-        put(self.backend.as_str());
-        put(&self.artifact.digest);
+        let mut spelled = Spelled::default();
+        spelled.put("rollback release 1");
+        spelled.put(self.backend.as_str());
+        spelled.put(&self.artifact.digest);
         for (name, facet) in &self.facets {
-            put(name);
-            match facet {
-                Facet::Text(text) => {
-                    put("text");
-                    put(text);
-                }
-                Facet::Table(table) => {
-                    put("table");
-                    put(&table.len().to_string());
-                    for (key, value) in table {
-                        put(key);
-                        match value {
-                            FacetValue::Plain(v) => {
-                                put("plain");
-                                put(v);
-                            }
-                            FacetValue::Fingerprint(v) => {
-                                put("fingerprint");
-                                put(v);
-                            }
+            spelled.put(name);
+            spelled.put_facet(facet);
+        }
+        ReleaseDigest(spelled.hex())
+    }
+}
+
+impl Facet {
+    /// A digest of what it says, 32 hex digits: two facets with the same one are the same.
+    pub fn digest(&self) -> String {
+        let mut spelled = Spelled::default();
+        spelled.put("rollback facet 1");
+        spelled.put_facet(self);
+        let mut hex = spelled.hex();
+        hex.truncate(32);
+        hex
+    }
+}
+
+/// A text of length-prefixed fields, as its hash.
+#[derive(Default)]
+struct Spelled(Sha256);
+
+impl Spelled {
+    fn put(&mut self, field: &str) {
+        self.0.update((field.len() as u64).to_be_bytes());
+        self.0.update(field.as_bytes());
+    }
+
+    fn put_facet(&mut self, facet: &Facet) {
+        match facet {
+            Facet::Text(text) => {
+                self.put("text");
+                self.put(text);
+            }
+            Facet::Table(table) => {
+                self.put("table");
+                self.put(&table.len().to_string());
+                for (key, value) in table {
+                    self.put(key);
+                    match value {
+                        FacetValue::Plain(v) => {
+                            self.put("plain");
+                            self.put(v);
+                        }
+                        FacetValue::Fingerprint(v) => {
+                            self.put("fingerprint");
+                            self.put(v);
                         }
                     }
                 }
             }
         }
-        ReleaseDigest(h.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    }
+
+    fn hex(self) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |n: u8| char::from(DIGITS[usize::from(n)]);
+        let bytes = self.0.finalize();
+        let digits = bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]);
+        digits.collect()
     }
 }
 

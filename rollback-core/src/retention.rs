@@ -7,155 +7,169 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::deployment::{Deployment, TriggerKind};
-use crate::event::Event;
+use crate::deployment::Deployment;
+use crate::history::{Summarized, Summary};
 use crate::id::DeploymentId;
 use crate::lineage::Lineage;
 use crate::policy::{Keep, Retention, RollbackMode};
+use crate::release::ReleaseDigest;
 use crate::time::Timestamp;
 
 /// What retention decides for one workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retained<'a> {
+pub struct Retained<'a, R = Deployment> {
     /// Records that go, newest first.
-    pub forget: Vec<&'a Deployment>,
+    pub forget: Vec<&'a R>,
     /// Deployments whose releases stay within reach, newest first: the window.
-    pub window: Vec<&'a Deployment>,
+    pub window: Vec<&'a R>,
 }
 
-/// Applies the rules. `in_flight` is the deployment in flight, if its own step applies them.
-pub fn retained<'a>(
-    lineage: &Lineage<'a>,
+/// Applies the rules, in time linear in the records. `in_flight` is the deployment in flight, if
+/// its own step applies them.
+pub fn retained<'a, R: Summarized>(
+    lineage: &Lineage<'a, R>,
     in_flight: Option<&DeploymentId>,
     rules: &Retention,
     now: Timestamp,
-) -> Retained<'a> {
-    let protected = protected(lineage, in_flight);
-    let kept = kept_records(lineage, &protected, rules.records, now);
-    let (stay, forget): (Vec<_>, Vec<_>) = lineage
-        .records()
-        .iter()
-        .partition(|d| kept.contains(d.id()));
+) -> Retained<'a, R> {
+    let kept = Kept::of(lineage, in_flight, rules, now);
+    let records = lineage.records();
+    let forget = (0..records.len()).filter(|i| !kept.records[*i]);
+    let window = kept.window(lineage, rules.artifacts, now);
     Retained {
-        window: window(&stay, &protected, rules.artifacts, now),
-        forget,
+        forget: forget.map(|i| &records[i]).collect(),
+        window: window.into_iter().map(|i| &records[i]).collect(),
     }
 }
 
-/// What goes under no rule: what is live, in flight, last healthy or pinned, and what the
-/// deployment in flight may still have to go back to.
-fn protected<'a>(
-    lineage: &Lineage<'a>,
-    in_flight: Option<&DeploymentId>,
-) -> HashSet<&'a DeploymentId> {
-    let mut protected: HashSet<&DeploymentId> = HashSet::new();
-    protected.extend(lineage.live().map(Deployment::id));
-    protected.extend(lineage.last_healthy_ones().map(Deployment::id));
-    for d in lineage.records() {
-        if d.annotations().pinned || d.settlement().is_none() {
-            protected.insert(d.id());
+/// The digests of the releases that stay within reach.
+pub(crate) fn within_reach<'l, R: Summarized>(
+    lineage: &'l Lineage<'_, R>,
+    rules: &Retention,
+    now: Timestamp,
+) -> HashSet<&'l ReleaseDigest> {
+    let kept = Kept::of(lineage, None, rules, now);
+    let window = kept.window(lineage, rules.artifacts, now);
+    window
+        .into_iter()
+        .filter_map(|i| lineage.facts()[i].digest())
+        .collect()
+}
+
+/// Which records stay, by their place in the order.
+struct Kept {
+    /// Under no rule: what is live, in flight, last healthy or pinned, and what the deployment in
+    /// flight may still have to go back to.
+    protected: Vec<bool>,
+    records: Vec<bool>,
+}
+
+impl Kept {
+    fn of<R: Summarized>(
+        lineage: &Lineage<'_, R>,
+        in_flight: Option<&DeploymentId>,
+        rules: &Retention,
+        now: Timestamp,
+    ) -> Self {
+        let protected = protected(lineage, in_flight);
+        let mut kept = Self {
+            records: protected.clone(),
+            protected,
+        };
+        kept.keep(lineage, rules.records, now);
+        kept
+    }
+
+    fn keep<R: Summarized>(&mut self, lineage: &Lineage<'_, R>, keep: Keep, now: Timestamp) {
+        for (i, d) in lineage.facts().iter().enumerate() {
+            let counts_for_the_breaker = d.breaker_until.is_some_and(|until| now < until);
+            self.records[i] |= i < keep.newest || younger(d, keep, now) || counts_for_the_breaker;
+        }
+        // The proof that health is judged here at all: without it, *last healthy* would fall back to
+        // a release that nobody has judged.
+        let judged = lineage.newest_judged_at();
+        // What leads from the live release to the one before it.
+        let way = lineage.live_at().map(|live| lineage.way_to_previous(live));
+        for i in judged.into_iter().chain(way.into_iter().flatten()) {
+            self.records[i] = true;
+        }
+        // A rollback without the record it goes back to would have another provenance, and `previous`
+        // would lead to what was abandoned; a record without the rollback that went past it would
+        // seem to have been superseded.
+        let mut unseen: Vec<usize> = (0..self.records.len())
+            .filter(|i| self.records[*i])
+            .collect();
+        while let Some(i) = unseen.pop() {
+            let target = lineage.facts()[i].restores.as_ref();
+            let target = target.and_then(|id| lineage.at(id));
+            for needed in target.into_iter().chain(lineage.abandoned_at(i)) {
+                if !std::mem::replace(&mut self.records[needed], true) {
+                    unseen.push(needed);
+                }
+            }
         }
     }
-    if let Some(own) = in_flight.and_then(|id| lineage.get(id)) {
-        let new = own.new_deployment();
-        let failed = match own.trigger() {
-            crate::deployment::Trigger::AutomaticRollback { failed, .. } => Some(failed),
-            _ => None,
-        };
-        let needed = [
-            Some(&new.id),
-            new.replaces.known(),
-            new.fallback.known(),
-            failed,
-        ];
-        protected.extend(needed.into_iter().flatten());
+
+    /// The newest deployment of each release that stays within reach, and every protected one.
+    fn window<R: Summarized>(
+        &self,
+        lineage: &Lineage<'_, R>,
+        keep: Keep,
+        now: Timestamp,
+    ) -> Vec<usize> {
+        // Failures are counted apart: they stay for a look at them, and evict nothing good.
+        let (mut good, mut failed) = (HashSet::new(), HashSet::new());
+        let mut window = Vec::new();
+        for (i, d) in lineage.facts().iter().enumerate() {
+            if !self.records[i] || !d.placed {
+                continue;
+            }
+            if self.protected[i] {
+                window.push(i);
+            }
+            let Some(digest) = d.digest().filter(|_| d.rollback != RollbackMode::Off) else {
+                continue;
+            };
+            // The one whose own step this is has not been settled yet.
+            let passed = (d.went_live() || d.settled.is_none()) && !d.is_unhealthy();
+            let seen = if passed { &mut good } else { &mut failed };
+            let fits = seen.len() < keep.newest || younger(d, keep, now);
+            if fits && seen.insert(digest) && !self.protected[i] {
+                window.push(i);
+            }
+        }
+        window
+    }
+}
+
+fn protected<R: Summarized>(
+    lineage: &Lineage<'_, R>,
+    in_flight: Option<&DeploymentId>,
+) -> Vec<bool> {
+    let facts = lineage.facts();
+    let mut protected: Vec<bool> = facts
+        .iter()
+        .map(|d| d.pinned || d.settled.is_none())
+        .collect();
+    for i in lineage
+        .live_at()
+        .into_iter()
+        .chain(lineage.last_healthy_ones())
+    {
+        protected[i] = true;
+    }
+    if let Some(own) = in_flight.and_then(|id| lineage.at(id)) {
+        let d = &facts[own];
+        let needed = [d.replaces.known(), d.fallback.known(), d.failed.as_ref()];
+        let needed = needed.into_iter().flatten().filter_map(|id| lineage.at(id));
+        for i in needed.chain([own]) {
+            protected[i] = true;
+        }
     }
     protected
 }
 
-fn kept_records<'a>(
-    lineage: &Lineage<'a>,
-    protected: &HashSet<&'a DeploymentId>,
-    keep: Keep,
-    now: Timestamp,
-) -> HashSet<&'a DeploymentId> {
-    let mut kept = protected.clone();
-    // The proof that health is judged here at all: without it, *last healthy* would fall back to
-    // a release that nobody has judged.
-    kept.extend(lineage.newest_judged().map(Deployment::id));
-    for (i, d) in lineage.records().iter().enumerate() {
-        if i < keep.newest || younger(d, keep, now) || counts_for_the_breaker(d, now) {
-            kept.insert(d.id());
-        }
-    }
-    // What leads from the live release to the one before it.
-    if let Some(live) = lineage.live() {
-        kept.extend(lineage.way_to_previous(live).iter().map(|d| d.id()));
-    }
-    // A rollback without the record it goes back to would have another provenance, and `previous`
-    // would lead to what was abandoned; a record without the rollback that went past it would
-    // seem to have been superseded.
-    let mut unseen: Vec<&DeploymentId> = kept.iter().copied().collect();
-    while let Some(d) = unseen.pop().and_then(|id| lineage.get(id)) {
-        let target = d.trigger().restores().and_then(|id| lineage.get(id));
-        let abandoned_by = lineage.abandoned_by(d).filter(|_| d.went_live());
-        for needed in target.into_iter().chain(abandoned_by) {
-            if kept.insert(needed.id()) {
-                unseen.push(needed.id());
-            }
-        }
-    }
-    kept
-}
-
-/// The newest deployment of each release that stays within reach, and every protected one.
-fn window<'a>(
-    records: &[&'a Deployment],
-    protected: &HashSet<&'a DeploymentId>,
-    keep: Keep,
-    now: Timestamp,
-) -> Vec<&'a Deployment> {
-    // Failures are counted apart: they stay for a look at them, and evict nothing good.
-    let (mut good, mut failed) = (HashSet::new(), HashSet::new());
-    let mut window = Vec::new();
-    for d in records {
-        if !was_placed(d) {
-            continue;
-        }
-        if protected.contains(d.id()) {
-            window.push(*d);
-        }
-        if d.new_deployment().policy.rollback == RollbackMode::Off {
-            continue;
-        }
-        let Some(release) = d.release() else {
-            continue;
-        };
-        // The one whose own step this is has not been settled yet.
-        let passed = (d.went_live() || d.settlement().is_none()) && !d.verdict().is_failed();
-        let seen = if passed { &mut good } else { &mut failed };
-        let fits = seen.len() < keep.newest || younger(d, keep, now);
-        if fits && seen.insert(release.digest()) && !protected.contains(d.id()) {
-            window.push(*d);
-        }
-    }
-    window
-}
-
-/// Whether a remediation of this deployment still counts: forgetting it would close the breaker.
-fn counts_for_the_breaker(d: &Deployment, now: Timestamp) -> bool {
-    let per = d.new_deployment().policy.breaker.per;
-    d.events()
-        .iter()
-        .any(|e| matches!(e.event, Event::RemediationIntended { .. }) && now.since(e.at) < per)
-}
-
-/// Whether a deployment's release was ever put where it can be reached.
-fn was_placed(d: &Deployment) -> bool {
-    d.instance().is_some() && (d.switch_began() || d.trigger().kind() == TriggerKind::Adopt)
-}
-
-fn younger(d: &Deployment, keep: Keep, now: Timestamp) -> bool {
+fn younger(d: &Summary, keep: Keep, now: Timestamp) -> bool {
     let span = Duration::from_secs(u64::from(keep.days) * 24 * 60 * 60);
-    now.since(d.new_deployment().opened_at) < span
+    now.since(d.opened_at) < span
 }

@@ -1,14 +1,17 @@
 //! Reading the history through the engine: rows that say what a record alone cannot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use serde::Serialize;
+use tokio::task::JoinSet;
 
+use super::inner::Inner;
 use super::planning;
 use crate::compare::Comparison;
 use crate::deployment::{Deployment, LiveRecord};
 use crate::engine::RollbackEngine;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::history::{Fault, Query, Sequence, Stats};
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::lineage::{Lineage, Standing};
@@ -29,8 +32,11 @@ pub struct Row {
     pub last_healthy: bool,
     /// Why it is no rollback point; `None`: it is one.
     pub no_rollback_point: Option<NoPoint>,
-    /// What took its place, or rolled it back.
+    /// The next one that went live after it; for one that never did, the automatic rollback that
+    /// put right what it broke.
     pub replaced_by: Option<DeploymentId>,
+    /// The rollback that went past it.
+    pub abandoned_by: Option<DeploymentId>,
 }
 
 impl Row {
@@ -63,51 +69,102 @@ pub enum CanRollBack {
     NotNow(Error),
 }
 
+/// What a record alone cannot say.
+struct Told {
+    standing: Standing,
+    last_healthy: bool,
+    no_rollback_point: Option<NoPoint>,
+    replaced_by: Option<DeploymentId>,
+    abandoned_by: Option<DeploymentId>,
+}
+
+impl Told {
+    fn of(self, deployment: Deployment) -> Row {
+        Row {
+            deployment,
+            standing: self.standing,
+            last_healthy: self.last_healthy,
+            no_rollback_point: self.no_rollback_point,
+            replaced_by: self.replaced_by,
+            abandoned_by: self.abandoned_by,
+        }
+    }
+}
+
+/// What is told of these deployments of one workload.
+async fn look(
+    inner: Arc<Inner>,
+    workload: WorkloadId,
+    ids: Vec<DeploymentId>,
+) -> Result<Vec<(DeploymentId, Told)>, Error> {
+    let state = inner.store.workload(&workload).await?;
+    let entry = inner.catalog.get(&workload);
+    let policy = match entry {
+        Some(entry) => planning::policy(&state, entry),
+        None => state
+            .policy
+            .as_ref()
+            .map(|stored| stored.policy.clone())
+            .unwrap_or_default(),
+    };
+    let restore = match entry {
+        Some(entry) => planning::restore(&policy, entry),
+        None => policy.restore.clone().unwrap_or(Restore::Everything),
+    };
+    let records = inner.store.summaries(&workload).await?.summaries;
+    let lineage = Lineage::new(&records, &state.live).restoring(restore);
+    let points = Points::new(&lineage, &policy.retention, inner.clock.now());
+    let last_healthy = lineage.last_healthy(policy.fall_back_to_unjudged);
+    let last_healthy = last_healthy.map(|d| &d.id);
+    let told = ids.into_iter().filter_map(|id| {
+        let d = lineage.get(&id)?;
+        let told = Told {
+            standing: lineage.standing(d),
+            last_healthy: last_healthy == Some(&id),
+            no_rollback_point: points.check(d).err(),
+            replaced_by: lineage.replaced_by(d).map(|d| d.id.clone()),
+            abandoned_by: lineage.abandoned_by(d).map(|d| d.id.clone()),
+        };
+        Some((id, told))
+    });
+    Ok(told.collect())
+}
+
 impl RollbackEngine {
     /// Deployments as the history shows them: with standing, rollback points and what replaced
     /// them. Reads the records alone, never the platform.
     pub async fn history(&self, query: &Query) -> Result<History, Error> {
         let inner = self.inner();
         let page = inner.store.list(query).await?;
-        let mut by_workload: BTreeMap<WorkloadId, Vec<usize>> = BTreeMap::new();
-        for (i, d) in page.deployments.iter().enumerate() {
-            let rows = by_workload.entry(d.workload().clone()).or_default();
-            rows.push(i);
+        let shown: BTreeSet<&WorkloadId> =
+            page.deployments.iter().map(Deployment::workload).collect();
+        // One workload's summaries are read while another's are gone through.
+        let mut looks = JoinSet::new();
+        for workload in shown {
+            let of_it = |d: &&Deployment| d.workload() == workload;
+            let ids = page.deployments.iter().filter(of_it);
+            let ids = ids.map(|d| d.id().clone()).collect();
+            looks.spawn(look(Arc::clone(inner), workload.clone(), ids));
         }
-        let mut rows: Vec<Option<Row>> = vec![None; page.deployments.len()];
-        for (workload, indices) in by_workload {
-            let state = inner.store.workload(&workload).await?;
-            let entry = inner.catalog.get(&workload);
-            let policy = match entry {
-                Some(entry) => planning::policy(&state, entry),
-                None => state
-                    .policy
-                    .as_ref()
-                    .map(|stored| stored.policy.clone())
-                    .unwrap_or_default(),
-            };
-            let restore = match entry {
-                Some(entry) => planning::restore(&policy, entry),
-                None => policy.restore.clone().unwrap_or(Restore::Everything),
-            };
-            let records = inner.records(&workload).await?;
-            let lineage = Lineage::new(&records, &state.live).restoring(restore);
-            let points = Points::new(&lineage, &policy.retention, inner.clock.now());
-            let last_healthy = lineage.last_healthy(policy.fall_back_to_unjudged);
-            let last_healthy = last_healthy.map(Deployment::id);
-            for i in indices {
-                let d = &page.deployments[i];
-                rows[i] = Some(Row {
-                    standing: lineage.standing(d),
-                    last_healthy: last_healthy == Some(d.id()),
-                    no_rollback_point: points.check(d).err(),
-                    replaced_by: lineage.replaced_by(d).map(|d| d.id().clone()),
-                    deployment: d.clone(),
-                });
-            }
+        let mut seen = HashMap::new();
+        while let Some(look) = looks.join_next().await {
+            let look = look.map_err(|e| {
+                Error::new(
+                    ErrorKind::Interrupted,
+                    "the history was not read to its end",
+                )
+                .advice("ask again")
+                .because(e)
+            })?;
+            seen.extend(look?);
         }
+        // What was forgotten since the page was read is not shown.
+        let rows = page.deployments.into_iter().filter_map(|deployment| {
+            let told = seen.remove(deployment.id())?;
+            Some(told.of(deployment))
+        });
         Ok(History {
-            rows: rows.into_iter().flatten().collect(),
+            rows: rows.collect(),
             next: page.next,
             unreadable: page.unreadable,
         })

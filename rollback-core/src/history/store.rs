@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Abandonment, Amendment, Begun, Exclusion, Finished, Holder, Identity, Lease, Page, Query,
-    Renewal, Sequence, States, Stats, Then, Version, WorkloadState,
+    Renewal, Sequence, States, Stats, Summaries, Summary, Then, Version, WorkloadState,
 };
 use crate::deployment::{Annotation, Deployment, NewDeployment, Settlement};
 use crate::error::StoreError;
@@ -17,6 +17,9 @@ use crate::time::Timestamp;
 
 /// Largest record header or event that a store takes, in bytes of JSON: 1 MiB.
 pub const MAX_RECORD: usize = 1024 * 1024;
+
+/// The largest page that a store gives.
+const MAX_PAGE: usize = 1_000;
 
 /// Something wrong with what a store has kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +136,24 @@ pub trait HistoryStore: fmt::Debug + Send + Sync {
 
     /// Records, newest first by sequence.
     async fn list(&self, query: &Query) -> Result<Page, StoreError>;
+
+    /// What the rules go by of every record of a workload, newest first: [`Summary::of`] each
+    /// record that [`list`](Self::list) gives of it. Lists ask for it, so a store that knows it
+    /// without reading whole records is faster; unless implemented, they are read.
+    async fn summaries(&self, workload: &WorkloadId) -> Result<Summaries, StoreError> {
+        let mut query = Query::workload(workload).limit(MAX_PAGE);
+        let mut all = Summaries::default();
+        loop {
+            let page = self.list(&query).await?;
+            all.summaries
+                .extend(page.deployments.iter().map(Summary::of));
+            all.unreadable.extend(page.unreadable);
+            match page.next {
+                Some(next) => query.before = Some(next),
+                None => return Ok(all),
+            }
+        }
+    }
 
     /// Counts over what the query means (its page and limit do not matter), as [`Stats::of`]
     /// would count.

@@ -12,6 +12,7 @@ mod model;
 mod points;
 mod records;
 mod retention;
+mod summaries;
 
 use proptest::prelude::ProptestConfig;
 

@@ -1,0 +1,245 @@
+//! [`Summary`]: what the rules go by of one record, so that a long history is told without reading
+//! it whole.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Sequence;
+use crate::deployment::{Deployment, LiveRecord, Note, Outcome, Trigger, TriggerKind};
+use crate::event::Event;
+use crate::health::VerdictKind;
+use crate::id::{BackendKind, DeploymentId};
+use crate::policy::RollbackMode;
+use crate::release::{Facet, Release, ReleaseDigest, Restore};
+use crate::time::Timestamp;
+
+/// What lineage, rollback points and retention go by of one record.
+///
+/// It follows from the record and from nothing else. Stores keep it beside the record, or make it
+/// from the record ([`Summary::of`]) where they do not have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Which.
+    pub id: DeploymentId,
+    /// Its place in the store's order.
+    pub sequence: Sequence,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// What set it off.
+    pub trigger: TriggerKind,
+    /// The deployment whose release a rollback brings back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<DeploymentId>,
+    /// The deployment that an automatic rollback puts right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<DeploymentId>,
+    /// What was live on record when it was opened.
+    pub replaces: LiveRecord,
+    /// What is live on record if it goes back.
+    pub fallback: LiveRecord,
+    /// How it was settled; `None` while it is in flight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settling>,
+    /// How its health gate ended.
+    pub verdict: VerdictKind,
+    /// Whether its release was ever put where it can be reached.
+    pub placed: bool,
+    /// Its release: as prepared, or as planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseSummary>,
+    /// The automatic rollback that put right what it broke.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back_by: Option<DeploymentId>,
+    /// What the policy kept of it.
+    pub rollback: RollbackMode,
+    /// Whether a person keeps it from retention.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pinned: bool,
+    /// Why a person keeps rollbacks from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bad: Option<Note>,
+    /// Until when its remediations count for the breaker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker_until: Option<Timestamp>,
+}
+
+/// How a summarized deployment was settled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settling {
+    /// When.
+    pub at: Timestamp,
+    /// How, an automatic rollback that succeeded included.
+    pub outcome: Outcome,
+    /// What was live then.
+    pub live: LiveRecord,
+}
+
+/// What tells a release from others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseSummary {
+    /// Of all of it.
+    pub digest: ReleaseDigest,
+    /// Which backend can run it.
+    pub backend: BackendKind,
+    /// Its artifact's digest.
+    pub artifact: String,
+    /// A digest of each facet that says anything, by the facet's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facets: BTreeMap<String, String>,
+}
+
+/// Summaries of one workload.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summaries {
+    /// Newest first.
+    pub summaries: Vec<Summary>,
+    /// Records that could not be read: id or sequence, and why. Never fatal to the rest.
+    pub unreadable: Vec<String>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl Summary {
+    /// Of a record.
+    pub fn of(d: &Deployment) -> Self {
+        let new = d.new_deployment();
+        let adopted = d.trigger().kind() == TriggerKind::Adopt;
+        Self {
+            id: d.id().clone(),
+            sequence: d.sequence(),
+            opened_at: new.opened_at,
+            trigger: d.trigger().kind(),
+            restores: d.trigger().restores().cloned(),
+            failed: match d.trigger() {
+                Trigger::AutomaticRollback { failed, .. } => Some(failed.clone()),
+                _ => None,
+            },
+            replaces: new.replaces.clone(),
+            fallback: new.fallback.clone(),
+            settled: settling(d),
+            verdict: d.verdict().kind(),
+            placed: d.instance().is_some() && (d.switch_began() || adopted),
+            release: d.release().map(ReleaseSummary::of),
+            rolled_back_by: d.rolled_back_by().cloned(),
+            rollback: new.policy.rollback,
+            pinned: d.annotations().pinned,
+            bad: d.annotations().bad.clone(),
+            breaker_until: breaker_until(d),
+        }
+    }
+
+    /// Whether its release was live when it settled.
+    pub fn went_live(&self) -> bool {
+        let settled = self.settled.as_ref();
+        settled.is_some_and(|s| s.live.known() == Some(&self.id))
+    }
+
+    /// How it ended; `None` while it is in flight.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.settled.as_ref().map(|s| s.outcome)
+    }
+
+    /// Whether a gate has judged it.
+    pub fn is_judged(&self) -> bool {
+        self.verdict != VerdictKind::Unknown
+    }
+
+    /// Whether its gate found it healthy.
+    pub fn is_healthy(&self) -> bool {
+        matches!(self.verdict, VerdictKind::Passed | VerdictKind::Healed)
+    }
+
+    /// Whether its gate found it unhealthy.
+    pub fn is_unhealthy(&self) -> bool {
+        self.verdict == VerdictKind::Failed
+    }
+
+    /// The digest of its release.
+    pub fn digest(&self) -> Option<&ReleaseDigest> {
+        self.release.as_ref().map(|r| &r.digest)
+    }
+}
+
+fn settling(d: &Deployment) -> Option<Settling> {
+    Some(Settling {
+        at: d.settled_at()?,
+        outcome: d.outcome()?,
+        live: d.settlement()?.live.clone(),
+    })
+}
+
+fn breaker_until(d: &Deployment) -> Option<Timestamp> {
+    let per = d.new_deployment().policy.breaker.per;
+    let begun = d.events().iter();
+    let begun = begun.filter(|e| matches!(e.event, Event::RemediationIntended { .. }));
+    begun
+        .map(|e| e.at.plus(per))
+        .max()
+        .filter(|_| !per.is_zero())
+}
+
+impl ReleaseSummary {
+    /// Of a release.
+    pub fn of(release: &Release) -> Self {
+        let says = |(_, facet): &(&String, &Facet)| match facet {
+            Facet::Table(table) => !table.is_empty(),
+            Facet::Text(_) => true,
+        };
+        let facets = release.facets().iter().filter(says);
+        Self {
+            digest: release.digest(),
+            backend: release.backend().clone(),
+            artifact: release.artifact().digest.clone(),
+            facets: facets.map(|(n, f)| (n.clone(), f.digest())).collect(),
+        }
+    }
+
+    /// Whether a rollback to this one makes `today` live again, as it is: what
+    /// [`Release::brought_back`] gives would be the same release.
+    pub fn brings_back(&self, today: &Self, restore: &Restore) -> bool {
+        let same_code = self.backend == today.backend && self.artifact == today.artifact;
+        match restore {
+            Restore::Everything => self.digest == today.digest,
+            Restore::Artifact => same_code,
+            Restore::Facets(names) => {
+                same_code
+                    && names
+                        .iter()
+                        .all(|n| self.facets.get(n) == today.facets.get(n))
+            }
+        }
+    }
+}
+
+/// What has a [`Summary`]: a whole record, or the summary itself.
+pub trait Summarized {
+    /// Which.
+    fn id(&self) -> &DeploymentId;
+
+    /// Its summary.
+    fn summary(&self) -> Cow<'_, Summary>;
+}
+
+impl Summarized for Deployment {
+    fn id(&self) -> &DeploymentId {
+        self.id()
+    }
+
+    fn summary(&self) -> Cow<'_, Summary> {
+        Cow::Owned(Summary::of(self))
+    }
+}
+
+impl Summarized for Summary {
+    fn id(&self) -> &DeploymentId {
+        &self.id
+    }
+
+    fn summary(&self) -> Cow<'_, Summary> {
+        Cow::Borrowed(self)
+    }
+}

@@ -1,0 +1,67 @@
+//! What each record leads to, found in one walk over all of them.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use crate::history::Summary;
+use crate::id::DeploymentId;
+
+/// For each record, by its place in the order (newest first), the place of another one.
+#[derive(Debug)]
+pub(super) struct Links {
+    /// The one that first brought its release.
+    pub(super) origin: Vec<usize>,
+    /// The next one that went live and found it live.
+    pub(super) replaced_by: Vec<Option<usize>>,
+    /// The newest rollback that went live and whose target is older than it.
+    pub(super) abandoned_by: Vec<Option<usize>>,
+}
+
+impl Links {
+    pub(super) fn of(facts: &[Cow<'_, Summary>], index: &HashMap<&DeploymentId, usize>) -> Self {
+        // What a rollback brings back is older than the rollback.
+        let target = |i: usize| {
+            let restores = facts[i].restores.as_ref();
+            restores
+                .and_then(|id| index.get(id).copied())
+                .filter(|t| *t > i)
+        };
+        let mut origin: Vec<usize> = (0..facts.len()).collect();
+        let mut replaced_by = vec![None; facts.len()];
+        // Oldest first, so that a target's own origin is known.
+        for i in (0..facts.len()).rev() {
+            if let Some(target) = target(i) {
+                origin[i] = origin[target];
+            }
+            let found = facts[i].replaces.known().filter(|_| facts[i].went_live());
+            if let Some(before) = found.and_then(|id| index.get(id)) {
+                replaced_by[*before].get_or_insert(i);
+            }
+        }
+        Self {
+            abandoned_by: abandoned_by(facts, target),
+            origin,
+            replaced_by,
+        }
+    }
+}
+
+/// Newest first, each rollback takes what lies between it and its target and no newer one has taken:
+/// what lies beyond the oldest target so far.
+fn abandoned_by(
+    facts: &[Cow<'_, Summary>],
+    target: impl Fn(usize) -> Option<usize>,
+) -> Vec<Option<usize>> {
+    let mut by = vec![None; facts.len()];
+    let mut taken = 0;
+    for (i, d) in facts.iter().enumerate() {
+        let Some(target) = target(i).filter(|_| d.went_live()) else {
+            continue;
+        };
+        for passed in by.iter_mut().take(target).skip(taken.max(i + 1)) {
+            *passed = Some(i);
+        }
+        taken = taken.max(target);
+    }
+    by
+}

@@ -39,6 +39,7 @@ mod schema;
 mod state;
 mod stats;
 mod store;
+mod summaries;
 mod verify;
 mod write;
 mod writer;

@@ -88,7 +88,7 @@ fn salvage(connection: &Connection, query: &Query) -> Result<Page, Failure> {
 }
 
 /// A record, or `None` after what is wrong with it alone has been noted.
-fn readable(
+pub(crate) fn readable(
     read: Result<Deployment, Failure>,
     sequence: i64,
     unreadable: &mut Vec<String>,

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Failure, illegal, unreadable};
+use crate::summaries;
 
 /// A record's own row, not yet understood.
 pub(crate) struct Raw {
@@ -170,6 +171,7 @@ pub(crate) fn push(
                     .map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
                 epoch.map(|e| i64::try_from(e).unwrap_or(i64::MAX)),
             ])?;
+        summaries::keep(connection, deployment)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::Failure;
+use crate::summaries;
 
 /// Marks the file as ours: "roll" in ASCII.
 const APPLICATION_ID: i32 = 0x726f_6c6c;
@@ -83,6 +84,7 @@ CREATE INDEX deployments_opened ON deployments
 CREATE INDEX deployments_service_opened ON deployments
     (service, opened_us, opened_ns, target, outcome, trigger, duration_ms);
 ",
+    summaries::TABLE,
 ];
 
 /// The newest schema that this library writes.
@@ -119,6 +121,7 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
     for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
         tx.execute_batch(migration)?;
     }
+    summaries::fill(&tx)?;
     tx.pragma_update(None, "user_version", newest())?;
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.commit()?;

@@ -10,8 +10,8 @@ use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
     Abandonment, Amendment, Annotation, Begun, Damaged, Exclusion, Fault, Finished, HistoryStore,
-    Holder, Identity, Lease, Page, Query, Renewal, Sequence, Settings, States, Stats, Then,
-    Version, WorkloadState, check_version,
+    Holder, Identity, Lease, Page, Query, Renewal, Sequence, Settings, States, Stats, Summaries,
+    Then, Version, WorkloadState, check_version,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
@@ -23,7 +23,7 @@ use crate::record::{decode, load};
 use crate::state::Entry;
 use crate::write::{self, Claim, Column};
 use crate::writer::Writer;
-use crate::{backup, open, read, read_only, stats, verify};
+use crate::{backup, open, read, read_only, stats, summaries, verify};
 
 /// Deployment history in one SQLite file. Clones share it, and so do several processes.
 #[derive(Clone)]
@@ -251,6 +251,12 @@ impl HistoryStore for SqliteStore {
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
         let id = id.clone();
         self.run(move |s| s.read(|c| load(c, &id))).await
+    }
+
+    async fn summaries(&self, workload: &WorkloadId) -> Result<Summaries, StoreError> {
+        let workload = workload.clone();
+        self.run(move |s| s.read(|c| summaries::of(c, &workload)))
+            .await
     }
 
     async fn list(&self, query: &Query) -> Result<Page, StoreError> {

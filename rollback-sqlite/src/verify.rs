@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rollback_core::deployment::Deployment;
-use rollback_core::history::{Fault, Liveness};
+use rollback_core::history::{Fault, Liveness, Summary};
 use rollback_core::id::{Actor, WorkloadId};
 use rollback_core::time::Timestamp;
 use rusqlite::Connection;
@@ -12,6 +12,7 @@ use rusqlite::types::Value;
 use crate::error::{Failure, unreadable};
 use crate::record::{Raw, actor_name, decode, load, sequences, split, word};
 use crate::state::Entry;
+use crate::summaries;
 use rollback_fs::strict;
 
 /// SQLite's own check, then each record and each workload, read as they are read in use. Damage
@@ -110,6 +111,12 @@ fn record(connection: &Connection, sequence: i64, report: &mut Report) -> Result
         if stored != told {
             report.fault(&id, differs(column, &stored, &told));
         }
+    }
+    if summaries::kept(connection, &deployment)?.is_some_and(|s| s != Summary::of(&deployment)) {
+        report.fault(
+            &id,
+            "its summary is not what it says: lists may call it something else than it is",
+        );
     }
     for ((name, at, _), event) in events.iter().zip(deployment.events()) {
         if name != event.event.name() || *at != event.at.as_microsecond() {

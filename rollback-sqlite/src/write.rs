@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use crate::error::{Failure, fenced, illegal, unknown, unreadable};
 use crate::record::{decode, encode, insert, load, push};
 use crate::state::{Entry, ensure};
+use crate::summaries;
 
 /// The fields of a lease that a write is checked against.
 pub(crate) struct Claim {
@@ -338,7 +339,7 @@ pub(crate) fn annotate(
             keeping_unknown(tx, id, &annotations)?,
             annotations.pinned
         ])?;
-    Ok(())
+    summaries::keep(tx, &deployment.with_annotations(annotations))
 }
 
 /// The annotations as JSON, with the fields that a newer library has added to them.

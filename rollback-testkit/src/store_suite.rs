@@ -85,6 +85,8 @@ pub async fn test_all(fresh: impl Fn() -> Box<dyn StoreHarness>) {
         reading::pages_skip_and_repeat_nothing,
         reading::the_limit_is_clamped,
         reading::stats_are_what_the_records_say,
+        reading::summaries_say_what_the_records_say,
+        reading::a_summary_follows_its_deployment_to_its_end,
         reading::a_sound_store_verifies_without_a_fault,
     ];
 }

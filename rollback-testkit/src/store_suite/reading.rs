@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use rollback_core::deployment::{Deployment, NewDeployment, Outcome, Trigger, TriggerKind};
 use rollback_core::event::Event;
-use rollback_core::history::{HistoryStore, Query, Stats, Version, WorkloadState};
+use rollback_core::history::{
+    Annotation, HistoryStore, Query, Stats, Summary, Version, WorkloadState,
+};
 use rollback_core::id::Actor;
 use rollback_core::release::{Artifact, Release};
 
 use super::StoreHarness;
-use super::sample::{at, begin, sample, settle, timed, workload};
+use super::sample::{at, begin, note, prepared, sample, settle, timed, workload};
 
 pub(super) async fn an_unseen_workload_is_at_version_zero(harness: &dyn StoreHarness) {
     let store = harness.store().await;
@@ -53,6 +55,71 @@ pub(super) async fn a_reopened_store_shows_everything(harness: &dyn StoreHarness
     assert_eq!(state.version, Version(3));
     assert_eq!(state.live.known(), Some(&old.id));
     assert_eq!(state.in_flight.unwrap().deployment, new.id);
+}
+
+pub(super) async fn summaries_say_what_the_records_say(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let all = mixed(&*store).await;
+    same_summaries(&*store).await;
+    let annotated = all.iter().find(|d| d.settlement().is_some()).unwrap().id();
+    let bad = Annotation::MarkBad(note("it leaks"));
+    for annotation in [Annotation::Pin, bad, Annotation::Unpin] {
+        store.annotate(annotated, &annotation).await.unwrap();
+        same_summaries(&*store).await;
+    }
+    let bad = store.get(annotated).await.unwrap().unwrap();
+    let of_it = store.summaries(bad.workload()).await.unwrap().summaries;
+    let of_it = of_it.iter().find(|s| s.id == *annotated).unwrap();
+    assert!(of_it.bad.is_some() && !of_it.pinned);
+    for d in all.iter().rev().take(3) {
+        let live = store.workload(d.workload()).await.unwrap().live;
+        let goes = u64::from(live.known() != Some(d.id()));
+        let gone = store.forget(&[d.id().clone()]).await.unwrap_or(0);
+        assert_eq!(gone, goes);
+    }
+    same_summaries(&*store).await;
+    // As another process finds them.
+    drop(store);
+    same_summaries(&*harness.store().await).await;
+}
+
+pub(super) async fn a_summary_follows_its_deployment_to_its_end(harness: &dyn StoreHarness) {
+    super::writing::finish_amends_the_failed_deployment(harness).await;
+    let store = harness.store().await;
+    same_summaries(&*store).await;
+    let new = sample("api@web-1", 9);
+    let begun = begin(&*store, &new).await;
+    for event in [
+        Event::PrepareIntended,
+        prepared(&new),
+        Event::SwitchIntended,
+    ] {
+        store.append(&begun.lease, &timed(9, event)).await.unwrap();
+        same_summaries(&*store).await;
+    }
+    let newest = store
+        .summaries(&new.workload)
+        .await
+        .unwrap()
+        .summaries
+        .remove(0);
+    assert!(newest.id == new.id && newest.placed && newest.settled.is_none());
+}
+
+async fn same_summaries(store: &dyn HistoryStore) {
+    let mut workloads = BTreeSet::new();
+    let page = store.list(&Query::default().limit(1_000)).await.unwrap();
+    workloads.extend(page.deployments.iter().map(|d| d.workload().clone()));
+    for workload in workloads {
+        let of_it = page
+            .deployments
+            .iter()
+            .filter(|d| *d.workload() == workload);
+        let expected: Vec<Summary> = of_it.map(Summary::of).collect();
+        let told = store.summaries(&workload).await.unwrap();
+        assert_eq!(told.summaries, expected, "{workload}");
+        assert_eq!(told.unreadable, Vec::<String>::new());
+    }
 }
 
 /// Thirty deployments that differ in everything a query can ask for, one of them in flight.

@@ -1,0 +1,154 @@
+//! Summaries are never believed over a record: whatever is done to the table, the same is told.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::PathBuf;
+
+use rollback_core::deployment::{Deployment, NewDeployment, Outcome};
+use rollback_core::history::{HistoryStore, Query, Summary, Then, Version};
+use rollback_core::id::WorkloadId;
+use rollback_sqlite::SqliteStore;
+use rollback_testkit::store_suite::{at, holder, sample, settlement};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+struct Long {
+    dir: TempDir,
+    store: SqliteStore,
+    workload: WorkloadId,
+}
+
+impl Long {
+    /// Six settled deployments.
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(dir.path().join("history.db"))
+            .await
+            .unwrap();
+        for n in 0..6 {
+            let new: NewDeployment = sample("api@x", n);
+            let version = Version(n * 2);
+            let lease = store.begin(&new, &holder(), version).await.unwrap().lease;
+            let end = settlement(&new.id, Outcome::Succeeded);
+            let done = store.finish(lease, &end, at(n), &Then::Release);
+            done.await.unwrap();
+        }
+        let workload = "api@x".parse().unwrap();
+        Self {
+            dir,
+            store,
+            workload,
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("history.db")
+    }
+
+    fn by_hand(&self, sql: &str) -> usize {
+        let connection = Connection::open(self.path()).unwrap();
+        connection.execute(sql, []).unwrap()
+    }
+
+    fn rows(&self) -> i64 {
+        let connection = Connection::open(self.path()).unwrap();
+        let sql = "SELECT count(*) FROM summaries";
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    async fn records(&self) -> Vec<Deployment> {
+        self.store
+            .list(&Query::default())
+            .await
+            .unwrap()
+            .deployments
+    }
+
+    async fn told(&self) -> Vec<Summary> {
+        let told = self.store.summaries(&self.workload).await.unwrap();
+        assert_eq!(told.unreadable, Vec::<String>::new());
+        told.summaries
+    }
+}
+
+#[tokio::test]
+async fn an_edit_of_a_record_by_hand_leaves_no_old_summary() {
+    let long = Long::new().await;
+    assert_eq!(long.rows(), 6);
+    let before = long.told().await;
+    let edits = [
+        "UPDATE deployments SET header = replace(header, '\"record\"', '\"off\"') WHERE sequence = 2",
+        "UPDATE deployments SET annotations = '{\"pinned\":true}' WHERE sequence = 3",
+        "UPDATE events SET body = replace(body, 'passed', 'unknown') WHERE deployment = 4",
+        "DELETE FROM deployments WHERE sequence = 5",
+    ];
+    for edit in edits {
+        assert!(long.by_hand(edit) > 0, "{edit}");
+        let records = long.records().await;
+        assert_eq!(
+            long.told().await,
+            records.iter().map(Summary::of).collect::<Vec<_>>()
+        );
+    }
+    assert_eq!(long.rows(), 2);
+    assert_ne!(long.told().await, before);
+}
+
+#[tokio::test]
+async fn a_summary_that_cannot_be_read_is_made_anew_from_its_record() {
+    let long = Long::new().await;
+    let before = long.told().await;
+    for body in [
+        "''",
+        "'{}'",
+        "(SELECT body FROM summaries WHERE deployment = 3)",
+    ] {
+        long.by_hand(&format!(
+            "UPDATE summaries SET body = {body} WHERE deployment = 2"
+        ));
+        assert_eq!(long.told().await, before, "{body}");
+    }
+    long.by_hand("DELETE FROM summaries");
+    assert_eq!(long.told().await, before);
+}
+
+#[tokio::test]
+async fn verify_says_where_a_summary_is_not_what_its_record_says() {
+    let long = Long::new().await;
+    assert_eq!(long.store.verify().await.unwrap(), []);
+    long.by_hand(
+        "UPDATE summaries SET body = replace(body, 'passed', 'failed') WHERE deployment = 2",
+    );
+    let faults = long.store.verify().await.unwrap();
+    let [fault] = faults.as_slice() else {
+        panic!("{faults:?}")
+    };
+    assert!(
+        fault.what.contains("its summary is not what it says"),
+        "{fault}"
+    );
+}
+
+#[tokio::test]
+async fn a_history_of_before_there_were_summaries_is_given_them_when_it_is_opened() {
+    let long = Long::new().await;
+    let before = long.told().await;
+    let connection = Connection::open(long.path()).unwrap();
+    for trigger in [
+        "record_gone",
+        "record_changed",
+        "event_added",
+        "event_changed",
+        "event_gone",
+    ] {
+        connection
+            .execute_batch(&format!("DROP TRIGGER summaries_{trigger}"))
+            .unwrap();
+    }
+    connection
+        .execute_batch("DROP TABLE summaries; PRAGMA user_version = 2")
+        .unwrap();
+    let again = SqliteStore::open(long.path()).await.unwrap();
+    assert_eq!(long.rows(), 6);
+    let told = again.summaries(&long.workload).await.unwrap();
+    assert_eq!(told.summaries, before);
+}

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rollback_core::deployment::{Deployment, Outcome, TriggerKind};
 use rollback_core::error::StoreError;
-use rollback_core::history::{Query, Sequence};
+use rollback_core::history::{Query, Sequence, Summary};
 use rollback_core::id::{BackendKind, DeploymentId, ShortText};
 use rollback_core::time::Timestamp;
 use rollback_fs::{durable, system};
@@ -38,6 +38,9 @@ pub(crate) struct Row {
     pub(crate) outcome: Option<Outcome>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) took: Option<Duration>,
+    /// What lists go by; none while it is in flight, and while this line is in doubt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) summary: Option<Box<Summary>>,
     /// Why the record cannot be read; it is in quarantine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unreadable: Option<String>,
@@ -56,8 +59,21 @@ impl Row {
             labels: new.labels.clone(),
             outcome: d.outcome(),
             took: d.duration(),
+            summary: d.settlement().map(|_| Box::new(Summary::of(d))),
             unreadable: None,
         }
+    }
+
+    /// The same where the record may say more by now.
+    pub(crate) fn in_doubt(mut self) -> Self {
+        self.summary = None;
+        self
+    }
+
+    /// Whether it says what the record says, or leaves that to the record.
+    pub(crate) fn fits(&self, d: &Deployment) -> bool {
+        let told = Self::of(d);
+        *self == told || *self == told.in_doubt()
     }
 
     /// The same for a record that turned out to be damaged.
@@ -152,7 +168,7 @@ impl Index {
             let first = self.read == 0;
             self.read += line.len() as u64;
             match serde_json::from_slice(line) {
-                Ok(Line::Boot(boot)) if first && boot == this_boot() => {}
+                Ok(Line::Boot(boot)) if first && boot == begun() => {}
                 Ok(Line::Row(row)) if !first => {
                     self.rows.insert(row.sequence, row);
                 }
@@ -175,7 +191,7 @@ impl Index {
     /// Writes the whole index anew. For who holds the workload's write lock.
     pub(crate) fn save(&mut self, path: &Path) -> Result<(), StoreError> {
         let fail = |e| system("an index of the history cannot be written", path, e);
-        let mut text = line(&Line::Boot(this_boot().to_owned()));
+        let mut text = line(&Line::Boot(begun()));
         for row in self.rows.values() {
             text.extend(line(&Line::Row(row.clone())));
         }
@@ -230,6 +246,12 @@ fn line(what: &Line) -> Vec<u8> {
     let mut text = serde_json::to_vec(what).unwrap_or_default();
     text.push(b'\n');
     text
+}
+
+/// What an index begins with: the boot that it was made in, and what its lines say. One of another
+/// library's is made anew.
+fn begun() -> String {
+    format!("{} with summaries", this_boot())
 }
 
 /// This boot of the machine.

@@ -40,6 +40,7 @@ mod record;
 mod seal;
 mod state;
 mod store;
+mod summaries;
 mod verify;
 mod write;
 

@@ -11,8 +11,8 @@ use rollback_core::error::{StoreError, StoreErrorKind};
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
     Abandonment, Amendment, Begun, Exclusion, Fault, Finished, HistoryStore, Holder, Identity,
-    Lease, Page, Query, Renewal, Sequence, Settings, States, Stats, Then, Version, WorkloadState,
-    check_version,
+    Lease, Page, Query, Renewal, Sequence, Settings, States, Stats, Summaries, Then, Version,
+    WorkloadState, check_version,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
@@ -23,6 +23,7 @@ use crate::layout::Layout;
 use crate::list;
 use crate::open::prepare;
 use crate::state::Claim;
+use crate::summaries;
 use crate::verify;
 use crate::write::same_workload;
 
@@ -236,6 +237,12 @@ impl HistoryStore for JsonStore {
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
         let id = id.clone();
         self.run(move |s| s.get(&id)).await
+    }
+
+    async fn summaries(&self, workload: &WorkloadId) -> Result<Summaries, StoreError> {
+        let workload = workload.clone();
+        self.run(move |s| summaries::of(&s.folder(&workload), &s.locks))
+            .await
     }
 
     async fn list(&self, query: &Query) -> Result<Page, StoreError> {

@@ -6,7 +6,6 @@ use rollback_core::error::StoreError;
 use rollback_core::history::Fault;
 
 use crate::folder::{Folder, Found, names};
-use crate::index::Row;
 use crate::inner::Inner;
 use crate::layout::id_of;
 use crate::list::locked;
@@ -52,7 +51,8 @@ fn records(folder: &mut Folder, state: &State, faults: &mut Vec<Fault>) -> Resul
                 Found::Record(d) => {
                     seen += 1;
                     let amended = state.pending.events.iter().any(|c| c.deployment == id);
-                    if rows.get(&d.sequence()) != Some(&Row::of(&d)) && !amended {
+                    let fits = rows.get(&d.sequence()).is_some_and(|row| row.fits(&d));
+                    if !fits && !amended {
                         faults.push(fault(
                             &id,
                             "is not in the index as it is; rebuild the index",

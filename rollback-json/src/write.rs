@@ -301,7 +301,7 @@ impl Writer<'_> {
                 StoreError::new(Kind::TooLarge, format!("a record takes {MAX_NOTES} notes")).on(id)
             })?;
         let deployment = deployment.with_annotations(annotations);
-        self.folder.replace(self.writing, shard, &deployment)
+        self.folder.annotate(self.writing, shard, &deployment)
     }
 
     /// Which of these can be forgotten; an error if one may not be.

@@ -185,7 +185,12 @@ impl Folder {
         index::gone(&self.place.index(shard), sequence)
     }
 
-    fn index_row(&mut self, _: &Writing, shard: u64, row: &Row) -> Result<(), StoreError> {
+    pub(crate) fn index_row(
+        &mut self,
+        _: &Writing,
+        shard: u64,
+        row: &Row,
+    ) -> Result<(), StoreError> {
         index::add(&self.place.index(shard), row)
     }
 

@@ -1,10 +1,12 @@
 //! [`CommandHook`]: a program as release task, restart or remediation.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use rollback_core::backend::Operation;
+use rollback_core::backend::{Instance, Operation};
 use rollback_core::context::Context;
 use rollback_core::deployment::TriggerKind;
 use rollback_core::guard::{ReleaseTask, Remediation, Restart};
@@ -21,13 +23,16 @@ use crate::error::InvalidCheck;
 /// |---|---|
 /// | `ROLLBACK_WORKLOAD` | the workload, `api@web-1` |
 /// | `ROLLBACK_DEPLOYMENT` | the deployment's id |
-/// | `ROLLBACK_ENGINE`, `ROLLBACK_PROGRAM` | who runs it, and what: for recovery |
+/// | `ROLLBACK_ENGINE` | who runs it: for recovery |
 /// | `ROLLBACK_ARTIFACT` | the digest of what is to be live |
 /// | `ROLLBACK_HANDLE` | the backend's handle of it: release directory, container |
+/// | `ROLLBACK_RELEASE_DIR` | its directory, with [`in_release`](Self::in_release) |
 ///
 /// It succeeds by exiting with 0. One that overruns its deadline is killed, with what it started.
 /// One that a killed engine left running is ended before the deployment goes on: by recovery, or
-/// before the next hook.
+/// before the next hook. That is whoever still leads the process group that it was given: a service
+/// that a hook starts and that is to stay leads a session of its own (`setsid`), as one that its
+/// manager starts does.
 ///
 /// A service that it starts should have its own output: it inherits a file that nobody sees and
 /// that grows with what it says.
@@ -45,6 +50,19 @@ use crate::error::InvalidCheck;
 pub struct CommandHook {
     program: Program,
     triggers: Triggers,
+    place: Option<Place>,
+}
+
+type DirOf = dyn Fn(&Instance) -> Option<PathBuf> + Send + Sync;
+
+/// Tells where an instance is.
+#[derive(Clone)]
+struct Place(Arc<DirOf>);
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Place(..)")
+    }
 }
 
 /// When a hook runs.
@@ -63,6 +81,7 @@ impl CommandHook {
         Ok(Self {
             program: Program::new(program, args)?,
             triggers: Triggers::These(vec![TriggerKind::Deploy, TriggerKind::Redeploy]),
+            place: None,
         })
     }
 
@@ -95,6 +114,27 @@ impl CommandHook {
         self
     }
 
+    /// Runs it in the directory of the release that is to be live, unless [`dir`](Self::dir) says
+    /// elsewhere, and tells it that directory as `ROLLBACK_RELEASE_DIR`. `place` gives it, as
+    /// the git backend's `places()` do; where it gives none, the hook fails and is not run.
+    ///
+    /// ```
+    /// # fn f(places: impl Fn(&rollback_core::backend::Instance) -> Option<std::path::PathBuf>
+    /// #     + Send + Sync + 'static) -> Result<(), rollback_health::InvalidCheck> {
+    /// use rollback_health::CommandHook;
+    /// let sync = CommandHook::new("/usr/bin/uv", ["sync", "--frozen"])?.in_release(places);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn in_release(
+        mut self,
+        place: impl Fn(&Instance) -> Option<PathBuf> + Send + Sync + 'static,
+    ) -> Self {
+        self.place = Some(Place(Arc::new(place)));
+        self
+    }
+
     fn is_for(&self, trigger: TriggerKind) -> bool {
         match &self.triggers {
             Triggers::Every => true,
@@ -103,7 +143,12 @@ impl CommandHook {
     }
 
     async fn for_operation(&self, cx: &Context, op: &Operation) -> Result<(), String> {
-        let done = self.program.run_for(cx, op).await;
+        let mut program = self.program.clone();
+        if let Some(Place(place)) = &self.place {
+            let dir = op.to.instance().and_then(|to| place(to));
+            program = program.in_release(dir.ok_or("the release has no directory to run it in")?);
+        }
+        let done = program.run_for(cx, op).await;
         done.map_err(|e| e.to_string())
     }
 }

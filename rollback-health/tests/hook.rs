@@ -48,6 +48,30 @@ async fn a_hook_is_told_what_it_is_for_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_task_could_not_find_the_release_and_ran_in_the_embedders_directory() {
+    let release = tempfile::tempdir().unwrap();
+    let there = release.path().canonicalize().unwrap();
+    let script = "pwd -P; echo $ROLLBACK_RELEASE_DIR; echo built > built; exit 3";
+    let hook = || CommandHook::new("/bin/sh", ["-c", script]).unwrap();
+    let place = |at: &std::path::Path| {
+        let at = at.to_owned();
+        move |_: &Instance| Some(at.clone())
+    };
+    let run = async |hook: CommandHook| ReleaseTask::run(&hook, &cx(), &operation()).await;
+    let said = run(hook().in_release(place(&there))).await.unwrap_err();
+    let twice = format!("{0}\n{0}", there.display());
+    assert!(said.contains(&twice), "{said}");
+    assert!(there.join("built").exists());
+    // Where it is told to be goes first.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let said = run(hook().dir(elsewhere.path()).in_release(place(&there))).await;
+    assert!(said.unwrap_err().contains(&there.display().to_string()));
+    assert!(elsewhere.path().join("built").exists());
+    let said = run(hook().in_release(|_| None)).await.unwrap_err();
+    assert!(said.contains("no directory"), "{said}");
+}
+
+#[tokio::test]
 async fn a_secret_given_to_a_hook_is_masked_in_what_it_says() {
     let hook = CommandHook::new("/bin/sh", ["-c", "echo $TOKEN; exit 1"]).unwrap();
     let hook = hook.env("TOKEN", "s3cret-value");

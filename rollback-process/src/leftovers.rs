@@ -6,12 +6,13 @@ use std::time::Duration;
 use rollback_core::id::DeploymentId;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
+use crate::engine::Engine;
+use crate::stat::{Stat, of};
+
 /// The variable that tells a program, and us, which deployment it runs for.
 pub(crate) const DEPLOYMENT: &str = "ROLLBACK_DEPLOYMENT";
 /// The variable that tells us which process ran it: `<pid>:<when it began>`.
 pub(crate) const ENGINE: &str = "ROLLBACK_ENGINE";
-/// The variable that tells us what was run, apart from what that has started.
-pub(crate) const PROGRAM: &str = "ROLLBACK_PROGRAM";
 
 const LOOKS: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(10);
@@ -29,9 +30,10 @@ pub struct StillRunning {
 /// Ends the programs of this deployment that a dead process left running, with what they started,
 /// and waits until they are gone. Gives how many there were.
 ///
-/// Only what was run itself, and still leads the process group that it was given, is not done
-/// yet: a program that has ended is left alone with the services it started, and so is everything
-/// while the process that ran it lives.
+/// Whoever still leads a process group and bears our mark in its environment is not done yet,
+/// whatever it is called by now: a program that has become another one keeps both. One that has
+/// ended is left alone with the services that it left in its group or that lead a session of their
+/// own, and so is everything while the process that ran it lives.
 ///
 /// Only of this user, on this machine, by `/proc`; where there is none, nothing is found.
 pub async fn end_leftovers(deployment: &DeploymentId) -> Result<usize, StillRunning> {
@@ -83,69 +85,10 @@ fn is_leftover(pid: Pid, deployment: &DeploymentId) -> bool {
     };
     given(DEPLOYMENT) == Some(deployment.as_str())
         && given(ENGINE).is_some_and(is_dead)
-        && given(PROGRAM).is_some_and(|program| is_run(pid, program))
         && Stat::of(pid).is_some_and(|stat| stat.leads_its_group(pid))
-}
-
-/// Whether a process is this program, or the interpreter of this script.
-fn is_run(pid: Pid, program: &str) -> bool {
-    let name = |path: &[u8]| path.rsplit(|byte| *byte == b'/').next().map(<[u8]>::to_vec);
-    let program = name(program.as_bytes());
-    // Between an interpreter and its script stands one option at most (execve(2)).
-    of(pid, "cmdline").is_some_and(|line| {
-        let mut words = line.split(|byte| *byte == 0).take(3);
-        words.any(|word| name(word) == program)
-    })
-}
-
-fn of(pid: Pid, file: &str) -> Option<Vec<u8>> {
-    fs::read(format!("/proc/{}/{file}", pid.as_raw_nonzero())).ok()
-}
-
-/// This process, as [`ENGINE`] names it: a number alone may be another's one day.
-pub(crate) fn this_process() -> String {
-    let pid = rustix::process::getpid();
-    let began = Stat::of(pid).map_or(0, |stat| stat.began);
-    format!("{}:{began}", pid.as_raw_nonzero())
 }
 
 /// Whether the process of that name is dead. What cannot be read has not been written by us.
 fn is_dead(engine: &str) -> bool {
-    let Some((pid, began)) = engine.split_once(':') else {
-        return false;
-    };
-    let (Ok(pid), Ok(began)) = (pid.parse(), began.parse::<u64>()) else {
-        return false;
-    };
-    Pid::from_raw(pid).is_some_and(|pid| Stat::of(pid).is_none_or(|stat| stat.began != began))
-}
-
-/// What the kernel says of a process that has not ended.
-struct Stat {
-    group: i32,
-    session: i32,
-    /// In ticks since the machine started.
-    began: u64,
-}
-
-impl Stat {
-    fn of(pid: Pid) -> Option<Self> {
-        let stat = String::from_utf8(of(pid, "stat")?).ok()?;
-        // pid (name) state ppid pgrp session … starttime, the 22nd (proc_pid_stat(5)); a name may
-        // contain anything.
-        let (_, rest) = stat.rsplit_once(") ")?;
-        let fields: Vec<&str> = rest.split(' ').collect();
-        let field = |nth: usize| fields.get(nth - 3).copied();
-        (!matches!(field(3)?, "Z" | "X")).then_some(Self {
-            group: field(5)?.parse().ok()?,
-            session: field(6)?.parse().ok()?,
-            began: field(22)?.parse().ok()?,
-        })
-    }
-
-    /// A service that was started properly leads a session, too.
-    fn leads_its_group(&self, pid: Pid) -> bool {
-        let pid = pid.as_raw_nonzero().get();
-        self.group == pid && self.session != pid
-    }
+    Engine::parse(engine).is_some_and(|engine| !engine.lives())
 }

@@ -15,10 +15,13 @@
 //! ```
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod engine;
 mod leftovers;
 mod output;
 mod program;
+mod stat;
 
+pub use engine::Engine;
 pub use leftovers::{StillRunning, end_leftovers};
 pub use output::MAX_OUTPUT;
 pub use program::{InvalidProgram, Program, Unsuccessful};

@@ -12,7 +12,8 @@ use rollback_core::context::Context;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
-use crate::leftovers::{DEPLOYMENT, ENGINE, PROGRAM, end_leftovers, this_process};
+use crate::engine::Engine;
+use crate::leftovers::{DEPLOYMENT, ENGINE, end_leftovers};
 use crate::output::{Secrets, said};
 
 /// A program that cannot be run as it is written: what is wrong, and what would be right.
@@ -55,6 +56,7 @@ pub struct Program {
     environment: Environment,
     env: Vec<(OsString, OsString)>,
     dir: Option<PathBuf>,
+    release: Option<PathBuf>,
 }
 
 impl Program {
@@ -82,6 +84,7 @@ impl Program {
             environment: Environment::Path,
             env: Vec::new(),
             dir: None,
+            release: None,
         })
     }
 
@@ -108,6 +111,14 @@ impl Program {
         self
     }
 
+    /// Tells it where the release is, as `ROLLBACK_RELEASE_DIR`, when it is run for a deployment;
+    /// it is run there, if not elsewhere.
+    #[must_use]
+    pub fn in_release(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.release = Some(dir.into());
+        self
+    }
+
     /// What it is called. Arguments may carry secrets; the program alone tells what it is.
     pub fn name(&self) -> String {
         format!("command {}", self.program.to_string_lossy())
@@ -120,17 +131,16 @@ impl Program {
     }
 
     /// The same for a deployment, of which it is told `ROLLBACK_WORKLOAD`, `ROLLBACK_DEPLOYMENT`,
-    /// `ROLLBACK_ENGINE`, `ROLLBACK_PROGRAM`,
-    /// `ROLLBACK_ARTIFACT` (the digest of what is to be live) and `ROLLBACK_HANDLE` (the
-    /// backend's, of where that is). First [`end_leftovers`].
+    /// `ROLLBACK_ENGINE`, `ROLLBACK_ARTIFACT` (the digest of what is to be live), `ROLLBACK_HANDLE`
+    /// (the backend's, of where that is) and `ROLLBACK_RELEASE_DIR`
+    /// ([`in_release`](Self::in_release)). First [`end_leftovers`].
     pub async fn run_for(&self, cx: &Context, op: &Operation) -> Result<(), Unsuccessful> {
         let gone = end_leftovers(&op.deployment).await;
         gone.map_err(|e| Unsuccessful::NotRun(e.to_string()))?;
         let mut told = vec![
             ("ROLLBACK_WORKLOAD", op.workload.to_string()),
             (DEPLOYMENT, op.deployment.to_string()),
-            (ENGINE, this_process()),
-            (PROGRAM, self.program.to_string_lossy().into_owned()),
+            (ENGINE, Engine::this().mark()),
         ];
         if let Some(release) = op.to.release() {
             told.push(("ROLLBACK_ARTIFACT", release.artifact().digest.clone()));
@@ -138,10 +148,17 @@ impl Program {
         if let Some(instance) = op.to.instance() {
             told.push(("ROLLBACK_HANDLE", instance.handle.to_string()));
         }
+        let mut told: Vec<(&str, OsString)> = told
+            .into_iter()
+            .map(|(name, value)| (name, value.into()))
+            .collect();
+        if let Some(dir) = &self.release {
+            told.push(("ROLLBACK_RELEASE_DIR", dir.into()));
+        }
         self.run_with(cx, &told).await
     }
 
-    async fn run_with(&self, cx: &Context, told: &[(&str, String)]) -> Result<(), Unsuccessful> {
+    async fn run_with(&self, cx: &Context, told: &[(&str, OsString)]) -> Result<(), Unsuccessful> {
         not_over(cx)?;
         let not_run = |e| Unsuccessful::NotRun(format!("it cannot be run: {e}"));
         // A file, not a pipe: what it starts and leaves must neither keep us waiting for the end of
@@ -187,7 +204,7 @@ impl Program {
         }
     }
 
-    fn command(&self, told: &[(&str, String)], output: &File) -> io::Result<Command> {
+    fn command(&self, told: &[(&str, OsString)], output: &File) -> io::Result<Command> {
         let mut command = Command::new(&self.program);
         command.args(&self.args);
         if matches!(self.environment, Environment::Path) {
@@ -198,7 +215,7 @@ impl Program {
         }
         command.envs(told.iter().map(|(k, v)| (k, v)));
         command.envs(self.env.iter().map(|(k, v)| (k, v)));
-        if let Some(dir) = &self.dir {
+        if let Some(dir) = self.dir.as_ref().or(self.release.as_ref()) {
             command.current_dir(dir);
         }
         command

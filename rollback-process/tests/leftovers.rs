@@ -13,6 +13,7 @@ use rollback_process::{Program, end_leftovers};
 /// Where the child process writes, and for which deployment; set in it alone.
 const CHILD: &str = "ROLLBACK_PROCESS_CHILD";
 const FOR: &str = "ROLLBACK_PROCESS_CHILD_FOR";
+const SCRIPT: &str = "ROLLBACK_PROCESS_CHILD_SCRIPT";
 
 fn operation(id: &str) -> Operation {
     Operation {
@@ -149,4 +150,48 @@ async fn a_service_in_a_group_of_its_own_was_killed_by_the_next_hook() {
     assert!(Path::new("/proc").join(service.trim()).exists());
     let end = Program::new("/bin/kill", [service.trim().to_owned()]).unwrap();
     end.run(&cx()).await.unwrap();
+}
+
+/// Not a test by itself: runs a script until it is killed.
+#[tokio::test]
+async fn child_of_a_script() {
+    let (Some(dir), Ok(script)) = (std::env::var_os(CHILD), std::env::var(SCRIPT)) else {
+        return;
+    };
+    let script = format!("touch {}/began; {script}", PathBuf::from(dir).display());
+    let program = Program::new("/bin/sh", ["-c".to_owned(), script]).unwrap();
+    let op = operation(&std::env::var(FOR).unwrap());
+    let _ = program.run_for(&cx(), &op).await;
+}
+
+#[tokio::test]
+async fn a_killed_engines_program_under_another_name_outlived_it() {
+    for (n, script) in [
+        "exec /usr/bin/env A=1 sleep 31",
+        "exec /usr/bin/nice sleep 31",
+        "exec /bin/bash -c 'sleep 31; true'",
+        "exec sleep 31",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let id = format!("deploy-20261121-080000-ccccccccccccccc{n}");
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_of_a_script"])
+            .env(CHILD, dir.path())
+            .env(FOR, &id)
+            .env(SCRIPT, script)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        until(|| dir.path().join("began").exists()).await;
+        // Until it has become the other one.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let id = id.parse().unwrap();
+        assert_eq!(end_leftovers(&id).await, Ok(1), "{script}");
+        assert_eq!(end_leftovers(&id).await, Ok(0), "{script}");
+    }
 }

@@ -1,24 +1,25 @@
 //! [`GitBackend`]: the eight verbs on a deploy root.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use rollback_core::backend::{
-    Backend, End, Evidence, Handle, Instance, Observation, Operation, Prepared, Reuse, Rollout,
-};
+use rollback_core::backend::{Backend, End, Evidence, Instance, Observation, Operation, Prepared};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::health::View;
-use rollback_core::id::BackendKind;
+use rollback_core::id::{BackendKind, DeploymentId};
 use rollback_core::release::{Artifact, ReferenceKind, Release, Restore};
+use rollback_process::end_leftovers;
 
-use crate::client::{self, Client};
+use crate::client::Client;
+use crate::command;
 use crate::config::GitConfig;
+use crate::ignore::Ignored;
 use crate::link::{Current, Link};
-use crate::release::{Record, Releases, Switched};
-use crate::view::HAND_MADE;
-use crate::{command, error, tree};
+use crate::release::{Releases, Switched};
+use crate::root::Root;
+use crate::scan::Scan;
 
 /// Makes commits of a local repository live under a deploy root.
 #[derive(Debug, Clone)]
@@ -31,35 +32,67 @@ pub struct GitBackend {
 pub(crate) struct Inner {
     pub(crate) config: GitConfig,
     pub(crate) kind: BackendKind,
+    pub(crate) root: Root,
     pub(crate) releases: Releases,
     pub(crate) link: Link,
+    pub(crate) ignored: Ignored,
+    /// A directory that has no seal, as it was when it was last looked at.
+    pub(crate) earlier: Mutex<Option<(PathBuf, Scan)>>,
+    /// A switch whose command has succeeded, which need not be on record yet.
+    pub(crate) restarted: Mutex<Option<Switched>>,
 }
 
 impl GitBackend {
     /// A backend for one workload. Reads and writes nothing yet.
     pub fn new(config: GitConfig) -> Result<Self, BackendError> {
-        config.validate()?;
+        let ignored = config.validate()?;
         let kind = "git".parse().map_err(|e| {
             BackendError::new(BackendErrorKind::Failed, "the backend's name is not valid")
                 .because(e)
         })?;
+        let root = Root::new(&config);
         Ok(Self {
             inner: Arc::new(Inner {
-                releases: Releases::new(&config.root),
+                releases: Releases::new(root.clone()),
                 link: Link::new(&config.root),
+                root,
                 config,
                 kind,
+                ignored,
+                earlier: Mutex::default(),
+                restarted: Mutex::default(),
             }),
         })
     }
 
-    /// Runs file and git work where it may block, and waits for its end whatever happens.
+    /// Where an instance's directory is, for hooks that work in it: release tasks that build in
+    /// place, say. `None` for an instance of another backend's.
+    ///
+    /// ```
+    /// # fn f(git: rollback_git::GitBackend, to: &rollback_core::backend::Instance) {
+    /// let places = git.places();
+    /// let dir = places(to);
+    /// # }
+    /// ```
+    pub fn places(
+        &self,
+    ) -> impl Fn(&Instance) -> Option<PathBuf> + Clone + Send + Sync + 'static + use<> {
+        let inner = self.inner.clone();
+        move |instance| {
+            let own = *instance.release.backend() == inner.kind;
+            own.then(|| inner.place_of(&instance.handle))
+        }
+    }
+
+    /// Runs file and git work where it may block. The work owns the context until it has ended,
+    /// whatever becomes of this future: until then nobody takes the workload over.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Inner) -> Result<T, BackendError> + Send + 'static,
+        cx: &Context,
+        work: impl FnOnce(&Inner, &Context) -> Result<T, BackendError> + Send + 'static,
     ) -> Result<T, BackendError> {
-        let inner = self.inner.clone();
-        tokio::task::spawn_blocking(move || work(&inner))
+        let (inner, cx) = (self.inner.clone(), cx.clone());
+        tokio::task::spawn_blocking(move || work(&inner, &cx))
             .await
             .map_err(|e| {
                 BackendError::new(BackendErrorKind::Failed, "a step ended abnormally").because(e)
@@ -78,22 +111,22 @@ impl Backend for GitBackend {
     }
 
     async fn resolve(&self, cx: &Context, reference: &str) -> Result<Release, BackendError> {
-        let (cx, reference) = (cx.clone(), reference.to_owned());
-        self.blocking(move |inner| inner.resolve(&cx, &reference))
+        let reference = reference.to_owned();
+        self.blocking(cx, move |inner, cx| inner.resolve(cx, &reference))
             .await
             .map_err(BackendError::untouched)
     }
 
     async fn observe(&self, cx: &Context, candidates: &[End]) -> Result<Observation, BackendError> {
-        let (cx, candidates) = (cx.clone(), candidates.to_vec());
-        self.blocking(move |inner| inner.observe(&cx, &candidates))
+        let candidates = candidates.to_vec();
+        self.blocking(cx, move |inner, cx| inner.observe(cx, &candidates))
             .await
             .map_err(BackendError::untouched)
     }
 
     async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
-        let (cx, op) = (cx.clone(), op.clone());
-        self.blocking(move |inner| inner.prepare(&cx, &op))
+        let op = op.clone();
+        self.blocking(cx, move |inner, cx| inner.prepare(cx, &op))
             .await
             .map_err(BackendError::untouched)
     }
@@ -103,60 +136,77 @@ impl Backend for GitBackend {
     }
 
     async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
-        let (own, task) = (op.clone(), cx.clone());
-        let (mut state, dir) = self.blocking(move |inner| inner.swap(&task, &own)).await?;
-        if !state.restarted {
-            if let Some(dir) = dir {
-                cx.check()?;
-                command::run(cx, op, &self.inner.config.restart, &dir).await?;
-            }
-            cx.check()?;
-            state.restarted = true;
-            let done = state.clone();
-            self.blocking(move |inner| inner.releases.write_switched(&done))
-                .await?;
+        let deployment = op.deployment.clone();
+        let running = self.blocking(cx, move |inner, cx| inner.running(cx, &deployment));
+        for deployment in running.await.map_err(BackendError::untouched)? {
+            end_running(&deployment).await?;
         }
-        let none = || "nothing".to_owned();
-        Ok(Evidence::default()
-            .with("release", state.to.unwrap_or_else(none))
-            .with("previous", state.previous.unwrap_or_else(none)))
+        let own = op.clone();
+        let mut swapped = self
+            .blocking(cx, move |inner, cx| inner.swap(cx, &own))
+            .await?;
+        if let Some((argv, dir)) = swapped.command.take() {
+            cx.check()?;
+            command::run(cx, op, &argv, &dir).await?;
+            self.inner.remember(&swapped.state);
+        }
+        let state = swapped.state.clone();
+        self.blocking(cx, move |inner, cx| inner.seal(cx, &state))
+            .await?;
+        Ok(swapped.evidence())
     }
 
     async fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
-        let (cx, op) = (cx.clone(), op.clone());
-        self.blocking(move |inner| inner.retire(&cx, &op)).await
+        let op = op.clone();
+        self.blocking(cx, move |inner, cx| inner.retire(cx, &op))
+            .await
     }
 
     async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
-        cx.check()?;
         let op = op.clone();
-        self.blocking(move |inner| inner.health(&op)).await
+        self.blocking(cx, move |inner, cx| inner.health(cx, &op))
+            .await
     }
 
-    async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
-        let (cx, window) = (cx.clone(), window.to_vec());
-        self.blocking(move |inner| inner.retain(&cx, &window)).await
-    }
-
+    /// A git release has no configuration but its commit: a change by hand is none.
     async fn configured(
         &self,
         _: &Context,
-        _: Option<&Release>,
+        live: Option<&Release>,
     ) -> Result<Option<Release>, BackendError> {
-        Ok(None)
+        Ok(live.map(|live| Release::new(self.kind(), live.artifact().clone())))
+    }
+
+    async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
+        let window = window.to_vec();
+        self.blocking(cx, move |inner, cx| inner.retain(cx, &window))
+            .await
     }
 }
 
+/// Ends what a killed process left running for a deployment: it would undo what is done now.
+async fn end_running(deployment: &DeploymentId) -> Result<(), BackendError> {
+    end_leftovers(deployment).await.map(|_| ()).map_err(|e| {
+        BackendError::new(BackendErrorKind::Failed, e.to_string())
+            .on(deployment)
+            .untouched()
+    })
+}
+
 impl Inner {
+    pub(crate) fn client(&self) -> Result<Client, BackendError> {
+        Client::open(&self.config, &self.root)
+    }
+
     fn resolve(&self, cx: &Context, reference: &str) -> Result<Release, BackendError> {
         cx.check()?;
         let reference = match (&self.config.default_reference, reference) {
             (Some(default), "") => default,
             (_, given) => given,
         };
-        let client = Client::open(&self.config)?;
+        let client = self.client()?;
         let (commit, kind) = client.resolve(reference)?;
-        client.files(commit)?;
+        client.files(cx, commit)?;
         let commit = commit.to_string();
         Ok(match kind {
             ReferenceKind::Moving => {
@@ -166,214 +216,8 @@ impl Inner {
         })
     }
 
-    fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
+    fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
         cx.check()?;
-        self.link.swappable()?;
-        let Some(release) = op.to.release() else {
-            return Err(BackendError::new(
-                BackendErrorKind::InvalidReference,
-                "there is no release to prepare",
-            ));
-        };
-        let client = Client::open(&self.config)?;
-        self.releases.make()?;
-        cx.check()?;
-        let handle = match self.standing(&client, &op.to, may_take(op))? {
-            Some(handle) => {
-                // The pin may have been lost since; the directory's own deployment holds it.
-                if let Some(record) = self.releases.record(handle.as_str())?
-                    && let Some(commit) = client::commit_id(&record.commit)
-                {
-                    client.pin(&record.deployment, commit)?;
-                }
-                handle
-            }
-            None => self.build(cx, &client, op, release)?,
-        };
-        cx.check()?;
-        Ok(Prepared {
-            rollout: Rollout::Replace,
-            to: Instance {
-                release: release.clone(),
-                handle,
-            },
-            way_back: self.way_back(&op.from)?,
-        })
-    }
-
-    fn build(
-        &self,
-        cx: &Context,
-        client: &Client,
-        op: &Operation,
-        release: &Release,
-    ) -> Result<Handle, BackendError> {
-        let artifact = release.artifact();
-        if !release.facets().is_empty() {
-            return Err(error::gone(HAND_MADE, artifact.short()));
-        }
-        let commit = client::commit_id(&artifact.digest)
-            .ok_or_else(|| error::gone("its directory is gone or changed", artifact.short()))?;
-        cx.say("checking the commit");
-        let files = client.files(commit)?;
-        let name = self.free_name(op, artifact.short())?;
-        cx.check()?;
-        self.releases.remove(&name)?;
-        let mut record = Record {
-            deployment: op.deployment.clone(),
-            commit: artifact.digest.clone(),
-            reference: artifact.reference.clone(),
-            complete: false,
-            went_live: false,
-            content: None,
-        };
-        self.releases.write_record(&name, &record)?;
-        cx.check()?;
-        client.sync_objects(commit, &files)?;
-        client.pin(&op.deployment, commit)?;
-        cx.check()?;
-        cx.say(format!("writing {} files", files.len()));
-        let dir = self.releases.dir(&name);
-        tree::write(cx, client.repository(), &files, &dir)?;
-        cx.check()?;
-        if !tree::differences(&files, &dir)?.is_empty() {
-            return Err(
-                error::corrupt("what was written is not what was read", dir.display())
-                    .advice("check the disk"),
-            );
-        }
-        self.releases.publish(&name)?;
-        cx.check()?;
-        record.complete = true;
-        record.content = Some(tree::digest(&dir)?);
-        self.releases.write_record(&name, &record)?;
-        Ok(Handle::new(name))
-    }
-
-    /// A name that is unused, or is a leftover of this very deployment that was never live.
-    fn free_name(&self, op: &Operation, short: &str) -> Result<String, BackendError> {
-        let base = format!("{}-{short}", op.sequence);
-        let id = op.deployment.as_str().rsplit('-').next().unwrap_or("");
-        let mut name = base.clone();
-        for n in 1u32.. {
-            let free = match self.releases.record(&name)? {
-                Some(r) => r.deployment == op.deployment && !r.went_live,
-                None => self.releases.dir(&name).symlink_metadata().is_err(),
-            };
-            if free {
-                break;
-            }
-            name = format!("{base}-{id}-{n}");
-        }
-        Ok(name)
-    }
-
-    /// Moves the link. Returns what the switch has done so far, and where to run the restart.
-    fn swap(
-        &self,
-        cx: &Context,
-        op: &Operation,
-    ) -> Result<(Switched, Option<PathBuf>), BackendError> {
-        let untouched = BackendError::untouched;
-        cx.check().map_err(untouched)?;
-        let current = self.link.swappable().map_err(untouched)?;
-        let to = match &op.to {
-            End::Nothing => None,
-            End::Placed(instance) => Some(instance.handle.clone()),
-            End::Planned(release) => {
-                return Err(BackendError::new(
-                    BackendErrorKind::Failed,
-                    "the release was not prepared",
-                )
-                .on(release)
-                .untouched());
-            }
-        };
-        let dir = to.as_ref().map(|to| self.place_of(to));
-        if let (Some(to), Some(dir)) = (&to, &dir)
-            && !self.is_whole(to, dir).map_err(untouched)?
-        {
-            return Err(error::gone("the release directory is gone", dir.display()).untouched());
-        }
-        let there = match (&current, &dir) {
-            (Current::Link(at), Some(dir)) => at == dir,
-            (Current::Absent, None) => true,
-            _ => false,
-        };
-        let name = to.as_ref().map(|h| h.as_str().to_owned());
-        let mut state = match self.releases.switched().map_err(untouched)? {
-            Some(s) if s.deployment == op.deployment && s.to == name => s,
-            _ => Switched {
-                deployment: op.deployment.clone(),
-                previous: match &current {
-                    Current::Link(at) => Some(self.handle_of(at).as_str().to_owned()),
-                    _ => None,
-                },
-                to: name,
-                restarted: false,
-            },
-        };
-        if there && state.restarted {
-            return Ok((state, dir));
-        }
-        // What was said of an earlier swap is void once the link has moved again.
-        state.restarted = false;
-        self.releases.make().map_err(untouched)?;
-        cx.check().map_err(untouched)?;
-        self.releases.write_switched(&state).map_err(untouched)?;
-        cx.check().map_err(untouched)?;
-        if let Some(name) = &state.to
-            && let Some(mut record) = self.releases.record(name).map_err(untouched)?
-            && !record.went_live
-        {
-            record.went_live = true;
-            self.releases
-                .write_record(name, &record)
-                .map_err(untouched)?;
-        }
-        match &dir {
-            _ if there => {}
-            Some(dir) => self.link.point(dir)?,
-            None => self.link.remove()?,
-        }
-        tracing::debug!(workload = %op.workload, to = ?state.to, "the link was moved");
-        Ok((state, dir))
-    }
-
-    fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
-        cx.check()?;
-        let keep = op.to.instance().map(|i| i.handle.as_str());
-        let live = self.live_name()?;
-        for (name, record) in self.releases.records()? {
-            if record.deployment != op.deployment {
-                continue;
-            }
-            if record.went_live || Some(name.as_str()) == keep || live.as_ref() == Some(&name) {
-                continue;
-            }
-            cx.check()?;
-            // The pin first: once the record is gone nothing would lead back to it.
-            self.drop_pin_if_alone(op, &name)?;
-            cx.check()?;
-            self.releases.remove(&name)?;
-        }
-        self.releases.empty_trash()
-    }
-
-    /// Unpins the deployment unless another of its directories needs the pin.
-    fn drop_pin_if_alone(&self, op: &Operation, name: &str) -> Result<(), BackendError> {
-        let shared = self
-            .releases
-            .records()?
-            .iter()
-            .any(|(n, r)| n != name && r.deployment == op.deployment);
-        if shared {
-            return Ok(());
-        }
-        Client::open(&self.config)?.unpin(&op.deployment)
-    }
-
-    fn health(&self, op: &Operation) -> Result<View, BackendError> {
         let expected = op.to.instance().map(|i| self.place_of(&i.handle));
         let actual = match self.link.read()? {
             Current::Link(at) if at.is_dir() => Some(at),
@@ -393,8 +237,43 @@ impl Inner {
         )))
     }
 
+    /// Removes what the deployment made and never made live.
+    fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
+        cx.check()?;
+        self.root.owner()?;
+        self.root.admits(cx)?;
+        self.root.sweep()?;
+        let keep = op.to.instance().map(|i| i.handle.as_str());
+        let live = self.live_name()?;
+        let (mut gone, mut stays) = (Vec::new(), false);
+        for (name, record) in self.releases.records()? {
+            if record.deployment != op.deployment {
+                continue;
+            }
+            if record.went_live || Some(name.as_str()) == keep || live.as_ref() == Some(&name) {
+                stays = true;
+            } else {
+                gone.push(name);
+            }
+        }
+        if !stays && !gone.is_empty() {
+            cx.check()?;
+            // The pin first: once the record is gone nothing would lead back to it.
+            self.client()?.pins(&self.root).remove(&op.deployment)?;
+        }
+        for name in gone {
+            cx.check()?;
+            self.releases.remove(&name)?;
+        }
+        self.releases.empty_trash(cx);
+        Ok(())
+    }
+
     fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
         cx.check()?;
+        self.root.owner()?;
+        self.root.admits(cx)?;
+        self.root.sweep()?;
         let live = self.live_name()?;
         let kept = |name: &str| {
             live.as_deref() == Some(name) || window.iter().any(|i| i.handle.as_str() == name)
@@ -412,15 +291,25 @@ impl Inner {
             self.releases.remove(&name)?;
         }
         cx.check()?;
-        self.releases.empty_trash()?;
+        self.releases.empty_trash(cx);
         cx.check()?;
-        Client::open(&self.config)?.unpin_others(&|commit| commits.iter().any(|c| c == commit))
+        let client = self.client()?;
+        let pins = client.pins(&self.root);
+        pins.remove_others(&|commit| commits.iter().any(|c| c == commit))
     }
-}
 
-/// Which release directories an operation may take.
-fn may_take(op: &Operation) -> impl Fn(&Record) -> bool {
-    let own = op.deployment.clone();
-    let reuse = op.reuse;
-    move |record| reuse == Reuse::Kept || record.deployment == own
+    /// The deployments that a dead process may have left something running for: this one, and the
+    /// last whose command was begun and is not known to have ended.
+    fn running(
+        &self,
+        cx: &Context,
+        deployment: &DeploymentId,
+    ) -> Result<Vec<DeploymentId>, BackendError> {
+        self.root.owner()?;
+        self.root.admits(cx)?;
+        let earlier = self.releases.switched()?.filter(Switched::is_half_way);
+        let mut all = vec![deployment.clone()];
+        all.extend(earlier.map(|s| s.deployment).filter(|d| d != deployment));
+        Ok(all)
+    }
 }

@@ -1,30 +1,40 @@
-//! [`Client`]: the repository: references, closures, pins. Never its work tree or index.
+//! [`Client`]: the repository: references, and what a commit needs. Never its work tree or index,
+//! and never its locks.
 
-use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, Oid, Repository};
+use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
-use rollback_core::id::{DeploymentId, WorkloadId};
 use rollback_core::release::ReferenceKind;
 
 use crate::config::GitConfig;
 use crate::error;
-use crate::release::sync_dir;
+use crate::pins::Pins;
+use crate::root::Root;
 use crate::tree::{Files, Kind};
 
 /// Longest reference that is looked up, in bytes.
 const MAX_REFERENCE: usize = 512;
 
+/// How many objects are looked at between two looks at the deadline.
+pub(crate) const STRIDE: usize = 64;
+
 /// An open repository, for one call.
 pub(crate) struct Client {
     repo: Repository,
-    prefix: String,
+}
+
+/// What a commit's tree is made of.
+#[derive(Debug, Default)]
+pub(crate) struct Closure {
+    pub(crate) files: Files,
+    /// The tree itself, and those below it.
+    pub(crate) trees: Vec<Oid>,
 }
 
 impl Client {
-    pub(crate) fn open(config: &GitConfig) -> Result<Self, BackendError> {
+    pub(crate) fn open(config: &GitConfig, root: &Root) -> Result<Self, BackendError> {
         let path = &config.repository;
         if !path.exists() {
             return Err(unreachable(path));
@@ -33,13 +43,20 @@ impl Client {
             ErrorCode::NotFound => unreachable(path),
             _ => error::git("the repository cannot be opened", path.display(), e),
         })?;
-        let client = Self {
-            repo,
-            prefix: prefix(&config.workload),
-        };
+        let client = Self { repo };
         client.refuse_partial_clone(path)?;
-        client.refuse_lost_root(&config.root)?;
+        client.refuse_lost_root(root)?;
         Ok(client)
+    }
+
+    /// The commits that this root keeps in it.
+    pub(crate) fn pins<'a>(&self, root: &'a Root) -> Pins<'a> {
+        Pins::new(self.repo.commondir(), root)
+    }
+
+    /// Whether a commit is there.
+    pub(crate) fn has(&self, commit: Oid) -> bool {
+        self.repo.find_commit(commit).is_ok()
     }
 
     pub(crate) fn repository(&self) -> &Repository {
@@ -110,23 +127,26 @@ impl Client {
     }
 
     /// Everything the commit's tree holds, proven to be there and to be something that this
-    /// backend can write. `Gone` where an object is missing.
-    pub(crate) fn files(&self, commit: Oid) -> Result<Files, BackendError> {
+    /// backend can write. `Gone` where an object is missing. No file is read but attributes.
+    pub(crate) fn files(&self, cx: &Context, commit: Oid) -> Result<Closure, BackendError> {
         let gone = |e: git2::Error| match e.code() {
-            ErrorCode::NotFound => {
-                error::gone("objects of the commit are missing", commit).because(e)
-            }
+            ErrorCode::NotFound => missing(commit).because(e),
             _ => error::git("the commit cannot be read", commit, e),
         };
+        let objects = self.repo.odb().map_err(gone)?;
         let tree = self
             .repo
             .find_commit(commit)
             .and_then(|c| c.tree())
             .map_err(gone)?;
-        let mut files = Files::new();
-        let mut todo = vec![(std::path::PathBuf::new(), tree)];
+        let mut closure = Closure::default();
+        let mut todo = vec![(PathBuf::new(), tree)];
         while let Some((at, tree)) = todo.pop() {
+            closure.trees.push(tree.id());
             for entry in &tree {
+                if (closure.files.len() + todo.len()).is_multiple_of(STRIDE) {
+                    cx.check()?;
+                }
                 let path = at.join(entry_name(&entry, commit)?);
                 let kind = match entry.filemode() {
                     0o040_000 => {
@@ -144,129 +164,41 @@ impl Client {
                     mode if mode & 0o100 != 0 => Kind::Executable,
                     _ => Kind::File,
                 };
-                let blob = self.repo.find_blob(entry.id()).map_err(gone)?;
-                if entry.name_bytes() == b".gitattributes" && has_filter(blob.content()) {
+                if !objects.exists(entry.id()) {
+                    return Err(missing(commit));
+                }
+                if entry.name_bytes() == b".gitattributes"
+                    && has_filter(self.repo.find_blob(entry.id()).map_err(gone)?.content())
+                {
                     return Err(error::unsupported(
                         "the commit uses filter attributes (such as Git LFS)",
                         path.display(),
                     )
                     .advice("commit the real content; filters are never run"));
                 }
-                files.insert(path, (kind, entry.id()));
+                closure.files.insert(path, (kind, entry.id()));
             }
         }
-        Ok(files)
-    }
-
-    fn pin_name(&self, deployment: &DeploymentId) -> String {
-        format!("{}{deployment}", self.prefix)
-    }
-
-    /// Keeps the commit from `git gc`, durably.
-    pub(crate) fn pin(&self, deployment: &DeploymentId, commit: Oid) -> Result<(), BackendError> {
-        let name = self.pin_name(deployment);
-        if !git2::Reference::is_valid_name(&name) {
-            return Err(BackendError::new(
-                BackendErrorKind::InvalidReference,
-                "the workload's name cannot be part of a git reference",
-            )
-            .on(name));
-        }
-        self.repo
-            .reference(&name, commit, true, "rollback: pinned for a deployment")
-            .map_err(|e| error::git("the commit cannot be pinned", &name, e))?;
-        self.sync_ref(&name)
-            .map_err(|e| error::io("the pin cannot be made durable", &name, e))
-    }
-
-    // libgit2 leaves this to the kernel's leisure, and a pin lost in a power cut is a lost release.
-    fn sync_ref(&self, name: &str) -> io::Result<()> {
-        let base = self.repo.commondir();
-        let file = base.join(name);
-        match File::open(&file) {
-            Ok(f) => f.sync_all()?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return File::open(base.join("packed-refs"))?.sync_all();
-            }
-            Err(e) => return Err(e),
-        }
-        for dir in file.ancestors().skip(1).take_while(|d| *d != base) {
-            File::open(dir)?.sync_all()?;
-        }
-        Ok(())
-    }
-
-    /// Loose objects of the closure to the disk: whoever committed may not have waited for it.
-    pub(crate) fn sync_objects(&self, commit: Oid, files: &Files) -> Result<(), BackendError> {
-        let objects = self.repo.commondir().join("objects");
-        for oid in files.values().map(|(_, oid)| *oid).chain([commit]) {
-            let hex = oid.to_string();
-            let Some((dir, rest)) = hex.split_at_checked(2) else {
-                continue;
-            };
-            match File::open(objects.join(dir).join(rest)).and_then(|f| f.sync_all()) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(error::io("an object cannot be made durable", &hex, e));
-                }
-                Ok(()) => sync_dir(&objects.join(dir))?,
-                // It is in a pack, which git writes durably.
-                Err(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn unpin(&self, deployment: &DeploymentId) -> Result<(), BackendError> {
-        self.delete(&self.pin_name(deployment))
-    }
-
-    fn delete(&self, name: &str) -> Result<(), BackendError> {
-        let fail = |e| error::git("the pin cannot be removed", name, e);
-        match self.repo.find_reference(name) {
-            Ok(mut found) => found.delete().map_err(fail),
-            Err(e) if e.code() == ErrorCode::NotFound => Ok(()),
-            Err(e) => Err(fail(e)),
-        }
+        Ok(closure)
     }
 
     /// Refuses to go on where releases were placed in a root that is not there: on a disk that is not
     /// mounted, say. To make it anew would put a second one under the mount.
-    fn refuse_lost_root(&self, root: &Path) -> Result<(), BackendError> {
-        if root.is_dir() || self.pins()?.is_empty() {
+    fn refuse_lost_root(&self, root: &Root) -> Result<(), BackendError> {
+        if root.path().is_dir() || self.pins(root).commits()?.is_empty() {
             return Ok(());
         }
         Err(BackendError::new(
             BackendErrorKind::Unreachable,
             "the deploy root is not there, and releases were placed in it",
         )
-        .on(root.display())
+        .on(root.path().display())
         .advice("mount its disk; if it was removed for good, make an empty directory there"))
-    }
-
-    /// Removes this workload's pins on every commit that `keep` does not name.
-    pub(crate) fn unpin_others(&self, keep: &dyn Fn(&str) -> bool) -> Result<(), BackendError> {
-        let pins = self.pins()?;
-        let mut others = pins.iter().filter(|(_, oid)| !keep(&oid.to_string()));
-        others.try_for_each(|(name, _)| self.delete(name))
-    }
-
-    /// This workload's pins: each reference, and the commit that it keeps.
-    fn pins(&self) -> Result<Vec<(String, Oid)>, BackendError> {
-        let fail = |e| error::git("the pins cannot be listed", &self.prefix, e);
-        let glob = format!("{}*", self.prefix);
-        let mut pins = Vec::new();
-        for found in self.repo.references_glob(&glob).map_err(fail)? {
-            let found = found.map_err(fail)?;
-            if let (Ok(name), Some(oid)) = (found.name(), found.target()) {
-                pins.push((name.to_owned(), oid));
-            }
-        }
-        Ok(pins)
     }
 }
 
-fn prefix(workload: &WorkloadId) -> String {
-    format!("refs/rollback/{workload}/")
+fn missing(commit: Oid) -> BackendError {
+    error::gone("objects of the commit are missing", commit)
 }
 
 fn unreachable(path: &Path) -> BackendError {
@@ -321,18 +253,14 @@ fn has_filter(attributes: &[u8]) -> bool {
 }
 
 /// The commit that a directory made by hand has checked out, if it is a git checkout.
-pub(crate) fn checkout(dir: &Path) -> Option<(Oid, Files)> {
+pub(crate) fn checkout(cx: &Context, dir: &Path) -> Option<(Oid, Files)> {
     if !dir.join(".git").exists() {
         return None;
     }
     let repo = Repository::open(dir).ok()?;
     let commit = repo.head().ok()?.peel_to_commit().ok()?.id();
-    let client = Client {
-        repo,
-        prefix: String::new(),
-    };
-    let files = client.files(commit).ok()?;
-    Some((commit, files))
+    let closure = Client { repo }.files(cx, commit).ok()?;
+    Some((commit, closure.files))
 }
 
 /// A recorded commit id.

@@ -1,4 +1,4 @@
-//! The restart command: a program and its arguments, no shell.
+//! The restart and the stop command: a program and its arguments, no shell.
 
 use std::path::Path;
 
@@ -22,18 +22,18 @@ pub(crate) async fn run(
     let failed = |why: String| {
         BackendError::new(BackendErrorKind::Failed, why)
             .on(program)
-            .advice("run it by hand in the release directory")
+            .advice(format!("run it by hand in {}", dir.display()))
     };
     let command = Program::new(program, args)
-        .map_err(|e| failed(format!("the restart command cannot be run: {e}")))?
+        .map_err(|e| failed(format!("the command cannot be run: {e}")))?
         .inheriting()
-        .dir(dir);
+        .in_release(dir);
     match command.run_for(cx, op).await {
         Ok(()) => Ok(()),
         Err(Unsuccessful::Stopped(why)) => Err(match cx.check() {
             Err(e) => e.on(program),
             Ok(()) => BackendError::new(BackendErrorKind::DeadlineExceeded, why).on(program),
         }),
-        Err(e) => Err(failed(format!("the restart command failed: {e}"))),
+        Err(e) => Err(failed(format!("the command failed: {e}"))),
     }
 }

@@ -4,15 +4,25 @@
 //!
 //! ```text
 //! root/current             -> releases/7-1f0c3a9d2b44
-//! root/releases/7-1f0c3a9d2b44/    the commit's tree, and nothing else
+//! root/releases/7-1f0c3a9d2b44/    the commit's tree, and what was built in it
 //! root/.rollback/          this crate's own records, private
 //! ```
 //!
-//! A tag, branch or commit is resolved once to a commit id. [`GitBackend`] pins that commit under
-//! `refs/rollback/<workload>/<deployment>` so that `git gc` keeps it, writes its tree to a new
-//! directory, makes that durable, and renames a link over `current`: readers see the old tree or
-//! the new one, never neither. The repository's own work tree and index are never touched, and no
-//! hook, filter or shell is ever run.
+//! A tag, branch or commit is resolved once to a commit id. [`GitBackend`] pins that commit so that
+//! git keeps it, writes its tree to a new directory, makes that durable, and renames a link over
+//! `current`: readers see the old tree or the new one, never neither. The repository's own work
+//! tree and index are never touched, none of git's locks is taken, and no hook, filter or shell is
+//! ever run.
+//!
+//! A pin is a locked linked worktree that nothing is checked out in: `git worktree list` shows it,
+//! `git gc` keeps what it needs, and `git remote update --prune` leaves it alone.
+//!
+//! What release tasks and the restart command write into a release's directory belongs to the
+//! release, and is kept with it for a way back. What is changed there afterwards is drift, but for
+//! what [`GitConfig::ignore_changes`] names. A look reads only what has changed since.
+//!
+//! One root belongs to one workload. It keeps the token of who published there last: an engine
+//! that was taken for dead, and acts late, is refused by the root itself.
 //!
 //! ```
 //! use rollback_core::backend::Backend;
@@ -30,12 +40,21 @@
 //! clones, submodules, and trees with `filter=` attributes (Git LFS among them).
 
 mod backend;
+mod build;
 mod client;
 mod command;
 mod config;
+mod durable;
 mod error;
+mod file;
+mod ignore;
 mod link;
+mod pins;
 mod release;
+mod root;
+mod scan;
+mod seal;
+mod switch;
 mod tree;
 mod view;
 

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use rollback_core::error::BackendError;
 
 use crate::error;
-use crate::release::sync_dir;
+use crate::file::{absent_is_fine, sync_dir};
 
 /// What stands at `current`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,10 +62,7 @@ impl Link {
     pub(crate) fn point(&self, target: &Path) -> Result<(), BackendError> {
         let fail = |e| error::io("cannot swap the link", self.path().display(), e);
         let next = self.root.join(".rollback").join("current.next");
-        match std::fs::remove_file(&next) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
-            _ => {}
-        }
+        absent_is_fine(std::fs::remove_file(&next)).map_err(fail)?;
         // Relative where it can be, so that the root may be moved or mounted elsewhere.
         symlink(target.strip_prefix(&self.root).unwrap_or(target), &next).map_err(fail)?;
         std::fs::rename(&next, self.path()).map_err(fail)?;
@@ -73,14 +70,9 @@ impl Link {
     }
 
     pub(crate) fn remove(&self) -> Result<(), BackendError> {
-        match std::fs::remove_file(self.path()) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(error::io(
-                "cannot remove the link",
-                self.path().display(),
-                e,
-            )),
-            _ => sync_dir(&self.root),
-        }
+        absent_is_fine(std::fs::remove_file(self.path()))
+            .map_err(|e| error::io("cannot remove the link", self.path().display(), e))?;
+        sync_dir(&self.root)
     }
 }
 

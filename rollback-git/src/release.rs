@@ -1,16 +1,22 @@
-//! [`Releases`]: the release directories, and the private records that say whose they are.
+//! [`Releases`]: the release directories, and the private notes that say whose they are.
 
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rollback_core::error::BackendError;
+use rollback_core::context::Context;
+use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::id::DeploymentId;
-use serde::de::DeserializeOwned;
+use rollback_process::Engine;
 use serde::{Deserialize, Serialize};
 
 use crate::error;
+use crate::file::{self, absent_is_fine, sync_dir};
+use crate::root::Root;
+use crate::scan::Instant;
 
 /// Whose a release directory is and how far it got. Written before the directory is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +28,46 @@ pub(crate) struct Record {
     pub(crate) complete: bool,
     /// It was live once: kept for reading, until `retain` lets it go.
     pub(crate) went_live: bool,
-    /// The digest of all that was written, for the day the commit is gone.
-    pub(crate) content: Option<String>,
+    /// Who took it last, and has not sealed it yet.
+    #[serde(default)]
+    pub(crate) taken: Option<Taken>,
+}
+
+/// A release directory between the moment that a deployment takes it and the moment that it is
+/// sealed: what release tasks and the restart command write meanwhile belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Taken {
+    pub(crate) by: DeploymentId,
+    /// What had been changed by hand before that, and stays so. Bytes: a path need not be text.
+    changed: Vec<Vec<u8>>,
+}
+
+impl Taken {
+    pub(crate) fn new<'a>(
+        by: &DeploymentId,
+        changed: impl IntoIterator<Item = &'a PathBuf>,
+    ) -> Self {
+        let bytes = |path: &PathBuf| path.as_os_str().as_bytes().to_vec();
+        Self {
+            by: by.clone(),
+            changed: changed.into_iter().map(bytes).collect(),
+        }
+    }
+
+    pub(crate) fn changed(&self) -> Vec<PathBuf> {
+        let path = |bytes: &Vec<u8>| OsStr::from_bytes(bytes).into();
+        self.changed.iter().map(path).collect()
+    }
+}
+
+/// What is on record of a release directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Note {
+    /// Nothing: it is not ours.
+    Missing,
+    Sound(Record),
+    /// It is ours, and nothing more is known.
+    Damaged,
 }
 
 /// What the last switch did, so that one called again does not restart again.
@@ -33,75 +77,85 @@ pub(crate) struct Switched {
     /// The handle, or nothing.
     pub(crate) to: Option<String>,
     pub(crate) previous: Option<String>,
-    pub(crate) restarted: bool,
+    pub(crate) restart: Restart,
+}
+
+/// How far the command got that follows a swap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Restart {
+    /// It has not been begun.
+    Due,
+    /// This process has begun it. So many before it have died of it, or while it ran.
+    Begun { by: Engine, deaths: u32 },
+    /// It has succeeded, and the release was sealed.
+    Done,
 }
 
 /// The directories of one deploy root.
 #[derive(Debug, Clone)]
 pub(crate) struct Releases {
-    root: PathBuf,
+    root: Root,
 }
 
 impl Releases {
-    pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.into() }
+    pub(crate) fn new(root: Root) -> Self {
+        Self { root }
     }
 
-    fn state(&self) -> PathBuf {
-        self.root.join(".rollback")
+    fn notes(&self) -> PathBuf {
+        self.root.state().join("releases")
     }
 
-    fn record_path(&self, name: &str) -> PathBuf {
-        self.state().join("releases").join(format!("{name}.json"))
+    fn note_path(&self, name: &str) -> PathBuf {
+        self.notes().join(format!("{name}.json"))
+    }
+
+    /// Where the seal of a release is.
+    pub(crate) fn seal(&self, name: &str) -> PathBuf {
+        self.notes().join(format!("{name}.seal"))
     }
 
     pub(crate) fn dir(&self, name: &str) -> PathBuf {
-        self.root.join("releases").join(name)
+        self.root.path().join("releases").join(name)
     }
 
     /// The release that a path is, if it is one of ours.
     pub(crate) fn name_of(&self, path: &Path) -> Option<String> {
-        let name = path
-            .strip_prefix(self.root.join("releases"))
-            .ok()?
-            .to_str()?;
-        (self.record(name).ok()?).map(|_| name.to_owned())
+        let releases = self.root.path().join("releases");
+        let name = path.strip_prefix(releases).ok()?.to_str()?;
+        let note = self.note(name).ok()?;
+        (note != Note::Missing).then(|| name.to_owned())
     }
 
-    /// Makes the directories that everything else needs.
-    pub(crate) fn make(&self) -> Result<(), BackendError> {
-        for (dir, mode) in [
-            (self.root.clone(), 0o755),
-            (self.root.join("releases"), 0o755),
-            (self.state(), 0o700),
-            (self.state().join("releases"), 0o700),
-            (self.state().join("trash"), 0o700),
-        ] {
-            if !dir.is_dir() {
-                DirBuilder::new()
-                    .recursive(true)
-                    .mode(mode)
-                    .create(&dir)
-                    .map_err(|e| error::io("cannot make a directory", dir.display(), e))?;
-                if let Some(parent) = dir.parent() {
-                    sync_dir(parent)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn record(&self, name: &str) -> Result<Option<Record>, BackendError> {
+    /// What is on record of a release; one damaged note says nothing of any other.
+    pub(crate) fn note(&self, name: &str) -> Result<Note, BackendError> {
         // A handle comes out of a record: it must not lead out of the directory.
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
-            return Ok(None);
+            return Ok(Note::Missing);
         }
-        read_json(&self.record_path(name))
+        match file::read_json(&self.note_path(name)) {
+            Ok(Some(record)) => Ok(Note::Sound(record)),
+            Ok(None) => Ok(Note::Missing),
+            Err(e) if e.kind() == BackendErrorKind::Corrupt => {
+                tracing::warn!(release = name, error = %e, "a damaged note");
+                Ok(Note::Damaged)
+            }
+            Err(e) => Err(e),
+        }
     }
 
-    /// Every record, by name.
+    /// Its record, if that can be read.
+    pub(crate) fn record(&self, name: &str) -> Result<Option<Record>, BackendError> {
+        Ok(match self.note(name)? {
+            Note::Sound(record) => Some(record),
+            Note::Missing | Note::Damaged => None,
+        })
+    }
+
+    /// Every record that can be read, by name.
     pub(crate) fn records(&self) -> Result<Vec<(String, Record)>, BackendError> {
-        let dir = self.state().join("releases");
+        let dir = self.notes();
         let fail = |e| error::io("cannot list the releases", dir.display(), e);
         let entries = match fs::read_dir(&dir) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -121,12 +175,17 @@ impl Releases {
     }
 
     pub(crate) fn write_record(&self, name: &str, record: &Record) -> Result<(), BackendError> {
-        write_json(&self.record_path(name), record)
+        file::write_json(&self.note_path(name), record)
     }
 
-    /// Whether the release is complete and stands.
+    /// Whether the release is complete and stands, as far as its note can be read.
     pub(crate) fn stands(&self, name: &str) -> Result<bool, BackendError> {
-        Ok(self.record(name)?.is_some_and(|r| r.complete) && self.dir(name).is_dir())
+        let complete = match self.note(name)? {
+            Note::Sound(record) => record.complete,
+            Note::Damaged => true,
+            Note::Missing => false,
+        };
+        Ok(complete && self.dir(name).is_dir())
     }
 
     /// Opens the finished directory to the service's user.
@@ -135,71 +194,79 @@ impl Releases {
         fs::set_permissions(&dir, Permissions::from_mode(0o755))
             .map_err(|e| error::io("cannot open the release", dir.display(), e))?;
         sync_dir(&dir)?;
-        sync_dir(&self.root.join("releases"))
+        sync_dir(&self.root.path().join("releases"))
     }
 
-    /// Removes a release. It is renamed away first: what is half deleted never looks whole.
+    /// Moves a release to the trash, in one rename: what is half deleted never looks whole.
     pub(crate) fn remove(&self, name: &str) -> Result<(), BackendError> {
-        let (dir, trash) = (self.dir(name), self.state().join("trash").join(name));
+        let dir = self.dir(name);
         let fail = |e| error::io("cannot remove the release", dir.display(), e);
-        absent_is_fine(fs::remove_dir_all(&trash)).map_err(fail)?;
-        absent_is_fine(fs::rename(&dir, &trash)).map_err(fail)?;
-        absent_is_fine(fs::remove_file(self.record_path(name))).map_err(fail)?;
-        sync_dir(&self.root.join("releases"))?;
-        sync_dir(&self.state().join("releases"))?;
-        absent_is_fine(fs::remove_dir_all(&trash)).map_err(fail)
-    }
-
-    /// Deletes what an interrupted removal left.
-    pub(crate) fn empty_trash(&self) -> Result<(), BackendError> {
-        let trash = self.state().join("trash");
-        let fail = |e| error::io("cannot empty the trash", trash.display(), e);
-        for entry in fs::read_dir(&trash).into_iter().flatten() {
-            fs::remove_dir_all(entry.map_err(fail)?.path()).map_err(fail)?;
+        let trash = self.trash();
+        let mut places = (0_u32..).map(|n| trash.join(format!("{name}.{n}")));
+        if let Some(free) = places.find(|path| path.symlink_metadata().is_err()) {
+            absent_is_fine(fs::rename(&dir, free)).map_err(fail)?;
         }
-        Ok(())
+        absent_is_fine(fs::remove_file(self.seal(name))).map_err(fail)?;
+        absent_is_fine(fs::remove_file(self.note_path(name))).map_err(fail)?;
+        sync_dir(&self.root.path().join("releases"))?;
+        self.sync_notes()
     }
 
+    pub(crate) fn sync_notes(&self) -> Result<(), BackendError> {
+        sync_dir(&self.notes())
+    }
+
+    fn trash(&self) -> PathBuf {
+        self.root.state().join("trash")
+    }
+
+    /// Deletes what was removed. What cannot be deleted is said, and stays for the next time: it is
+    /// in nobody's way.
+    pub(crate) fn empty_trash(&self, cx: &Context) {
+        for entry in fs::read_dir(self.trash()).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if let Err(e) = absent_is_fine(delete(&path)) {
+                tracing::warn!(trash = %path.display(), error = %e, "it cannot be deleted now");
+                cx.say(format!("{} cannot be deleted now: {e}", path.display()));
+            }
+        }
+    }
+
+    /// What the last switch did, if that is on record and can be read.
     pub(crate) fn switched(&self) -> Result<Option<Switched>, BackendError> {
-        read_json(&self.state().join("switched.json"))
+        file::read_sound(&self.root.state().join("switched.json"))
     }
 
     pub(crate) fn write_switched(&self, switched: &Switched) -> Result<(), BackendError> {
-        write_json(&self.state().join("switched.json"), switched)
+        file::write_json(&self.root.state().join("switched.json"), switched)
+    }
+
+    /// What time it is by the clock of the file system that the releases are on.
+    pub(crate) fn clock(&self) -> Result<Instant, BackendError> {
+        let path = self.root.state().join("clock.next");
+        let asked = fs::write(&path, b"").and_then(|()| path.metadata());
+        let meta = asked.map_err(|e| error::io("cannot ask the clock", path.display(), e))?;
+        let _ = fs::remove_file(&path);
+        Ok((meta.ctime(), meta.ctime_nsec()))
     }
 }
 
-fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+/// Deletes a directory, opening those of our own that were closed to us.
+fn delete(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(dir);
+            fs::remove_dir_all(dir)
+        }
+        done => done,
     }
 }
 
-pub(crate) fn sync_dir(dir: &Path) -> Result<(), BackendError> {
-    File::open(dir)
-        .and_then(|d| d.sync_all())
-        .map_err(|e| error::io("cannot make a directory durable", dir.display(), e))
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, BackendError> {
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| {
-            error::corrupt("a record of the deploy root does not parse", path.display()).because(e)
-        }),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(error::io("cannot read a record", path.display(), e)),
+fn open_up(dir: &Path) {
+    let _ = fs::set_permissions(dir, Permissions::from_mode(0o700));
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
     }
-}
-
-// Same directory, fsync, rename, fsync of the directory: old or new after a power cut, never half.
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), BackendError> {
-    let fail = |e| error::io("cannot write a record", path.display(), e);
-    let dir = path.parent().unwrap_or(path);
-    let bytes = serde_json::to_vec(value).map_err(|e| fail(e.into()))?;
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(fail)?;
-    file.write_all(&bytes).map_err(fail)?;
-    file.as_file().sync_all().map_err(fail)?;
-    file.persist(path).map_err(|e| fail(e.error))?;
-    sync_dir(dir)
 }

@@ -1,6 +1,6 @@
 //! A commit's tree on disk: written durably, and compared file by file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -8,13 +8,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use git2::{ObjectType, Oid};
+use git2::Oid;
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
 use sha2::{Digest as _, Sha256};
 
 use crate::error;
-use crate::release::sync_dir;
+use crate::file::sync_dir;
+use crate::ignore::Ignored;
 
 /// What a path in a tree is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,25 @@ pub(crate) enum Kind {
     File,
     Executable,
     Link,
+    /// Nobody here can look into it: a socket, or something that this user may not read.
+    Opaque,
+}
+
+impl Kind {
+    pub(crate) fn letter(self) -> char {
+        match self {
+            Self::File => 'f',
+            Self::Executable => 'x',
+            Self::Link => 'l',
+            Self::Opaque => 'o',
+        }
+    }
+
+    pub(crate) fn of_letter(letter: &[u8]) -> Option<Self> {
+        [Self::File, Self::Executable, Self::Link, Self::Opaque]
+            .into_iter()
+            .find(|kind| letter == [kind.letter() as u8])
+    }
 }
 
 /// Every file and link of a tree, by its relative path, with its blob.
@@ -40,7 +60,7 @@ pub(crate) fn write(
         .mode(0o700)
         .create(dir)
         .map_err(|e| fail(dir, e))?;
-    let mut dirs = std::collections::BTreeSet::from([dir.to_owned()]);
+    let mut dirs = BTreeSet::from([dir.to_owned()]);
     for (relative, (kind, oid)) in files {
         cx.check()?;
         let mut parent = dir.to_owned();
@@ -48,9 +68,8 @@ pub(crate) fn write(
             parent.push(part);
             if dirs.insert(parent.clone()) {
                 // Fails on a link that a forged tree put there: nothing is written through it.
-                fs::DirBuilder::new()
-                    .mode(0o755)
-                    .create(&parent)
+                fs::create_dir(&parent)
+                    .and_then(|()| fs::set_permissions(&parent, Permissions::from_mode(0o755)))
                     .map_err(|e| fail(&parent, e))?;
             }
         }
@@ -69,8 +88,8 @@ pub(crate) fn write(
 fn write_one(path: &Path, kind: Kind, content: &[u8]) -> io::Result<()> {
     let mode = match kind {
         Kind::Link => return symlink(OsStr::from_bytes(content), path),
-        Kind::File => 0o644,
         Kind::Executable => 0o755,
+        Kind::File | Kind::Opaque => 0o644,
     };
     let mut file = OpenOptions::new()
         .write(true)
@@ -83,80 +102,44 @@ fn write_one(path: &Path, kind: Kind, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// How what stands in `dir` differs from `files`: path to `added`, `missing` or `modified`.
+/// How what was found differs from `files`: path to `added`, `missing`, `modified` or `unreadable`.
 pub(crate) fn differences(
     files: &Files,
-    dir: &Path,
-) -> Result<BTreeMap<String, &'static str>, BackendError> {
-    let found = scan(dir)?;
+    found: &Files,
+    ignored: &Ignored,
+) -> BTreeMap<PathBuf, &'static str> {
     let mut out = BTreeMap::new();
-    for (path, (kind, oid)) in files {
+    for (path, content) in files {
         let how = match found.get(path) {
+            Some(found) if found == content => continue,
+            _ if ignored.covers(path) => continue,
             None => "missing",
-            Some((k, o)) if k != kind || o != oid => "modified",
-            Some(_) => continue,
+            Some((Kind::Opaque, _)) => "unreadable",
+            Some(_) => "modified",
         };
-        out.insert(path.to_string_lossy().into_owned(), how);
+        out.insert(path.clone(), how);
     }
-    for path in found.keys().filter(|p| !files.contains_key(*p)) {
-        out.insert(path.to_string_lossy().into_owned(), "added");
+    for (path, (kind, _)) in found.iter().filter(|(path, _)| !files.contains_key(*path)) {
+        let how = if *kind == Kind::Opaque {
+            "added, unreadable"
+        } else {
+            "added"
+        };
+        out.insert(path.clone(), how);
     }
-    Ok(out)
+    out
 }
 
-/// A digest of everything in `dir`, for a directory that belongs to no commit.
-pub(crate) fn digest(dir: &Path) -> Result<String, BackendError> {
+/// A digest of all that was found, for a directory that belongs to no commit.
+pub(crate) fn digest(found: &Files) -> String {
     let mut h = Sha256::new();
-    for (path, (kind, oid)) in scan(dir)? {
+    for (path, (kind, oid)) in found {
         let path = path.as_os_str().as_bytes();
         h.update((path.len() as u64).to_be_bytes());
         h.update(path);
-        h.update([kind as u8]);
+        h.update([*kind as u8]);
         h.update(oid.as_bytes());
     }
     let hex: String = h.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok(format!("tree:{hex}"))
-}
-
-fn scan(dir: &Path) -> Result<Files, BackendError> {
-    let mut files = Files::new();
-    let mut todo = vec![PathBuf::new()];
-    while let Some(relative) = todo.pop() {
-        let here = dir.join(&relative);
-        let fail = |e| error::io("cannot read the release", here.display(), e);
-        for entry in fs::read_dir(&here).map_err(fail)? {
-            let entry = entry.map_err(fail)?;
-            let path = relative.join(entry.file_name());
-            if path == Path::new(".git") {
-                continue;
-            }
-            let kind = entry.file_type().map_err(fail)?;
-            if kind.is_dir() {
-                todo.push(path);
-            } else {
-                files.insert(path, hash(&entry.path(), kind.is_symlink()).map_err(fail)?);
-            }
-        }
-    }
-    Ok(files)
-}
-
-fn hash(path: &Path, link: bool) -> io::Result<(Kind, Oid)> {
-    let other = |e: git2::Error| io::Error::other(e);
-    if link {
-        let target = fs::read_link(path)?;
-        let oid = Oid::hash_object(ObjectType::Blob, target.as_os_str().as_bytes());
-        return Ok((Kind::Link, oid.map_err(other)?));
-    }
-    let meta = fs::symlink_metadata(path)?;
-    if !meta.is_file() {
-        // A socket or FIFO must not be opened: it could block for ever.
-        return Ok((Kind::File, Oid::ZERO_SHA1));
-    }
-    let kind = if meta.permissions().mode() & 0o100 == 0 {
-        Kind::File
-    } else {
-        Kind::Executable
-    };
-    Ok((kind, Oid::hash_file(ObjectType::Blob, path).map_err(other)?))
+    format!("tree:{hex}")
 }

@@ -1,27 +1,57 @@
 //! What stands at the deploy root, as it is on disk now. Changes nothing.
 
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rollback_core::backend::{
     Availability, End, Evidence, Handle, Instance, Live, Observation, Running, Sighting, WayBack,
 };
 use rollback_core::context::Context;
-use rollback_core::error::BackendError;
+use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::release::{Artifact, Facet, FacetValue, Release};
 
 use crate::backend::Inner;
 use crate::client::{self, Client};
+use crate::error;
 use crate::link::Current;
-use crate::release::Record;
-use crate::{error, tree};
+use crate::release::{Note, Record};
+use crate::scan::Scan;
+use crate::seal::Seal;
+use crate::tree::{self, differences};
 
 /// How the handle of a directory begins that was not made here.
 const FOREIGN: &str = "foreign:";
 /// Most changed paths that a sighting names.
 const MAX_CHANGES: usize = 200;
+/// How often what is live is looked for that vanishes while it is looked at.
+const LOOKS: usize = 3;
 
 /// Why a release with changes made by hand cannot be built anew.
 pub(crate) const HAND_MADE: &str = "it was changed by hand, and those changes are in no commit";
+
+/// The repository, opened when it is needed: what stands needs none.
+#[derive(Default)]
+pub(crate) struct Lazy {
+    client: OnceCell<Client>,
+}
+
+impl Lazy {
+    pub(crate) fn get(&self, inner: &Inner) -> Result<&Client, BackendError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = inner.client()?;
+        Ok(self.client.get_or_init(|| client))
+    }
+}
+
+/// A release directory, and how it differs from what belongs there.
+pub(crate) struct Looked {
+    pub(crate) seal: Seal,
+    pub(crate) scan: Scan,
+    pub(crate) changes: BTreeMap<PathBuf, &'static str>,
+}
 
 impl Inner {
     pub(crate) fn observe(
@@ -30,27 +60,16 @@ impl Inner {
         candidates: &[End],
     ) -> Result<Observation, BackendError> {
         cx.check()?;
-        let client = Client::open(&self.config)?;
-        let mut live_handle = None;
-        let live = match self.link.read()? {
-            Current::Solid => Live::Mixed(
-                Vec::new(),
-                "`current` is not a symbolic link: move it aside and link to it".into(),
-            ),
-            Current::Link(target) if target.is_dir() => {
-                let handle = self.handle_of(&target);
-                let instance = self
-                    .look(&client, &handle)?
-                    .ok_or_else(|| error::corrupt("the live release vanished", target.display()))?;
-                live_handle = Some(handle);
-                Live::One(Sighting {
-                    evidence: Evidence::default().with("release", instance.handle.as_str()),
-                    instance,
-                    running: Running::NotApplicable,
-                    way_back: WayBack::Exact,
-                })
-            }
-            _ => Live::Nothing,
+        self.root.owner()?;
+        let lazy = Lazy::default();
+        if !self.root.path().is_dir() {
+            // Whether it was there once, the repository knows.
+            lazy.get(self)?;
+        }
+        let live = self.live(cx, &lazy)?;
+        let live_handle = match &live {
+            Live::One(sighting) => Some(sighting.instance.handle.clone()),
+            _ => None,
         };
         let mut standbys = Vec::new();
         for (name, record) in self.releases.records()? {
@@ -63,21 +82,50 @@ impl Inner {
         let mut availability = Vec::new();
         for end in candidates {
             cx.check()?;
-            availability.push(self.availability(&client, end)?);
+            availability.push(self.availability(cx, &lazy, end)?);
         }
         Ok(Observation {
             live,
             standbys,
             availability,
-            published: None,
+            published: self.root.published()?,
         })
     }
 
-    fn availability(&self, client: &Client, end: &End) -> Result<Availability, BackendError> {
+    fn live(&self, cx: &Context, lazy: &Lazy) -> Result<Live, BackendError> {
+        for _ in 0..LOOKS {
+            let target = match self.link.read()? {
+                Current::Solid => {
+                    let why = "`current` is not a symbolic link: move it aside and link to it";
+                    return Ok(Live::Mixed(Vec::new(), why.into()));
+                }
+                Current::Link(target) if target.is_dir() => target,
+                _ => break,
+            };
+            // It may have been switched from and removed meanwhile.
+            if let Some(instance) = self.look(cx, lazy, &self.handle_of(&target))? {
+                return Ok(Live::One(Sighting {
+                    evidence: Evidence::default().with("release", instance.handle.as_str()),
+                    instance,
+                    running: Running::NotApplicable,
+                    way_back: WayBack::Exact,
+                }));
+            }
+        }
+        Ok(Live::Nothing)
+    }
+
+    fn availability(
+        &self,
+        cx: &Context,
+        lazy: &Lazy,
+        end: &End,
+    ) -> Result<Availability, BackendError> {
+        use BackendErrorKind as Kind;
         let Some(release) = end.release() else {
             return Ok(Availability::Standby);
         };
-        if self.standing(client, end, |_| true)?.is_some() {
+        if self.standing(cx, lazy, end, |_| true)?.is_some() {
             return Ok(Availability::Standby);
         }
         if !release.facets().is_empty() {
@@ -88,10 +136,13 @@ impl Inner {
                 "its directory is gone or changed".into(),
             ));
         };
-        Ok(match client.files(commit) {
-            Ok(_) => Availability::Local,
-            Err(e) => Availability::Gone(e.untouched().to_string()),
-        })
+        match lazy.get(self).and_then(|client| client.files(cx, commit)) {
+            Ok(_) => Ok(Availability::Local),
+            // A disk that is not mounted has lost nothing.
+            Err(e) if e.kind() == Kind::Unreachable => Ok(Availability::Remote),
+            Err(e) if matches!(e.kind(), Kind::Cancelled | Kind::DeadlineExceeded) => Err(e),
+            Err(e) => Ok(Availability::Gone(e.untouched().to_string())),
+        }
     }
 
     pub(crate) fn release(&self, reference: &str, digest: &str) -> Release {
@@ -127,54 +178,113 @@ impl Inner {
     }
 
     /// The instance as it is on disk now, changes by hand included; `None` if it does not stand.
-    fn look(&self, client: &Client, handle: &Handle) -> Result<Option<Instance>, BackendError> {
+    fn look(
+        &self,
+        cx: &Context,
+        lazy: &Lazy,
+        handle: &Handle,
+    ) -> Result<Option<Instance>, BackendError> {
         let dir = self.place_of(handle);
         if !self.is_whole(handle, &dir)? {
             return Ok(None);
         }
-        let mut unlike_recorded = false;
-        let (reference, commit, files) = match self.releases.record(handle.as_str())? {
-            Some(record) => {
-                let files = client::commit_id(&record.commit).map(|c| client.files(c));
-                match files {
-                    Some(Ok(files)) => (record.reference, record.commit, Some(files)),
-                    // Without the commit it still serves; only which files changed is not known.
-                    _ => {
-                        unlike_recorded = record.content != Some(tree::digest(&dir)?);
-                        (record.reference, record.commit, None)
-                    }
-                }
-            }
-            None => match client::checkout(&dir) {
-                Some((commit, files)) => (commit.to_string(), commit.to_string(), Some(files)),
-                None => {
-                    let digest = tree::digest(&dir)?;
-                    (digest.clone(), digest, None)
-                }
-            },
+        let looked = match self.releases.note(handle.as_str())? {
+            Note::Sound(record) => self.look_at_own(cx, lazy, handle, &record),
+            Note::Damaged => self.look_at_unknown(cx, &dir),
+            Note::Missing => self.look_at_foreign(cx, &dir),
         };
-        let mut release = self.release(&reference, &commit);
-        if unlike_recorded {
-            release = release.with_facet("tree", Facet::Text("changed".into()));
+        match looked {
+            Ok(release) => Ok(Some(Instance {
+                release,
+                handle: handle.clone(),
+            })),
+            // It was removed while it was looked at.
+            Err(_) if !dir.is_dir() => Ok(None),
+            Err(e) => Err(e),
         }
-        if let Some(files) = files {
-            let changed = tree::differences(&files, &dir)?;
-            if !changed.is_empty() {
-                let row = |(path, how): (String, &str)| (path, FacetValue::Plain(how.into()));
-                let table = changed.into_iter().take(MAX_CHANGES).map(row).collect();
-                release = release.with_facet("tree", Facet::Table(table));
+    }
+
+    fn look_at_own(
+        &self,
+        cx: &Context,
+        lazy: &Lazy,
+        handle: &Handle,
+        record: &Record,
+    ) -> Result<Release, BackendError> {
+        let release = self.release(&record.reference, &record.commit);
+        match self.changes(cx, lazy, handle.as_str(), record, None) {
+            Ok(looked) => Ok(changed(release, &looked.changes)),
+            // Without seal and commit it still serves; what belongs there is not known.
+            Err(e) if e.kind() == BackendErrorKind::Gone => {
+                Ok(release.with_facet("tree", Facet::Text("unknown".into())))
             }
+            Err(e) => Err(e),
         }
-        Ok(Some(Instance {
-            release,
-            handle: handle.clone(),
-        }))
+    }
+
+    /// How a release of ours differs from its seal; from its commit, where that cannot be read.
+    /// `since` as for [`Scan::of`].
+    pub(crate) fn changes(
+        &self,
+        cx: &Context,
+        lazy: &Lazy,
+        name: &str,
+        record: &Record,
+        since: Option<crate::scan::Instant>,
+    ) -> Result<Looked, BackendError> {
+        let seal = match Seal::read(&self.releases.seal(name))? {
+            Some(seal) => seal,
+            None => {
+                let commit = client::commit_id(&record.commit)
+                    .ok_or_else(|| error::gone("its seal is lost", name))?;
+                Seal::of(&lazy.get(self)?.files(cx, commit)?.files)
+            }
+        };
+        let scan = Scan::of(cx, &self.releases.dir(name), &self.ignored, &seal, since)?;
+        let changes = differences(&seal.files(), &scan.files, &self.ignored);
+        Ok(Looked {
+            seal,
+            scan,
+            changes,
+        })
+    }
+
+    fn look_at_foreign(&self, cx: &Context, dir: &Path) -> Result<Release, BackendError> {
+        match client::checkout(cx, dir) {
+            Some((commit, files)) => {
+                let scan = self.look_again(cx, dir)?;
+                let release = self.release(&commit.to_string(), &commit.to_string());
+                Ok(changed(
+                    release,
+                    &differences(&files, &scan.files, &self.ignored),
+                ))
+            }
+            None => self.look_at_unknown(cx, dir),
+        }
+    }
+
+    fn look_at_unknown(&self, cx: &Context, dir: &Path) -> Result<Release, BackendError> {
+        let digest = tree::digest(&self.look_again(cx, dir)?.files);
+        Ok(self.release(&digest, &digest))
+    }
+
+    /// Looks at a directory that has no seal. What was read before and has not changed since is not
+    /// read again by this value.
+    fn look_again(&self, cx: &Context, dir: &Path) -> Result<Scan, BackendError> {
+        let mut earlier = self.earlier.lock().unwrap_or_else(|e| e.into_inner());
+        let scan = match &*earlier {
+            Some((of, scan)) if of == dir => Scan::of(cx, dir, &self.ignored, scan, None)?,
+            _ => Scan::of(cx, dir, &self.ignored, &(), None)?,
+        };
+        *earlier = Some((dir.to_owned(), scan.clone()));
+        Ok(scan)
     }
 
     /// Where exactly this release stands: its own place, or any of ours with the same digest.
     pub(crate) fn standing(
         &self,
-        client: &Client,
+        cx: &Context,
+        lazy: &Lazy,
         end: &End,
         may_take: impl Fn(&Record) -> bool,
     ) -> Result<Option<Handle>, BackendError> {
@@ -193,9 +303,11 @@ impl Inner {
             .records()?
             .into_iter()
             .filter(|(_, r)| r.commit == release.artifact().digest && may_take(r))
-            .map(|(name, _)| Handle::new(name));
-        for handle in own.into_iter().chain(others) {
-            if let Some(found) = self.look(client, &handle)?
+            .map(|(name, _)| Handle::new(name))
+            .filter(|other| Some(other) != own.as_ref());
+        for handle in own.iter().cloned().chain(others) {
+            cx.check()?;
+            if let Some(found) = self.look(cx, lazy, &handle)?
                 && found.release.digest() == release.digest()
             {
                 return Ok(Some(handle));
@@ -215,4 +327,17 @@ impl Inner {
             WayBack::None(format!("{} is gone", dir.display()))
         })
     }
+}
+
+/// The release with what was changed by hand.
+fn changed(release: Release, changes: &BTreeMap<PathBuf, &'static str>) -> Release {
+    if changes.is_empty() {
+        return release;
+    }
+    let row = |(path, how): (&PathBuf, &&str)| {
+        let path = path.to_string_lossy().into_owned();
+        (path, FacetValue::Plain((*how).to_owned()))
+    };
+    let table = changes.iter().take(MAX_CHANGES).map(row).collect();
+    release.with_facet("tree", Facet::Table(table))
 }

@@ -1,8 +1,11 @@
 //! A world of one git workload: a real repository and a real deploy root.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
+pub mod other;
+
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,41 +18,79 @@ use rollback_git::{GitBackend, GitConfig};
 use rollback_testkit::fixtures::git::GitFixture;
 use rollback_testkit::world::{Build, World};
 
+/// The repository `repo` and the deploy root `root` in one directory; another process finds both
+/// there.
+pub struct Site {
+    pub dir: PathBuf,
+    pub restart: Vec<String>,
+    pub workload: WorkloadId,
+}
+
+/// A [`Site`] with a repository of its own, gone from the disk when dropped.
 pub struct GitWorld {
     pub fixture: GitFixture,
-    pub restart: Vec<String>,
+    site: Site,
+}
+
+impl Deref for GitWorld {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
+}
+
+impl DerefMut for GitWorld {
+    fn deref_mut(&mut self) -> &mut Site {
+        &mut self.site
+    }
 }
 
 impl GitWorld {
     pub fn new() -> Self {
-        Self {
-            fixture: GitFixture::new(true),
-            restart: Vec::new(),
-        }
+        let fixture = GitFixture::new(true);
+        let site = Site::at(fixture.dir());
+        Self { fixture, site }
     }
 
     /// One whose restart command adds a line to `restarts`.
     pub fn counting_restarts() -> Self {
         let mut world = Self::new();
-        let log = world.fixture.dir().join("restarts").display().to_string();
-        let script = "echo x >> \"$0\"".to_owned();
-        world.restart = vec!["/bin/sh".into(), "-c".into(), script, log];
+        world.count_restarts();
         world
+    }
+}
+
+impl Site {
+    pub fn at(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            restart: Vec::new(),
+            workload: "site@web-1".parse().unwrap(),
+        }
+    }
+
+    pub fn count_restarts(&mut self) {
+        let log = self.dir.join("restarts").display().to_string();
+        self.restart = sh("echo x >> \"$0\"");
+        self.restart.push(log);
     }
 
     pub fn restarts(&self) -> usize {
-        std::fs::read_to_string(self.fixture.dir().join("restarts"))
-            .map_or(0, |s| s.lines().count())
+        std::fs::read_to_string(self.dir.join("restarts")).map_or(0, |s| s.lines().count())
     }
 
     pub fn root(&self) -> PathBuf {
-        self.fixture.dir().join("root")
+        self.dir.join("root")
+    }
+
+    pub fn config(&self) -> GitConfig {
+        GitConfig::new(self.workload.clone(), self.dir.join("repo"), self.root())
+            .restart_command(self.restart.clone())
     }
 
     pub fn git(&self) -> GitBackend {
-        let config = GitConfig::new(self.workload(), self.fixture.path(), self.root())
-            .restart_command(self.restart.clone());
-        GitBackend::new(config).unwrap()
+        GitBackend::new(self.config()).unwrap()
     }
 
     pub fn serves(&self) -> Option<String> {
@@ -58,18 +99,28 @@ impl GitWorld {
 
     pub async fn plan(&self, n: u64, from: End, build: Build) -> Operation {
         let release = self.git().resolve(&cx(), build.answer()).await.unwrap();
+        self.operation(n, from, End::Planned(release))
+    }
+
+    pub fn operation(&self, n: u64, from: End, to: End) -> Operation {
         Operation {
             reuse: rollback_core::backend::Reuse::Kept,
             deployment: format!("deploy-20260101-000000-{n:08x}").parse().unwrap(),
             sequence: Sequence(n),
-            workload: self.workload(),
+            workload: self.workload.clone(),
             from,
-            to: End::Planned(release),
+            to,
         }
     }
 
     pub async fn prepared(&self, n: u64, from: End, build: Build) -> Operation {
         let mut op = self.plan(n, from, build).await;
+        op.to = End::Placed(self.git().prepare(&cx(), &op).await.unwrap().to);
+        op
+    }
+
+    pub async fn prepared_to(&self, n: u64, from: End, to: End) -> Operation {
+        let mut op = self.operation(n, from, to);
         op.to = End::Placed(self.git().prepare(&cx(), &op).await.unwrap().to);
         op
     }
@@ -86,10 +137,15 @@ pub fn cx() -> Context {
     Context::new(Duration::from_secs(20))
 }
 
+/// A command that is a script.
+pub fn sh(script: &str) -> Vec<String> {
+    vec!["/bin/sh".into(), "-c".into(), script.into()]
+}
+
 #[async_trait]
 impl World for GitWorld {
     fn workload(&self) -> WorkloadId {
-        "site@web-1".parse().unwrap()
+        self.workload.clone()
     }
 
     fn backend(&self) -> Arc<dyn Backend> {

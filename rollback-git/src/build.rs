@@ -1,0 +1,186 @@
+//! `prepare`: a release is taken where it stands, or written from its commit.
+
+use rollback_core::backend::{Handle, Instance, Operation, Prepared, Reuse, Rollout};
+use rollback_core::context::Context;
+use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::release::Release;
+
+use crate::backend::Inner;
+use crate::client;
+use crate::release::{Note, Record, Taken};
+use crate::scan::Scan;
+use crate::seal::Seal;
+use crate::view::{HAND_MADE, Lazy};
+use crate::{durable, error, tree};
+
+impl Inner {
+    pub(crate) fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
+        cx.check()?;
+        self.root.owner()?;
+        self.root.admits(cx)?;
+        self.link.swappable()?;
+        let Some(release) = op.to.release() else {
+            return Err(BackendError::new(
+                BackendErrorKind::InvalidReference,
+                "there is no release to prepare",
+            ));
+        };
+        let lazy = Lazy::default();
+        if !self.root.path().is_dir() {
+            // Whether it was there once, the repository knows.
+            lazy.get(self)?;
+        }
+        self.root.claim()?;
+        cx.check()?;
+        let handle = match self.standing(cx, &lazy, &op.to, may_take(op))? {
+            Some(handle) => {
+                self.take(cx, &lazy, op, &handle)?;
+                handle
+            }
+            None => self.build(cx, &lazy, op, release)?,
+        };
+        cx.check()?;
+        // There is time for it now: nothing that is live waits.
+        self.releases.empty_trash(cx);
+        Ok(Prepared {
+            rollout: Rollout::Replace,
+            to: Instance {
+                release: release.clone(),
+                handle,
+            },
+            way_back: self.way_back(&op.from)?,
+        })
+    }
+
+    /// Takes what stands. Its commit need not be there: only what is built anew needs it.
+    fn take(
+        &self,
+        cx: &Context,
+        lazy: &Lazy,
+        op: &Operation,
+        handle: &Handle,
+    ) -> Result<(), BackendError> {
+        let name = handle.as_str();
+        let Some(record) = self.releases.record(name)? else {
+            return Ok(());
+        };
+        let record = self.taken(cx, lazy, op, name, record)?;
+        // Whoever wrote it may not have lived to make it durable.
+        self.releases.sync_notes()?;
+        // The pin may have been lost since; the directory's own deployment holds it.
+        match (lazy.get(self), client::commit_id(&record.commit)) {
+            (Ok(client), Some(commit)) if client.has(commit) => {
+                client.pins(&self.root).add(&record.deployment, commit)
+            }
+            _ => {
+                cx.say(format!("{name} stands, and its commit cannot be kept"));
+                Ok(())
+            }
+        }
+    }
+
+    /// Notes what has been changed by hand before this deployment has anything done there.
+    pub(crate) fn taken(
+        &self,
+        cx: &Context,
+        lazy: &Lazy,
+        op: &Operation,
+        name: &str,
+        mut record: Record,
+    ) -> Result<Record, BackendError> {
+        if record.taken.as_ref().is_some_and(|t| t.by == op.deployment) {
+            return Ok(record);
+        }
+        let looked = match self.changes(cx, lazy, name, &record, None) {
+            Ok(looked) => looked,
+            // What belongs there is not known, so nothing can be told from it.
+            Err(e) if e.kind() == BackendErrorKind::Gone => return Ok(record),
+            Err(e) => return Err(e),
+        };
+        record.taken = Some(Taken::new(&op.deployment, looked.changes.keys()));
+        self.releases.write_record(name, &record)?;
+        Ok(record)
+    }
+
+    fn build(
+        &self,
+        cx: &Context,
+        lazy: &Lazy,
+        op: &Operation,
+        release: &Release,
+    ) -> Result<Handle, BackendError> {
+        let artifact = release.artifact();
+        if !release.facets().is_empty() {
+            return Err(error::gone(HAND_MADE, artifact.short()));
+        }
+        let commit = client::commit_id(&artifact.digest)
+            .ok_or_else(|| error::gone("its directory is gone or changed", artifact.short()))?;
+        cx.say("checking the commit");
+        let client = lazy.get(self)?;
+        let closure = client.files(cx, commit)?;
+        let name = self.free_name(op, artifact.short())?;
+        cx.check()?;
+        self.releases.remove(&name)?;
+        let mut record = Record {
+            deployment: op.deployment.clone(),
+            commit: artifact.digest.clone(),
+            reference: artifact.reference.clone(),
+            complete: false,
+            went_live: false,
+            taken: Some(Taken::new(&op.deployment, [])),
+        };
+        self.releases.write_record(&name, &record)?;
+        cx.check()?;
+        let pins = client.pins(&self.root);
+        durable::sync(cx, client.repository(), commit, &closure, &pins.commits()?)?;
+        pins.add(&op.deployment, commit)?;
+        cx.check()?;
+        let files = closure.files;
+        cx.say(format!("writing {} files", files.len()));
+        let dir = self.releases.dir(&name);
+        tree::write(cx, client.repository(), &files, &dir)?;
+        cx.check()?;
+        let since = Some(self.releases.clock()?);
+        let scan = Scan::of(cx, &dir, &Default::default(), &(), since)?;
+        if scan.files != files {
+            return Err(
+                error::corrupt("what was written is not what was read", dir.display())
+                    .advice("check the disk"),
+            );
+        }
+        self.releases.publish(&name)?;
+        Seal::of(&files)
+            .marked(&scan)
+            .write(&self.releases.seal(&name))?;
+        cx.check()?;
+        record.complete = true;
+        self.releases.write_record(&name, &record)?;
+        Ok(Handle::new(name))
+    }
+
+    /// A name that is unused, or is a leftover of this very deployment that was never live.
+    fn free_name(&self, op: &Operation, short: &str) -> Result<String, BackendError> {
+        let base = format!("{}-{short}", op.sequence);
+        let id = op.deployment.as_str().rsplit('-').next().unwrap_or("");
+        let mut name = base.clone();
+        for n in 1u32.. {
+            let free = match self.releases.note(&name)? {
+                Note::Sound(r) => r.deployment == op.deployment && !r.went_live,
+                Note::Damaged => false,
+                Note::Missing => self.releases.dir(&name).symlink_metadata().is_err(),
+            };
+            if free {
+                break;
+            }
+            name = format!("{base}-{id}-{n}");
+        }
+        Ok(name)
+    }
+}
+
+/// Which release directories an operation may take.
+fn may_take(op: &Operation) -> impl Fn(&Record) -> bool {
+    let own = op.deployment.clone();
+    let reuse = op.reuse;
+    move |record| reuse == Reuse::Kept || record.deployment == own
+}

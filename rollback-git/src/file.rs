@@ -1,0 +1,128 @@
+//! Small files of this crate's own, and directories: written whole, durably, and with the modes
+//! that they are to have, whatever the umask of whoever deploys.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rollback_core::error::{BackendError, BackendErrorKind};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error;
+
+/// For this user alone.
+pub(crate) const PRIVATE: u32 = 0o600;
+/// For everybody to read.
+pub(crate) const PUBLIC: u32 = 0o644;
+
+/// How a file ends that is not whole yet. One writer at a time: whoever comes next begins anew.
+const NEXT: &str = ".next";
+
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), BackendError> {
+    File::open(dir)
+        .and_then(|d| d.sync_all())
+        .map_err(|e| error::io("cannot make a directory durable", dir.display(), e))
+}
+
+/// What is gone already is as good.
+pub(crate) fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes a directory of this mode, and those above it for everybody to enter.
+pub(crate) fn make_dir(dir: &Path, mode: u32) -> Result<(), BackendError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().unwrap_or(Path::new("/"));
+    make_dir(parent, 0o755)?;
+    let made = DirBuilder::new().mode(mode & 0o700).create(dir);
+    match made.and_then(|()| fs::set_permissions(dir, Permissions::from_mode(mode))) {
+        Ok(()) => sync_dir(parent),
+        // Somebody else was quicker.
+        Err(_) if dir.is_dir() => Ok(()),
+        Err(e) => Err(error::io("cannot make a directory", dir.display(), e)),
+    }
+}
+
+/// Same directory, fsync, rename, fsync of the directory: old or new after a power cut, never half.
+pub(crate) fn write(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), BackendError> {
+    let dir = path.parent().unwrap_or(path);
+    let mut next = path.as_os_str().to_owned();
+    next.push(NEXT);
+    let next = PathBuf::from(next);
+    let written = new(&next, mode, bytes).and_then(|()| fs::rename(&next, path));
+    if let Err(e) = written {
+        // On a full disk this is room; whoever comes next would sweep it, too.
+        let _ = fs::remove_file(&next);
+        return Err(error::io("cannot write a record", path.display(), e));
+    }
+    sync_dir(dir)
+}
+
+/// Writes a file that is not to be there, durable but for its name.
+pub(crate) fn new(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    absent_is_fine(fs::remove_file(path))?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.sync_all()
+}
+
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), BackendError> {
+    let bytes = serde_json::to_vec(value)
+        .map_err(|e| error::io("cannot write a record", path.display(), e.into()))?;
+    write(path, PRIVATE, &bytes)
+}
+
+/// A record; `None` where there is none. `Corrupt` if it does not parse.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, BackendError> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+            error::corrupt("a record of the deploy root does not parse", path.display()).because(e)
+        }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(error::io("cannot read a record", path.display(), e)),
+    }
+}
+
+/// The same where nothing depends on a damaged one: it is said, and as good as none.
+pub(crate) fn read_sound<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, BackendError> {
+    match read_json(path) {
+        Err(e) if e.kind() == BackendErrorKind::Corrupt => {
+            tracing::warn!(error = %e, "a damaged record is passed over");
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
+/// Removes what a killed writer left in a directory of ours, by names that nobody else gives.
+pub(crate) fn sweep(dir: &Path) -> Result<(), BackendError> {
+    let fail = |e| error::io("cannot sweep what was left", dir.display(), e);
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(fail)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(fail)?;
+        if entry.file_name().to_str().is_some_and(is_left) {
+            absent_is_fine(fs::remove_file(entry.path())).map_err(fail)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_left(name: &str) -> bool {
+    let random = |n: &str| n.len() == 6 && n.bytes().all(|b| b.is_ascii_alphanumeric());
+    name.ends_with(NEXT) || name.strip_prefix(".tmp").is_some_and(random)
+}

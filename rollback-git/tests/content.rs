@@ -87,7 +87,7 @@ async fn a_file_that_cannot_be_read_kept_everybody_from_looking() {
     fs::write(dir.join("private/key"), "").unwrap();
     fs::write(dir.join("secret"), "").unwrap();
     for private in ["private", "secret"] {
-        fs::set_permissions(dir.join(private), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(dir.join(private), Permissions::from_mode(0o0)).unwrap();
     }
     let own = Command::new("chown")
         .args(["-R", "65534:65534"])

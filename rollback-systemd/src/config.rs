@@ -1,5 +1,6 @@
 //! [`SystemdConfig`] and [`UnitName`].
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -68,6 +69,7 @@ pub struct SystemdConfig {
     pub(crate) bus: Option<String>,
     pub(crate) soak: Duration,
     pub(crate) enable: bool,
+    pub(crate) plain_env: BTreeSet<String>,
 }
 
 impl SystemdConfig {
@@ -89,6 +91,7 @@ impl SystemdConfig {
             bus: None,
             soak: Duration::from_secs(2),
             enable: false,
+            plain_env: BTreeSet::new(),
         }
     }
 
@@ -104,6 +107,15 @@ impl SystemdConfig {
     #[must_use]
     pub fn enable(mut self, enable: bool) -> Self {
         self.enable = enable;
+        self
+    }
+
+    /// Shows the values of these environment variables in records and diffs: `PORT`, `VERSION`.
+    /// Others are secrets until they are named here: a fingerprint tells only that they changed.
+    /// A line of `Environment=` is shown if every variable in it is named.
+    #[must_use]
+    pub fn plain_env<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.plain_env = names.into_iter().map(Into::into).collect();
         self
     }
 

@@ -1,47 +1,16 @@
-//! Files that survive a power cut, and the units' search path.
+//! Files that survive a power cut.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{
     DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, symlink,
 };
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 
-use crate::config::{SystemdConfig, UnitName};
 use crate::error::file_error;
-use crate::release::{MAX_UNIT, sha256};
-
-/// Where units are looked for, first match first (systemd.unit(5)).
-const SEARCH: &[&str] = &[
-    "etc/systemd/system.control",
-    "run/systemd/system.control",
-    "run/systemd/transient",
-    "run/systemd/generator.early",
-    OWN,
-    "etc/systemd/system.attached",
-    "run/systemd/system",
-    "run/systemd/system.attached",
-    "run/systemd/generator",
-    "usr/local/lib/systemd/system",
-    "usr/lib/systemd/system",
-    "lib/systemd/system",
-    "run/systemd/generator.late",
-];
-
-/// The only one that is written to.
-const OWN: &str = "etc/systemd/system";
-
-/// The directories of the search path. `lib` is left out where it is `usr/lib` once more.
-fn search(config: &SystemdConfig) -> impl Iterator<Item = PathBuf> {
-    let merged = config.root.join("lib").is_symlink();
-    SEARCH
-        .iter()
-        .filter(move |dir| !(merged && dir.starts_with("lib/")))
-        .map(|dir| config.root.join(dir))
-}
+use crate::release::MAX_UNIT;
 
 /// Makes a directory of our own, 0700.
 pub(crate) fn private_dir(path: &Path) -> Result<(), BackendError> {
@@ -59,11 +28,9 @@ pub(crate) fn private_dir(path: &Path) -> Result<(), BackendError> {
 }
 
 /// Writes a file whole or not at all, durably: temporary file, fsync, rename, fsync of the
-/// directory. An existing file's mode and owner are kept. One process writes a path at a time;
-/// what an earlier one left half-written goes.
+/// directory. An existing file's mode and owner are kept.
 pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), BackendError> {
     let inner = || -> std::io::Result<()> {
-        clear_leftovers(path);
         let file = temporary(path, bytes, mode)?;
         file.persist(path).map_err(|e| e.error)?;
         sync_dir(path)
@@ -71,22 +38,12 @@ pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), BackendE
     inner().map_err(|e| file_error("the file cannot be written", path, e))
 }
 
-/// Writes a file of our own unless there is one already.
-pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), BackendError> {
-    let inner = || match temporary(path, bytes, 0o600)?.persist_noclobber(path) {
-        Ok(_) => sync_dir(path),
-        Err(e) if e.error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(e) => Err(e.error),
-    };
-    inner().map_err(|e| file_error("the file cannot be written", path, e))
-}
-
 /// Makes a symbolic link in the place of whatever is there, durably.
 pub(crate) fn link(path: &Path, to: &Path) -> Result<(), BackendError> {
     let inner = || -> std::io::Result<()> {
-        clear_leftovers(path);
         let made = tempfile::Builder::new()
             .prefix(&temporary_prefix(path))
+            .rand_bytes(RANDOM)
             .make_in(directory(path), |at| symlink(to, at))?;
         made.persist(path).map_err(|e| e.error)?;
         sync_dir(path)
@@ -98,6 +55,7 @@ fn temporary(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<tempfile::
     let before = fs::symlink_metadata(path).ok().filter(|m| m.is_file());
     let mut file = tempfile::Builder::new()
         .prefix(&temporary_prefix(path))
+        .rand_bytes(RANDOM)
         .tempfile_in(directory(path))?;
     file.write_all(bytes)?;
     if let Some(before) = &before {
@@ -126,17 +84,37 @@ fn temporary_prefix(path: &Path) -> String {
     format!(".rollback-{name}-")
 }
 
-fn clear_leftovers(path: &Path) {
-    let prefix = temporary_prefix(path);
-    for entry in fs::read_dir(directory(path))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            let _ = fs::remove_file(entry.path());
+/// Random characters at the end of a temporary file's name.
+const RANDOM: usize = 6;
+
+/// Removes what killed processes left in a directory: the files whose names are ours. Whoever calls
+/// it excludes other writers.
+pub(crate) fn sweep(dir: &Path, ours: impl Fn(&str) -> bool) -> Result<(), BackendError> {
+    let fail = |e| file_error("what a killed process left cannot be removed", dir, e);
+    for entry in fs::read_dir(dir).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        if entry.file_name().to_str().is_some_and(&ours) {
+            remove(&entry.path())?;
         }
     }
+    Ok(())
+}
+
+/// Writes a file that is removed again at once, and need not be durable.
+pub(crate) fn scratch(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)
+}
+
+/// The name of the file that a temporary file was to become, if it is one of ours.
+pub(crate) fn temporary_of(name: &str) -> Option<&str> {
+    let (written, random) = name.strip_prefix(".rollback-")?.rsplit_once('-')?;
+    let ours = random.len() == RANDOM && random.bytes().all(|b| b.is_ascii_alphanumeric());
+    (ours && !written.is_empty()).then_some(written)
 }
 
 /// Removes a file, durably; one that is not there is removed already.
@@ -180,151 +158,49 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, BackendError> {
     Ok(Some(bytes))
 }
 
-/// A unit's fragment as it lies in the search path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fragment {
-    /// Below the configured root.
-    pub(crate) path: PathBuf,
-    pub(crate) content: Vec<u8>,
-    /// What it leads to, if it is a link.
-    pub(crate) link: Option<PathBuf>,
-}
-
-/// What lies in the search path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Found {
-    Nothing,
-    Masked(PathBuf),
-    Fragment(Fragment),
-}
-
-/// Where the backend writes its fragment.
-pub(crate) fn own_path(config: &SystemdConfig) -> PathBuf {
-    config.root.join(OWN).join(config.unit.as_str())
-}
-
-/// The same as the manager names it.
-pub(crate) fn own_name(config: &SystemdConfig) -> String {
-    format!("/{OWN}/{}", config.unit)
-}
-
-/// A path as a person at the target would name it.
-pub(crate) fn below_root(config: &SystemdConfig, path: &Path) -> PathBuf {
-    path.strip_prefix(&config.root).unwrap_or(path).into()
-}
-
-/// Looks for the fragment itself: the manager's view lags behind until it reloads
-/// (systemd#4500). An instance without a file of its own has its template's.
-pub(crate) fn find(config: &SystemdConfig) -> Result<Found, BackendError> {
-    let names = std::iter::once(config.unit.to_string()).chain(config.unit.template());
-    for name in names {
-        for dir in search(config) {
-            let path = dir.join(&name);
-            let link = fs::read_link(&path).ok();
-            if link.as_deref() == Some(Path::new("/dev/null")) {
-                return Ok(Found::Masked(path));
-            }
-            let Some(content) = read(&path)? else {
-                continue;
-            };
-            if content.is_empty() {
-                return Ok(Found::Masked(path));
-            }
-            if content.len() > MAX_UNIT {
-                return Err(too_large(&path));
-            }
-            return Ok(Found::Fragment(Fragment {
-                path,
-                content,
-                link,
-            }));
-        }
-    }
-    Ok(Found::Nothing)
-}
-
-fn too_large(path: &Path) -> BackendError {
-    BackendError::new(Kind::Unsupported, "the unit has more than 1 MiB")
-        .on(path.display())
-        .advice("make it smaller first")
-}
-
-/// The fragment that the manager would load instead of ours, if there is one.
-pub(crate) fn hides_ours(config: &SystemdConfig) -> Option<PathBuf> {
-    search(config)
-        .take_while(|dir| *dir != config.root.join(OWN))
-        .map(|dir| dir.join(config.unit.as_str()))
-        .find(|path| path.symlink_metadata().is_ok())
-}
-
-/// Every drop-in that applies, by path below the root, with the SHA-256 of its content: the
-/// manager does not notice a new directory of them until it reloads (systemd#31752).
-pub(crate) fn drop_ins(config: &SystemdConfig) -> Result<BTreeMap<String, String>, BackendError> {
-    let mut found = BTreeMap::new();
-    for dir in search(config) {
-        for name in drop_in_dirs(&config.unit) {
-            for entry in fs::read_dir(dir.join(name)).into_iter().flatten().flatten() {
-                let path = entry.path();
-                if path.extension().is_some_and(|e| e == "conf") {
-                    let content = match read(&path) {
-                        Ok(Some(content)) => sha256(&content),
-                        Ok(None) => "leads nowhere".to_owned(),
-                        Err(e) if e.kind() == Kind::InvalidReference => "no file".to_owned(),
-                        Err(e) => return Err(e),
-                    };
-                    let shown = below_root(config, &path);
-                    found.insert(shown.display().to_string(), content);
-                }
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// For `api-v2@x.service`: its own, its template's, those of the prefix `api-`, those of all
-/// services.
-fn drop_in_dirs(unit: &UnitName) -> Vec<String> {
-    let mut names = vec!["service.d".to_owned(), format!("{unit}.d")];
-    names.extend(unit.template().map(|template| format!("{template}.d")));
-    let stem = unit.as_str().trim_end_matches(".service");
-    let prefix = stem.split_once('@').map_or(stem, |(prefix, _)| prefix);
-    let dashes = prefix
-        .match_indices('-')
-        .filter(|(at, _)| *at + 1 < prefix.len());
-    names.extend(dashes.map(|(at, _)| format!("{}.service.d", &prefix[..=at])));
-    names
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn drop_ins_come_from_every_directory_that_applies() {
-        let dirs = drop_in_dirs(&"a-b-c@x-y.service".parse().unwrap());
-        let all = ["service.d", "a-b-c@x-y.service.d", "a-b-c@.service.d"];
-        let prefixes = ["a-.service.d", "a-b-.service.d"];
-        assert_eq!(dirs, [&all[..], &prefixes].concat());
-    }
-
-    #[test]
-    fn a_file_keeps_its_mode_and_leftovers_of_a_killed_writer_go() {
+    fn a_file_keeps_its_mode() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.service");
         fs::write(&path, "old").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        fs::write(dir.path().join(".rollback-x.service-abc"), "half").unwrap();
-        fs::write(dir.path().join(".rollback-y.service-abc"), "another's").unwrap();
         write(&path, b"new", 0o644).unwrap();
         assert_eq!(read(&path).unwrap().unwrap(), b"new");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
-        let mut names: Vec<_> = fs::read_dir(dir.path())
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
+        assert_eq!(names(dir.path()), ["x.service"], "nothing is left over");
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_writer_go_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let half = temporary(&dir.path().join("x.service"), b"half", 0o644).unwrap();
+        half.keep().unwrap();
+        let others = [
+            ".rollback-x.service-",
+            ".rollback-x.service-notes",
+            ".rollback-x.service-notes!",
+            ".rollback-y.service-aB3dE6",
+            "x.service",
+        ];
+        for name in others {
+            fs::write(dir.path().join(name), "another's").unwrap();
+        }
+        sweep(dir.path(), |name| temporary_of(name) == Some("x.service")).unwrap();
+        assert_eq!(names(dir.path()), others);
+        sweep(dir.path(), |name| temporary_of(name).is_some()).unwrap();
+        assert_eq!(names(dir.path()).len(), others.len() - 1);
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
-        assert_eq!(names, [".rollback-y.service-abc", "x.service"]);
-        write_new(&path, b"third").unwrap();
-        assert_eq!(read(&path).unwrap().unwrap(), b"new", "there was one");
+        names
     }
 }

@@ -30,14 +30,24 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backend;
+mod check;
 mod config;
 mod error;
 mod files;
+mod health;
+mod job;
+mod key;
+mod lock;
 mod manager;
+mod place;
 mod release;
 mod remediation;
+mod search;
 mod secrets;
 mod shelf;
+mod state;
+mod switch;
+mod syntax;
 mod unit;
 
 pub use backend::SystemdBackend;

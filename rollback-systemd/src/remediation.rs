@@ -30,12 +30,7 @@ impl RestartUnit {
 
     async fn restart(&self, cx: &Context, op: &Operation) -> Result<String, BackendError> {
         let bus = Bus::connect(self.backend.config()).await?;
-        let state = bus.state().await?;
-        let enablement = state.file_state.clone();
-        let place = self
-            .backend
-            .files(move |unit| unit.in_place(&enablement))
-            .await?;
+        let place = self.backend.files(cx, |unit, _| unit.in_place("")).await?;
         let wanted = op.to.instance().map(|i| &i.handle);
         let live = place.as_ref().map(|p| &p.instance.handle);
         if wanted.is_none() || live != wanted {
@@ -46,16 +41,19 @@ impl RestartUnit {
             );
         }
         cx.check()?;
-        bus.restart(cx).await?;
+        let mut installed = place.and_then(|p| p.installed);
+        let held = self.backend.files(cx, |unit, cx| unit.shelf.publish(cx));
+        bus.restart(cx, held.await?).await?;
         cx.sleep(MOMENT).await?;
         let now = bus.state().await?;
         // What runs now is what the switch has put in place: a switch that is repeated after a
         // crash must not restart it once more.
-        if let Some(mut installed) = place.and_then(|p| p.installed) {
+        if let Some(installed) = &mut installed {
             installed.invocation = Some(now.invocation.clone());
-            self.backend
-                .files(move |unit| unit.shelf.set_installed(Some(&installed)))
-                .await?;
+            installed.restarts = Some(0);
+            installed.boot = Some(bus.boot().await?);
+            installed.done = now.rests();
+            drop(self.backend.note(cx, installed).await?);
         }
         Ok(format!(
             "restarted, invocation {}; {}",

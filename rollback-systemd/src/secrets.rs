@@ -1,52 +1,26 @@
 //! Secrets in a unit's text, and what stands for them in a release.
 
-use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+
+use crate::key::Key;
 
 /// Directives whose values any user may read over D-Bus, and which are secrets all the same
 /// (CVE-2024-22037): they are recorded as fingerprints.
 const SECRET: &[&str] = &["Environment", "SetCredential", "SetCredentialEncrypted"];
 
-/// A key for fingerprints: the same value gives the same fingerprint on this target only.
-#[derive(Clone)]
-pub(crate) struct Key(pub(crate) [u8; 32]);
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Key(…)")
-    }
-}
-
-impl Key {
-    pub(crate) fn fingerprint(&self, value: &str) -> String {
-        // HMAC-SHA256 (RFC 2104), with a key that is shorter than a block.
-        let pad = |with: u8| {
-            let mut block = [with; 64];
-            for (b, k) in block.iter_mut().zip(self.0) {
-                *b ^= k;
-            }
-            block
-        };
-        let inner = Sha256::new()
-            .chain_update(pad(0x36))
-            .chain_update(value)
-            .finalize();
-        let outer = Sha256::new()
-            .chain_update(pad(0x5c))
-            .chain_update(inner)
-            .finalize();
-        outer.iter().take(6).map(|b| format!("{b:02x}")).collect()
-    }
-}
-
 /// The text with the values of [`SECRET`] directives replaced, also of those put aside in a
-/// comment.
-pub(crate) fn redact(content: &str, key: &Key) -> String {
+/// comment. Variables that are called `plain` are shown.
+pub(crate) fn redact(content: &str, key: &Key, plain: &BTreeSet<String>) -> String {
     let content = content.replace("\r\n", "\n");
     let lines: Vec<&str> = content.split(['\n', '\r']).collect();
     let mut out = String::with_capacity(content.len());
     let mut rest = &lines[..];
     while let Some(first) = rest.first() {
-        let Some((shown, directive, value)) = secret(first) else {
+        let hidden = secret(first).filter(|(_, directive, value)| {
+            let whole = continued(rest) == 1;
+            !(whole && *directive == "Environment" && is_plain(value, plain))
+        });
+        let Some((shown, directive, value)) = hidden else {
             out.push_str(first);
             out.push('\n');
             rest = &rest[1..];
@@ -56,7 +30,10 @@ pub(crate) fn redact(content: &str, key: &Key) -> String {
         let (lines, after) = rest.split_at(count);
         let whole = [&[value], &lines[1..]].concat().join("\n");
         let name = public_part(directive, value);
-        out.push_str(&format!("{shown}={name}<{}>\n", key.fingerprint(&whole)));
+        out.push_str(&format!(
+            "{shown}={name}<{}>\n",
+            key.fingerprint(whole.as_bytes())
+        ));
         rest = after;
     }
     // There is one line's end less than there are lines.
@@ -71,6 +48,18 @@ fn secret(line: &str) -> Option<(&str, &str, &str)> {
     SECRET
         .contains(&directive)
         .then(|| (shown.trim_end(), directive, value))
+}
+
+/// Whether a line of `Environment=` assigns nothing but variables called `plain`. Where quotes or
+/// escapes make that doubtful, it does not.
+fn is_plain(value: &str, plain: &BTreeSet<String>) -> bool {
+    let mut assignments = value.split_whitespace().peekable();
+    assignments.peek().is_some()
+        && !value.contains(['"', '\'', '\\'])
+        && assignments.all(|a| {
+            a.split_once('=')
+                .is_some_and(|(name, _)| plain.contains(name))
+        })
 }
 
 fn is_comment(line: &str) -> bool {
@@ -113,6 +102,38 @@ mod tests {
 
     const KEY: Key = Key([7; 32]);
 
+    fn none() -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+
+    #[test]
+    fn only_variables_that_were_named_are_shown() {
+        let plain = BTreeSet::from(["PORT".to_owned(), "VERSION".to_owned()]);
+        let shows = |line: &str| {
+            let shown = redact(&format!("[Service]\n{line}\nExecStart=/x"), &KEY, &plain);
+            shown.contains(&format!("\n{line}\n"))
+        };
+        for line in [
+            "Environment=PORT=80",
+            "Environment= PORT=80 VERSION=v1",
+            "#Environment=VERSION=v1",
+        ] {
+            assert!(shows(line), "{line}");
+        }
+        for line in [
+            "Environment=PORT=80 TOKEN=s3cret",
+            "Environment=\"PORT=80\" TOKEN=s3cret",
+            "Environment=\"PORT=80 s3cret\"",
+            "Environment=PORT=80 \\\n TOKEN=s3cret",
+            "Environment=PORTS=s3cret",
+            "Environment=",
+            "SetCredential=PORT:s3cret",
+            "SetCredential=PORT=s3cret",
+        ] {
+            assert!(!shows(line), "{line}");
+        }
+    }
+
     #[test]
     fn secrets_are_found_wherever_the_manager_would_read_them() {
         for unit in [
@@ -131,12 +152,12 @@ mod tests {
             "[Service]\n#Environment=TOKEN=s3cret\n; Environment=TOKEN=s3cret\nExecStart=/x\n",
             "[Service]\nExecStart=/x\nEnvironment=TOKEN=s3cret \\",
         ] {
-            let shown = redact(unit, &KEY);
+            let shown = redact(unit, &KEY, &none());
             assert!(!shown.contains("s3cret"), "{unit:?} is shown as {shown:?}");
             assert!(shown.contains("ExecStart=/x"), "{shown:?}");
             assert_ne!(
                 shown,
-                redact(&unit.replace("s3cret", "other"), &KEY),
+                redact(&unit.replace("s3cret", "other"), &KEY, &none()),
                 "a changed secret is seen"
             );
         }
@@ -151,10 +172,10 @@ mod tests {
             "[Service]\nExecStart=/x",
             "[Service]\nEnvironmentFile=/etc/x\n",
         ] {
-            assert_eq!(redact(unit, &KEY), *unit);
+            assert_eq!(redact(unit, &KEY, &none()), *unit);
         }
         let unit = "[Service]\nEnvironment=\"TOKEN=a b\"\nSetCredential=id:x\nRestart=no\n";
-        let shown = redact(unit, &KEY);
+        let shown = redact(unit, &KEY, &none());
         for part in [
             "Environment=TOKEN=<",
             "SetCredential=id:<",

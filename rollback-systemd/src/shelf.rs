@@ -2,8 +2,11 @@
 //! back without anything from outside.
 //!
 //! ```text
+//! lock                held while anything here, or the unit's file, is changed
+//! published           the newest fencing token that anybody has published with
 //! fingerprint.key     32 random bytes
-//! content/<sha256>    a unit's content, as it was written
+//! format              says how digests are made: with the key, or not yet
+//! content/<digest>    a unit's content, as it was written
 //! instances/<handle>  an instance: its release, who made it, whether it was ever live
 //! installed           which instance is in place, and the proof of its last restart
 //! ```
@@ -13,14 +16,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rollback_core::backend::{Handle, Instance};
+use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
+use rollback_core::history::Fence;
 use rollback_core::id::DeploymentId;
 use rollback_core::release::Release;
 use serde::{Deserialize, Serialize};
 
 use crate::files;
-use crate::release::sha256;
-use crate::secrets::Key;
+use crate::key::{Key, digits};
+use crate::lock::Held;
+use crate::state::UnitState;
 
 /// An instance on the shelf.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +41,30 @@ pub(crate) struct Shelved {
     /// Whether it was found enabled, in the manager's words.
     pub(crate) enablement: Option<String>,
     pub(crate) was_live: bool,
+    /// Drop-ins that were accepted with it, when it was last planned: others are drift. Earlier
+    /// versions did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) drop_ins: Option<BTreeMap<String, String>>,
+    /// A person made it of what was in place, and a deployment overrode it. Nothing but this says
+    /// what it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) edited: bool,
+}
+
+impl Shelved {
+    /// One that a deployment makes.
+    pub(crate) fn made(release: Release, by: DeploymentId) -> Self {
+        Self {
+            release,
+            by: Some(by),
+            found_at: None,
+            link: None,
+            enablement: None,
+            was_live: false,
+            drop_ins: None,
+            edited: false,
+        }
+    }
 }
 
 /// What is in place.
@@ -45,11 +75,67 @@ pub(crate) struct Installed {
     pub(crate) by: DeploymentId,
     /// The invocation that its restart made; `None` while that is still to be done.
     pub(crate) invocation: Option<String>,
-    /// Drop-ins at that time: later ones are drift.
+    /// Drop-ins that belong to it: others are drift.
     pub(crate) drop_ins: BTreeMap<String, String>,
     /// Whether it was enabled after that restart.
     pub(crate) enablement: Option<String>,
+    /// What ran when it was put there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) former: Option<Former>,
+    /// The invocation before its restart, written once the manager has loaded this file and before
+    /// it is asked to restart: any other invocation since then is of this file. An engine in the
+    /// very unit that it restarts gets no further than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<String>,
+    /// Automatic restarts that had been counted when its invocation was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) restarts: Option<u32>,
+    /// When the manager that made that invocation was started, in microseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) boot: Option<u64>,
+    /// That invocation has done its work: a oneshot, which has no process afterwards.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) done: bool,
 }
+
+impl Installed {
+    /// Whether the unit has done its work by this record, and rests: nothing of it is left but
+    /// this, and that it did not fail.
+    pub(crate) fn is_done(&self, state: &UnitState, boot: u64) -> bool {
+        let own = self.invocation.as_ref() == Some(&state.invocation);
+        let forgotten = state.invocation.is_empty() && self.boot == Some(boot);
+        self.done && state.rests() && (own || forgotten)
+    }
+}
+
+/// Whether the unit has done its work, for all that is known of it: what somebody else has made
+/// says no more than that it rests.
+pub(crate) fn is_done(installed: Option<&Installed>, state: &UnitState, boot: u64) -> bool {
+    installed.map_or(state.rests(), |installed| installed.is_done(state, boot))
+}
+
+/// What was in place, and ran, before something else was put there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Former {
+    pub(crate) handle: Handle,
+    /// Of the file that was in place.
+    pub(crate) digest: String,
+    pub(crate) invocation: String,
+}
+
+/// Whether digests that were made here so far have a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// By an earlier version, without. What it found may be on record that way.
+    Unkeyed,
+    Keyed,
+}
+
+/// How many of the units that people made by hand, and deployments overrode, are kept.
+const EDITED: usize = 20;
+
+/// The content of `format`.
+const KEYED: &[u8] = b"2\n";
 
 /// The directory.
 #[derive(Debug, Clone)]
@@ -62,48 +148,119 @@ impl Shelf {
         for sub in ["content", "instances"] {
             files::private_dir(&dir.join(sub))?;
         }
-        Ok(Self {
+        let shelf = Self {
             dir: dir.to_owned(),
+        };
+        if files::read(&shelf.key_path())?.is_none() {
+            let _held = Held::soon(&shelf.lock_path())?;
+            shelf.make_key()?;
+        }
+        Ok(shelf)
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.dir.join("lock")
+    }
+
+    fn key_path(&self) -> PathBuf {
+        self.dir.join("fingerprint.key")
+    }
+
+    /// Excludes everybody else from the shelf and the unit's file while it lives. Refused where a
+    /// later actor has published.
+    pub(crate) fn hold(&self, cx: &Context) -> Result<Held, BackendError> {
+        let held = Held::acquire(&self.lock_path(), || cx.check())?;
+        cx.may_publish(self.published()?.as_ref())?;
+        Ok(held)
+    }
+
+    /// The same for what publishes, whose token is kept from then on.
+    pub(crate) fn publish(&self, cx: &Context) -> Result<Held, BackendError> {
+        let held = self.hold(cx)?;
+        if let Some(own) = cx.fence()
+            && self.published()?.as_ref() != Some(own)
+        {
+            files::write(&self.dir.join("published"), &json(own)?, 0o600)?;
+        }
+        Ok(held)
+    }
+
+    /// The newest token that anybody has published with.
+    pub(crate) fn published(&self) -> Result<Option<Fence>, BackendError> {
+        let path = self.dir.join("published");
+        parse(&path, files::read(&path)?)
+    }
+
+    /// Makes the key, under the lock, where nothing was made with another one.
+    fn make_key(&self) -> Result<(), BackendError> {
+        if files::read(&self.key_path())?.is_some() || !self.is_empty()? {
+            return Ok(());
+        }
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|e| {
+            BackendError::new(Kind::Failed, "no random bytes for the fingerprint key").because(e)
+        })?;
+        // First: a directory that has a key and no format is an earlier version's.
+        self.set_keyed()?;
+        files::write(&self.key_path(), &key, 0o600)
+    }
+
+    fn is_empty(&self) -> Result<bool, BackendError> {
+        Ok(self.installed()?.is_none() && self.all()?.is_empty())
+    }
+
+    /// The key for digests and fingerprints.
+    pub(crate) fn key(&self) -> Result<Key, BackendError> {
+        let path = self.key_path();
+        let broken = |what: &str| {
+            BackendError::new(Kind::Corrupt, what)
+                .on(path.display())
+                .advice(
+                    "restore it from a backup; without it no release that was kept here is \
+                     recognised: if it is lost, remove the directory around it and adopt what runs",
+                )
+        };
+        let key = files::read(&path)?.ok_or_else(|| broken("the fingerprint key is gone"))?;
+        key.try_into()
+            .map(Key)
+            .map_err(|_| broken("the fingerprint key is not a key"))
+    }
+
+    pub(crate) fn format(&self) -> Result<Format, BackendError> {
+        Ok(match files::read(&self.dir.join("format"))? {
+            None => Format::Unkeyed,
+            Some(_) => Format::Keyed,
         })
     }
 
-    /// The key for fingerprints, made at the first use.
-    pub(crate) fn key(&self) -> Result<Key, BackendError> {
-        let path = self.dir.join("fingerprint.key");
-        if files::read(&path)?.is_none() {
-            let mut key = [0; 32];
-            getrandom::fill(&mut key).map_err(|e| {
-                BackendError::new(Kind::Failed, "no random bytes for the fingerprint key")
-                    .because(e)
-            })?;
-            // Two processes may both be first: one's key stays, and both read that.
-            files::write_new(&path, &key)?;
+    /// From now on digests are made with the key, also of what is found.
+    pub(crate) fn set_keyed(&self) -> Result<(), BackendError> {
+        if self.format()? == Format::Keyed {
+            return Ok(());
         }
-        let key = files::read(&path)?.unwrap_or_default();
-        key.try_into().map(Key).map_err(|_| {
-            BackendError::new(Kind::Corrupt, "the fingerprint key is not a key")
-                .on(path.display())
-                .advice(
-                    "restore it; if you remove it, every secret will look changed until the \
-                     next deployment",
-                )
-        })
+        files::write(&self.dir.join("format"), KEYED, 0o600)
     }
 
     fn content_path(&self, release: &Release) -> PathBuf {
-        let digest = &release.artifact().digest;
-        let sha = digest.strip_prefix("sha256:").unwrap_or_default();
-        // A digest from a record becomes a file name only if it is one.
-        let safe = sha.len() == 64 && sha.bytes().all(|b| b.is_ascii_hexdigit());
-        self.dir
-            .join("content")
-            .join(if safe { sha } else { "not-a-digest" })
+        let name = digits(&release.artifact().digest).unwrap_or("not-a-digest");
+        self.dir.join("content").join(name)
     }
 
     /// A release's content, if it is here and whole.
     pub(crate) fn content(&self, release: &Release) -> Result<Option<Vec<u8>>, BackendError> {
+        let key = self.key()?;
         let content = files::read(&self.content_path(release))?;
-        Ok(content.filter(|c| format!("sha256:{}", sha256(c)) == release.artifact().digest))
+        Ok(content.filter(|c| key.made(&release.artifact().digest, c)))
+    }
+
+    /// Removes what killed processes left half-written here, under the lock.
+    pub(crate) fn sweep(&self) -> Result<(), BackendError> {
+        for dir in ["", "content", "instances"] {
+            files::sweep(&self.dir.join(dir), |name| {
+                files::temporary_of(name).is_some()
+            })?;
+        }
+        Ok(())
     }
 
     pub(crate) fn keep_content(
@@ -174,6 +331,24 @@ impl Shelf {
         Ok(all)
     }
 
+    /// Removes all but the newest of what people made by hand.
+    pub(crate) fn forget_edited(&self) -> Result<(), BackendError> {
+        let mut edited = Vec::new();
+        for (instance, shelved) in self.all()? {
+            if shelved.edited {
+                let written = fs::metadata(self.instance_path(&instance.handle)?);
+                let written = written.and_then(|m| m.modified()).ok();
+                edited.push((written, instance.handle));
+            }
+        }
+        edited.sort();
+        let many = edited.len().saturating_sub(EDITED);
+        for (_, handle) in edited.into_iter().take(many) {
+            self.drop_instance(&handle)?;
+        }
+        Ok(())
+    }
+
     /// Removes contents that no instance needs.
     pub(crate) fn sweep_contents(&self) -> Result<(), BackendError> {
         let needed: Vec<PathBuf> = self
@@ -236,19 +411,52 @@ mod tests {
     #[test]
     fn there_is_one_key_and_a_broken_one_is_said_and_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let shelf = Shelf::open(&dir.path().join("state")).unwrap();
+        let at = dir.path().join("state");
         let first = std::thread::scope(|s| {
-            let keys: Vec<_> = (0..8).map(|_| s.spawn(|| shelf.key().unwrap().0)).collect();
+            let open = || Shelf::open(&at).unwrap().key().unwrap().0;
+            let keys: Vec<_> = (0..8).map(|_| s.spawn(open)).collect();
             let keys: Vec<_> = keys.into_iter().map(|k| k.join().unwrap()).collect();
             assert!(keys.iter().all(|k| *k == keys[0]), "they were made at once");
             keys[0]
         });
+        let shelf = Shelf::open(&at).unwrap();
         assert_eq!(shelf.key().unwrap().0, first);
-        let path = dir.path().join("state/fingerprint.key");
+        assert_eq!(shelf.format().unwrap(), Format::Keyed);
+        let path = at.join("fingerprint.key");
         fs::write(&path, "half").unwrap();
         let e = shelf.key().unwrap_err();
         assert_eq!(e.kind(), Kind::Corrupt);
         assert!(!format!("{e}{e:?}").contains("half"), "{e}");
         assert_eq!(fs::read(&path).unwrap(), b"half");
+    }
+
+    #[test]
+    fn a_lost_key_is_not_replaced_where_something_was_made_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = Shelf::open(dir.path()).unwrap();
+        let path = dir.path().join("fingerprint.key");
+        fs::remove_file(&path).unwrap();
+        // Nothing was: as if the process had died before it wrote the key.
+        let shelf = Shelf::open(&shelf.dir).unwrap();
+        shelf.key().unwrap();
+        let installed = Installed {
+            handle: Handle::new("h"),
+            by: DeploymentId::generate(rollback_core::time::Clock::now(
+                &rollback_core::time::SystemClock,
+            )),
+            invocation: None,
+            drop_ins: BTreeMap::new(),
+            enablement: None,
+            former: None,
+            before: None,
+            restarts: None,
+            boot: None,
+            done: false,
+        };
+        shelf.set_installed(Some(&installed)).unwrap();
+        fs::remove_file(&path).unwrap();
+        let e = Shelf::open(&shelf.dir).unwrap().key().unwrap_err();
+        assert_eq!(e.kind(), Kind::Corrupt, "{e}");
+        assert!(!path.exists());
     }
 }

@@ -2,17 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use rollback_core::backend::{Availability, End, Handle, Instance, Operation, Reuse, WayBack};
+use rollback_core::backend::{Availability, End, Handle, Instance, Operation, Reuse};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use rollback_core::id::DeploymentId;
-use rollback_core::release::{Facet, FacetValue, Release};
+use rollback_core::release::{Artifact, Facet, FacetValue, Release};
 
 use crate::config::SystemdConfig;
 use crate::error::file_error;
-use crate::files::{self, Found, Fragment};
-use crate::release::{check_unit, release, sha256};
-use crate::shelf::{Installed, Shelf, Shelved};
+use crate::files;
+use crate::key::{is_unkeyed, unkeyed};
+use crate::release::release;
+use crate::search::{self, DropIns, Found, Fragment};
+use crate::shelf::{Format, Installed, Shelf, Shelved};
+use crate::syntax::check_unit;
+
+/// The facet that says whether it is enabled, where that is not as it was made.
+pub(crate) const ENABLEMENT: &str = "enablement";
+
+/// The facet that names the drop-ins, where they are not those that were accepted.
+const DROP_INS: &str = "drop-ins";
 
 /// The unit's files in the search path, and its releases on the shelf.
 #[derive(Debug, Clone)]
@@ -27,25 +36,23 @@ pub(crate) struct InPlace {
     pub(crate) instance: Instance,
     /// The record; `None`: somebody else made it.
     pub(crate) installed: Option<Installed>,
-    pub(crate) way_back: WayBack,
-    fragment: Fragment,
+    pub(crate) fragment: Fragment,
+    /// Whether its file is another one than was put there.
+    edited: bool,
+    /// Drop-ins that belong to it.
+    accepted: BTreeMap<String, String>,
 }
 
-/// How a release came to be in place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Placed {
-    /// As a file of ours.
-    Written,
-    /// As the link that it was.
-    Linked,
-    /// By removing what hid it.
-    Uncovered,
+/// What `prepare` made ready.
+pub(crate) struct Ready {
+    pub(crate) to: Instance,
+    pub(crate) content: Vec<u8>,
 }
 
 impl Unit {
     /// What is in place. `enablement` is the manager's word for it.
     pub(crate) fn in_place(&self, enablement: &str) -> Result<Option<InPlace>, BackendError> {
-        let fragment = match files::find(&self.config)? {
+        let fragment = match search::find(&self.config)? {
             Found::Nothing => return Ok(None),
             Found::Masked(path) => {
                 return Err(BackendError::new(Kind::Unsupported, "the unit is masked")
@@ -54,7 +61,7 @@ impl Unit {
             }
             Found::Fragment(fragment) => fragment,
         };
-        let drop_ins = files::drop_ins(&self.config)?;
+        let drop_ins = DropIns::find(&self.config)?;
         if let Some(installed) = self.shelf.installed()?
             && let Some(shelved) = self.shelf.get(&installed.handle)?
         {
@@ -65,95 +72,138 @@ impl Unit {
         Ok(Some(InPlace {
             instance: self.found(&fragment, &drop_ins)?,
             installed: None,
-            way_back: WayBack::Exact,
             fragment,
+            edited: false,
+            accepted: drop_ins.recorded(&self.shelf.key()?),
         }))
     }
 
     fn ours(
         &self,
         fragment: Fragment,
-        drop_ins: &BTreeMap<String, String>,
+        drop_ins: &DropIns,
         enablement: &str,
         installed: Installed,
         shelved: Shelved,
     ) -> Result<InPlace, BackendError> {
+        let key = self.shelf.key()?;
         let recorded = shelved.release;
-        let mut seen = recorded.clone();
-        let changed = digest(&fragment.content) != recorded.artifact().digest;
-        if changed {
-            seen = release("changed by hand", &fragment.content, &self.shelf.key()?);
-        }
-        if *drop_ins != installed.drop_ins {
-            seen = seen.with_facet("drop-ins", table(drop_ins));
+        let edited = !key.made(&recorded.artifact().digest, &fragment.content);
+        let mut seen = if edited {
+            self.describe("changed by hand", &fragment.content)?
+        } else {
+            recorded
+        };
+        if !drop_ins.are(&installed.drop_ins, &key) {
+            let rows = table(drop_ins.recorded(&key), FacetValue::Fingerprint);
+            seen = seen.with_facet(DROP_INS, rows);
         }
         if let Some(before) = &installed.enablement
             && before != enablement
         {
-            let state = BTreeMap::from([("state".to_owned(), enablement.to_owned())]);
-            seen = seen.with_facet("enablement", table(&state));
+            let state = FacetValue::Plain(enablement.to_owned());
+            let state = BTreeMap::from([("state".to_owned(), state)]);
+            seen = seen.with_facet(ENABLEMENT, Facet::Table(state));
         }
-        let way_back = if !changed {
-            WayBack::Exact
-        } else if self.shelf.content(&recorded)?.is_some() {
-            WayBack::Lossy(vec!["what was changed in the unit by hand".to_owned()])
-        } else {
-            WayBack::None("the unit was changed, and what it was is not on the shelf".to_owned())
-        };
         Ok(InPlace {
             instance: Instance {
                 release: seen,
                 handle: installed.handle.clone(),
             },
+            accepted: installed.drop_ins.clone(),
             installed: Some(installed),
-            way_back,
             fragment,
+            edited,
         })
     }
 
     /// A unit that somebody else made.
-    fn found(
-        &self,
-        fragment: &Fragment,
-        drop_ins: &BTreeMap<String, String>,
-    ) -> Result<Instance, BackendError> {
-        let shown = files::below_root(&self.config, &fragment.path);
-        let shown = shown.display().to_string();
-        let mut made = release(&shown, &fragment.content, &self.shelf.key()?);
-        if !drop_ins.is_empty() {
-            made = made.with_facet("drop-ins", table(drop_ins));
+    fn found(&self, fragment: &Fragment, drop_ins: &DropIns) -> Result<Instance, BackendError> {
+        let key = self.shelf.key()?;
+        let path = search::below_root(&self.config, &fragment.path);
+        // What was found before keeps its name, whichever version found it.
+        for (instance, shelved) in self.shelf.all()? {
+            let same = shelved.by.is_none()
+                && !shelved.edited
+                && shelved.found_at.as_ref() == Some(&path)
+                && shelved.link == fragment.link
+                && key.made(&instance.release.artifact().digest, &fragment.content)
+                && drop_ins.are(
+                    &recorded_drop_ins(&instance.release).unwrap_or_default(),
+                    &key,
+                );
+            if same {
+                return Ok(instance);
+            }
         }
-        let name = sha256(format!("{shown}\0{}", made.digest()).as_bytes());
+        let shown = path.display().to_string();
+        let mut made = self.describe(&shown, &fragment.content)?;
+        let before = self.shelf.format()? == Format::Unkeyed;
+        let facet = if before {
+            made = as_before(&made, &fragment.content);
+            table(drop_ins.unkeyed(), FacetValue::Plain)
+        } else {
+            table(drop_ins.recorded(&key), FacetValue::Fingerprint)
+        };
+        if !drop_ins.is_empty() {
+            made = made.with_facet(DROP_INS, facet);
+        }
+        let name = format!("{shown}\0{}", made.digest());
+        let name = if before {
+            unkeyed(name.as_bytes())
+        } else {
+            key.digest(name.as_bytes())
+        };
         Ok(Instance {
             release: made,
-            handle: Handle::new(format!("found-{}", &name[..24])),
+            handle: named("found", &name),
         })
     }
 
-    /// Shelves what is in place, so that it can be put back. Says how well.
-    fn capture(&self, enablement: &str) -> Result<WayBack, BackendError> {
+    /// The release of a content, by whatever name.
+    fn describe(&self, reference: &str, content: &[u8]) -> Result<Release, BackendError> {
+        let key = self.shelf.key()?;
+        Ok(release(reference, content, &key, &self.config.plain_env))
+    }
+
+    /// Shelves what is in place, so that it can be put back exactly.
+    fn capture(&self, op: &Operation, enablement: &str) -> Result<(), BackendError> {
         let Some(place) = self.in_place(enablement)? else {
-            return Ok(WayBack::Exact);
+            return Ok(());
         };
-        let InPlace {
-            instance, fragment, ..
-        } = place;
-        if place.way_back == WayBack::Exact {
-            self.shelf
-                .keep_content(&instance.release, &fragment.content)?;
+        let fragment = &place.fragment;
+        self.shelf
+            .keep_content(&place.instance.release, &fragment.content)?;
+        if place.installed.is_some() && !place.edited {
+            return Ok(());
         }
-        if place.installed.is_none() {
-            let shelved = Shelved {
-                release: instance.release.clone(),
-                by: None,
-                found_at: Some(files::below_root(&self.config, &fragment.path)),
-                link: fragment.link,
-                enablement: Some(enablement.to_owned()),
-                was_live: true,
-            };
-            self.shelf.put(&instance.handle, &shelved)?;
-        }
-        Ok(place.way_back)
+        let key = self.shelf.key()?;
+        let planned = op.from.instance().filter(|from| {
+            place.installed.is_none()
+                && key.made(&from.release.artifact().digest, &fragment.content)
+        });
+        let (handle, release) = match planned {
+            // By the name that the plan has for it, also if a drop-in came meanwhile.
+            Some(from) => (from.handle.clone(), from.release.clone()),
+            // What a person made of ours is kept as well when it is not gone back to: nobody
+            // else has it.
+            None if place.edited => {
+                let release = place.instance.release;
+                (named("edited", &release.artifact().digest), release)
+            }
+            None => (place.instance.handle, place.instance.release),
+        };
+        let shelved = Shelved {
+            release,
+            by: None,
+            found_at: Some(search::below_root(&self.config, &fragment.path)),
+            link: fragment.link.clone(),
+            enablement: Some(enablement.to_owned()),
+            was_live: true,
+            drop_ins: Some(place.accepted),
+            edited: place.edited,
+        };
+        self.shelf.put(&handle, &shelved)
     }
 
     /// Everything of `prepare` that the manager is not needed for.
@@ -162,47 +212,86 @@ impl Unit {
         cx: &Context,
         op: &Operation,
         enablement: &str,
-    ) -> Result<(Instance, WayBack), BackendError> {
+    ) -> Result<Ready, BackendError> {
         self.writable()?;
+        let _held = self.shelf.hold(cx)?;
+        self.sweep()?;
         cx.check()?;
-        let way_back = self.capture(enablement)?;
+        let accepted = self.accepted(op, enablement)?;
+        self.capture(op, enablement)?;
+        // What was found by an earlier version is on the shelf by the name that it has on record.
+        self.shelf.set_keyed()?;
         cx.check()?;
         let wanted = op.to.release().ok_or_else(|| {
             BackendError::new(Kind::InvalidReference, "there is nothing to prepare")
         })?;
         let content = self.content(wanted)?;
-        let to = match &op.to {
+        let kept = match &op.to {
             End::Placed(instance)
-                if (op.reuse == Reuse::Kept
-                    || instance.handle.as_str() == op.deployment.as_str())
-                    && self.shelf.get(&instance.handle)?.is_some() =>
+                if op.reuse == Reuse::Kept
+                    || instance.handle.as_str() == op.deployment.as_str() =>
             {
-                instance.clone()
+                let shelved = self.shelf.get(&instance.handle)?;
+                shelved.map(|shelved| (instance.clone(), shelved))
             }
-            _ => Instance {
-                release: wanted.clone(),
-                handle: Handle::new(op.deployment.as_str()),
-            },
+            _ => None,
         };
         self.shelf.keep_content(wanted, &content)?;
         cx.check()?;
-        if self.shelf.get(&to.handle)?.is_none() {
-            let shelved = Shelved {
-                release: wanted.clone(),
-                by: Some(op.deployment.clone()),
-                found_at: None,
-                link: None,
-                enablement: None,
-                was_live: false,
-            };
-            self.shelf.put(&to.handle, &shelved)?;
+        let (to, mut shelved) = match kept {
+            Some(kept) => kept,
+            None => {
+                let to = Instance {
+                    release: wanted.clone(),
+                    handle: Handle::new(op.deployment.as_str()),
+                };
+                let shelved = match self.shelf.get(&to.handle)? {
+                    Some(shelved) => shelved,
+                    None => Shelved::made(wanted.clone(), op.deployment.clone()),
+                };
+                (to, shelved)
+            }
+        };
+        shelved.drop_ins = Some(accepted);
+        self.shelf.put(&to.handle, &shelved)?;
+        Ok(Ready { to, content })
+    }
+
+    /// The drop-ins that somebody accepted by this operation: those that were there when it was
+    /// planned. Later ones stay drift.
+    fn accepted(
+        &self,
+        op: &Operation,
+        enablement: &str,
+    ) -> Result<BTreeMap<String, String>, BackendError> {
+        if let Some(planned) = op.from.release().and_then(recorded_drop_ins) {
+            return Ok(planned);
         }
-        Ok((to, way_back))
+        match (&op.from, self.in_place(enablement)?) {
+            // They were those that belong to it, or the plan would have shown others.
+            (End::Placed(_), Some(place)) if place.installed.is_some() => Ok(place.accepted),
+            // It was found with none.
+            (End::Placed(_), Some(_)) => Ok(BTreeMap::new()),
+            _ => Ok(DropIns::find(&self.config)?.recorded(&self.shelf.key()?)),
+        }
+    }
+
+    /// Removes what killed processes left half-written. The lock is held.
+    pub(crate) fn sweep(&self) -> Result<(), BackendError> {
+        self.shelf.sweep()?;
+        let own = search::own_path(&self.config);
+        let Some(dir) = own.parent() else {
+            return Ok(());
+        };
+        let (unit, copies) = (self.config.unit.as_str(), self.copies()?);
+        files::sweep(dir, |name| {
+            files::temporary_of(name) == Some(unit) || name.starts_with(&copies)
+        })
     }
 
     /// Refuses before anything is changed what would fail after it.
     fn writable(&self) -> Result<(), BackendError> {
-        if let Some(hiding) = files::hides_ours(&self.config) {
+        if let Some(hiding) = search::hides_ours(&self.config) {
             return Err(BackendError::new(
                 Kind::Unsupported,
                 "the manager would load another file instead of ours",
@@ -210,76 +299,22 @@ impl Unit {
             .on(hiding.display())
             .advice("remove it first"));
         }
-        let own = files::own_path(&self.config);
+        let own = search::own_path(&self.config);
         let dir = own.parent().unwrap_or(&own);
         rustix::fs::access(dir, rustix::fs::Access::WRITE_OK)
             .map_err(|e| file_error("units cannot be written here", dir, e.into()))
     }
 
-    /// Puts an instance's file in place, the record of it first: from then on it is ours to
-    /// finish. The restart's evidence is still missing in what is returned.
-    pub(crate) fn place(
-        &self,
-        cx: &Context,
-        by: &DeploymentId,
-        to: &Instance,
-    ) -> Result<(Placed, Shelved, Installed), BackendError> {
-        let gone = || BackendError::new(Kind::Gone, "this instance is not on the shelf");
-        let ready = || {
-            let shelved = self.shelf.get(&to.handle)?;
-            let shelved = shelved.ok_or_else(|| gone().on(&to.handle))?;
-            Ok((shelved, self.content(&to.release)?))
-        };
-        let (mut shelved, content) = ready().map_err(BackendError::untouched)?;
-        cx.check()?;
-        shelved.was_live = true;
-        self.shelf.put(&to.handle, &shelved)?;
-        cx.check()?;
-        let installed = Installed {
-            handle: to.handle.clone(),
-            by: by.clone(),
-            invocation: None,
-            drop_ins: files::drop_ins(&self.config)?,
-            enablement: None,
-        };
-        self.shelf.set_installed(Some(&installed))?;
-        cx.check()?;
-        let placed = self.put(&shelved, &content)?;
-        Ok((placed, shelved, installed))
-    }
-
-    fn put(&self, shelved: &Shelved, content: &[u8]) -> Result<Placed, BackendError> {
-        let own = files::own_path(&self.config);
-        let still = |path: &std::path::Path| {
-            let now = files::read(path).ok().flatten();
-            now.is_some_and(|now| now == content)
-        };
-        // A vendor's unit is shadowed, never written: to put it back, stop shadowing it; unless
-        // the vendor has changed it since.
-        if let Some(at) = &shelved.found_at {
-            let at = self.config.root.join(at);
-            if at != own && still(&at) {
-                return files::remove(&own).map(|()| Placed::Uncovered);
-            }
-        }
-        if let Some(to) = &shelved.link
-            && own.parent().is_some_and(|dir| still(&dir.join(to)))
-        {
-            return files::link(&own, to).map(|()| Placed::Linked);
-        }
-        files::write(&own, content, 0o644).map(|()| Placed::Written)
-    }
-
     /// The content of a release that is to be placed: shelved, or read once more from its source
     /// if that is unchanged.
-    fn content(&self, wanted: &Release) -> Result<Vec<u8>, BackendError> {
+    pub(crate) fn content(&self, wanted: &Release) -> Result<Vec<u8>, BackendError> {
         if let Some(content) = self.shelf.content(wanted)? {
             return Ok(content);
         }
-        let reference = &wanted.artifact().reference;
-        let content = self.read_source(reference).ok();
+        let key = self.shelf.key()?;
+        let content = self.read_source(&wanted.artifact().reference).ok();
         content
-            .filter(|c| digest(c) == wanted.artifact().digest)
+            .filter(|c| key.made(&wanted.artifact().digest, c))
             .ok_or_else(|| {
                 BackendError::new(
                     Kind::Gone,
@@ -294,7 +329,30 @@ impl Unit {
     pub(crate) fn resolve(&self, reference: &str) -> Result<Release, BackendError> {
         let content = self.read_source(reference)?;
         check_unit(reference, &content)?;
-        Ok(release(reference, &content, &self.shelf.key()?))
+        let made = self.describe(reference, &content)?;
+        // What an earlier version has on record is recognised by the digest that it has there.
+        if self.is_known_unkeyed(&content)? {
+            return Ok(as_before(&made, &content));
+        }
+        Ok(made)
+    }
+
+    fn is_known_unkeyed(&self, content: &[u8]) -> Result<bool, BackendError> {
+        let key = self.shelf.key()?;
+        let is = |release: &Release| key.made(&release.artifact().digest, content);
+        // A mask, say, is for `prepare` to refuse.
+        if let Ok(Some(place)) = self.in_place("")
+            && is(&place.instance.release)
+        {
+            return Ok(is_unkeyed(&place.instance.release.artifact().digest));
+        }
+        let unkeyed = |(i, _): &(Instance, Shelved)| is_unkeyed(&i.release.artifact().digest);
+        Ok(self
+            .shelf
+            .all()?
+            .iter()
+            .filter(|shelved| unkeyed(shelved))
+            .any(|(i, _)| is(&i.release)))
     }
 
     fn read_source(&self, reference: &str) -> Result<Vec<u8>, BackendError> {
@@ -342,6 +400,7 @@ impl Unit {
 
     /// Removes what this deployment shelved and never made live.
     pub(crate) fn discard(&self, cx: &Context, by: &DeploymentId) -> Result<(), BackendError> {
+        let _held = self.shelf.hold(cx)?;
         let installed = self.shelf.installed()?.map(|i| i.handle);
         for (instance, shelved) in self.shelf.all()? {
             let ours = shelved.by.as_ref() == Some(by);
@@ -354,26 +413,54 @@ impl Unit {
         Ok(())
     }
 
-    /// Removes from the shelf what is neither in the window nor in place.
+    /// Removes from the shelf what is neither in the window nor in place, and what killed
+    /// processes left.
     pub(crate) fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
+        let _held = self.shelf.hold(cx)?;
+        self.sweep()?;
         let installed = self.shelf.installed()?.map(|i| i.handle);
-        for (instance, _) in self.shelf.all()? {
-            let kept = Some(&instance.handle) == installed.as_ref()
+        for (instance, shelved) in self.shelf.all()? {
+            let kept = shelved.edited
+                || Some(&instance.handle) == installed.as_ref()
                 || window.iter().any(|w| w.handle == instance.handle);
             if !kept {
                 self.shelf.drop_instance(&instance.handle)?;
                 cx.check()?;
             }
         }
+        self.shelf.forget_edited()?;
         self.shelf.sweep_contents()
     }
 }
 
-fn digest(content: &[u8]) -> String {
-    format!("sha256:{}", sha256(content))
+/// The same release by the digest that an earlier version gave it.
+fn as_before(made: &Release, content: &[u8]) -> Release {
+    let artifact = Artifact::new(made.artifact().reference.clone(), unkeyed(content));
+    let bare = Release::new(made.backend().clone(), artifact);
+    let facets = made.facets().iter();
+    facets.fold(bare, |r, (name, facet)| {
+        r.with_facet(name.clone(), facet.clone())
+    })
 }
 
-fn table(rows: &BTreeMap<String, String>) -> Facet {
-    let plain = |(k, v): (&String, &String)| (k.clone(), FacetValue::Plain(v.clone()));
-    Facet::Table(rows.iter().map(plain).collect())
+/// A handle by what it stands for.
+fn named(kind: &str, digest: &str) -> Handle {
+    let digits = digest.rsplit(':').next().unwrap_or(digest);
+    Handle::new(format!("{kind}-{}", &digits[..digits.len().min(24)]))
+}
+
+/// The drop-ins that a release says it was seen with, if it says so.
+fn recorded_drop_ins(release: &Release) -> Option<BTreeMap<String, String>> {
+    let Facet::Table(rows) = release.facets().get(DROP_INS)? else {
+        return None;
+    };
+    let row = |(path, value): (&String, &FacetValue)| match value {
+        FacetValue::Plain(v) | FacetValue::Fingerprint(v) => Some((path.clone(), v.clone())),
+        _ => None,
+    };
+    Some(rows.iter().filter_map(row).collect())
+}
+
+fn table(rows: BTreeMap<String, String>, value: fn(String) -> FacetValue) -> Facet {
+    Facet::Table(rows.into_iter().map(|(k, v)| (k, value(v))).collect())
 }

@@ -2,16 +2,17 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rollback_core::backend::Backend;
+use rollback_core::backend::{Backend, Operation};
+use rollback_core::health::Verdict;
 use rollback_core::id::WorkloadId;
 use rollback_systemd::{SystemdBackend, SystemdConfig};
-use rollback_testkit::backend_suite::WorldBuilder;
+use rollback_testkit::backend_suite::{Driver, WorldBuilder};
 use rollback_testkit::fixtures::systemd::SystemdFixture;
 use rollback_testkit::fixtures::{probe, server};
 use rollback_testkit::world::{Build, World};
@@ -74,6 +75,38 @@ pub fn workload() -> WorkloadId {
 
 pub fn reference(build: Build) -> String {
     format!("{}.service", build.answer())
+}
+
+/// Calls the manager, and must succeed.
+pub fn call(fixture: &SystemdFixture, args: &[&str]) {
+    let output = try_call(fixture, args);
+    assert!(output.status.success(), "{args:?}: {output:?}");
+}
+
+fn try_call(fixture: &SystemdFixture, args: &[&str]) -> Output {
+    Command::new("busctl")
+        .arg(format!("--address={}", fixture.bus()))
+        .args([
+            "call",
+            "org.freedesktop.systemd1",
+            "/org/freedesktop/systemd1",
+            "org.freedesktop.systemd1.Manager",
+        ])
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+/// SHA-256 in hex, as anybody would guess with it.
+pub fn sha256(content: &[u8]) -> String {
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(content);
+    digest.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The platform's judgement of `op.to`, waited for.
+pub async fn judged(d: &Driver, op: &Operation) -> Verdict {
+    d.health(op).await.verdict()
 }
 
 impl SystemdWorld {
@@ -143,34 +176,19 @@ impl SystemdWorld {
     }
 
     pub fn call(&self, args: &[&str]) {
-        let output = Command::new("busctl")
-            .arg(format!("--address={}", self.fixture.bus()))
-            .args([
-                "call",
-                "org.freedesktop.systemd1",
-                "/org/freedesktop/systemd1",
-            ])
-            .arg("org.freedesktop.systemd1.Manager")
-            .args(args)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{args:?}: {output:?}");
+        call(&self.fixture, args);
+    }
+
+    /// A call that may end the bus under itself.
+    pub fn try_call(&self, args: &[&str]) -> Output {
+        try_call(&self.fixture, args)
     }
 }
 
 impl Drop for SystemdWorld {
     fn drop(&mut self) {
         // The container goes with its fixture; until then other worlds need quiet.
-        let _ = Command::new("busctl")
-            .arg(format!("--address={}", self.fixture.bus()))
-            .args([
-                "call",
-                "org.freedesktop.systemd1",
-                "/org/freedesktop/systemd1",
-            ])
-            .args(["org.freedesktop.systemd1.Manager", "StopUnit", "ss"])
-            .args([self.unit.as_str(), "replace"])
-            .output();
+        let _ = self.try_call(&["StopUnit", "ss", &self.unit, "replace"]);
     }
 }
 

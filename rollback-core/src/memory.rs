@@ -34,6 +34,13 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// An empty store of this history: what a copy of it is put back into.
+    pub fn of(identity: Identity) -> Self {
+        Self {
+            inner: Arc::new(Mutex::new(Inner::of(identity))),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Every change below is made in one piece, so a poisoned state is still a whole one.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)

@@ -21,5 +21,6 @@ pub mod fixtures;
 pub mod intercept;
 pub mod kill;
 pub mod service;
+pub mod simulator;
 pub mod store_suite;
 pub mod world;

@@ -162,6 +162,13 @@ impl Inner {
         }
     }
 
+    pub(super) fn of(identity: Identity) -> Self {
+        Self {
+            identity: Some(identity),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn identity(&mut self) -> Result<Identity, StoreError> {
         if let Some(identity) = &self.identity {
             return Ok(identity.clone());

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rollback_core::backend::{Backend, Handle, Instance};
+use rollback_core::backend::Backend;
 use rollback_core::id::WorkloadId;
 
-use super::{FakeBackend, FakeTarget, Placed, release};
+use super::{FakeBackend, FakeTarget};
 use crate::backend_suite::WorldBuilder;
 use crate::world::{Build, World};
 
@@ -68,22 +68,7 @@ impl World for FakeWorld {
     }
 
     async fn install_by_hand(&self, build: Build) {
-        let handle = Handle::new("by-hand");
-        let mut state = self.target.lock();
-        state.starts += 1;
-        let placed = Placed {
-            instance: Instance {
-                release: release(build.answer()),
-                handle: handle.clone(),
-            },
-            by: None,
-            running: Some(state.starts),
-            was_live: true,
-            complete: true,
-            tampered: false,
-        };
-        state.placed.insert(handle.clone(), placed);
-        state.live = Some(handle);
+        self.target.lock().install(build.answer());
     }
 
     async fn tamper(&self) {

@@ -9,7 +9,8 @@ use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
     Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Holder,
-    Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Then, Version, WorkloadState,
+    Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then, Version,
+    WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
@@ -171,6 +172,10 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
 
     async fn list(&self, query: &Query) -> Result<Page, StoreError> {
         self.inner.list(query).await
+    }
+
+    async fn summaries(&self, workload: &WorkloadId) -> Result<Summaries, StoreError> {
+        self.inner.summaries(workload).await
     }
 
     async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {

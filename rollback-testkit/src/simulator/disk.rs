@@ -9,7 +9,8 @@ use rollback_core::error::StoreError;
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
     Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Holder,
-    Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Then, Version, WorkloadState,
+    Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then, Version,
+    WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::memory::MemoryStore;
@@ -323,6 +324,11 @@ impl HistoryStore for DiskStore {
     async fn list(&self, query: &Query) -> Result<Page, StoreError> {
         self.life.goes_on().await;
         self.inner.list(query).await
+    }
+
+    async fn summaries(&self, workload: &WorkloadId) -> Result<Summaries, StoreError> {
+        self.life.goes_on().await;
+        self.inner.summaries(workload).await
     }
 
     async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {

@@ -18,6 +18,8 @@ use rollback_core::time::Timestamp;
 /// A durable write of a deployment: a `begin`, an `append` or a `finish`.
 #[derive(Debug, Clone, Copy)]
 pub struct Write<'a> {
+    /// Of which workload.
+    pub workload: &'a WorkloadId,
     /// Whose record is written.
     pub deployment: &'a DeploymentId,
     /// What it says then: `begun`, an event's name, `settled`.
@@ -70,6 +72,7 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
         expected: Version,
     ) -> Result<Begun, StoreError> {
         let write = Write {
+            workload: &new.workload,
             deployment: &new.id,
             what: "begun",
         };
@@ -79,6 +82,7 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
 
     async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
         let write = Write {
+            workload: lease.workload(),
             deployment: lease.deployment(),
             what: event.event.name(),
         };
@@ -101,8 +105,9 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
             lease.epoch(),
             (),
         );
-        let id = lease.deployment().clone();
+        let (workload, id) = (lease.workload().clone(), lease.deployment().clone());
         let write = Write {
+            workload: &workload,
             deployment: &id,
             what: "settled",
         };

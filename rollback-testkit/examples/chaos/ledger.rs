@@ -1,0 +1,160 @@
+//! [`Ledger`]: what was tried, and what was acknowledged, as the programs saw it. It lies outside
+//! of what is crashed, and a line is on the disk before what it says counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+/// One line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "line", rename_all = "snake_case")]
+pub(crate) enum Line {
+    /// The store acknowledged a deployment's opening.
+    Begun {
+        workload: String,
+        deployment: String,
+    },
+    /// The store acknowledged an event, or the settlement.
+    Written { deployment: String, event: String },
+    /// A run's report.
+    Reported {
+        deployment: String,
+        outcome: String,
+        live: Option<String>,
+    },
+    /// Something is about to be set: by whom, what, its new value.
+    Setting {
+        by: u64,
+        what: String,
+        value: String,
+    },
+    /// It was acknowledged, or `ok` is false: it was refused and nothing was changed.
+    Set {
+        by: u64,
+        what: String,
+        value: String,
+        ok: bool,
+    },
+    /// A note was acknowledged.
+    Noted { deployment: String, text: String },
+    /// This program is dead: what it was about to set may be set or not.
+    Dead { by: u64 },
+    /// Something happened that must not.
+    Wrong { class: String, what: String },
+}
+
+/// The log, open for adding to.
+#[derive(Debug)]
+pub(crate) struct Ledger(Mutex<File>);
+
+impl Ledger {
+    /// Opens it, makes it if need be.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Self(Mutex::new(file)))
+    }
+
+    /// Adds a line; it is durable then.
+    pub(crate) fn add(&self, line: &Line) {
+        let mut text = serde_json::to_string(line).unwrap();
+        text.push('\n');
+        let mut file = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        // One write: several programs append to the same file.
+        file.write_all(text.as_bytes()).unwrap();
+        file.sync_data().unwrap();
+    }
+
+    /// Adds that something must not have happened.
+    pub(crate) fn wrong(&self, class: &str, what: impl ToString) {
+        self.add(&Line::Wrong {
+            class: class.to_owned(),
+            what: what.to_string(),
+        });
+    }
+}
+
+/// What a log says.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Every deployment whose opening was acknowledged, in their order, and its workload.
+    pub(crate) begun: Vec<(String, String)>,
+    /// How often each of its events was acknowledged.
+    pub(crate) events: BTreeMap<String, BTreeMap<String, usize>>,
+    /// How runs were reported to end.
+    pub(crate) reported: BTreeMap<String, String>,
+    /// Settings whose value is certain.
+    pub(crate) settings: BTreeMap<String, String>,
+    /// Settings that somebody touched.
+    pub(crate) touched: BTreeSet<String>,
+    /// Notes, by deployment.
+    pub(crate) notes: BTreeMap<String, Vec<String>>,
+    /// What must not have happened: its class, and what.
+    pub(crate) wrong: Vec<(String, String)>,
+    /// Who is about to set what.
+    open: BTreeSet<(u64, String)>,
+}
+
+impl Told {
+    /// Reads a log. A line that a kill cut short says nothing.
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
+        let mut told = Self::default();
+        for line in std::fs::read_to_string(path)?.lines() {
+            if let Ok(line) = serde_json::from_str(line) {
+                told.take(line);
+            }
+        }
+        Ok(told)
+    }
+
+    fn take(&mut self, line: Line) {
+        match line {
+            Line::Begun {
+                workload,
+                deployment,
+            } => {
+                self.begun.push((deployment, workload));
+            }
+            Line::Written { deployment, event } => {
+                *self
+                    .events
+                    .entry(deployment)
+                    .or_default()
+                    .entry(event)
+                    .or_default() += 1;
+            }
+            Line::Reported {
+                deployment,
+                outcome,
+                ..
+            } => {
+                self.reported.insert(deployment, outcome);
+            }
+            Line::Setting { by, what, .. } => {
+                self.settings.remove(&what);
+                self.touched.insert(what.clone());
+                self.open.insert((by, what));
+            }
+            Line::Set {
+                by,
+                what,
+                value,
+                ok,
+            } => {
+                self.open.remove(&(by, what.clone()));
+                // With another one under way nobody knows which of the two came last.
+                if ok && !self.open.iter().any(|(_, other)| *other == what) {
+                    self.settings.insert(what, value);
+                }
+            }
+            Line::Noted { deployment, text } => {
+                self.notes.entry(deployment).or_default().push(text);
+            }
+            Line::Dead { by } => self.open.retain(|(who, _)| who >> 32 != by),
+            Line::Wrong { class, what } => self.wrong.push((class, what)),
+        }
+    }
+}

@@ -10,6 +10,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("strace", "strace"),
     ("setpriv", "util-linux"),
     ("mount", "mount"),
+    ("mkfs.ext4", "e2fsprogs"),
     ("dockerd", "docker.io"),
     ("docker-registry", "docker-registry"),
     ("systemd-nspawn", "systemd-container"),

@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask <test|ci|bench>`.
+//! Developer commands: `cargo xtask <test|ci|chaos|bench>`.
 //!
 //! None of them is needed to use the library.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -12,15 +12,19 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask <command>
 
   test    install what the tests need (as root on Debian) and run them all
-  ci      format, lints, docs, licences, dependencies, then test; prints the time of each stage
+  ci      format, lints, docs, licences, dependencies, test, a little chaos; each stage is timed
+  chaos   kill, cut off and damage programs that embed the crates; an unknown argument lists more
   bench   measure against the raw operations; writes target/bench-report.json
 ";
 
 fn main() -> ExitCode {
-    let command = std::env::args().nth(1).unwrap_or_default();
+    let mut args = std::env::args().skip(1);
+    let command = args.next().unwrap_or_default();
+    let rest: Vec<String> = args.collect();
     let result = match command.as_str() {
         "test" => stages::run(&stages::test_stages()),
         "ci" => stages::run(&stages::ci_stages()),
+        "chaos" => stages::chaos(&rest),
         "bench" => stages::run(&stages::bench_stages()),
         _ => {
             eprint!("{USAGE}");

@@ -32,6 +32,42 @@ pub(crate) fn test_stages() -> Vec<Stage> {
     ]
 }
 
+/// A little of each kind of chaos, the same in each run. See `docs/crash-testing.md` for more.
+fn chaos_stages() -> Vec<Stage> {
+    vec![
+        stage("chaos: its oracle", || chaos_of("prove", "1")),
+        stage("chaos: kills", || chaos_of("kill", "50")),
+        stage("chaos: power cuts", || chaos_of("power", "10")),
+        stage("chaos: damage", || chaos_of("damage", "100")),
+        stage("chaos: faults", || chaos_of("faults", "60")),
+    ]
+}
+
+fn chaos_of(kind: &str, rounds: &str) -> Result<(), String> {
+    chaos(&["--kind", kind, "--rounds", rounds, "--seed", "1"].map(str::to_owned))
+}
+
+/// Runs the chaos program of `rollback-testkit` with these arguments.
+pub(crate) fn chaos(args: &[String]) -> Result<(), String> {
+    // With the whole workspace, so that the tests' own build of every crate is used again.
+    cargo(
+        &[
+            "build",
+            "--workspace",
+            "--all-features",
+            "--example",
+            "chaos",
+        ],
+        &[],
+    )?;
+    let own = std::env::current_exe().map_err(|e| format!("where is this program? {e}"))?;
+    let program = own.with_file_name("examples").join("chaos");
+    leaving_nothing(|dir| {
+        println!("chaos {}", args.join(" "));
+        run_to_end(Command::new(&program).args(args).env("TMPDIR", dir))
+    })
+}
+
 /// Everything that must pass.
 pub(crate) fn ci_stages() -> Vec<Stage> {
     let mut stages = vec![
@@ -60,6 +96,7 @@ pub(crate) fn ci_stages() -> Vec<Stage> {
         stage("cargo-deny", deny),
     ];
     stages.extend(test_stages());
+    stages.extend(chaos_stages());
     stages
 }
 
@@ -99,28 +136,27 @@ pub(crate) fn run(stages: &[Stage]) -> Result<(), String> {
 fn tests() -> Result<(), String> {
     // The examples' tests run the programs themselves; selecting tests does not build those.
     cargo(
-        &["build", "--package", "rollback-examples", "--examples"],
+        &["build", "--workspace", "--all-features", "--examples"],
         &[],
     )?;
-    leaving_nothing(&[
-        "test",
-        "--workspace",
-        "--all-features",
-        "--lib",
-        "--bins",
-        "--tests",
-    ])
+    let args = ["--lib", "--bins", "--tests"];
+    tests_leaving_nothing(&args)
 }
 
 fn doctests() -> Result<(), String> {
-    leaving_nothing(&["test", "--workspace", "--all-features", "--doc"])
+    tests_leaving_nothing(&["--doc"])
 }
 
-/// Runs tests, and fails too if they leave something behind.
-fn leaving_nothing(args: &[&str]) -> Result<(), String> {
+fn tests_leaving_nothing(which: &[&str]) -> Result<(), String> {
+    let args = [&["test", "--workspace", "--all-features"], which].concat();
+    leaving_nothing(|dir| cargo(&args, &[("TMPDIR", dir)]))
+}
+
+/// Runs something that is told where to put its files, and fails too if it leaves one behind.
+fn leaving_nothing(run: impl FnOnce(&str) -> Result<(), String>) -> Result<(), String> {
     let playground = Playground::make()?;
     let dir = playground.dir().display().to_string();
-    let result = cargo(args, &[("TMPDIR", &dir)]);
+    let result = run(&dir);
     let clean = playground.close();
     match (result, clean) {
         (Err(failed), Err(left)) => Err(format!("{failed}; {left}")),
@@ -130,15 +166,18 @@ fn leaving_nothing(args: &[&str]) -> Result<(), String> {
 
 fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<(), String> {
     println!("cargo {}", args.join(" "));
-    let status = Command::new(env!("CARGO"))
-        .args(args)
-        .envs(env.iter().copied())
-        .status()
-        .map_err(|e| format!("cargo cannot be run: {e}"))?;
+    let mut command = Command::new(env!("CARGO"));
+    run_to_end(command.args(args).envs(env.iter().copied()))
+        .map_err(|e| format!("cargo {}: {e}", args.join(" ")))
+}
+
+fn run_to_end(command: &mut Command) -> Result<(), String> {
+    let status = command.status();
+    let status = status.map_err(|e| format!("it cannot be run: {e}"))?;
     if status.success() {
         Ok(())
     } else {
-        Err(format!("cargo {} failed", args.join(" ")))
+        Err(format!("it failed, {status}"))
     }
 }
 

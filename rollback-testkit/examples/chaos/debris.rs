@@ -55,6 +55,16 @@ fn is_locks(path: &Path) -> bool {
     path.ends_with("history/locks") || path.ends_with("history.db.locks")
 }
 
+/// Whatever stands is whole, at any rest.
+pub(crate) fn all_whole(ground: &Ground, site: &Site, breaches: &mut Breaches) {
+    let releases = ground.root(site).join("releases");
+    for name in names(&releases) {
+        if let Err(e) = site::version_in(&releases.join(name)) {
+            breaches.add("a standing release is not whole", e);
+        }
+    }
+}
+
 /// Directories, their records and the history agree, and nothing is pinned that nobody needs.
 pub(crate) fn after(ground: &Ground, site: &Site, records: &[Deployment], breaches: &mut Breaches) {
     let root = ground.root(site);
@@ -70,11 +80,6 @@ pub(crate) fn after(ground: &Ground, site: &Site, records: &[Deployment], breach
             "a record without a directory"
         };
         breaches.add(what, root.join("releases").join(name).display());
-    }
-    for name in &standing {
-        if let Err(e) = site::version_in(&root.join("releases").join(name)) {
-            breaches.add("a standing release is not whole", e);
-        }
     }
     let known: BTreeSet<&str> = records
         .iter()

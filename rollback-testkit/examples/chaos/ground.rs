@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rollback_core::engine::{RollbackEngine, Workload};
 use rollback_core::history::HistoryStore;
-use rollback_core::policy::{Keep, Retention};
+use rollback_core::policy::{Deadlines, Keep, Retention};
 use rollback_core::prelude::*;
 use rollback_git::{GitBackend, GitConfig};
 use rollback_json::JsonStore;
@@ -40,6 +40,8 @@ impl Store {
 pub(crate) const RECORDS: usize = 14;
 /// Those that a clean-up by hand keeps.
 pub(crate) const CLEANED: usize = 9;
+/// Longest time for a step, on a busy machine.
+const STEP: Duration = Duration::from_secs(30);
 /// Releases within reach.
 const RELEASES: usize = 6;
 
@@ -166,6 +168,13 @@ impl Ground {
         let policy = Policy {
             rollback: RollbackMode::Auto,
             retention,
+            // What insists gives up within the patience of whoever waits for it here.
+            deadlines: Deadlines {
+                prepare: STEP,
+                switch: STEP,
+                retire: STEP,
+                ..Deadlines::default()
+            },
             ..Policy::default()
         };
         Workload::new(site.id(), GitBackend::new(config).unwrap())

@@ -22,6 +22,7 @@ mod ledger;
 mod native;
 mod oracle;
 mod power;
+mod prove;
 mod rounds;
 mod site;
 mod tally;
@@ -36,13 +37,14 @@ use oracle::{After, Breaches};
 use rounds::{Asked, Repositories};
 use tally::Tally;
 
-const USAGE: &str = "usage: chaos [--kind kill|power|damage|faults] [--rounds N] [--seed S] \
+const USAGE: &str = "usage: chaos [--kind kill|power|damage|faults|prove] [--rounds N] [--seed S] \
 [--store sqlite|json|both] [--dir DIR] [--keep]
 
   --kind   kill: SIGKILL and SIGSTOP at random instants
            power: the disk is cut off from power (ext4, as root)
            damage: one file of a history is changed
            faults: one call of an operation kills, fails, or finds the disk full
+           prove: each thing that the oracle looks for is planted, and must be found
   --dir    where to work; the system's directory for temporary files unless given
   --keep   leave the directory of a breach where it is, and say where
 ";
@@ -54,6 +56,7 @@ enum Kind {
     Power,
     Damage,
     Faults,
+    Prove,
 }
 
 impl Kind {
@@ -63,6 +66,7 @@ impl Kind {
             "power" => Self::Power,
             "damage" => Self::Damage,
             "faults" => Self::Faults,
+            "prove" => Self::Prove,
             _ => return None,
         })
     }
@@ -74,6 +78,7 @@ impl Kind {
             Self::Power => power::play(asked),
             Self::Damage => Some(damage::play(asked)),
             Self::Faults => faults::play(asked),
+            Self::Prove => Some(prove::play(asked)),
         }
     }
 }

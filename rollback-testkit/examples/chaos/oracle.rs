@@ -141,6 +141,7 @@ async fn at_rest(
     breaches: &mut Breaches,
 ) {
     let id = site.id();
+    debris::all_whole(ground, site, breaches);
     let state = match engine.state(&id).await {
         Ok(state) => state,
         Err(e) => return breaches.add("a state cannot be read", e),

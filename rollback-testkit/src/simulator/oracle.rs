@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use rollback_core::backend::Handle;
-use rollback_core::deployment::{Deployment, LiveRecord, Outcome};
+use rollback_core::deployment::{Deployment, LiveRecord, Outcome, TriggerKind};
 use rollback_core::history::{HistoryStore, Query, WorkloadState};
 use rollback_core::id::DeploymentId;
 
@@ -181,7 +181,9 @@ impl Sight {
                     ));
                 }
             }
-            if d.outcome() == Some(Outcome::Succeeded) && d.verdict().is_failed() {
+            // What is sick may be adopted: it is what is live.
+            let adopted = d.trigger().kind() == TriggerKind::Adopt;
+            if d.outcome() == Some(Outcome::Succeeded) && d.verdict().is_failed() && !adopted {
                 breaches.push(Breach::new("a sick release is on record as a success", ""));
             }
         }

@@ -150,6 +150,40 @@ pub(super) async fn a_lease_that_was_taken_over_is_fenced(harness: &dyn StoreHar
     store.renew(&fresh).await.unwrap();
 }
 
+pub(super) async fn a_holder_lives_as_long_as_anybody_keeps_its_lease(harness: &dyn StoreHarness) {
+    let (store, other) = (harness.store().await, harness.store().await);
+    let (new, next) = (sample("api@web-1", 1), sample("api@web-1", 2));
+    let begun = begin(&*store, &new).await;
+    // Kept by what acts for the first deployment, while its successor is opened and dropped.
+    let keep = begun.lease.keep();
+    let end = settlement(&new.id, Outcome::Failed);
+    let then = Then::Open(Box::new(next.clone()));
+    let finished = store.finish(begun.lease, &end, at(3), &then).await.unwrap();
+    drop(finished);
+    for store in [&store, &other] {
+        let state = store.workload(&new.workload).await.unwrap();
+        assert_eq!(state.in_flight.unwrap().liveness, Liveness::Alive);
+        refused(
+            store.take_over(&new.workload, &holder()).await,
+            Kind::Conflict,
+        );
+    }
+    drop(keep);
+    let state = other.workload(&new.workload).await.unwrap();
+    assert_eq!(state.in_flight.unwrap().liveness, Liveness::Dead);
+    let lease = other.take_over(&new.workload, &holder()).await.unwrap();
+    assert_eq!(lease.deployment(), &next.id);
+    // The same once it was taken over.
+    let keep = lease.keep();
+    drop(lease);
+    refused(
+        store.take_over(&new.workload, &holder()).await,
+        Kind::Conflict,
+    );
+    drop(keep);
+    store.take_over(&new.workload, &holder()).await.unwrap();
+}
+
 pub(super) async fn of_eight_begins_at_once_exactly_one_wins(harness: &dyn StoreHarness) {
     let mut tasks = Vec::new();
     for n in 0..8 {

@@ -22,4 +22,4 @@ pub use query::{Page, Query};
 pub use state::{Damaged, Hold, InFlight, PolicySet, States, StoredPolicy, WorkloadState};
 pub use stats::{Settled, Stats};
 pub use store::{Fault, HistoryStore, MAX_RECORD};
-pub use summary::{ReleaseSummary, Settling, Summaries, Summarized, Summary};
+pub use summary::{ReleaseSummary, Settling, Summaries, Summarized, Summary, SummaryRules};

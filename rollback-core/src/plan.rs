@@ -3,6 +3,7 @@
 mod refusal;
 mod warning;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ use crate::request::Goal;
 pub use refusal::Refusal;
 pub use warning::{Migrations, Warning};
 
+/// How many of those of one kind a plan's text names.
+const NAMED: usize = 3;
+
 /// A deployment that was not chosen as target, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PassedOver {
@@ -31,7 +35,11 @@ pub struct PassedOver {
 /// What a deploy or rollback will do. Made by [`preview`](crate::engine::RollbackEngine::preview),
 /// carried out by [`execute`](crate::engine::RollbackEngine::execute): the same value, so they
 /// cannot disagree. Bound to the workload state's version: if anything moves, it is `Stale`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+///
+/// It goes through JSON and back, so that it can be shown and approved elsewhere. What comes from
+/// elsewhere is trusted as far as whoever sends it: `execute` asks the authorizer, and the guards
+/// again, for what it says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     pub(crate) new: NewDeployment,
     pub(crate) version: Version,
@@ -178,12 +186,12 @@ impl fmt::Display for Plan {
         for change in &self.from_today {
             writeln!(f, "  stays:      {change}, as it is today")?;
         }
-        for id in &self.new.skips {
-            writeln!(f, "  skips over: {id}")?;
-        }
-        for p in &self.passed_over {
-            writeln!(f, "  not:        {} ({})", p.deployment, p.why)?;
-        }
+        named(f, "  skips over: ", &self.new.skips, |id| {
+            (id.to_string(), "")
+        })?;
+        named(f, "  not:        ", &self.passed_over, |p| {
+            (format!("{} ({})", p.deployment, p.why), &p.why)
+        })?;
         for dependent in &self.dependents {
             writeln!(f, "  affects:    {dependent}")?;
         }
@@ -208,6 +216,45 @@ impl fmt::Display for Plan {
         }
         Ok(())
     }
+}
+
+/// The first of many under one label, and how many more there are of each kind: what follows stays
+/// in sight. The plan itself has them all.
+fn named<T>(
+    f: &mut fmt::Formatter<'_>,
+    label: &str,
+    all: &[T],
+    says: impl Fn(&T) -> (String, &str),
+) -> fmt::Result {
+    let shown = if all.len() > NAMED + 1 {
+        NAMED
+    } else {
+        all.len()
+    };
+    for one in &all[..shown] {
+        writeln!(f, "{label}{}", says(one).0)?;
+    }
+    if shown == all.len() {
+        return Ok(());
+    }
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    for one in &all[shown..] {
+        *kinds.entry(says(one).1).or_default() += 1;
+    }
+    kinds.remove("");
+    let counts = kinds.iter().map(|(why, count)| format!("{count} {why}"));
+    let counts: Vec<String> = counts.collect();
+    let why = match counts.as_slice() {
+        [] => String::new(),
+        counts => format!(" ({})", counts.join("; ")),
+    };
+    writeln!(
+        f,
+        "{:1$}and {2} more{why}",
+        "",
+        label.len(),
+        all.len() - shown
+    )
 }
 
 /// A text of several lines under one label.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rollback_core::deployment::{Deployment, Outcome, TriggerKind};
 use rollback_core::error::StoreError;
-use rollback_core::history::{Query, Sequence, Summary};
+use rollback_core::history::{Query, Sequence, Summary, SummaryRules};
 use rollback_core::id::{BackendKind, DeploymentId, ShortText};
 use rollback_core::time::Timestamp;
 use rollback_fs::{durable, system};
@@ -251,7 +251,7 @@ fn line(what: &Line) -> Vec<u8> {
 /// What an index begins with: the boot that it was made in, and what its lines say. One of another
 /// library's is made anew.
 fn begun() -> String {
-    format!("{} with summaries", this_boot())
+    format!("{} with summaries {}", this_boot(), SummaryRules::NUMBER)
 }
 
 /// This boot of the machine.

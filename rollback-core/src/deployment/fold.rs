@@ -8,7 +8,7 @@ use crate::id::DeploymentId;
 
 /// The event cannot follow the ones before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("event {event} cannot follow phase {phase:?} in {deployment}")]
+#[error("event {event} cannot follow phase {phase} in {deployment}")]
 pub struct IllegalEvent {
     /// The deployment.
     pub deployment: DeploymentId,

@@ -98,6 +98,16 @@ impl LiveRecord {
     }
 }
 
+impl fmt::Display for LiveRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing"),
+            Self::Known(id) => id.fmt(f),
+            Self::Unknown => f.write_str("not known"),
+        }
+    }
+}
+
 /// How a deployment ended, and what is live now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settlement {

@@ -269,7 +269,7 @@ impl Runner {
                     // What is live cannot be unmade because it cannot be written down: insist.
                     if !e.is_transient() || tried >= 6 {
                         return Err(Error::from(e).advice(format!(
-                            "{} is unsettled and live is {:?}; run recover when the store answers",
+                            "{} is unsettled and live is {}; run recover when the store answers",
                             self.deployment.id(),
                             settlement.live
                         )));

@@ -47,6 +47,11 @@ impl Workload {
         }
     }
 
+    /// Which.
+    pub fn id(&self) -> &WorkloadId {
+        &self.id
+    }
+
     /// Adds a health check: one edge of the workload. It is unhealthy only when all edges fail.
     #[must_use]
     pub fn check(mut self, check: impl HealthCheck + 'static) -> Self {

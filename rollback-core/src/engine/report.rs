@@ -1,13 +1,15 @@
 //! [`Report`]: how a run ended.
 
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
+use super::Recovered;
 use crate::deployment::{Deployment, LiveRecord, Outcome};
 use crate::health::Verdict;
 
 /// Whether and how the engine rolled back by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "automatic_rollback", rename_all = "snake_case")]
+#[serde(tag = "was", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AutomaticRollback {
     /// No gate failed on a switched release.
@@ -44,10 +46,13 @@ pub enum NotAttempted {
 }
 
 /// How a run ended.
+///
+/// In JSON: `deployment`, the record; `automatic_rollback`, which `was` `not_needed`,
+/// `not_attempted` for a `reason`, or `attempted`, with the `deployment` that it was; and what is
+/// `live`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     pub(crate) deployment: Deployment,
-    #[serde(flatten)]
     pub(crate) automatic_rollback: AutomaticRollback,
     pub(crate) live: LiveRecord,
 }
@@ -120,6 +125,20 @@ impl Report {
                 format!("{own}\nAutomatic rollback: {then} {end}")
             }
         }
+    }
+}
+
+/// In JSON: `workload`, `deployment`, and its `report` or the `error` in words.
+impl Serialize for Recovered {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut told = serializer.serialize_struct("Recovered", 3)?;
+        told.serialize_field("workload", &self.workload)?;
+        told.serialize_field("deployment", &self.deployment)?;
+        match &self.result {
+            Ok(report) => told.serialize_field("report", report)?,
+            Err(e) => told.serialize_field("error", &e.to_string())?,
+        }
+        told.end()
     }
 }
 

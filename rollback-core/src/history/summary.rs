@@ -21,6 +21,9 @@ use crate::time::Timestamp;
 /// from the record ([`Summary::of`]) where they do not have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
+    /// By which rules it was made.
+    #[serde(rename = "v")]
+    pub rules: SummaryRules,
     /// Which.
     pub id: DeploymentId,
     /// Its place in the store's order.
@@ -63,6 +66,34 @@ pub struct Summary {
     /// Until when its remediations count for the breaker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker_until: Option<Timestamp>,
+}
+
+/// The rules that a summary was made by. One that was made by others does not parse, and is made anew
+/// from its record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct SummaryRules;
+
+impl SummaryRules {
+    /// Grows whenever the same record is summarized otherwise.
+    pub const NUMBER: u32 = 1;
+}
+
+impl From<SummaryRules> for u32 {
+    fn from(_: SummaryRules) -> Self {
+        SummaryRules::NUMBER
+    }
+}
+
+impl TryFrom<u32> for SummaryRules {
+    type Error = &'static str;
+
+    fn try_from(number: u32) -> Result<Self, Self::Error> {
+        match number {
+            Self::NUMBER => Ok(Self),
+            _ => Err("it was made by other rules"),
+        }
+    }
 }
 
 /// How a summarized deployment was settled.
@@ -109,6 +140,7 @@ impl Summary {
         let new = d.new_deployment();
         let adopted = d.trigger().kind() == TriggerKind::Adopt;
         Self {
+            rules: SummaryRules,
             id: d.id().clone(),
             sequence: d.sequence(),
             opened_at: new.opened_at,

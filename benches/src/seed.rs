@@ -13,6 +13,7 @@ use rollback_core::time::{Clock, SystemClock, Timestamp};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::store_suite::{sample, settlement};
 use rusqlite::{Connection, Transaction, params};
+use sha2::{Digest as _, Sha256};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Over so long the records are spread, up to now.
@@ -180,11 +181,32 @@ fn insert(tx: &Transaction<'_>, record: &Record) {
     let new = &record.new;
     let succeeded = record.settlement.outcome == Outcome::Succeeded;
     let took = record.settled_at.since(new.opened_at).as_millis();
+    let header = serde_json::to_string(new).unwrap();
+    let settled = TimedEvent {
+        at: record.settled_at,
+        event: Event::Settled(record.settlement.clone()),
+    };
+    let sequence: i64 = tx
+        .prepare_cached("SELECT coalesce(max(sequence), 0) + 1 FROM deployments")
+        .unwrap()
+        .query_row([], |row| row.get(0))
+        .unwrap();
+    // As the store's FORMAT.md has it.
+    let mut seal = Sha256::digest(format!("record\n{sequence}\n{header}"));
+    let mut events = Vec::new();
+    for event in record.events.iter().chain([&settled]) {
+        let body = serde_json::to_string(event).unwrap();
+        let before: String = seal.iter().map(|b| format!("{b:02x}")).collect();
+        seal = Sha256::digest(format!("{before}\n{body}"));
+        events.push((event, body, seal));
+    }
+    let added = Sha256::digest(format!("annotations\n{}\n{{}}", new.id));
     tx.prepare_cached(
         "INSERT INTO deployments
-           (id, workload, service, target, backend, trigger, actor, opened_us, opened_ns, header,
-            outcome, verdict, settled_us, duration_ms, settled_epoch)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'ann', ?7, 0, ?8, ?9, ?10, ?11, ?12, 1)",
+           (sequence, id, workload, service, target, backend, trigger, actor, opened_us, opened_ns,
+            header, outcome, verdict, settled_us, duration_ms, settled_epoch, seal,
+            annotations_seal)
+         VALUES (?13, ?1, ?2, ?3, ?4, ?5, ?6, 'ann', ?7, 0, ?8, ?9, ?10, ?11, ?12, 1, ?14, ?15)",
     )
     .unwrap()
     .execute(params![
@@ -195,28 +217,26 @@ fn insert(tx: &Transaction<'_>, record: &Record) {
         new.backend().map(|b| b.as_str()),
         new.trigger.kind().as_str(),
         new.opened_at.as_microsecond(),
-        serde_json::to_string(new).unwrap(),
+        header,
         record.settlement.outcome.as_str(),
         if succeeded { "passed" } else { "failed" },
         record.settled_at.as_microsecond(),
         i64::try_from(took).unwrap(),
+        sequence,
+        &seal[..],
+        &added[..],
     ])
     .unwrap();
-    let sequence = tx.last_insert_rowid();
     for (name, value) in &new.labels {
         tx.prepare_cached("INSERT INTO labels (name, value, deployment) VALUES (?1, ?2, ?3)")
             .unwrap()
             .execute(params![name, value, sequence])
             .unwrap();
     }
-    let settled = TimedEvent {
-        at: record.settled_at,
-        event: Event::Settled(record.settlement.clone()),
-    };
-    for (ordinal, event) in record.events.iter().chain([&settled]).enumerate() {
+    for (ordinal, (event, body, seal)) in events.iter().enumerate() {
         tx.prepare_cached(
-            "INSERT INTO events (deployment, ordinal, at_us, name, body)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO events (deployment, ordinal, at_us, name, body, seal)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )
         .unwrap()
         .execute(params![
@@ -224,7 +244,8 @@ fn insert(tx: &Transaction<'_>, record: &Record) {
             i64::try_from(ordinal).unwrap(),
             event.at.as_microsecond(),
             event.event.name(),
-            serde_json::to_string(event).unwrap()
+            body,
+            &seal[..],
         ])
         .unwrap();
     }

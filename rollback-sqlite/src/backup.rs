@@ -1,19 +1,20 @@
 //! An online copy: a snapshot of the whole history in one file, checked and durable before it
 //! gets its name.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::error::sqlite;
-use rollback_fs::system;
+use rollback_fs::{beside, owner, random, system};
+
+use crate::error::{Failure, sqlite};
+use crate::open::directory;
+use crate::write::without_locks;
 
 /// How long the copy waits for a file that SQLite says is locked.
 const BUSY: Duration = Duration::from_secs(10);
@@ -24,9 +25,10 @@ pub(crate) fn backup(from: &Connection, source: &Path, to: &Path) -> Result<(), 
         return Err(exists(to));
     }
     let temporary = Temporary::beside(to)?;
-    copy(from, source, &temporary.0)?;
-    File::open(&temporary.0)
-        .and_then(|f| f.sync_all())
+    copy(from, source, &temporary.path, |copy| without_locks(copy))?;
+    temporary
+        ._lock
+        .sync_all()
         .map_err(|e| system("the copy cannot be made durable", to, e))?;
     temporary.name(to)?;
     File::open(directory(to))
@@ -34,44 +36,42 @@ pub(crate) fn backup(from: &Connection, source: &Path, to: &Path) -> Result<(), 
         .map_err(|e| system("the copy's directory cannot be made durable", to, e))
 }
 
-/// A file of ours beside the copy's place; removed if the copy does not come to be.
-struct Temporary(PathBuf);
+/// A file of ours beside the copy's place; removed if the copy does not come to be. Its lock says
+/// that it is in use: one without is what a killed process left, and goes with the next copy.
+struct Temporary {
+    path: PathBuf,
+    /// Held until the copy has its name: before that nobody else has the file open, so no lock of
+    /// SQLite's is lost when this is closed.
+    _lock: File,
+}
+
+/// How the names of such files begin.
+const TEMPORARY: &str = ".rollback-copy-";
 
 impl Temporary {
     fn beside(to: &Path) -> Result<Self, StoreError> {
-        /// Apart from other copies of this process.
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let Some(name) = to.file_name() else {
+        if to.file_name().is_none() {
             return Err(
                 StoreError::new(Kind::Unusable, "the copy's path names no file")
                     .on(to.display())
                     .advice("name a file, such as history-copy.db"),
             );
-        };
-        loop {
-            let mut hidden = std::ffi::OsString::from(".");
-            hidden.push(name);
-            let n = NEXT.fetch_add(1, Ordering::Relaxed);
-            hidden.push(format!(".{}-{n}.tmp", std::process::id()));
-            let path = directory(to).join(hidden);
-            let made = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path);
-            match made {
-                Ok(_) => return Ok(Self(path)),
-                // Left by a process that died, and had our number.
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(system("the copy cannot be made", to, e)),
-            }
         }
+        let failed = |e| system("the copy cannot be made", to, e);
+        let dir = directory(to);
+        sweep(&dir);
+        let random = random::hex(16).ok_or_else(|| failed(io::ErrorKind::Other.into()))?;
+        let path = dir.join(format!("{TEMPORARY}{random}"));
+        let lock = owner::create(&path).map_err(failed)?;
+        let temporary = Self { path, _lock: lock };
+        temporary._lock.lock().map_err(failed)?;
+        Ok(temporary)
     }
 
     /// Gives the file its name, unless somebody else's file has it by now.
     fn name(self, to: &Path) -> Result<(), StoreError> {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
-        let named = renameat_with(CWD, &self.0, CWD, to, RenameFlags::NOREPLACE);
+        let named = renameat_with(CWD, &self.path, CWD, to, RenameFlags::NOREPLACE);
         let named = match named.map_err(io::Error::from) {
             // Not every file system can rename like this; a second name is as careful.
             Err(e)
@@ -80,7 +80,7 @@ impl Temporary {
                     io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
                 ) =>
             {
-                fs::hard_link(&self.0, to)
+                fs::hard_link(&self.path, to)
             }
             named => named,
         };
@@ -94,15 +94,47 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         // SQLite's own files go when its connection closes; after a failure they may not.
-        for suffix in ["", "-wal", "-shm", "-journal"] {
-            let mut path = self.0.clone().into_os_string();
-            path.push(suffix);
-            let _ = fs::remove_file(path);
+        remove(&self.path);
+    }
+}
+
+fn remove(path: &Path) {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let _ = fs::remove_file(beside(path, suffix));
+    }
+}
+
+/// Removes what killed processes have left in a directory: surely ours, and surely nobody's now.
+fn sweep(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let random = name.to_str().and_then(|n| n.strip_prefix(TEMPORARY));
+        let ours =
+            random.is_some_and(|r| r.len() == 16 && r.bytes().all(|b| b.is_ascii_hexdigit()));
+        if !ours {
+            continue;
+        }
+        let Ok(file) = File::open(entry.path()) else {
+            continue;
+        };
+        match file.try_lock() {
+            Ok(()) => remove(&entry.path()),
+            Err(TryLockError::WouldBlock | TryLockError::Error(_)) => {}
         }
     }
 }
 
-fn copy(from: &Connection, source: &Path, to: &Path) -> Result<(), StoreError> {
+/// Copies a database into the empty file `to`, which nobody else has open, checks it there, and lets
+/// the caller finish it.
+pub(crate) fn copy(
+    from: &Connection,
+    source: &Path,
+    to: &Path,
+    finish: impl FnOnce(&mut Connection) -> Result<(), Failure>,
+) -> Result<(), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut copy = Connection::open_with_flags(to, flags).map_err(|e| sqlite(to, e))?;
     let at_to = |e| sqlite(to, e);
@@ -110,6 +142,9 @@ fn copy(from: &Connection, source: &Path, to: &Path) -> Result<(), StoreError> {
     copy.pragma_update(None, "synchronous", "OFF")
         .map_err(at_to)?;
     pages(from, &mut copy, source)?;
+    // Nobody has it but us, and it is worth nothing until it is whole.
+    copy.pragma_update(None, "journal_mode", "memory")
+        .map_err(at_to)?;
     let said: String = copy
         .pragma_query_value(None, "integrity_check", |row| row.get(0))
         .map_err(|e| sqlite(to, e))?;
@@ -121,6 +156,10 @@ fn copy(from: &Connection, source: &Path, to: &Path) -> Result<(), StoreError> {
         .on(source.display())
         .advice("verify it, and keep the copies that you have"));
     }
+    finish(&mut copy).map_err(|e| e.at(to))?;
+    // Kept in the file: it has a log from its first opening on.
+    copy.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))
+        .map_err(at_to)?;
     copy.close().map_err(|(_, e)| sqlite(to, e))
 }
 
@@ -151,11 +190,4 @@ fn exists(to: &Path) -> StoreError {
     )
     .on(to.display())
     .advice("choose another path, or move that file away")
-}
-
-fn directory(to: &Path) -> &Path {
-    match to.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    }
 }

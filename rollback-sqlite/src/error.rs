@@ -6,8 +6,12 @@ use std::path::Path;
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::id::DeploymentId;
-use rollback_fs::{full, read_only};
+use rollback_fs::{beside, full, read_only};
 use rusqlite::ErrorCode;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
+
+use crate::open::directory;
 
 /// Inside a transaction: SQLite's error still without the file's name, or one already typed.
 #[derive(Debug)]
@@ -44,6 +48,18 @@ impl Failure {
             if e.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt))
     }
 
+    /// Whether it is for want of space.
+    pub(crate) fn is_full(&self, path: &Path) -> bool {
+        match self {
+            Self::Sqlite(e) => match e.sqlite_error_code() {
+                Some(ErrorCode::DiskFull) => true,
+                Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => disk_is_full(path),
+                _ => false,
+            },
+            Self::Store(e) => e.kind() == Kind::Full,
+        }
+    }
+
     /// Whether it is about the record that was read and no other: damage where it lies, or a
     /// value that is not of its column's type (which has no code of SQLite's).
     pub(crate) fn is_of_one_record(&self) -> bool {
@@ -69,6 +85,19 @@ const CORRUPT: Text = (
     "the file is not a whole SQLite database",
     "move it aside, with the files -wal and -shm beside it, and restore a copy",
 );
+
+const FAILED: Text = (
+    Kind::Io,
+    "reading or writing the history failed",
+    "look at the kernel's log for disk errors, then try again",
+);
+
+const FORBIDDEN: Text = (
+    Kind::Unusable,
+    "the history cannot be opened",
+    "check that this user may write the file, those beside it and its directory",
+);
+
 fn typed((kind, what, advice): Text, path: &Path) -> StoreError {
     StoreError::new(kind, what)
         .on(path.display())
@@ -84,22 +113,15 @@ pub(crate) fn sqlite(path: &Path, e: rusqlite::Error) -> StoreError {
         Some(C::SystemIoFailure | C::CannotOpen) if disk_is_full(path) => {
             return full(path).because(e);
         }
-        Some(C::SystemIoFailure) => (
-            Kind::Io,
-            "reading or writing the history failed",
-            "look at the kernel's log for disk errors, then try again",
-        ),
+        Some(C::SystemIoFailure) => FAILED,
         Some(C::NotADatabase | C::DatabaseCorrupt) => CORRUPT,
-        Some(C::ReadOnly) => return read_only(path).because(e),
+        Some(C::ReadOnly | C::CannotOpen | C::PermissionDenied) => {
+            return hindrance(path).because(e);
+        }
         Some(C::DatabaseBusy | C::DatabaseLocked) => (
             Kind::Busy,
             "another process is writing the history",
             "try again",
-        ),
-        Some(C::CannotOpen | C::PermissionDenied) => (
-            Kind::Unusable,
-            "the history cannot be opened",
-            "check that this user may write the file and its directory",
         ),
         Some(C::TooBig) => (
             Kind::TooLarge,
@@ -114,6 +136,39 @@ pub(crate) fn sqlite(path: &Path, e: rusqlite::Error) -> StoreError {
         ),
     };
     typed(text, path).because(e)
+}
+
+/// Why SQLite could not open or write: it says the same of a disk that fails as of a file that this
+/// user may not write, so the system is asked.
+fn hindrance(path: &Path) -> StoreError {
+    let beside = ["", "-wal", "-shm"].map(|suffix| beside(path, suffix));
+    let dir = directory(path);
+    let files = beside.iter().filter(|file| file.exists());
+    let wanted = Access::READ_OK | Access::WRITE_OK;
+    let asked = files.map(|file| (file.as_path(), wanted));
+    for (file, access) in asked.chain([(dir.as_path(), wanted | Access::EXEC_OK)]) {
+        match accessat(CWD, file, access, AtFlags::EACCESS) {
+            Err(Errno::ROFS) => return read_only(path),
+            Err(Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::NOTDIR) => {
+                return typed(FORBIDDEN, path);
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    match std::fs::metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => typed(FORBIDDEN, path),
+        _ => typed(FAILED, path),
+    }
+}
+
+/// The error for an empty file in a history's place.
+pub(crate) fn no_bytes(path: &Path) -> StoreError {
+    StoreError::new(
+        Kind::Corrupt,
+        "the history's file has no bytes: this library never leaves it like that",
+    )
+    .on(path.display())
+    .advice("restore a copy; to begin a new history, remove the file")
 }
 
 pub(crate) fn not_a_database(path: &Path) -> StoreError {

@@ -1,6 +1,6 @@
 //! What the clones of a store share: its connections and locks, and the verbs that need both.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,21 @@ use rollback_core::deployment::{NewDeployment, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Begun, Exclusion, Holder, Lease, Liveness, Sequence, Then, Version, WorkloadState,
+    Abandonment, Begun, Damaged, Exclusion, Holder, Lease, Liveness, Sequence, States, Then,
+    Version, WorkloadState,
 };
-use rollback_core::id::WorkloadId;
+use rollback_core::id::{DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
-use rollback_fs::{Held, Locks};
+use rollback_fs::{Held, Locks, Shared};
 use rusqlite::Connection;
 
 use crate::error::Failure;
+use crate::place::Place;
+use crate::room::Room;
 use crate::state::Entry;
 use crate::write::{self, Claim};
 use crate::writer::Writer;
-use crate::{open, read_only};
+use crate::{abandon, backup, open, read_only};
 
 /// Connections for reading that are kept between calls.
 const READERS: usize = 4;
@@ -28,44 +31,72 @@ const READERS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Inner {
-    pub(crate) path: PathBuf,
+    pub(crate) place: Place,
     pub(crate) locks: Locks,
+    pub(crate) room: Room,
     /// `None` on a read-only file system.
     pub(crate) writer: Option<Mutex<Writer>>,
     pub(crate) readers: Mutex<Vec<Connection>>,
+    /// Says that the file is in use; given back after the connections are closed.
+    pub(crate) _shared: Option<Shared>,
+}
+
+/// Whether a write may use the space that is kept for ending what has begun.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spare {
+    Keep,
+    Use,
 }
 
 impl Inner {
+    pub(crate) fn path(&self) -> &Path {
+        self.place.path()
+    }
+
     pub(crate) fn write<T>(
         &self,
-        step: impl FnOnce(&Connection) -> Result<T, Failure>,
+        step: impl FnMut(&Connection) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
-        self.writer()?.transact(step).map_err(|e| e.at(&self.path))
+        self.insist(&mut *self.writer()?, Spare::Use, step)
+    }
+
+    /// One transaction. On a full disk it is tried again: with the log's own room, and then with
+    /// what was kept for this.
+    fn insist<T>(
+        &self,
+        writer: &mut Writer,
+        spare: Spare,
+        mut step: impl FnMut(&Connection) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        let mut done = writer.transact(&self.place, &mut step);
+        for last in [false, true] {
+            if !done.as_ref().is_err_and(|e| e.is_full(self.path())) {
+                break;
+            }
+            if last && (spare == Spare::Keep || !self.room.give_up()) {
+                break;
+            }
+            writer.checkpoint();
+            done = writer.transact(&self.place, &mut step);
+        }
+        done.map_err(|e| e.at(self.path()))
     }
 
     pub(crate) fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
         let writer = self
             .writer
             .as_ref()
-            .ok_or_else(|| rollback_fs::read_only(&self.path))?;
+            .ok_or_else(|| rollback_fs::read_only(self.path()))?;
         // A panic inside rolled its transaction back: the connection is whole.
         Ok(writer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn connect(&self) -> Result<Connection, StoreError> {
-        match self.writer {
-            Some(_) => open::connect(&self.path),
-            None => read_only::connect(&self.path),
-        }
-    }
-
     pub(crate) fn append(&self, claim: &Claim, event: &TimedEvent) -> Result<(), StoreError> {
         let mut writer = self.writer()?;
-        let known = writer.known(claim);
-        let deployment = writer
-            .transact(|tx| write::append(tx, claim, event, known))
-            .map_err(|e| e.at(&self.path))?;
-        writer.keep(claim.epoch, deployment);
+        let mut known = writer.known(claim);
+        let step = |tx: &Connection| write::append(tx, claim, event, known.take());
+        let record = self.insist(&mut writer, Spare::Use, step)?;
+        writer.keep(claim.epoch, record);
         Ok(())
     }
 
@@ -77,37 +108,66 @@ impl Inner {
         then: &Then,
     ) -> Result<Option<Sequence>, StoreError> {
         let mut writer = self.writer()?;
-        let known = writer.known(claim);
-        writer
-            .transact(|tx| write::finish(tx, claim, settlement, at, then, known))
-            .map_err(|e| e.at(&self.path))
+        let mut known = writer.known(claim);
+        let step = |tx: &Connection| write::finish(tx, claim, settlement, at, then, known.take());
+        self.insist(&mut writer, Spare::Use, step)
+    }
+
+    /// Removes records: all or none of them. Where a full disk has no room for that they are
+    /// removed one by one, which needs little; each of them may be forgotten, or none is.
+    pub(crate) fn forget(&self, ids: &[DeploymentId]) -> Result<u64, StoreError> {
+        match self.write(|tx| write::forget(tx, ids)) {
+            Err(e) if e.kind() == Kind::Full && ids.len() > 1 => {}
+            done => return done,
+        }
+        self.read(|c| ids.iter().try_for_each(|id| write::may_be_forgotten(c, id)))?;
+        let mut forgotten = 0;
+        for id in ids {
+            forgotten += self.write(|tx| write::forget(tx, std::slice::from_ref(id)))?;
+            self.writer()?.checkpoint();
+        }
+        Ok(forgotten)
     }
 
     /// One snapshot.
     pub(crate) fn read<T>(
         &self,
-        step: impl FnOnce(&Connection) -> Result<T, Failure>,
+        mut step: impl FnMut(&Connection) -> Result<T, Failure>,
     ) -> Result<T, StoreError> {
+        self.place.check()?;
+        if self.writer.is_none() {
+            return read_only::read(self.path(), step);
+        }
         let kept = self.readers().pop();
         let mut reader = match kept {
             Some(reader) => reader,
-            None => self.connect()?,
+            None => open::connect(self.path())?,
         };
-        let run = || {
+        let mut run = || {
             // Rolled back when it is dropped: there is nothing to commit, and after damage that a
             // step has passed over SQLite would refuse to.
             let tx = reader.transaction()?;
             step(&tx)
         };
-        let value = run().map_err(|e: Failure| e.at(&self.path));
+        let value = run().map_err(|e: Failure| e.at(self.path()));
         let mut readers = self.readers();
-        // Where nothing can be written the next look may have to be another one: the file system may
-        // have been made writable again, and others write.
-        let keeps = self.writer.is_some() && readers.len() < READERS;
-        if keeps && reader.is_autocommit() {
+        if readers.len() < READERS && reader.is_autocommit() {
             readers.push(reader);
         }
         value
+    }
+
+    /// Copies the database to a new file. What was moved away or deleted is still copied, by the
+    /// connections that this process has to it.
+    pub(crate) fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        let copy = |from: &Connection| backup::backup(from, self.path(), to);
+        if self.writer.is_none() {
+            return self.read(|c| Ok(copy(c)?));
+        }
+        if self.place.check().is_ok() {
+            return copy(&open::connect(self.path())?);
+        }
+        self.writer()?.lend(copy)
     }
 
     pub(crate) fn readers(&self) -> MutexGuard<'_, Vec<Connection>> {
@@ -119,9 +179,8 @@ impl Inner {
         &self,
         workload: &WorkloadId,
     ) -> Result<Option<StoreError>, StoreError> {
-        let liveness = self.locks.look(workload)?;
-        self.read(|c| match Entry::find(c, workload)? {
-            Some(entry) => entry.conflict(c, liveness),
+        self.read(|c| match Entry::sound(c, workload)? {
+            Some(entry) => entry.conflict(c, |holder| self.locks.liveness(workload, holder)),
             None => Ok(None),
         })
     }
@@ -132,9 +191,17 @@ impl Inner {
         holder: &Holder,
         expected: Version,
     ) -> Result<Begun, StoreError> {
+        if self.writer.is_none() {
+            return Err(rollback_fs::read_only(self.path()));
+        }
+        self.place.check_to_begin()?;
+        self.room.keep()?;
         let lock = self.lock_idle(&new.workload)?;
         // Lock first, record second: a recorded holder without the lock is dead for certain.
-        let (epoch, sequence) = self.write(|tx| write::begin(tx, new, holder, expected))?;
+        let holder = lock.sign(holder);
+        let (epoch, sequence) = self.insist(&mut *self.writer()?, Spare::Keep, |tx| {
+            write::begin(tx, new, &holder, expected, |h| lock.liveness_of(h))
+        })?;
         Ok(Begun {
             lease: Lease::new(new.workload.clone(), new.id.clone(), epoch, lock),
             sequence,
@@ -145,7 +212,7 @@ impl Inner {
     pub(crate) fn take(&self, workload: &WorkloadId) -> Result<Option<Held>, StoreError> {
         match self.writer {
             Some(_) => self.locks.take(workload),
-            None => Err(rollback_fs::read_only(&self.path)),
+            None => Err(rollback_fs::read_only(self.path())),
         }
     }
 
@@ -165,7 +232,10 @@ impl Inner {
                     "another process is about to begin or has just finished, and does not go on",
                 )
                 .on(workload)
-                .advice("try again; if it lasts, look for a stopped process"));
+                .advice(
+                    "try again; if it lasts, look for a stopped process, or one that a finished \
+                     one has forked",
+                ));
             }
         }
     }
@@ -173,8 +243,8 @@ impl Inner {
     pub(crate) fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
         let lock = self.lock_idle(workload)?;
         // Somebody may have begun, and died, since `lock_idle` looked.
-        let conflict = self.read(|c| match Entry::find(c, workload)? {
-            Some(entry) => entry.conflict(c, Liveness::Dead),
+        let conflict = self.read(|c| match Entry::sound(c, workload)? {
+            Some(entry) => entry.conflict(c, |holder| Ok(lock.liveness_of(holder))),
             None => Ok(None),
         })?;
         match conflict {
@@ -188,7 +258,7 @@ impl Inner {
         workload: &WorkloadId,
         holder: &Holder,
     ) -> Result<Lease, StoreError> {
-        let entry = self.read(|c| Entry::find(c, workload))?;
+        let entry = self.read(|c| Entry::sound(c, workload))?;
         if entry
             .map(|e| e.in_flight())
             .transpose()?
@@ -198,17 +268,55 @@ impl Inner {
             return Err(write::nothing_in_flight(workload));
         }
         let Some(lock) = self.take(workload)? else {
-            let conflict = self.read(|c| match Entry::find(c, workload)? {
-                Some(entry) => entry.conflict(c, Liveness::Alive),
-                None => Ok(None),
-            })?;
-            return Err(conflict.unwrap_or_else(|| write::nothing_in_flight(workload)));
+            return Err(self.held(workload)?);
         };
-        let (deployment, epoch) = self.write(|tx| write::take_over(tx, workload, holder))?;
+        let holder = lock.sign(holder);
+        let (deployment, epoch) = self.write(|tx| {
+            write::take_over(tx, workload, &holder, |former| lock.liveness_of(former))
+        })?;
         Ok(Lease::new(workload.clone(), deployment, epoch, lock))
     }
 
+    /// The conflict with whoever has a workload's lock.
+    fn held(&self, workload: &WorkloadId) -> Result<StoreError, StoreError> {
+        let conflict = self.read(|c| match Entry::find(c, workload)? {
+            Some(entry) => entry.conflict(c, |_| Ok(Liveness::Alive)),
+            None => Ok(None),
+        })?;
+        Ok(conflict.unwrap_or_else(|| write::nothing_in_flight(workload)))
+    }
+
+    pub(crate) fn abandon(
+        &self,
+        workload: &WorkloadId,
+        abandonment: &Abandonment,
+    ) -> Result<DeploymentId, StoreError> {
+        let Some(lock) = self.take(workload)? else {
+            return Err(self.held(workload)?);
+        };
+        self.write(|tx| {
+            abandon::abandon(tx, workload, abandonment, |holder| lock.liveness_of(holder))
+        })
+    }
+
     pub(crate) fn state(&self, entry: &Entry) -> Result<WorkloadState, StoreError> {
-        entry.state(|workload| self.locks.look(workload))
+        entry.state(|workload, holder| self.locks.liveness(workload, holder))
+    }
+
+    pub(crate) fn states(&self) -> Result<States, StoreError> {
+        let (entries, mut damaged) = self.read(Entry::all)?;
+        let mut states = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match self.state(&entry) {
+                Ok(state) => states.push(state),
+                // One that cannot be read, or whose lock cannot, hides no other.
+                Err(error) => damaged.push(Damaged {
+                    workload: entry.workload,
+                    error,
+                }),
+            }
+        }
+        damaged.sort_by(|a, b| a.workload.cmp(&b.workload));
+        Ok(States { states, damaged })
     }
 }

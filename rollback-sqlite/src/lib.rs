@@ -23,19 +23,28 @@
 //! - **Fenced**: a workload's lease is an epoch in its row and a kernel lock on a file in
 //!   `<path>.locks`. A holder that died has lost the lock; one that is merely stopped has not, and
 //!   is never taken over.
+//! - **Sealed**: a record or a state that was changed by hand is not served as the truth.
 //! - **Careful**: files are 0600 and directories 0700; a newer schema, another program's database
 //!   and network file systems are refused, and left as they are.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod abandon;
 mod backup;
+mod create;
 mod error;
 mod filter;
+mod find;
 mod inner;
 mod open;
+mod place;
 mod read;
 mod read_only;
 mod record;
+mod restore;
+mod room;
 mod schema;
+mod seal;
+mod sealing;
 mod state;
 mod stats;
 mod store;

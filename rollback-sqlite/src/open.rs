@@ -1,62 +1,103 @@
 //! Opening the file: refusing what cannot work before SQLite touches it, then the connection's
 //! settings.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
-use rollback_fs::{check_local, make_dir, system};
+use rollback_fs::{Locks, Shared, beside, check_local, check_single, make_dir, resolve, system};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::error::{Failure, not_a_database, sqlite};
+use crate::create;
+use crate::error::{Failure, no_bytes, not_a_database, sqlite};
+use crate::place::{Inode, Place};
+use crate::read_only;
 use crate::schema;
 
 /// How long a write waits for another process's write.
 pub(crate) const BUSY: Duration = Duration::from_secs(10);
+/// The lock that every open store shares, and that who makes or replaces the file has alone.
+pub(crate) const STORE_LOCK: &str = "store.lock";
+const BUSY_MS: u32 = 10_000;
 
 /// A history that was opened.
 pub(crate) struct Opened {
-    /// Its path, resolved.
-    pub(crate) path: PathBuf,
+    pub(crate) place: Place,
+    pub(crate) locks: Locks,
     /// The connection that writes; `None` on a read-only file system.
     pub(crate) writer: Option<Connection>,
+    /// Says that the file is in use.
+    pub(crate) shared: Option<Shared>,
 }
 
 /// Checks the path, makes the file if there is none, and brings it to the newest schema.
 pub(crate) fn open(path: &Path) -> Result<Opened, StoreError> {
-    let dir = directory(path)?;
-    check_local(&dir)?;
-    check_file(path)?;
-    // SQLite gives -wal and -shm the database's own mode: made 0600, all are.
-    let created = !path.exists();
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|e| system("the history cannot be opened for writing", path, e))?;
-    if created {
-        File::open(&dir)
-            .and_then(|d| d.sync_all())
-            .map_err(|e| system("the directory cannot be made durable", &dir, e))?;
+    // Whatever leads to it, it has one name, one log and one set of locks.
+    let path = resolve(path)?;
+    // Before anything is made or opened.
+    check_local(&path)?;
+    check_file(&path)?;
+    if path.exists() && read_only::is_mounted_so(&path)? {
+        return read_only::open(path);
     }
-    let path =
-        fs::canonicalize(path).map_err(|e| system("the path cannot be resolved", path, e))?;
+    make_dir(&directory(&path))?;
+    let locks = Locks::in_dir(locks_beside(&path))?;
+    let shared = share(&path, &locks)?;
+    // Somebody may have made or replaced it since.
+    check_file(&path)?;
+    let file = Inode::of(&path)?.ok_or_else(|| gone(&path))?;
     let mut connection = connect(&path)?;
     schema::migrate(&mut connection).map_err(|e| match e {
         Failure::Store(e) => e.on(path.display()),
         e => e.at(&path),
     })?;
     Ok(Opened {
-        path,
+        place: Place::new(path, file)?,
+        locks,
         writer: Some(connection),
+        shared: Some(shared),
     })
+}
+
+/// Where a history's locks are.
+pub(crate) fn locks_beside(path: &Path) -> PathBuf {
+    beside(path, ".locks")
+}
+
+/// Shares the store's lock, with the file there: made if there is none.
+fn share(path: &Path, locks: &Locks) -> Result<Shared, StoreError> {
+    let patience = Instant::now() + BUSY;
+    while Instant::now() < patience {
+        if !path.exists() {
+            if let Some(alone) = locks.take_named(STORE_LOCK, 100)?
+                && !path.exists()
+            {
+                create::create(path)?;
+                drop(alone);
+            }
+            continue;
+        }
+        if let Some(shared) = locks.share_named(STORE_LOCK, BUSY_MS)?
+            && path.exists()
+        {
+            return Ok(shared);
+        }
+    }
+    Err(StoreError::new(
+        Kind::Busy,
+        "the history is being restored, or another process has it open though its file is gone",
+    )
+    .on(path.display())
+    .advice("try again; if it lasts, end the programs that have it open"))
+}
+
+fn gone(path: &Path) -> StoreError {
+    StoreError::new(Kind::Busy, "the history's file was just taken away")
+        .on(path.display())
+        .advice("try again")
 }
 
 /// A connection with this library's settings.
@@ -79,6 +120,8 @@ fn configure(connection: &Connection) -> Result<(), Failure> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     plain(connection)?;
+    // A first read opens the log, which from then on nobody else removes.
+    schema::version(connection)?;
     Ok(())
 }
 
@@ -114,22 +157,20 @@ fn wal(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// The file's directory, made (0700) if it does not exist.
-fn directory(path: &Path) -> Result<PathBuf, StoreError> {
-    let dir = match path.parent() {
+/// The directory that a path is in.
+pub(crate) fn directory(path: &Path) -> PathBuf {
+    match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p.to_owned(),
         _ => PathBuf::from("."),
-    };
-    make_dir(&dir)?;
-    Ok(dir)
+    }
 }
 
-/// Refuses what is no file, no database, or a newer library's, by reading its first 100 bytes:
-/// SQLite itself writes to a file while it finds out.
+/// Refuses what is no file, no database, or a newer library's, before it is opened for writing:
+/// SQLite itself writes to a file while it finds out. Nothing there is as good.
 pub(crate) fn check_file(path: &Path) -> Result<(), StoreError> {
     let meta = match fs::metadata(path) {
         Ok(meta) => meta,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(system("the history cannot be examined", path, e)),
     };
     if meta.is_dir() {
@@ -146,28 +187,20 @@ pub(crate) fn check_file(path: &Path) -> Result<(), StoreError> {
                 .advice("choose another path"),
         );
     }
+    check_single(path)?;
     if meta.len() == 0 {
-        return Ok(());
+        return Err(no_bytes(path));
     }
-    let mut header = [0u8; 100];
-    let read = File::open(path).and_then(|mut f| f.read_exact(&mut header));
-    match read {
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-            return Err(not_a_database(path));
-        }
-        Err(e) => return Err(system("the history cannot be read", path, e)),
-        Ok(()) => {}
-    }
-    if !header.starts_with(b"SQLite format 3\0") {
+    // Less than SQLite's own header.
+    if meta.len() < 100 {
         return Err(not_a_database(path));
     }
-    let version = i64::from(i32::from_be_bytes([
-        header[60], header[61], header[62], header[63],
-    ]));
-    if version > schema::newest() {
-        return Err(schema::newer(version).on(path.display()));
+    // As if nobody could change it: SQLite then opens nothing else, locks and writes nothing.
+    match read_only::connect_immutable(path) {
+        // Half of it is in its log: the file by itself need not be whole.
+        Err(e) if e.kind() == Kind::Corrupt && beside(path, "-wal").exists() => Ok(()),
+        other => other.map(drop),
     }
-    Ok(())
 }
 
 #[cfg(test)]

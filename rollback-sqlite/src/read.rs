@@ -3,7 +3,7 @@
 use rollback_core::deployment::Deployment;
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::history::{Page, Query, Sequence};
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use crate::error::Failure;
 use crate::filter::Filter;
@@ -12,8 +12,10 @@ use crate::record::{Raw, sequences};
 /// A page, newest first, by the sequence number: what is written meanwhile moves nothing.
 pub(crate) fn list(connection: &Connection, query: &Query) -> Result<Page, Failure> {
     match walk(connection, query) {
+        Ok(Some(page)) => Ok(page),
+        Ok(None) => salvage(connection, query),
         Err(e) if e.is_damage() => salvage(connection, query),
-        page => page,
+        Err(e) => Err(e),
     }
 }
 
@@ -29,7 +31,9 @@ pub(crate) fn sql(filter: &Filter, limit: usize) -> String {
     )
 }
 
-fn walk(connection: &Connection, query: &Query) -> Result<Page, Failure> {
+/// The page as SQLite finds it; `None` if a record's number cannot be where it is, which SQLite does
+/// not notice.
+fn walk(connection: &Connection, query: &Query) -> Result<Option<Page>, Failure> {
     let limit = query.limit.clamp(1, 1_000);
     let filter = Filter::page(connection, query)?;
     let mut statement = connection.prepare_cached(&sql(&filter, limit))?;
@@ -44,16 +48,36 @@ fn walk(connection: &Connection, query: &Query) -> Result<Page, Failure> {
         }
         seen += 1;
         let sequence: i64 = row.get(0)?;
-        last = Some(Sequence(u64::try_from(sequence).unwrap_or(0)));
+        // The key of the next page: what cannot be one, or is out of order, hides all before it.
+        let key = u64::try_from(sequence).ok().filter(|key| *key > 0);
+        let key = key.filter(|key| last.is_none_or(|last: Sequence| *key < last.0));
+        let Some(key) = key else {
+            return Ok(None);
+        };
+        last = Some(Sequence(key));
         // A column of the wrong type is one record's trouble too, not the page's.
         let read = Raw::from_row(row)
             .map_err(Failure::from)
             .and_then(|raw| raw.deployment(connection));
-        if let Some(deployment) = readable(read, sequence, &mut page.unreadable)? {
-            page.deployments.push(deployment);
+        match readable(read, sequence, &mut page.unreadable)? {
+            Some(deployment) => page.deployments.push(deployment),
+            None if is_indexed(connection, row, sequence)? => {}
+            None => return Ok(None),
         }
     }
-    Ok(page)
+    Ok(Some(page))
+}
+
+/// Whether the number of a record that cannot be read is the one that an index knows it by.
+fn is_indexed(connection: &Connection, row: &Row<'_>, sequence: i64) -> Result<bool, Failure> {
+    let Ok(id) = row.get::<_, String>(1) else {
+        return Ok(false);
+    };
+    let known: Option<i64> = connection
+        .prepare_cached("SELECT sequence FROM deployments WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    Ok(known == Some(sequence))
 }
 
 /// A page of a file in which a page of SQLite's is damaged: the records are found through an index
@@ -66,6 +90,9 @@ fn salvage(connection: &Connection, query: &Query) -> Result<Page, Failure> {
     let mut page = Page::default();
     let mut last = None;
     for sequence in sequences(connection)?.into_iter().rev() {
+        let Some(key) = u64::try_from(sequence).ok().filter(|key| *key > 0) else {
+            continue;
+        };
         if sequence >= before {
             continue;
         }
@@ -82,7 +109,7 @@ fn salvage(connection: &Connection, query: &Query) -> Result<Page, Failure> {
             break;
         }
         page.deployments.extend(found);
-        last = Some(Sequence(u64::try_from(sequence).unwrap_or(0)));
+        last = Some(Sequence(key));
     }
     Ok(page)
 }

@@ -1,19 +1,31 @@
-//! A history on a read-only file system, to which the kernel falls back after a disk error: it is
-//! read and copied, if that is possible without writing and without missing anything.
+//! A history where nothing can be written, on a read-only file system (to which the kernel falls
+//! back after a disk error) or a read-only mount: it is read and copied, if that is possible
+//! without missing anything.
 
 use std::fmt::Write;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use rollback_core::error::StoreError;
-use rollback_fs::{check_local, read_only, system};
+use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_fs::{Locks, beside, read_only, system};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Failure, sqlite};
-use crate::open::{BUSY, Opened, check_file, plain};
+use crate::open::{BUSY, Opened, locks_beside, plain};
+use crate::place::{Inode, Place};
 use crate::schema;
+
+/// How often a file is read again that was changed meanwhile, on a mount that others write.
+const TRIES: u32 = 50;
+/// How often what fails is tried again.
+const FEW: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(20);
+/// What was changed so long ago has no later change of the same time: the clock of a file's times
+/// moves every few milliseconds.
+const SETTLED: Duration = Duration::from_millis(40);
 
 /// Whether the path cannot be written to where it is mounted.
 pub(crate) fn is_mounted_so(path: &Path) -> Result<bool, StoreError> {
@@ -24,46 +36,159 @@ pub(crate) fn is_mounted_so(path: &Path) -> Result<bool, StoreError> {
 }
 
 /// Opens what is there for reading.
-pub(crate) fn open(path: &Path) -> Result<Opened, StoreError> {
-    check_file(path)?;
-    let path =
-        fs::canonicalize(path).map_err(|e| system("the path cannot be resolved", path, e))?;
-    check_local(&path)?;
-    let found = schema::version(&connect(&path)?).map_err(|e| sqlite(&path, e))?;
+pub(crate) fn open(path: PathBuf) -> Result<Opened, StoreError> {
+    let gone = || {
+        system(
+            "the history cannot be examined",
+            &path,
+            ErrorKind::NotFound.into(),
+        )
+    };
+    let file = Inode::of(&path)?.ok_or_else(gone)?;
+    let found = read(&path, |c| Ok(schema::version(c)?))?;
     if found < schema::newest() {
         return Err(read_only(&path).advice(
             "it was written by an older version and has to be migrated: copy it, with the files \
              -wal and -shm beside it, to where it can be written",
         ));
     }
-    Ok(Opened { path, writer: None })
+    let locks = Locks::to_look_at(locks_beside(&path));
+    Ok(Opened {
+        place: Place::read_only(path, file),
+        locks,
+        writer: None,
+        shared: None,
+    })
 }
 
-/// A connection that cannot write.
-///
+/// How a file that cannot be written can be read.
+enum Way {
+    /// Its log and the log's index are there: SQLite reads all three as others write them.
+    Logged,
+    /// Nobody can change it, and there is nothing else to read.
+    Whole,
+    /// Others may write it elsewhere, but do not at present: there is no log, and without one the
+    /// file does not change.
+    Unlogged,
+}
+
+/// All that would show if somebody wrote.
+#[derive(PartialEq)]
+struct Seen {
+    file: Inode,
+    size: u64,
+    changed: (i64, i64),
+    log: Option<u64>,
+}
+
+impl Seen {
+    fn of(path: &Path) -> Result<Self, StoreError> {
+        let meta =
+            fs::metadata(path).map_err(|e| system("the history cannot be examined", path, e))?;
+        Ok(Self {
+            file: Inode::from(&meta),
+            size: meta.len(),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+            log: size(path, "-wal")?,
+        })
+    }
+
+    /// Whether another change would have another time.
+    fn is_settled(&self) -> bool {
+        let (seconds, nanoseconds) = self.changed;
+        let since = Duration::new(
+            u64::try_from(seconds).unwrap_or(0),
+            u32::try_from(nanoseconds).unwrap_or(0),
+        );
+        let changed = SystemTime::UNIX_EPOCH + since;
+        // A time to come says that the clock was set back.
+        SystemTime::now()
+            .duration_since(changed)
+            .is_ok_and(|age| age > SETTLED)
+    }
+}
+
+/// Reads one snapshot.
+pub(crate) fn read<T>(
+    path: &Path,
+    mut step: impl FnMut(&Connection) -> Result<T, Failure>,
+) -> Result<T, StoreError> {
+    let mut run = |connection: Connection| {
+        let mut read = || {
+            let tx = connection.unchecked_transaction()?;
+            step(&tx)
+        };
+        read().map_err(|e: Failure| e.at(path))
+    };
+    for tried in 0..TRIES {
+        let seen = Seen::of(path)?;
+        // The last tries are for a clock that is wrong.
+        let settled = seen.is_settled() || tried > TRIES / 2;
+        let read = match way(path, &seen) {
+            Ok(Way::Logged) => connect(path).and_then(&mut run),
+            Ok(Way::Whole) => return connect_immutable(path).and_then(&mut run),
+            Ok(Way::Unlogged) if settled => {
+                let read = connect_immutable(path).and_then(&mut run);
+                // Else it is nothing that ever was.
+                if Seen::of(path)? == seen {
+                    return read;
+                }
+                continue;
+            }
+            Ok(Way::Unlogged) => {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
+            Err(e) => Err(e),
+        };
+        match read {
+            // Others come and go: what was missing just then may be there again.
+            Err(_) if tried < FEW && !nobody_writes(path) => std::thread::sleep(PAUSE),
+            read => return read,
+        }
+    }
+    Err(StoreError::new(
+        Kind::Busy,
+        "the history is being written elsewhere, and did not keep still to be read",
+    )
+    .on(path.display())
+    .advice("try again"))
+}
+
 /// SQLite reads a file with a log if the log and its index are there; and a file without, which a
 /// clean end leaves, only if it is told that nobody can change it
 /// (<https://sqlite.org/wal.html#read_only_databases>).
-pub(crate) fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let (log, index) = (size(path, "-wal")?, size(path, "-shm")?);
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = if log.is_some() && index.is_some() {
-        Connection::open_with_flags(path, flags)
-    } else if !nobody_writes(path) {
-        return Err(read_only(path).advice(
-            "it is mounted read-only here, and others may write it elsewhere: open it there, or \
-             a copy of it",
-        ));
-    } else if log.is_some_and(|bytes| bytes > 0) {
-        return Err(read_only(path).advice(
+fn way(path: &Path, seen: &Seen) -> Result<Way, StoreError> {
+    let index = size(path, "-shm")?;
+    match seen.log {
+        Some(_) if index.is_some() => Ok(Way::Logged),
+        Some(bytes) if bytes > 0 => Err(read_only(path).advice(
             "its last transactions are in the file -wal beside it, which cannot be read here: \
              copy both to where they can be written",
-        ));
-    } else {
-        let uri = format!("file:{}?immutable=1", escaped(path));
-        Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
-    };
-    let connection = connection.map_err(|e| sqlite(path, e))?;
+        )),
+        _ if nobody_writes(path) => Ok(Way::Whole),
+        _ => Ok(Way::Unlogged),
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| sqlite(path, e))?;
+    configured(path, connection)
+}
+
+/// A connection to a file as if nobody could change it: nothing else is opened, and neither locks
+/// nor files are made.
+pub(crate) fn connect_immutable(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let uri = format!("file:{}?immutable=1", escaped(path));
+    let connection = Connection::open_with_flags(uri, flags).map_err(|e| sqlite(path, e))?;
+    configured(path, connection)
+}
+
+fn configured(path: &Path, connection: Connection) -> Result<Connection, StoreError> {
     connection.busy_timeout(BUSY).map_err(|e| sqlite(path, e))?;
     schema::check(&connection).map_err(|e| match e {
         Failure::Store(e) => e.on(path.display()),
@@ -75,9 +200,7 @@ pub(crate) fn connect(path: &Path) -> Result<Connection, StoreError> {
 
 /// The size of a file beside the history; `None` if there is none.
 fn size(path: &Path, suffix: &str) -> Result<Option<u64>, StoreError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    let name = PathBuf::from(name);
+    let name = beside(path, suffix);
     match fs::metadata(&name) {
         Ok(meta) => Ok(Some(meta.len())),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Failure, illegal, unreadable};
+use crate::seal::Seal;
 use crate::summaries;
 
 /// A record's own row, not yet understood.
@@ -20,11 +21,28 @@ pub(crate) struct Raw {
     pub(crate) id: String,
     pub(crate) header: String,
     pub(crate) annotations: String,
+    pub(crate) seal: Option<Seal>,
+    pub(crate) annotations_seal: Option<Seal>,
+}
+
+/// A record, and the seal of all that it says.
+#[derive(Debug, Clone)]
+pub(crate) struct Sealed {
+    pub(crate) deployment: Deployment,
+    pub(crate) seal: Seal,
+}
+
+/// An event's row.
+struct RawEvent {
+    ordinal: usize,
+    body: String,
+    seal: Option<Seal>,
 }
 
 impl Raw {
     /// What [`Raw::from_row`] reads.
-    pub(crate) const COLUMNS: &'static str = "d.sequence, d.id, d.header, d.annotations";
+    pub(crate) const COLUMNS: &'static str =
+        "d.sequence, d.id, d.header, d.annotations, d.seal, d.annotations_seal";
 
     pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
@@ -32,6 +50,8 @@ impl Raw {
             id: row.get(1)?,
             header: row.get(2)?,
             annotations: row.get(3)?,
+            seal: row.get(4)?,
+            annotations_seal: row.get(5)?,
         })
     }
 
@@ -46,23 +66,72 @@ impl Raw {
             .query_row([sequence], Self::from_row)?)
     }
 
-    /// Reads the events and folds them. A record that does not parse is a `Corrupt` error of its
-    /// own, apart from one of the file.
-    pub(crate) fn deployment(self, connection: &Connection) -> Result<Deployment, Failure> {
-        let mut events = Vec::new();
-        let mut statement = connection
-            .prepare_cached("SELECT body FROM events WHERE deployment = ?1 ORDER BY ordinal")?;
+    /// Reads the events and folds them. A record that does not parse, or was changed since it was
+    /// sealed, is a `Corrupt` error of its own, apart from one of the file.
+    pub(crate) fn sealed(self, connection: &Connection) -> Result<Sealed, Failure> {
+        let broken = |what: &str| unreadable(&self.id, format!("{what} was changed by hand"));
+        let mut statement = connection.prepare_cached(
+            "SELECT ordinal, body, seal FROM events WHERE deployment = ?1 ORDER BY ordinal",
+        )?;
         let mut rows = statement.query([self.sequence])?;
+        let mut events = Vec::new();
+        let mut seal = Seal::of_record(self.sequence, &self.header);
+        let mut settled = seal;
+        let mut misfit = None;
         while let Some(row) = rows.next()? {
-            let body: String = row.get(0)?;
-            events.push(decode::<TimedEvent>(&self.id, &body)?);
+            let event = RawEvent {
+                ordinal: row.get::<_, i64>(0)?.try_into().unwrap_or(usize::MAX),
+                body: row.get(1)?,
+                seal: row.get(2)?,
+            };
+            let timed: TimedEvent = decode(&self.id, &event.body)?;
+            if event.ordinal != events.len() {
+                return Err(unreadable(
+                    &self.id,
+                    format!("event {} of its timeline is missing", events.len()),
+                )
+                .into());
+            }
+            seal = seal.then(&event.body);
+            if event.seal.is_some_and(|stored| stored != seal) {
+                misfit
+                    .get_or_insert_with(|| format!("event {} or what is before it", event.ordinal));
+            }
+            if ends(&timed.event) {
+                settled = seal;
+            }
+            events.push(timed);
         }
         let new: NewDeployment = decode(&self.id, &self.header)?;
         let annotations: Annotations = decode(&self.id, &self.annotations)?;
         let sequence = Sequence(u64::try_from(self.sequence).unwrap_or(0));
-        Deployment::replay(new, sequence, events, annotations)
-            .map_err(|e| unreadable(&self.id, e).into())
+        let deployment = Deployment::replay(new, sequence, events, annotations)
+            .map_err(|e| unreadable(&self.id, e))?;
+        if let Some(what) = misfit {
+            return Err(broken(&what).into());
+        }
+        if self.seal.is_some_and(|stored| stored != settled) {
+            return Err(broken("its header, or how it ended,").into());
+        }
+        if deployment.id().as_str() != self.id {
+            return Err(broken("its id").into());
+        }
+        let annotations = Seal::of_annotations(&self.id, &self.annotations);
+        if self.annotations_seal.is_some_and(|s| s != annotations) {
+            return Err(broken("what people added to it").into());
+        }
+        Ok(Sealed { deployment, seal })
     }
+
+    /// The same, for reading alone.
+    pub(crate) fn deployment(self, connection: &Connection) -> Result<Deployment, Failure> {
+        Ok(self.sealed(connection)?.deployment)
+    }
+}
+
+/// Whether an event is one that the record's own row is brought up to date with.
+fn ends(event: &Event) -> bool {
+    matches!(event, Event::Settled(_) | Event::RolledBackBy { .. })
 }
 
 /// One record; `None` if there is none of that id.
@@ -70,12 +139,20 @@ pub(crate) fn load(
     connection: &Connection,
     id: &DeploymentId,
 ) -> Result<Option<Deployment>, Failure> {
+    Ok(load_sealed(connection, id)?.map(|sealed| sealed.deployment))
+}
+
+/// The same, to be added to.
+pub(crate) fn load_sealed(
+    connection: &Connection,
+    id: &DeploymentId,
+) -> Result<Option<Sealed>, Failure> {
     let sql = format!("SELECT {} FROM deployments d WHERE d.id = ?1", Raw::COLUMNS);
     let raw = connection
         .prepare_cached(&sql)?
         .query_row([id.as_str()], Raw::from_row)
         .optional()?;
-    raw.map(|raw| raw.deployment(connection)).transpose()
+    raw.map(|raw| raw.sealed(connection)).transpose()
 }
 
 /// The sequences of all records, lowest first. They are read from an index, so that damage to the
@@ -102,13 +179,23 @@ pub(crate) fn insert(connection: &Connection, new: &NewDeployment) -> Result<Seq
             .into());
     }
     let (us, ns) = split(new.opened_at);
+    // AUTOINCREMENT's own rule, said beforehand: the seal holds the sequence.
+    let sequence: i64 = connection
+        .prepare_cached(
+            "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'deployments'), 0),
+               coalesce((SELECT max(sequence) FROM deployments), 0)) + 1",
+        )?
+        .query_row([], |row| row.get(0))?;
+    let annotations = "{}";
     connection
         .prepare_cached(
             "INSERT INTO deployments
-               (id, workload, service, target, backend, trigger, actor, opened_us, opened_ns, header)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+               (sequence, id, workload, service, target, backend, trigger, actor, opened_us,
+                opened_ns, header, annotations, seal, annotations_seal)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
+            sequence,
             new.id.as_str(),
             new.workload.to_string(),
             new.workload.service().as_str(),
@@ -119,8 +206,10 @@ pub(crate) fn insert(connection: &Connection, new: &NewDeployment) -> Result<Seq
             us,
             ns,
             header,
+            annotations,
+            Seal::of_record(sequence, &header),
+            Seal::of_annotations(new.id.as_str(), annotations),
         ])?;
-    let sequence = connection.last_insert_rowid();
     let mut labels = connection
         .prepare_cached("INSERT INTO labels (name, value, deployment) VALUES (?1, ?2, ?3)")?;
     for (name, value) in &new.labels {
@@ -133,32 +222,36 @@ pub(crate) fn insert(connection: &Connection, new: &NewDeployment) -> Result<Seq
 /// filter on up to date.
 pub(crate) fn push(
     connection: &Connection,
-    deployment: &mut Deployment,
+    record: &mut Sealed,
     event: &TimedEvent,
     epoch: Option<u64>,
 ) -> Result<(), Failure> {
     let body = encode_capped(event)?;
+    let deployment = &mut record.deployment;
     let ordinal = i64::try_from(deployment.events().len()).unwrap_or(i64::MAX);
     let sequence = i64::try_from(deployment.sequence().0).unwrap_or(i64::MAX);
     deployment
         .apply(event.clone())
         .map_err(|e| illegal(deployment.id(), e.to_string()).because(e))?;
+    record.seal = record.seal.then(&body);
     connection
         .prepare_cached(
-            "INSERT INTO events (deployment, ordinal, at_us, name, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO events (deployment, ordinal, at_us, name, body, seal)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
             sequence,
             ordinal,
             event.at.as_microsecond(),
             event.event.name(),
-            body
+            body,
+            record.seal,
         ])?;
-    if matches!(event.event, Event::Settled(_) | Event::RolledBackBy { .. }) {
+    if ends(&event.event) {
         connection
             .prepare_cached(
                 "UPDATE deployments SET outcome = ?2, verdict = ?3, settled_us = ?4,
-                   duration_ms = ?5, settled_epoch = coalesce(?6, settled_epoch)
+                   duration_ms = ?5, settled_epoch = coalesce(?6, settled_epoch), seal = ?7
                  WHERE sequence = ?1",
             )?
             .execute(params![
@@ -170,6 +263,7 @@ pub(crate) fn push(
                     .duration()
                     .map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
                 epoch.map(|e| i64::try_from(e).unwrap_or(i64::MAX)),
+                record.seal,
             ])?;
         summaries::keep(connection, deployment)?;
     }

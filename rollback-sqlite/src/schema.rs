@@ -4,7 +4,14 @@ use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::Failure;
-use crate::summaries;
+use crate::{sealing, summaries};
+
+/// A step of a migration.
+enum Step {
+    Sql(&'static str),
+    /// What cannot be said in SQL.
+    Do(fn(&Connection) -> Result<(), Failure>),
+}
 
 /// Marks the file as ours: "roll" in ASCII.
 const APPLICATION_ID: i32 = 0x726f_6c6c;
@@ -17,8 +24,9 @@ const APPLICATION_ID: i32 = 0x726f_6c6c;
 ///
 /// A program with an older library may have the file open while a newer one migrates it: a
 /// migration that an older library could not write past must make it fail, not go on.
-const MIGRATIONS: &[&str] = &[
-    "
+const MIGRATIONS: &[&[Step]] = &[
+    &[Step::Sql(
+        "
 CREATE TABLE workloads (
     id          TEXT PRIMARY KEY,
     version     INTEGER NOT NULL DEFAULT 0,
@@ -76,7 +84,9 @@ CREATE TABLE events (
     PRIMARY KEY (deployment, ordinal)
 ) STRICT, WITHOUT ROWID;
 ",
-    "
+    )],
+    &[Step::Sql(
+        "
 -- Counts over a span of time read one of these and no record. They are found by the time of
 -- opening, and hold what is counted.
 CREATE INDEX deployments_opened ON deployments
@@ -84,7 +94,45 @@ CREATE INDEX deployments_opened ON deployments
 CREATE INDEX deployments_service_opened ON deployments
     (service, opened_us, opened_ns, target, outcome, trigger, duration_ms);
 ",
-    summaries::TABLE,
+    )],
+    &[
+        Step::Sql(
+            "
+CREATE TABLE history (
+    one         INTEGER PRIMARY KEY CHECK (one = 1),
+    id          TEXT NOT NULL,
+    incarnation TEXT NOT NULL
+) STRICT;
+ALTER TABLE workloads ADD COLUMN amendments TEXT;
+ALTER TABLE workloads ADD COLUMN seal BLOB;
+ALTER TABLE deployments ADD COLUMN seal BLOB;
+ALTER TABLE deployments ADD COLUMN annotations_seal BLOB;
+ALTER TABLE events ADD COLUMN seal BLOB;
+-- The random end of an id, by which people abbreviate it.
+CREATE INDEX deployments_random ON deployments (substr(id, 24), id);
+",
+        ),
+        Step::Do(sealing::seal_all),
+        Step::Sql(
+            "
+-- A program of an older version that has the file open does not seal what it writes, and fails.
+CREATE TRIGGER workloads_begin_sealed BEFORE INSERT ON workloads WHEN NEW.seal IS NULL
+BEGIN SELECT RAISE(ABORT, 'a newer version seals this history: update this program'); END;
+CREATE TRIGGER workloads_stay_sealed BEFORE UPDATE ON workloads WHEN NEW.seal IS OLD.seal
+BEGIN SELECT RAISE(ABORT, 'a newer version seals this history: update this program'); END;
+CREATE TRIGGER deployments_begin_sealed BEFORE INSERT ON deployments
+WHEN NEW.seal IS NULL OR NEW.annotations_seal IS NULL
+BEGIN SELECT RAISE(ABORT, 'a newer version seals this history: update this program'); END;
+CREATE TRIGGER deployments_stay_sealed BEFORE UPDATE ON deployments
+WHEN NEW.seal IS OLD.seal AND NEW.annotations_seal IS OLD.annotations_seal
+BEGIN SELECT RAISE(ABORT, 'a newer version seals this history: update this program'); END;
+CREATE TRIGGER events_begin_sealed BEFORE INSERT ON events WHEN NEW.seal IS NULL
+BEGIN SELECT RAISE(ABORT, 'a newer version seals this history: update this program'); END;
+",
+        ),
+        Step::Sql(summaries::TABLE),
+        Step::Do(summaries::fill),
+    ],
 ];
 
 /// The newest schema that this library writes.
@@ -118,10 +166,13 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
     if found == 0 && tables(&tx)? > 0 {
         return Err(foreign().into());
     }
-    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
-        tx.execute_batch(migration)?;
+    let missing = usize::try_from(found).unwrap_or(0);
+    for step in MIGRATIONS.iter().skip(missing).copied().flatten() {
+        match step {
+            Step::Sql(sql) => tx.execute_batch(sql)?,
+            Step::Do(step) => step(&tx)?,
+        }
     }
-    summaries::fill(&tx)?;
     tx.pragma_update(None, "user_version", newest())?;
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.commit()?;
@@ -137,6 +188,15 @@ pub(crate) fn check(connection: &Connection) -> Result<(), Failure> {
         return Err(newer(found).into());
     }
     if found == 0 && tables(connection)? > 0 {
+        return Err(foreign().into());
+    }
+    Ok(())
+}
+
+/// Refuses what is no history: to be restored from, a file must have its tables.
+pub(crate) fn ours(connection: &Connection) -> Result<(), Failure> {
+    check(connection)?;
+    if version(connection)? == 0 {
         return Err(foreign().into());
     }
     Ok(())

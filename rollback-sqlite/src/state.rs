@@ -1,33 +1,56 @@
-//! A workload's row: its version, epoch, what is live, and who holds it.
+//! A workload's row: its version, epoch, what is live, who holds it, and what people have set.
 
 use rollback_core::deployment::{LiveRecord, Phase};
 use rollback_core::error::StoreError;
-use rollback_core::history::{Conflict, Epoch, Holder, InFlight, Liveness, Version, WorkloadState};
+use rollback_core::history::{
+    Amended, Conflict, Damaged, Epoch, Holder, InFlight, Liveness, Settings, Version, WorkloadState,
+};
 use rollback_core::id::{DeploymentId, WorkloadId};
 use rollback_core::time::{Clock, SystemClock};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::error::Failure;
+use crate::error::{Failure, unreadable};
 use crate::record::{decode, encode, load};
+use crate::seal::Seal;
 
 /// A workload's row as it is stored, JSON not yet parsed.
+#[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) workload: WorkloadId,
     pub(crate) version: i64,
     pub(crate) epoch: i64,
-    live: String,
-    in_flight: Option<String>,
-    holder: Option<String>,
+    pub(crate) live: String,
+    pub(crate) in_flight: Option<String>,
+    pub(crate) holder: Option<String>,
     pub(crate) cancel_by: Option<String>,
     hold: Option<String>,
     policy: Option<String>,
+    amendments: Option<String>,
+    seal: Option<Seal>,
 }
 
 impl Entry {
-    const COLUMNS: &'static str =
-        "id, version, epoch, live, in_flight, holder, cancel_by, hold, policy";
+    const COLUMNS: &'static str = "id, version, epoch, live, in_flight, holder, cancel_by, hold, \
+                                   policy, amendments, seal";
 
-    /// The row of one workload, if it has one.
+    /// The row of a workload that has none.
+    pub(crate) fn unseen(workload: &WorkloadId) -> Result<Self, StoreError> {
+        Ok(Self {
+            workload: workload.clone(),
+            version: 0,
+            epoch: 0,
+            live: encode(&LiveRecord::Nothing)?,
+            in_flight: None,
+            holder: None,
+            cancel_by: None,
+            hold: None,
+            policy: None,
+            amendments: None,
+            seal: None,
+        })
+    }
+
+    /// The row of one workload, if it has one; whatever it says.
     pub(crate) fn find(
         connection: &Connection,
         workload: &WorkloadId,
@@ -41,21 +64,70 @@ impl Entry {
             .optional()?)
     }
 
-    /// All rows. One whose id does not parse is left out and said in the log.
-    pub(crate) fn all(connection: &Connection) -> Result<Vec<Self>, Failure> {
-        let sql = format!("SELECT {} FROM workloads", Self::COLUMNS);
-        let mut statement = connection.prepare_cached(&sql)?;
-        let mut rows = statement.query([])?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
-            let id: String = row.get(0)?;
-            match id.parse::<WorkloadId>() {
-                Ok(workload) => all.push(Self::from_row(workload, row)?),
-                Err(error) => tracing::warn!(%id, %error, "a workload cannot be read"),
+    /// The same, as it was sealed.
+    pub(crate) fn sound(
+        connection: &Connection,
+        workload: &WorkloadId,
+    ) -> Result<Option<Self>, Failure> {
+        let entry = Self::find(connection, workload)?;
+        if let Some(entry) = &entry {
+            entry.check()?;
+        }
+        Ok(entry)
+    }
+
+    /// All rows by id, and those that cannot be had. One whose id does not parse is left out and
+    /// said in the log.
+    pub(crate) fn all(connection: &Connection) -> Result<(Vec<Self>, Vec<Damaged>), Failure> {
+        let (mut all, mut damaged) = (Vec::new(), Vec::new());
+        for workload in Self::names(connection)? {
+            match Self::find(connection, &workload) {
+                Ok(found) => all.extend(found),
+                Err(e) if e.is_of_one_record() => damaged.push(Damaged {
+                    error: unreadable(&workload, e),
+                    workload,
+                }),
+                Err(e) => return Err(e),
             }
         }
         all.sort_by(|a, b| a.workload.cmp(&b.workload));
-        Ok(all)
+        Ok((all, damaged))
+    }
+
+    /// The ids of all workloads; where the table is damaged, those that have records as well.
+    fn names(connection: &Connection) -> Result<Vec<WorkloadId>, Failure> {
+        let mut names = Vec::new();
+        let mut statement = connection.prepare_cached("SELECT id FROM workloads")?;
+        let mut rows = statement.query([])?;
+        let hurt = loop {
+            match rows.next() {
+                Ok(Some(row)) => names.push(row.get::<_, String>(0)?),
+                Ok(None) => break false,
+                Err(e) => {
+                    let e = Failure::from(e);
+                    if !e.is_damage() {
+                        return Err(e);
+                    }
+                    break true;
+                }
+            }
+        };
+        if hurt {
+            let sql = "SELECT DISTINCT service || '@' || target FROM deployments";
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                names.push(row.get(0)?);
+            }
+        }
+        names.sort();
+        names.dedup();
+        let parsed = names.into_iter().filter_map(|id| {
+            id.parse()
+                .inspect_err(|error| tracing::warn!(%id, %error, "a workload cannot be read"))
+                .ok()
+        });
+        Ok(parsed.collect())
     }
 
     fn from_row(workload: WorkloadId, row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -69,11 +141,114 @@ impl Entry {
             cancel_by: row.get(6)?,
             hold: row.get(7)?,
             policy: row.get(8)?,
+            amendments: row.get(9)?,
+            seal: row.get(10)?,
         })
+    }
+
+    /// Refuses a row that was changed by hand.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        match self.seal {
+            Some(seal) if seal != self.sealed()? => Err(unreadable(
+                &self.workload,
+                "its seal does not fit: the workload's row was changed by hand",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there is a seal at all; only what was damaged when it was to be sealed has none.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.seal.is_some()
+    }
+
+    fn sealed(&self) -> Result<Seal, StoreError> {
+        let row = (
+            self.workload.to_string(),
+            self.version,
+            self.epoch,
+            &self.live,
+            &self.in_flight,
+            &self.holder,
+            &self.cancel_by,
+            &self.hold,
+            &self.policy,
+            &self.amendments,
+        );
+        Ok(Seal::of_workload(&encode(&row)?))
+    }
+
+    /// Writes the row as it is now, sealed.
+    pub(crate) fn write(&mut self, tx: &Connection) -> Result<(), Failure> {
+        let seal = Some(self.sealed()?);
+        if self.seal == seal {
+            return Ok(());
+        }
+        self.seal = seal;
+        tx.prepare_cached(
+            "INSERT INTO workloads (id, version, epoch, live, in_flight, holder, cancel_by, hold,
+               policy, amendments, seal) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+             ON CONFLICT (id) DO UPDATE SET version = ?2, epoch = ?3, live = ?4, in_flight = ?5,
+               holder = ?6, cancel_by = ?7, hold = ?8, policy = ?9, amendments = ?10, seal = ?11",
+        )?
+        .execute(params![
+            self.workload.to_string(),
+            self.version,
+            self.epoch,
+            self.live,
+            self.in_flight,
+            self.holder,
+            self.cancel_by,
+            self.hold,
+            self.policy,
+            self.amendments,
+            self.seal,
+        ])?;
+        Ok(())
     }
 
     pub(crate) fn live(&self) -> Result<LiveRecord, StoreError> {
         decode(&self.workload, &self.live)
+    }
+
+    pub(crate) fn set_live(&mut self, live: &LiveRecord) -> Result<(), StoreError> {
+        self.live = encode(live)?;
+        Ok(())
+    }
+
+    /// What people have set.
+    pub(crate) fn settings(&self) -> Result<Settings, StoreError> {
+        let hold = self.hold.as_deref().map(|t| decode(&self.workload, t));
+        let policy = self.policy.as_deref().map(|t| decode(&self.workload, t));
+        let amendments = self.amendments.as_deref();
+        let amendments: Option<Result<Vec<Amended>, _>> =
+            amendments.map(|t| decode(&self.workload, t));
+        Ok(Settings {
+            hold: hold.transpose()?,
+            policy: policy.transpose()?,
+            amendments: amendments.transpose()?.unwrap_or_default(),
+        })
+    }
+
+    /// The settings of a row that may be damaged: those of them that can be read.
+    pub(crate) fn settings_left(&self) -> Settings {
+        fn left<T: serde::de::DeserializeOwned>(text: Option<&str>) -> Option<T> {
+            serde_json::from_str(text?).ok()
+        }
+        Settings {
+            hold: left(self.hold.as_deref()),
+            policy: left(self.policy.as_deref()),
+            amendments: left(self.amendments.as_deref()).unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn set(&mut self, settings: &Settings) -> Result<(), StoreError> {
+        self.hold = settings.hold.as_ref().map(encode).transpose()?;
+        self.policy = settings.policy.as_ref().map(encode).transpose()?;
+        self.amendments = (!settings.amendments.is_empty())
+            .then(|| encode(&settings.amendments))
+            .transpose()?;
+        Ok(())
     }
 
     /// The deployment in flight and who runs it.
@@ -81,10 +256,15 @@ impl Entry {
         let (Some(id), Some(holder)) = (&self.in_flight, &self.holder) else {
             return Ok(None);
         };
-        let id = id
-            .parse()
-            .map_err(|e| crate::error::unreadable(&self.workload, e))?;
+        let id = id.parse().map_err(|e| unreadable(&self.workload, e))?;
         Ok(Some((id, decode(&self.workload, holder)?)))
+    }
+
+    /// Nothing is in flight any more.
+    pub(crate) fn release(&mut self) {
+        self.in_flight = None;
+        self.holder = None;
+        self.cancel_by = None;
     }
 
     pub(crate) fn holds(&self, deployment: &DeploymentId) -> bool {
@@ -99,27 +279,27 @@ impl Entry {
     /// The state; `liveness` is asked only while something is in flight.
     pub(crate) fn state(
         &self,
-        liveness: impl FnOnce(&WorkloadId) -> Result<Liveness, StoreError>,
+        liveness: impl FnOnce(&WorkloadId, &Holder) -> Result<Liveness, StoreError>,
     ) -> Result<WorkloadState, StoreError> {
+        self.check()?;
         let in_flight = match self.in_flight()? {
             Some((deployment, holder)) => Some(InFlight {
                 deployment,
+                liveness: liveness(&self.workload, &holder)?,
                 holder,
-                liveness: liveness(&self.workload)?,
                 epoch: Epoch(u64::try_from(self.epoch).unwrap_or(0)),
             }),
             None => None,
         };
-        let hold = self.hold.as_deref().map(|t| decode(&self.workload, t));
-        let policy = self.policy.as_deref().map(|t| decode(&self.workload, t));
+        let settings = self.settings()?;
         Ok(WorkloadState {
             workload: self.workload.clone(),
             version: Version(u64::try_from(self.version).unwrap_or(0)),
             live: self.live()?,
             in_flight,
-            hold: hold.transpose()?,
-            policy: policy.transpose()?,
-            amendments: Vec::new(),
+            hold: settings.hold,
+            policy: settings.policy,
+            amendments: settings.amendments,
         })
     }
 
@@ -127,7 +307,7 @@ impl Entry {
     pub(crate) fn conflict(
         &self,
         connection: &Connection,
-        liveness: Liveness,
+        liveness: impl FnOnce(&Holder) -> Result<Liveness, StoreError>,
     ) -> Result<Option<StoreError>, Failure> {
         let Some((deployment, holder)) = self.in_flight()? else {
             return Ok(None);
@@ -135,24 +315,17 @@ impl Entry {
         // A record that cannot be read is in the way all the same.
         let phase = match load(connection, &deployment) {
             Ok(Some(d)) => d.phase(),
-            Ok(None) | Err(Failure::Store(_)) => Phase::Opened,
+            Ok(None) => Phase::Opened,
+            Err(e) if e.is_of_one_record() => Phase::Opened,
             Err(e) => return Err(e),
         };
         Ok(Some(StoreError::held(Conflict {
             workload: self.workload.clone(),
             deployment,
             age: SystemClock.now().since(holder.since),
+            liveness: liveness(&holder)?,
             holder,
-            liveness,
             phase,
         })))
     }
-}
-
-/// Makes sure that a workload has a row.
-pub(crate) fn ensure(connection: &Connection, workload: &WorkloadId) -> Result<(), Failure> {
-    connection
-        .prepare_cached("INSERT OR IGNORE INTO workloads (id, live) VALUES (?1, ?2)")?
-        .execute(params![workload.to_string(), encode(&LiveRecord::Nothing)?])?;
-    Ok(())
 }

@@ -1,29 +1,32 @@
 //! [`SqliteStore`]: the store's verbs, each one blocking step off the async threads.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
-use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Abandonment, Amendment, Annotation, Begun, Damaged, Exclusion, Fault, Finished, HistoryStore,
-    Holder, Identity, Lease, Page, Query, Renewal, Sequence, Settings, States, Stats, Summaries,
-    Then, Version, WorkloadState, check_version,
+    Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finished, HistoryId, HistoryStore,
+    Holder, Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then,
+    Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
-use rollback_fs::{Locks, blocking};
+use rollback_fs::blocking;
+use rusqlite::Connection;
 
+use crate::error::{Failure, unreadable};
 use crate::inner::Inner;
-use crate::open::Opened;
+use crate::open::{Opened, locks_beside};
 use crate::record::{decode, load};
+use crate::room::Room;
 use crate::state::Entry;
-use crate::write::{self, Claim, Column};
+use crate::write::{self, Claim};
 use crate::writer::Writer;
-use crate::{backup, open, read, read_only, stats, summaries, verify};
+use crate::{find, open, read, restore, stats, summaries, verify};
 
 /// Deployment history in one SQLite file. Clones share it, and so do several processes.
 #[derive(Clone)]
@@ -34,7 +37,7 @@ pub struct SqliteStore {
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteStore")
-            .field("path", &self.inner.path)
+            .field("path", &self.inner.path())
             .finish_non_exhaustive()
     }
 }
@@ -43,34 +46,46 @@ impl SqliteStore {
     /// Opens the history at `path`; makes the file (0600) and its directory (0700) if they do not
     /// exist. Beside it stand SQLite's `-wal` and `-shm` and the directory `<path>.locks`.
     ///
-    /// On a read-only file system (to which the kernel falls back after a disk error) a history
-    /// is read and copied, and every write fails with `ReadOnly`. A read-only mount of a file
-    /// system that is written elsewhere is refused where reading could miss what is written.
+    /// Whatever links lead to it, the file has one name, one log and one set of locks. While it is
+    /// open it is copied with [`backup`](Self::backup) alone: a program that copies it by other
+    /// means in the same process takes back SQLite's locks on it, as the kernel has it. A copy is
+    /// put in its place with [`restore`](Self::restore) alone. A file that is moved, replaced or
+    /// deleted while it is open is not written to any more: every verb fails with `Unusable`.
     ///
-    /// Fails with `Unusable` (a directory, no permission, a network file system, another
-    /// program's database), `ReadOnly` (there is no file, or it cannot be read without writing),
-    /// `Full`, `Corrupt` or `NewerSchema`; in each case the file is left as it is.
+    /// Files that root makes are given to the owner of the directory around them.
+    ///
+    /// On a read-only file system (to which the kernel falls back after a disk error), and on a
+    /// read-only mount, a history is read and copied, and every write fails with `ReadOnly`.
+    ///
+    /// # Errors
+    ///
+    /// `Unusable` (a directory, no permission, a network file system or one that a program serves,
+    /// another program's database, a file with two names or mounted by itself), `ReadOnly` (there
+    /// is no file, or it cannot be read without writing), `Full`, `Corrupt` (also of a file
+    /// without a byte), `NewerSchema`, or `Busy` while it is being restored; in each case the file
+    /// is left as it is.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         blocking(move || {
-            let opened = if path.exists() && read_only::is_mounted_so(&path)? {
-                read_only::open(&path)?
-            } else {
-                open::open(&path)?
-            };
-            let Opened { path, writer } = opened;
-            let mut locks = path.as_os_str().to_owned();
-            locks.push(".locks");
-            let locks = match &writer {
-                Some(_) => Locks::in_dir(locks.into())?,
-                None => Locks::to_look_at(locks.into()),
-            };
+            let Opened {
+                place,
+                locks,
+                writer,
+                shared,
+            } = open::open(&path)?;
+            let room = Room::in_dir(&locks_beside(place.path()));
+            if writer.is_some() {
+                // No deployment begins without it; reading and ending do.
+                let _ = room.keep();
+            }
             Ok(Self {
                 inner: Arc::new(Inner {
+                    place,
                     locks,
-                    path,
+                    room,
                     writer: writer.map(|writer| Mutex::new(Writer::new(writer))),
                     readers: Mutex::new(Vec::new()),
+                    _shared: shared,
                 }),
             })
         })
@@ -79,23 +94,41 @@ impl SqliteStore {
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.inner.path
+        self.inner.path()
     }
 
     /// Copies the whole history, as it is at one instant, to a new file at `to` (0600), while
     /// programs go on writing. The copy is checked and durable before it gets its name; a
-    /// deployment in flight is unfinished there, and its holder dead.
+    /// deployment in flight is unfinished there, and its holder dead. A history whose file was
+    /// deleted while it was open can still be copied.
     ///
-    /// Fails with `Unusable` if there is a file at `to` already or its directory cannot be
-    /// written, `Full`, `Corrupt` if the history is damaged, or `Io`. Then nothing is at `to`
-    /// that was not there before.
+    /// # Errors
+    ///
+    /// `Unusable` if there is a file at `to` already or its directory cannot be written, `Full`,
+    /// `Corrupt` if the history is damaged, or `Io`. Then nothing is at `to` that was not there
+    /// before.
     pub async fn backup(&self, to: impl AsRef<Path>) -> Result<(), StoreError> {
         let to = to.as_ref().to_owned();
-        self.run(move |s| {
-            let from = s.connect()?;
-            backup::backup(&from, &s.path, &to)
-        })
-        .await
+        self.run(move |s| s.backup(&to)).await
+    }
+
+    /// Puts a copy in the place of the history at `to`, or where there is none: whole or not at
+    /// all, and durable. The history is in a new life from then on (see [`Identity::restored`]),
+    /// and what was in flight in the copy is there with its holder dead. What was at `to` before
+    /// is kept beside it, with what was in its log; gives its path.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` or `Busy`, and nothing is changed, while any program has the history at `to` open
+    /// or somebody runs a deployment of it; `Corrupt` if the copy is damaged, `NewerSchema` or
+    /// `Unusable` if it is no copy of a history that this version reads; `Full`, `ReadOnly` or
+    /// `Io`, and then the history is as it was.
+    pub async fn restore(
+        backup: impl AsRef<Path>,
+        to: impl AsRef<Path>,
+    ) -> Result<Option<PathBuf>, StoreError> {
+        let (backup, to) = (backup.as_ref().to_owned(), to.as_ref().to_owned());
+        blocking(move || restore::restore(&backup, &to)).await
     }
 
     async fn run<T, F>(&self, step: F) -> Result<T, StoreError>
@@ -183,23 +216,7 @@ impl HistoryStore for SqliteStore {
     }
 
     async fn workloads(&self) -> Result<States, StoreError> {
-        self.run(|s| {
-            let entries = s.read(Entry::all)?;
-            let (mut states, mut damaged) = (Vec::with_capacity(entries.len()), Vec::new());
-            for entry in &entries {
-                match s.state(entry) {
-                    Ok(state) => states.push(state),
-                    // One unreadable state hides no other.
-                    Err(error) if error.kind() == Kind::Corrupt => damaged.push(Damaged {
-                        workload: entry.workload.clone(),
-                        error,
-                    }),
-                    Err(e) => return Err(e),
-                }
-            }
-            Ok(States { states, damaged })
-        })
-        .await
+        self.run(Inner::states).await
     }
 
     async fn amend(
@@ -208,44 +225,33 @@ impl HistoryStore for SqliteStore {
         expected: Version,
         amendment: &Amendment,
     ) -> Result<Version, StoreError> {
-        let state = self.workload(workload).await?;
-        check_version(workload, state.version, expected)?;
-        let mut settings = Settings::of(&state);
-        settings.amend(amendment);
-        let workload = workload.clone();
-        self.run(move |s| {
-            s.write(|tx| match &amendment_column(&settings, &state) {
-                Column::Hold => write::set(tx, &workload, Column::Hold, settings.hold.as_ref()),
-                Column::Policy => {
-                    write::set(tx, &workload, Column::Policy, settings.policy.as_ref())
-                }
-            })
-        })
-        .await?;
-        Ok(Version(expected.0 + 1))
+        let (workload, amendment) = (workload.clone(), amendment.clone());
+        self.run(move |s| s.write(|tx| write::amend(tx, &workload, expected, &amendment)))
+            .await
     }
 
     async fn abandon(
         &self,
         workload: &WorkloadId,
-        _: &Abandonment,
+        abandonment: &Abandonment,
     ) -> Result<DeploymentId, StoreError> {
-        Err(StoreError::new(Kind::NotFound, "nothing can be abandoned").on(workload))
+        let (workload, abandonment) = (workload.clone(), abandonment.clone());
+        self.run(move |s| s.abandon(&workload, &abandonment)).await
     }
 
     async fn identity(&self) -> Result<Identity, StoreError> {
-        Identity::generate().map_err(|e| StoreError::new(Kind::Io, e.to_string()))
+        self.run(|s| s.read(identity)).await
     }
 
-    async fn advance(&self, _: Sequence) -> Result<(), StoreError> {
-        Ok(())
+    async fn advance(&self, past: Sequence) -> Result<(), StoreError> {
+        self.run(move |s| s.write(|tx| write::advance(tx, past)))
+            .await
     }
 
     async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError> {
-        let page = self.list(&Query::default().limit(1_000)).await?;
-        let ids = page.deployments.iter().map(Deployment::id);
-        let ids = ids.filter(|id| id.begins(beginning));
-        Ok(ids.take(limit).cloned().collect())
+        let beginning = beginning.to_owned();
+        self.run(move |s| s.read(|c| find::find(c, &beginning, limit)))
+            .await
     }
 
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
@@ -277,8 +283,7 @@ impl HistoryStore for SqliteStore {
 
     async fn forget(&self, ids: &[DeploymentId]) -> Result<u64, StoreError> {
         let ids = ids.to_vec();
-        self.run(move |s| s.write(|tx| write::forget(tx, &ids)))
-            .await
+        self.run(move |s| s.forget(&ids)).await
     }
 
     async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
@@ -291,10 +296,18 @@ impl HistoryStore for SqliteStore {
     }
 }
 
-fn amendment_column(settings: &Settings, before: &WorkloadState) -> Column {
-    if settings.hold == before.hold {
-        Column::Policy
-    } else {
-        Column::Hold
-    }
+/// Which history a file is of.
+pub(crate) fn identity(connection: &Connection) -> Result<Identity, Failure> {
+    let (history, incarnation): (String, String) = connection
+        .prepare_cached("SELECT id, incarnation FROM history")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let id = |text: String| -> Result<HistoryId, Failure> {
+        Ok(text
+            .parse()
+            .map_err(|e| unreadable("the history's id", e))?)
+    };
+    Ok(Identity {
+        history: id(history)?,
+        incarnation: id(incarnation)?,
+    })
 }

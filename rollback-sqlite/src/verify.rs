@@ -12,6 +12,7 @@ use rusqlite::types::Value;
 use crate::error::{Failure, unreadable};
 use crate::record::{Raw, actor_name, decode, load, sequences, split, word};
 use crate::state::Entry;
+use crate::store::identity;
 use crate::summaries;
 use rollback_fs::strict;
 
@@ -33,15 +34,24 @@ pub(crate) fn verify(connection: &Connection) -> Result<Vec<Fault>, Failure> {
     let found = nameless(connection, &mut report);
     report.noting("the table workloads", found)?;
     let found = Entry::all(connection);
-    for entry in report
+    let (entries, damaged) = report
         .noting("the table workloads", found)?
-        .unwrap_or_default()
-    {
+        .unwrap_or_default();
+    for damaged in damaged {
+        report.fault(damaged.workload.to_string(), damaged.error.to_string());
+    }
+    let found = identity(connection);
+    report.noting("the table history", found)?;
+    for entry in entries {
         let checked = workload(connection, &entry, &mut report);
         report.noting(&entry.workload.to_string(), checked)?;
     }
     Ok(report.0)
 }
+
+/// Of what has no seal nobody can say whether it was changed.
+const UNSEALED: &str = "it is not sealed, as only what was damaged before the history was migrated \
+                        is: whether it was changed by hand cannot be told";
 
 /// The faults so far.
 struct Report(Vec<Fault>);
@@ -95,14 +105,14 @@ fn record(connection: &Connection, sequence: i64, report: &mut Report) -> Result
         strict::check(text.as_bytes()).map_err(|e| unreadable(&id, e))?;
     }
     let events = events(connection, sequence)?;
-    for (_, _, body) in &events {
-        strict::check(body.as_bytes()).map_err(|e| unreadable(&id, e))?;
+    for event in &events {
+        strict::check(event.body.as_bytes()).map_err(|e| unreadable(&id, e))?;
+    }
+    let sealed = raw.seal.is_some() && raw.annotations_seal.is_some();
+    if !sealed || events.iter().any(|event| !event.sealed) {
+        report.fault(&id, UNSEALED);
     }
     let deployment = raw.deployment(connection)?;
-    if deployment.id().as_str() != id {
-        let what = format!("the record calls itself {}", deployment.id());
-        report.fault(&id, what);
-    }
     for (column, told) in columns(&deployment)? {
         let sql = format!("SELECT {column} FROM deployments WHERE sequence = ?1");
         let stored: Value = connection
@@ -118,7 +128,7 @@ fn record(connection: &Connection, sequence: i64, report: &mut Report) -> Result
             "its summary is not what it says: lists may call it something else than it is",
         );
     }
-    for ((name, at, _), event) in events.iter().zip(deployment.events()) {
+    for (Columns { name, at, .. }, event) in events.iter().zip(deployment.events()) {
         if name != event.event.name() || *at != event.at.as_microsecond() {
             let what = format!("an event's columns say {name} at {at}, and the event does not");
             report.fault(&id, what);
@@ -197,13 +207,26 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// Name, instant and body of each event.
-fn events(connection: &Connection, sequence: i64) -> Result<Vec<(String, i64, String)>, Failure> {
+/// The row of an event.
+struct Columns {
+    name: String,
+    at: i64,
+    body: String,
+    sealed: bool,
+}
+
+fn events(connection: &Connection, sequence: i64) -> Result<Vec<Columns>, Failure> {
     let mut statement = connection.prepare_cached(
-        "SELECT name, at_us, body FROM events WHERE deployment = ?1 ORDER BY ordinal",
+        "SELECT name, at_us, body, seal IS NOT NULL FROM events WHERE deployment = ?1
+         ORDER BY ordinal",
     )?;
     let events = statement.query_map([sequence], |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        Ok(Columns {
+            name: row.get(0)?,
+            at: row.get(1)?,
+            body: row.get(2)?,
+            sealed: row.get(3)?,
+        })
     })?;
     Ok(events.collect::<Result<_, _>>()?)
 }
@@ -239,7 +262,10 @@ fn workload(connection: &Connection, entry: &Entry, report: &mut Report) -> Resu
         decode::<Actor>(&place, by)?;
     }
     // Who lives does not matter for what is written.
-    let state = entry.state(|_| Ok(Liveness::Dead))?;
+    let state = entry.state(|_, _| Ok(Liveness::Dead))?;
+    if !entry.is_sealed() {
+        report.fault(&place, UNSEALED);
+    }
     if let Some(live) = state.live.known()
         && load(connection, live)?.is_none()
     {

@@ -1,19 +1,21 @@
 //! The writes, each inside one immediate transaction that the caller commits.
 
-use rollback_core::deployment::{Annotations, Deployment, LiveRecord, NewDeployment, Settlement};
+use rollback_core::deployment::{Annotations, LiveRecord, NewDeployment, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{Annotation, Epoch, Holder, Lease, Liveness, Sequence, Then, Version};
+use rollback_core::history::{
+    Amendment, Annotation, Epoch, Holder, Lease, Liveness, Sequence, Then, Version, check_version,
+};
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::memory::MAX_NOTES;
 use rollback_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::{Failure, fenced, illegal, unknown, unreadable};
-use crate::record::{decode, encode, insert, load, push};
-use crate::state::{Entry, ensure};
+use crate::record::{Sealed, decode, encode, insert, load, load_sealed, push};
+use crate::seal::Seal;
+use crate::state::Entry;
 use crate::summaries;
 
 /// The fields of a lease that a write is checked against.
@@ -36,7 +38,7 @@ impl From<&Lease> for Claim {
 impl Claim {
     /// The workload's row, if this claim still holds it.
     pub(crate) fn check(&self, tx: &Connection) -> Result<Entry, Failure> {
-        match Entry::find(tx, &self.workload)? {
+        match Entry::sound(tx, &self.workload)? {
             Some(entry) if entry.epoch == signed(self.epoch) && entry.holds(&self.deployment) => {
                 Ok(entry)
             }
@@ -45,20 +47,22 @@ impl Claim {
     }
 }
 
-/// The caller holds the workload's lock: whoever is in flight is dead.
+/// The caller holds the workload's lock, and `liveness` says what that means for a holder on
+/// record. `holder` names the lock.
 pub(crate) fn begin(
     tx: &Connection,
     new: &NewDeployment,
     holder: &Holder,
     expected: Version,
+    liveness: impl FnOnce(&Holder) -> Liveness,
 ) -> Result<(Epoch, Sequence), Failure> {
-    let entry = Entry::find(tx, &new.workload)?;
+    let entry = Entry::sound(tx, &new.workload)?;
     if let Some(entry) = &entry
-        && let Some(conflict) = entry.conflict(tx, Liveness::Dead)?
+        && let Some(conflict) = entry.conflict(tx, |holder| Ok(liveness(holder)))?
     {
         return Err(conflict.into());
     }
-    if entry.map_or(0, |e| e.version) != signed(expected.0) {
+    if entry.as_ref().map_or(0, |e| e.version) != signed(expected.0) {
         return Err(
             StoreError::new(Kind::Stale, "the workload changed since the plan was made")
                 .on(&new.workload)
@@ -67,18 +71,18 @@ pub(crate) fn begin(
         );
     }
     let sequence = insert(tx, new)?;
-    ensure(tx, &new.workload)?;
-    let epoch: i64 = tx
-        .prepare_cached(
-            "UPDATE workloads SET version = version + 1, epoch = epoch + 1, in_flight = ?2,
-               holder = ?3, cancel_by = NULL
-             WHERE id = ?1 RETURNING epoch",
-        )?
-        .query_row(
-            params![new.workload.to_string(), new.id.as_str(), encode(holder)?],
-            |row| row.get(0),
-        )?;
-    Ok((Epoch(u64::try_from(epoch).unwrap_or(0)), sequence))
+    let mut entry = entry.map_or_else(|| Entry::unseen(&new.workload), Ok)?;
+    entry.version += 1;
+    entry.epoch += 1;
+    entry.in_flight = Some(new.id.as_str().to_owned());
+    entry.holder = Some(encode(holder)?);
+    entry.cancel_by = None;
+    entry.write(tx)?;
+    Ok((epoch(&entry), sequence))
+}
+
+fn epoch(entry: &Entry) -> Epoch {
+    Epoch(u64::try_from(entry.epoch).unwrap_or(0))
 }
 
 /// Gives the record as it is afterwards. `known` is what the caller remembers of it.
@@ -86,37 +90,34 @@ pub(crate) fn append(
     tx: &Connection,
     claim: &Claim,
     event: &TimedEvent,
-    known: Option<Deployment>,
-) -> Result<Deployment, Failure> {
+    known: Option<Sealed>,
+) -> Result<Sealed, Failure> {
     if matches!(event.event, Event::Settled(_) | Event::RolledBackBy { .. }) {
         let why = format!("only finish writes the event {}", event.event.name());
         return Err(illegal(&claim.deployment, why).into());
     }
-    let mut deployment = claimed(tx, claim, known)?;
-    if deployment.events().last() != Some(event) {
-        push(tx, &mut deployment, event, None)?;
+    let mut record = claimed(tx, claim, known)?;
+    if record.deployment.events().last() != Some(event) {
+        push(tx, &mut record, event, None)?;
     }
-    Ok(deployment)
+    Ok(record)
 }
 
 /// The record of a lease that still holds: what the caller remembers of it, if as many events are
 /// stored. Nobody but the lease's holder adds any, but two store values may share a lease.
-fn claimed(
-    tx: &Connection,
-    claim: &Claim,
-    known: Option<Deployment>,
-) -> Result<Deployment, Failure> {
+fn claimed(tx: &Connection, claim: &Claim, known: Option<Sealed>) -> Result<Sealed, Failure> {
     if let Some(known) = known
         && is_current(tx, claim, &known)?
     {
         return Ok(known);
     }
     claim.check(tx)?;
-    Ok(load(tx, &claim.deployment)?.ok_or_else(|| unknown(&claim.deployment))?)
+    Ok(load_sealed(tx, &claim.deployment)?.ok_or_else(|| unknown(&claim.deployment))?)
 }
 
 /// Whether the claim holds and the record is as it is stored, in one look.
-fn is_current(tx: &Connection, claim: &Claim, known: &Deployment) -> Result<bool, Failure> {
+fn is_current(tx: &Connection, claim: &Claim, known: &Sealed) -> Result<bool, Failure> {
+    let known = &known.deployment;
     let signed_len = i64::try_from(known.events().len()).unwrap_or(i64::MAX);
     let current = tx
         .prepare_cached(
@@ -143,7 +144,7 @@ pub(crate) fn finish(
     settlement: &Settlement,
     at: Timestamp,
     then: &Then,
-    known: Option<Deployment>,
+    known: Option<Sealed>,
 ) -> Result<Option<Sequence>, Failure> {
     let settled = TimedEvent {
         at,
@@ -152,47 +153,41 @@ pub(crate) fn finish(
     if let Some(done) = finished_before(tx, claim, &settled, then)? {
         return Ok(done);
     }
-    let mut deployment = claimed(tx, claim, known)?;
-    push(tx, &mut deployment, &settled, Some(claim.epoch))?;
-    let workload = claim.workload.to_string();
-    tx.prepare_cached(
-        "UPDATE workloads SET version = version + 1, live = ?2, in_flight = NULL,
-           cancel_by = NULL WHERE id = ?1",
-    )?
-    .execute(params![workload, encode(&settlement.live)?])?;
-    match then {
+    let mut record = claimed(tx, claim, known)?;
+    push(tx, &mut record, &settled, Some(claim.epoch))?;
+    let mut entry = claim.check(tx)?;
+    entry.version += 1;
+    entry.set_live(&settlement.live)?;
+    let opened = match then {
         Then::Release => {
-            release(tx, &workload)?;
-            Ok(None)
+            entry.release();
+            None
         }
         Then::ReleaseAndAmend(failed) if *failed == claim.deployment => {
             let why = "a deployment cannot have been rolled back by itself";
-            Err(illegal(failed, why).into())
+            return Err(illegal(failed, why).into());
         }
         Then::ReleaseAndAmend(failed) => {
-            let mut failed = load(tx, failed)?.ok_or_else(|| unknown(failed))?;
-            same_workload(claim, failed.workload(), failed.id())?;
+            let mut failed = load_sealed(tx, failed)?.ok_or_else(|| unknown(failed))?;
+            let of = &failed.deployment;
+            same_workload(claim, of.workload(), of.id())?;
             let event = Event::RolledBackBy {
                 deployment: claim.deployment.clone(),
             };
             push(tx, &mut failed, &TimedEvent { at, event }, None)?;
-            release(tx, &workload)?;
-            Ok(None)
+            entry.release();
+            None
         }
         Then::Open(new) => {
             same_workload(claim, &new.workload, &new.id)?;
             let sequence = insert(tx, new)?;
-            tx.prepare_cached("UPDATE workloads SET in_flight = ?2 WHERE id = ?1")?
-                .execute(params![workload, new.id.as_str()])?;
-            Ok(Some(sequence))
+            entry.in_flight = Some(new.id.as_str().to_owned());
+            entry.cancel_by = None;
+            Some(sequence)
         }
-    }
-}
-
-fn release(tx: &Connection, workload: &str) -> Result<(), Failure> {
-    tx.prepare_cached("UPDATE workloads SET holder = NULL WHERE id = ?1")?
-        .execute([workload])?;
-    Ok(())
+    };
+    entry.write(tx)?;
+    Ok(opened)
 }
 
 fn same_workload(claim: &Claim, of: &WorkloadId, id: &DeploymentId) -> Result<(), StoreError> {
@@ -229,7 +224,7 @@ fn finished_before(
     }
     match then {
         Then::Open(new) => {
-            let Some(entry) = Entry::find(tx, &claim.workload)? else {
+            let Some(entry) = Entry::sound(tx, &claim.workload)? else {
                 return Ok(None);
             };
             let successor = load(tx, &new.id)?.filter(|s| {
@@ -248,26 +243,25 @@ fn finished_before(
     }
 }
 
-/// The caller holds the workload's lock: the former holder is dead.
+/// The caller holds the workload's lock, and `liveness` says what that means for the holder on
+/// record. `holder` names the lock.
 pub(crate) fn take_over(
     tx: &Connection,
     workload: &WorkloadId,
     holder: &Holder,
+    liveness: impl FnOnce(&Holder) -> Liveness,
 ) -> Result<(DeploymentId, Epoch), Failure> {
-    let in_flight = Entry::find(tx, workload)?
-        .map(|e| e.in_flight())
-        .transpose()?;
-    let Some((deployment, _)) = in_flight.flatten() else {
-        return Err(nothing_in_flight(workload).into());
-    };
-    let epoch: i64 = tx
-        .prepare_cached(
-            "UPDATE workloads SET epoch = epoch + 1, holder = ?2 WHERE id = ?1 RETURNING epoch",
-        )?
-        .query_row(params![workload.to_string(), encode(holder)?], |row| {
-            row.get(0)
-        })?;
-    Ok((deployment, Epoch(u64::try_from(epoch).unwrap_or(0))))
+    let nothing = || Failure::from(nothing_in_flight(workload));
+    let mut entry = Entry::sound(tx, workload)?.ok_or_else(nothing)?;
+    let (deployment, former) = entry.in_flight()?.ok_or_else(nothing)?;
+    if liveness(&former) == Liveness::Alive {
+        let conflict = entry.conflict(tx, |_| Ok(Liveness::Alive))?;
+        return Err(conflict.map_or_else(nothing, Failure::from));
+    }
+    entry.epoch += 1;
+    entry.holder = Some(encode(holder)?);
+    entry.write(tx)?;
+    Ok((deployment, epoch(&entry)))
 }
 
 pub(crate) fn nothing_in_flight(workload: &WorkloadId) -> StoreError {
@@ -279,45 +273,74 @@ pub(crate) fn request_cancel(
     id: &DeploymentId,
     by: &Actor,
 ) -> Result<(), Failure> {
+    let not_in_flight = || {
+        Failure::from(StoreError::new(Kind::NotFound, "this deployment is not in flight").on(id))
+    };
+    let workload: String = tx
+        .prepare_cached("SELECT id FROM workloads WHERE in_flight = ?1")?
+        .query_row([id.as_str()], |row| row.get(0))
+        .optional()?
+        .ok_or_else(not_in_flight)?;
+    let workload: WorkloadId = workload.parse().map_err(|e| unreadable(id, e))?;
+    let mut entry = Entry::sound(tx, &workload)?.ok_or_else(not_in_flight)?;
     // Who asked first is kept.
-    let asked = tx
-        .prepare_cached(
-            "UPDATE workloads SET cancel_by = coalesce(cancel_by, ?2)
-             WHERE id = (SELECT workload FROM deployments WHERE id = ?1) AND in_flight = ?1",
-        )?
-        .execute(params![id.as_str(), encode(by)?])?;
-    if asked == 0 {
-        return Err(
-            StoreError::new(Kind::NotFound, "this deployment is not in flight")
-                .on(id)
-                .into(),
-        );
+    if entry.cancel_by.is_none() {
+        entry.cancel_by = Some(encode(by)?);
+        entry.write(tx)?;
     }
     Ok(())
 }
 
-/// Sets or clears one of the two JSON columns that people change.
-pub(crate) fn set(
+/// Changes what people have set on a workload.
+pub(crate) fn amend(
     tx: &Connection,
     workload: &WorkloadId,
-    column: Column,
-    value: Option<&impl Serialize>,
-) -> Result<(), Failure> {
-    ensure(tx, workload)?;
-    let value = value.map(encode).transpose()?;
-    let sql = match column {
-        Column::Hold => "UPDATE workloads SET version = version + 1, hold = ?2 WHERE id = ?1",
-        Column::Policy => "UPDATE workloads SET version = version + 1, policy = ?2 WHERE id = ?1",
-    };
-    tx.prepare_cached(sql)?
-        .execute(params![workload.to_string(), value])?;
+    expected: Version,
+    amendment: &Amendment,
+) -> Result<Version, Failure> {
+    let entry = Entry::sound(tx, workload)?;
+    let mut entry = entry.map_or_else(|| Entry::unseen(workload), Ok)?;
+    let version = Version(u64::try_from(entry.version).unwrap_or(0));
+    check_version(workload, version, expected)?;
+    let mut settings = entry.settings()?;
+    settings.amend(amendment);
+    entry.set(&settings)?;
+    entry.version += 1;
+    entry.write(tx)?;
+    Ok(Version(version.0 + 1))
+}
+
+/// For a copy: what is in flight there has no lock file, and by that its holder is dead, though its
+/// process may go on with the original.
+pub(crate) fn without_locks(tx: &Connection) -> Result<(), Failure> {
+    let (entries, _) = Entry::all(tx)?;
+    for mut entry in entries {
+        if let Ok(Some((_, holder))) = entry.in_flight()
+            && entry.check().is_ok()
+        {
+            let holder = Holder {
+                lock: None,
+                ..holder
+            };
+            entry.holder = Some(encode(&holder)?);
+            entry.write(tx)?;
+        }
+    }
     Ok(())
 }
 
-#[derive(Clone, Copy)]
-pub(crate) enum Column {
-    Hold,
-    Policy,
+/// Gives no deployment a sequence up to this one.
+pub(crate) fn advance(tx: &Connection, past: Sequence) -> Result<(), Failure> {
+    tx.execute(
+        "INSERT INTO sqlite_sequence (name, seq) SELECT 'deployments', 0
+         WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'deployments')",
+        [],
+    )?;
+    tx.execute(
+        "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'deployments'",
+        [signed(past.0)],
+    )?;
+    Ok(())
 }
 
 pub(crate) fn annotate(
@@ -333,12 +356,17 @@ pub(crate) fn annotate(
         .ok_or_else(|| {
             StoreError::new(Kind::TooLarge, format!("a record takes {MAX_NOTES} notes")).on(id)
         })?;
-    tx.prepare_cached("UPDATE deployments SET annotations = ?2, pinned = ?3 WHERE id = ?1")?
-        .execute(params![
-            id.as_str(),
-            keeping_unknown(tx, id, &annotations)?,
-            annotations.pinned
-        ])?;
+    let text = keeping_unknown(tx, id, &annotations)?;
+    tx.prepare_cached(
+        "UPDATE deployments SET annotations = ?2, pinned = ?3, annotations_seal = ?4
+         WHERE id = ?1 AND annotations_seal IS NOT ?4",
+    )?
+    .execute(params![
+        id.as_str(),
+        text,
+        annotations.pinned,
+        Seal::of_annotations(id.as_str(), &text)
+    ])?;
     summaries::keep(tx, &deployment.with_annotations(annotations))
 }
 
@@ -358,32 +386,11 @@ fn keeping_unknown(
     Ok(encode(&fields)?)
 }
 
+/// Removes records, all or none.
 pub(crate) fn forget(tx: &Connection, ids: &[DeploymentId]) -> Result<u64, Failure> {
     let mut forgotten = 0;
     for id in ids {
-        let found: Option<(String, bool)> = tx
-            .prepare_cached("SELECT workload, pinned FROM deployments WHERE id = ?1")?
-            .query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((workload, pinned)) = found else {
-            continue;
-        };
-        let workload: WorkloadId = workload.parse().map_err(|e| unreadable(id, e))?;
-        let kept = match Entry::find(tx, &workload)? {
-            Some(entry) => {
-                entry.holds(id) || matches!(entry.live()?, LiveRecord::Known(live) if live == *id)
-            }
-            None => false,
-        };
-        if kept || pinned {
-            return Err(StoreError::new(
-                Kind::Conflict,
-                "this deployment is live, in flight or pinned; nothing was forgotten",
-            )
-            .on(id)
-            .advice("leave it out, or unpin it")
-            .into());
-        }
+        may_be_forgotten(tx, id)?;
         forgotten += tx
             .prepare_cached("DELETE FROM deployments WHERE id = ?1")?
             .execute([id.as_str()])?;
@@ -391,6 +398,34 @@ pub(crate) fn forget(tx: &Connection, ids: &[DeploymentId]) -> Result<u64, Failu
     Ok(u64::try_from(forgotten).unwrap_or(u64::MAX))
 }
 
-fn signed(n: u64) -> i64 {
+/// Refuses a record that is live, in flight or pinned, and no other.
+pub(crate) fn may_be_forgotten(tx: &Connection, id: &DeploymentId) -> Result<(), Failure> {
+    let found: Option<(String, bool)> = tx
+        .prepare_cached("SELECT workload, pinned FROM deployments WHERE id = ?1")?
+        .query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((workload, pinned)) = found else {
+        return Ok(());
+    };
+    let workload: WorkloadId = workload.parse().map_err(|e| unreadable(id, e))?;
+    let kept = match Entry::find(tx, &workload)? {
+        Some(entry) => {
+            entry.holds(id) || matches!(entry.live()?, LiveRecord::Known(live) if live == *id)
+        }
+        None => false,
+    };
+    if kept || pinned {
+        return Err(StoreError::new(
+            Kind::Conflict,
+            "this deployment is live, in flight or pinned; nothing was forgotten",
+        )
+        .on(id)
+        .advice("leave it out, or unpin it")
+        .into());
+    }
+    Ok(())
+}
+
+pub(crate) fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use rollback_core::deployment::Deployment;
 use rollback_core::id::DeploymentId;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::Failure;
+use crate::place::Place;
+use crate::record::Sealed;
 use crate::write::Claim;
 
 /// Most records of held leases that are remembered.
@@ -17,7 +18,7 @@ pub(crate) struct Writer {
     connection: Connection,
     /// Records of leases held here with the lease's epoch, as the last append left them. Reading
     /// one back and folding it for every event costs more than inserting the event.
-    open: HashMap<DeploymentId, (u64, Deployment)>,
+    open: HashMap<DeploymentId, (u64, Sealed)>,
 }
 
 impl Writer {
@@ -29,30 +30,49 @@ impl Writer {
     }
 
     /// What is remembered of a record under this lease; it is forgotten, until it is kept again.
-    pub(crate) fn known(&mut self, claim: &Claim) -> Option<Deployment> {
+    pub(crate) fn known(&mut self, claim: &Claim) -> Option<Sealed> {
         let (epoch, known) = self.open.remove(&claim.deployment)?;
         (epoch == claim.epoch).then_some(known)
     }
 
-    pub(crate) fn keep(&mut self, epoch: u64, deployment: Deployment) {
+    pub(crate) fn keep(&mut self, epoch: u64, record: Sealed) {
         // Leases that were dropped leave theirs behind; which go does not matter.
         if self.open.len() >= OPEN {
             self.open.clear();
         }
         self.open
-            .insert(deployment.id().clone(), (epoch, deployment));
+            .insert(record.deployment.id().clone(), (epoch, record));
     }
 
-    /// One immediate transaction: it waits for other writers at its start, and only there.
+    /// One immediate transaction: it waits for other writers at its start, and only there. It is
+    /// acknowledged only if the file that it went to is still the history's.
     pub(crate) fn transact<T>(
         &mut self,
+        place: &Place,
         step: impl FnOnce(&Connection) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let tx = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        place.check()?;
         let value = step(&tx)?;
         tx.commit()?;
+        place.check()?;
         Ok(value)
+    }
+
+    /// Lends the connection to what only reads.
+    pub(crate) fn lend<T>(&self, to: impl FnOnce(&Connection) -> T) -> T {
+        to(&self.connection)
+    }
+
+    /// Brings what is in the log into the file, as far as readers allow, so that the log's room can
+    /// be used again. For a full disk: the file may have room where the log has none.
+    pub(crate) fn checkpoint(&self) {
+        let pragma = "wal_checkpoint(PASSIVE)";
+        // What cannot be done is not; the write that follows says why.
+        let _ = self
+            .connection
+            .query_row(&format!("PRAGMA {pragma}"), [], |_| Ok(()));
     }
 }

@@ -1,6 +1,8 @@
 //! Paths and files that cannot work: each is refused with a typed error, and left as it is.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod support;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -130,7 +132,7 @@ async fn one_unreadable_record_hides_no_other() {
         let step = TimedEvent { at, event };
         store.append(&begun.lease, &step).await.unwrap();
     }
-    let connection = Connection::open(&path).unwrap();
+    let connection = support::by_hand(&path);
     let damage = "UPDATE deployments SET header = '{' WHERE workload = 'b@x';
         UPDATE events SET body = replace(body, 'prepare_intended', 'retired') WHERE deployment = 3;";
     connection.execute_batch(damage).unwrap();
@@ -218,7 +220,11 @@ async fn on_a_read_only_file_system_what_is_only_in_the_log_is_read_too() {
         fs::create_dir(mount.path().join(name)).unwrap();
         for suffix in suffixes {
             let file = |path: &Path| format!("{}{suffix}", path.display());
-            fs::copy(file(&path), file(&left(name))).unwrap();
+            // By another process: this one would lose SQLite's locks on what it copies.
+            let copy = std::process::Command::new("cp")
+                .args([file(&path), file(&left(name))])
+                .status();
+            assert!(copy.unwrap().success());
         }
     }
     mount.remount("ro");
@@ -230,15 +236,14 @@ async fn on_a_read_only_file_system_what_is_only_in_the_log_is_read_too() {
 }
 
 #[tokio::test]
-async fn a_read_only_mount_of_what_others_write_was_read_as_if_nobody_could() {
+async fn a_read_only_mount_of_a_history_could_not_be_read_or_was_read_as_if_nobody_wrote_it() {
     let Some(mount) = Tmpfs::mount("size=4m") else {
         return;
     };
     with_one_record(&history(&mount)).await;
     let seen = mount.seen_read_only();
-    let error = refusal(&history(&seen)).await;
-    assert_eq!(error.kind(), Kind::ReadOnly);
-    assert!(error.to_string().contains("others may write"), "{error}");
+    // Nobody has it open: there is no log.
+    is_read_and_not_written(&history(&seen), 1).await;
     // While somebody has it open there is a log, and what it holds is seen as it comes.
     let writer = SqliteStore::open(history(&mount)).await.unwrap();
     let reader = SqliteStore::open(history(&seen)).await.unwrap();
@@ -249,6 +254,55 @@ async fn a_read_only_mount_of_what_others_write_was_read_as_if_nobody_could() {
         assert_eq!(page.deployments.len() as u64, n);
         assert_eq!(reader.verify().await.unwrap(), []);
     }
+    // And after it has been closed, what it brought into the file.
+    let new = sample("w6@web-1", 6);
+    writer.begin(&new, &holder(), Version(0)).await.unwrap();
+    drop(writer);
+    let page = reader.list(&Query::default()).await.unwrap();
+    assert_eq!(page.deployments.len(), 6);
+}
+
+/// Not a test by itself: what a child process does. It opens, writes and closes, again and again.
+#[tokio::test]
+async fn child() {
+    let Some((_, place)) = support::part() else {
+        return;
+    };
+    for n in 2..40 {
+        let store = SqliteStore::open(&place).await.unwrap();
+        support::settle(&store, "w@x", n).await;
+        drop(store);
+        tokio::time::sleep(std::time::Duration::from_millis(n % 7 * 20)).await;
+    }
+    support::say("done");
+}
+
+#[tokio::test]
+async fn what_is_read_on_a_read_only_mount_while_others_open_write_and_close_is_one_snapshot() {
+    let Some(mount) = Tmpfs::mount("size=8m") else {
+        return;
+    };
+    with_one_record(&history(&mount)).await;
+    let seen = mount.seen_read_only();
+    let reader = SqliteStore::open(history(&seen)).await.unwrap();
+    let mut writer = support::Other::playing("writer", &history(&mount));
+    let writing = std::thread::spawn(move || writer.hear());
+    let (mut last, mut looks) = (0, 0);
+    while !writing.is_finished() {
+        match reader.list(&Query::default()).await {
+            Ok(page) => {
+                assert_eq!(page.unreadable, [] as [String; 0]);
+                assert!(page.deployments.len() >= last, "it went back");
+                last = page.deployments.len();
+                looks += 1;
+            }
+            Err(e) => assert_eq!(e.kind(), Kind::Busy, "{e}"),
+        }
+    }
+    assert_eq!(writing.join().unwrap().as_deref(), Some("done"));
+    assert!(looks > 3, "{looks}");
+    let page = reader.list(&Query::default()).await.unwrap();
+    assert_eq!(page.deployments.len(), 39);
 }
 
 #[tokio::test]
@@ -288,4 +342,97 @@ async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
         event: Event::PrepareIntended,
     };
     store.append(&lease, &event).await.unwrap();
+}
+
+/// Fills a file system to its last byte.
+fn fill(mount: &Tmpfs) -> PathBuf {
+    use std::io::Write;
+    let path = mount.path().join("filler");
+    let mut file = fs::File::create(&path).unwrap();
+    for size in [64 * 1024, 4_096, 1] {
+        while file.write_all(&vec![0; size]).is_ok() {}
+    }
+    path
+}
+
+#[tokio::test]
+async fn on_a_full_disk_what_had_begun_could_not_be_ended() {
+    let Some(mount) = Tmpfs::mount("size=1m") else {
+        return;
+    };
+    let store = SqliteStore::open(history(&mount)).await.unwrap();
+    support::settle(&store, "api@x", 1).await;
+    let new = sample("api@x", 5);
+    let begun = support::begin(&store, &new).await.unwrap();
+    let other = sample("other@x", 5);
+    let dead = support::begin(&store, &other).await.unwrap();
+    drop(dead);
+    let filler = fill(&mount);
+    // A whole run, with an automatic rollback, and the recovery of another.
+    for n in 6..30 {
+        store.append(&begun.lease, &support::step(n)).await.unwrap();
+    }
+    let mut next = sample("api@x", 30);
+    next.to.clone_from(&new.to);
+    let end = settlement(&new.id, rollback_core::deployment::Outcome::Failed);
+    let then = Then::Open(Box::new(next.clone()));
+    let done = store.finish(begun.lease, &end, at(31), &then).await;
+    let rollback_core::history::Finished::Opened(begun) = done.unwrap() else {
+        panic!()
+    };
+    for n in 32..50 {
+        store.append(&begun.lease, &support::step(n)).await.unwrap();
+    }
+    let end = settlement(&next.id, rollback_core::deployment::Outcome::Succeeded);
+    let then = Then::ReleaseAndAmend(new.id.clone());
+    let done = store.finish(begun.lease, &end, at(51), &then).await;
+    done.unwrap();
+    let lease = store.take_over(&other.workload, &holder()).await.unwrap();
+    let end = settlement(&other.id, rollback_core::deployment::Outcome::Interrupted);
+    let done = store.finish(lease, &end, at(52), &Then::Release).await;
+    done.unwrap();
+    // But nothing begins that might not be ended.
+    fill(&mount);
+    let refused = support::begin(&store, &sample("api@x", 60))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.kind(), Kind::Full, "{refused}");
+    assert_eq!(store.verify().await.unwrap(), []);
+    fs::remove_file(filler).unwrap();
+    support::settle(&store, "api@x", 70).await;
+    assert_eq!(store.verify().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn on_a_full_disk_the_clean_up_that_frees_space_failed() {
+    let Some(mount) = Tmpfs::mount("size=1m") else {
+        return;
+    };
+    let store = SqliteStore::open(history(&mount)).await.unwrap();
+    let mut ids = Vec::new();
+    let full = loop {
+        let n = ids.len() as u64 * 3;
+        let new = sample("api@x", n);
+        let begun = match support::begin(&store, &new).await {
+            Ok(begun) => begun,
+            Err(e) => break e,
+        };
+        ids.push(new.id.clone());
+        let end = settlement(&new.id, rollback_core::deployment::Outcome::Failed);
+        match store
+            .finish(begun.lease, &end, at(n + 1), &Then::Release)
+            .await
+        {
+            Ok(_) => {}
+            Err((_, e)) => panic!("it could not be ended: {e}"),
+        }
+        assert!(ids.len() < 2_000, "it never filled up");
+    };
+    assert_eq!(full.kind(), Kind::Full, "{full}");
+    fill(&mount);
+    let gone = store.forget(&ids[..ids.len() - 2]).await.unwrap();
+    assert_eq!(gone, ids.len() as u64 - 2);
+    let left = store.list(&Query::default()).await.unwrap();
+    assert_eq!(left.deployments.len(), 2);
+    assert_eq!(store.verify().await.unwrap(), []);
 }

@@ -1,17 +1,20 @@
 //! Damage to the file and edits by hand: `verify` names each, and the rest is served.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rollback_core::deployment::Outcome;
+use rollback_core::deployment::{LiveRecord, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{HistoryStore, Query, Then};
+use rollback_core::history::{Abandonment, HistoryStore, Query, Then};
 use rollback_core::id::DeploymentId;
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::store_suite::{at, holder, sample, settlement};
 use rusqlite::Connection;
+use support::{begin, by_hand, reseal, step};
 
 /// A history of forty settled records, closed; their ids, oldest first.
 async fn history(path: &Path) -> Vec<DeploymentId> {
@@ -55,8 +58,7 @@ impl Place {
 
     /// What somebody does with the sqlite3 shell.
     fn edit(&self, sql: &str) {
-        let connection = Connection::open(&self.path).unwrap();
-        connection.execute_batch(sql).unwrap();
+        by_hand(&self.path).execute_batch(sql).unwrap();
     }
 
     async fn store(&self) -> SqliteStore {
@@ -263,7 +265,7 @@ async fn rows_that_belong_together_and_do_not_agree_are_named() {
         ),
         (
             "UPDATE events SET ordinal = 9 WHERE deployment = 3 AND ordinal = 0",
-            "cannot follow",
+            "event 0 of its timeline is missing",
         ),
         (
             "UPDATE events SET deployment = 999 WHERE deployment = 3 AND ordinal = 0",
@@ -271,20 +273,20 @@ async fn rows_that_belong_together_and_do_not_agree_are_named() {
         ),
         (
             "DELETE FROM events WHERE deployment = 3",
-            "nobody will settle it",
+            "or how it ended, was changed",
         ),
         (
             "UPDATE workloads SET live = '{\"known\":' WHERE id = 'w3@x'",
             "w3@x",
         ),
         (
-            "UPDATE workloads SET live = '{\"known\":\"deploy-20200101-000000-0000000000000000\"}'
-             WHERE id = 'w3@x'",
+            "UPDATE workloads SET live = '{\"known\":\"deploy-20200101-000000-0000000000000000\"}',
+             seal = NULL WHERE id = 'w3@x'",
             "has no record",
         ),
         (
-            "UPDATE workloads SET in_flight = (SELECT id FROM deployments WHERE sequence = 4)
-             WHERE id = 'w3@x'",
+            "UPDATE workloads SET in_flight = (SELECT id FROM deployments WHERE sequence = 4),
+             seal = NULL WHERE id = 'w3@x'",
             "nobody holds it",
         ),
         (
@@ -309,5 +311,242 @@ async fn rows_that_belong_together_and_do_not_agree_are_named() {
             place.store().await.workloads().await.unwrap().states.len() >= 39,
             "{edit}"
         );
+    }
+}
+
+#[tokio::test]
+async fn list_hid_older_records_behind_a_garbled_number_at_a_pages_end() {
+    let place = Place::new().await;
+    place.edit("PRAGMA wal_checkpoint(TRUNCATE)");
+    let root: i64 = Connection::open(&place.path)
+        .unwrap()
+        .query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'deployments'",
+            [],
+            |r| r.get(0),
+        )
+        .unwrap();
+    let whole = fs::read(&place.path).unwrap();
+    for garbled in [0u8, 1, 0x7e] {
+        // The number of record 31 in the leaf that holds it: a byte before its row's header.
+        let mut bytes = whole.clone();
+        let found = leaf_cells(&bytes, usize::try_from(root).unwrap());
+        let at = found.iter().find(|(n, _)| *n == 31).unwrap().1;
+        bytes[at] = garbled;
+        fs::write(&place.path, &bytes).unwrap();
+        let store = place.store().await;
+        let mut query = Query::default().limit(10);
+        let (mut seen, mut unreadable) = (Vec::new(), 0);
+        for _ in 0..20 {
+            let part = store.list(&query).await.unwrap();
+            seen.extend(part.deployments.iter().map(|d| d.id().clone()));
+            unreadable += part.unreadable.len();
+            query.before = part.next;
+            if part.next.is_none() {
+                break;
+            }
+        }
+        assert_eq!(query.before, None, "{garbled}: it has an end");
+        let mut wanted = place.ids.clone();
+        wanted.remove(30);
+        wanted.reverse();
+        assert_eq!(seen, wanted, "{garbled}");
+        assert!(unreadable >= 1, "{garbled}");
+        let faults = store.verify().await.unwrap();
+        assert!(!faults.is_empty(), "{garbled}");
+    }
+}
+
+/// Sequence and place of its one byte, of each cell of the leaves of a table's tree.
+fn leaf_cells(bytes: &[u8], root: usize) -> Vec<(u8, usize)> {
+    let start = (root - 1) * 4_096;
+    let page = &bytes[start..start + 4_096];
+    let cells = usize::from(u16::from_be_bytes([page[3], page[4]]));
+    let header = if page[0] == 0x05 { 12 } else { 8 };
+    let cell = |n: usize| {
+        let at = header + 2 * n;
+        usize::from(u16::from_be_bytes([page[at], page[at + 1]]))
+    };
+    if page[0] == 0x05 {
+        let child = |at: usize| u32::from_be_bytes(page[at..at + 4].try_into().unwrap());
+        let children = (0..cells).map(|n| child(cell(n))).chain([child(8)]);
+        return children
+            .flat_map(|n| leaf_cells(bytes, usize::try_from(n).unwrap()))
+            .collect();
+    }
+    let numbers = (0..cells).map(|n| {
+        // The length of the row is a number of one to nine bytes, of which all but the last have
+        // their highest bit set.
+        let mut at = cell(n);
+        while page[at] & 0x80 != 0 {
+            at += 1;
+        }
+        (page[at + 1], start + at + 1)
+    });
+    numbers.collect()
+}
+
+/// A history with a record of several events; its id.
+async fn eventful(path: &Path) -> DeploymentId {
+    let store = SqliteStore::open(path).await.unwrap();
+    let new = sample("api@x", 1);
+    let begun = begin(&store, &new).await.unwrap();
+    for n in 2..6 {
+        store.append(&begun.lease, &step(n)).await.unwrap();
+    }
+    let end = settlement(&new.id, Outcome::Succeeded);
+    let done = store.finish(begun.lease, &end, at(7), &Then::Release);
+    done.await.unwrap();
+    new.id
+}
+
+#[tokio::test]
+async fn an_event_that_was_removed_or_changed_went_unnoticed_and_was_served_as_truth() {
+    for edit in [
+        "DELETE FROM events WHERE ordinal = 2",
+        "DELETE FROM events WHERE ordinal = 0",
+        // As if nothing had been there.
+        "DELETE FROM events WHERE ordinal = 1; UPDATE events SET ordinal = ordinal - 1 WHERE ordinal > 1",
+        "DELETE FROM events WHERE ordinal = 4",
+        "UPDATE events SET body = replace(body, 'step 3', 'step 9') WHERE ordinal = 1",
+        "UPDATE events SET body = replace(body, 'so it ended', 'all went well')",
+        "UPDATE deployments SET header = replace(header, 'because', 'by order')",
+        // Consistent with all columns that repeat it.
+        "UPDATE deployments SET header = replace(header, '\"ann\"', '\"eve\"'), actor = 'eve'",
+        "UPDATE deployments SET annotations = '{\"pinned\":true}', pinned = 1",
+        "UPDATE deployments SET sequence = 7; UPDATE events SET deployment = 7; UPDATE labels SET deployment = 7",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("history.db");
+        let id = eventful(&path).await;
+        by_hand(&path).execute_batch(edit).unwrap();
+        let store = SqliteStore::open(&path).await.unwrap();
+        let faults = store.verify().await.unwrap();
+        assert!(
+            faults.iter().any(|f| f.to_string().contains(id.as_str())),
+            "{edit}: {faults:?}"
+        );
+        let error = store.get(&id).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt, "{edit}");
+        let page = store.list(&Query::default()).await.unwrap();
+        assert_eq!(
+            (page.deployments.len(), page.unreadable.len()),
+            (0, 1),
+            "{edit}"
+        );
+        // Only who seals it anew is believed.
+        if edit.contains("step 9") {
+            drop(store);
+            reseal(&path);
+            let store = SqliteStore::open(&path).await.unwrap();
+            assert_eq!(store.verify().await.unwrap(), []);
+        }
+    }
+}
+
+#[tokio::test]
+async fn edits_by_hand_are_kept_out_while_nobody_seals_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    eventful(&path).await;
+    let connection = Connection::open(&path).unwrap();
+    for edit in [
+        "UPDATE deployments SET outcome = 'failed'",
+        "UPDATE workloads SET version = 9",
+        "INSERT INTO workloads (id, live) VALUES ('x@y', '\"nothing\"')",
+        "INSERT INTO events (deployment, ordinal, at_us, name, body) VALUES (1, 9, 0, 'x', '{}')",
+    ] {
+        let error = connection.execute_batch(edit).unwrap_err();
+        assert!(error.to_string().contains("update this program"), "{error}");
+    }
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.verify().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_state_that_was_changed_by_hand_is_damaged_hides_no_other_and_can_be_abandoned() {
+    for edit in [
+        "UPDATE workloads SET version = 7 WHERE id = 'b@x'",
+        "UPDATE workloads SET live = '\"unknown\"' WHERE id = 'b@x'",
+        "UPDATE workloads SET live = 'rubbish' WHERE id = 'b@x'",
+        "UPDATE workloads SET in_flight = 'rubbish', holder = '{}' WHERE id = 'b@x'",
+        "UPDATE workloads SET in_flight = (SELECT id FROM deployments LIMIT 1) WHERE id = 'b@x'",
+        "UPDATE workloads SET hold = '{}' WHERE id = 'b@x'",
+        "UPDATE workloads SET amendments = '7' WHERE id = 'b@x'",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("history.db");
+        let store = SqliteStore::open(&path).await.unwrap();
+        for workload in ["a@x", "b@x", "c@x"] {
+            support::settle(&store, workload, 1).await;
+        }
+        by_hand(&path).execute_batch(edit).unwrap();
+        let all = store.workloads().await.unwrap();
+        assert_eq!(all.states.len(), 2, "{edit}");
+        assert_eq!(all.damaged.len(), 1, "{edit}");
+        let workload = "b@x".parse().unwrap();
+        assert_eq!(all.damaged[0].workload, workload);
+        let error = store.workload(&workload).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt, "{edit}");
+        assert!(!store.verify().await.unwrap().is_empty());
+        let abandonment = Abandonment {
+            by: rollback_core::id::Actor::user("ann").unwrap(),
+            at: at(50),
+            why: "it cannot be read".parse().unwrap(),
+        };
+        store.abandon(&workload, &abandonment).await.unwrap();
+        let state = store.workload(&workload).await.unwrap();
+        assert_eq!(state.live, LiveRecord::Unknown, "{edit}");
+        assert!(state.in_flight.is_none());
+        assert_eq!(state.amendments.len(), 1, "{edit}");
+        assert_eq!(state.amendments[0].by, abandonment.by);
+        assert_eq!(store.verify().await.unwrap(), [], "{edit}");
+        support::settle(&store, "b@x", 60).await;
+        let again = store.abandon(&workload, &abandonment).await.unwrap_err();
+        assert_eq!(again.kind(), Kind::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_in_flight_whose_record_cannot_be_read_bricked_its_workload() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let abandonment = Abandonment {
+        by: rollback_core::id::Actor::user("ann").unwrap(),
+        at: at(50),
+        why: "it cannot be recovered".parse().unwrap(),
+    };
+    for (n, readable) in [(1, true), (10, false)] {
+        let new = sample("api@x", n);
+        let begun = begin(&store, &new).await.unwrap();
+        store.append(&begun.lease, &step(n)).await.unwrap();
+        let refused = store
+            .abandon(&new.workload, &abandonment)
+            .await
+            .unwrap_err();
+        let conflict = refused.conflict().unwrap();
+        assert_eq!(conflict.liveness, rollback_core::history::Liveness::Alive);
+        drop(begun);
+        if !readable {
+            let sql = format!(
+                "UPDATE deployments SET header = '{{' WHERE id = '{}'",
+                new.id
+            );
+            by_hand(&path).execute_batch(&sql).unwrap();
+        }
+        let id = store.abandon(&new.workload, &abandonment).await.unwrap();
+        assert_eq!(id, new.id);
+        let state = store.workload(&new.workload).await.unwrap();
+        assert!(state.in_flight.is_none());
+        assert_eq!(state.live, LiveRecord::Unknown);
+        match store.get(&new.id).await {
+            Ok(record) => {
+                assert!(readable);
+                assert_eq!(record.unwrap().outcome(), Some(Outcome::Interrupted));
+            }
+            Err(e) => assert!(!readable && e.kind() == Kind::Corrupt, "{e}"),
+        }
+        support::settle(&store, "api@x", n + 3).await;
     }
 }

@@ -1,6 +1,8 @@
 //! Records in the file that this library never wrote: each is refused alone, and hides no other.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod support;
+
 use std::path::PathBuf;
 
 use rollback_core::deployment::{NewDeployment, Outcome};
@@ -10,6 +12,7 @@ use rollback_core::history::{Annotation, HistoryStore, Query, Then, Version};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::store_suite::{at, holder, note, sample, settlement};
 use rusqlite::{Connection, params};
+use support::{by_hand, reseal};
 
 /// Three settled records; the middle one is what a test tampers with.
 struct Three {
@@ -43,7 +46,7 @@ impl Three {
     }
 
     fn connection(&self) -> Connection {
-        Connection::open(&self.path).unwrap()
+        by_hand(&self.path)
     }
 
     fn header(&self) -> String {
@@ -228,6 +231,7 @@ async fn doubled_keys_of_a_map_and_deep_nesting_are_found_by_verify() {
     ] {
         assert_ne!(text, header);
         three.set_header(&text);
+        reseal(&three.path);
         let faults = three.store.verify().await.unwrap();
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].what.contains(what), "{faults:?}");
@@ -258,6 +262,7 @@ async fn fields_of_a_newer_version_are_passed_over_and_kept() {
         [id.as_str()],
     )
     .unwrap();
+    reseal(&three.path);
     let record = three.store.get(id).await.unwrap().unwrap();
     assert_eq!(record.new_deployment(), &three.all[1]);
     assert!(record.annotations().pinned);

@@ -29,11 +29,22 @@ const RECORDS: &str = r#"
 "#;
 
 async fn migrated(path: &Path) -> SqliteStore {
+    drop(version_1(path));
+    SqliteStore::open(path).await.unwrap()
+}
+
+fn version_1(path: &Path) -> Connection {
     let connection = Connection::open(path).unwrap();
     let dump = include_str!("fixtures/v1.sql");
     connection.execute_batch(dump).unwrap();
-    drop(connection);
-    SqliteStore::open(path).await.unwrap()
+    connection
+}
+
+fn version_2(path: &Path) -> Connection {
+    let connection = version_1(path);
+    let more = include_str!("fixtures/v2.sql");
+    connection.execute_batch(more).unwrap();
+    connection
 }
 
 fn line(d: &Deployment) -> String {
@@ -235,4 +246,69 @@ async fn the_queries_in_the_description_of_the_format_run() {
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
     assert!(text.contains(&format!("**{version}** at present")));
+}
+
+#[tokio::test]
+async fn a_history_of_version_2_is_read_as_the_same_of_version_1_and_both_are_named_and_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = migrated(&dir.path().join("1.db")).await;
+    let path = dir.path().join("2.db");
+    drop(version_2(&path));
+    let second = SqliteStore::open(&path).await.unwrap();
+    let query = Query::default();
+    let records = second.list(&query).await.unwrap();
+    assert_eq!(records.deployments.len(), 13);
+    assert_eq!(records, first.list(&query).await.unwrap());
+    let states = second.workloads().await.unwrap();
+    assert_eq!(states.states, first.workloads().await.unwrap().states);
+    assert!(states.damaged.is_empty());
+    assert!(states.states.iter().all(|s| s.amendments.is_empty()));
+    let (a, b) = (
+        first.identity().await.unwrap(),
+        second.identity().await.unwrap(),
+    );
+    assert_ne!(a.history, b.history);
+    drop(second);
+    let second = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(second.identity().await.unwrap(), b);
+    for record in &records.deployments {
+        let text = record.id().random();
+        assert_eq!(second.find(text, 5).await.unwrap(), [record.id().clone()]);
+    }
+    // A change by hand shows in what was written long ago, too.
+    drop(second);
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch("DROP TRIGGER deployments_stay_sealed")
+        .unwrap();
+    let edit =
+        "UPDATE deployments SET header = replace(header, 'first', 'last') WHERE sequence = 1";
+    assert_eq!(connection.execute(edit, []).unwrap(), 1);
+    let second = SqliteStore::open(&path).await.unwrap();
+    let faults = second.verify().await.unwrap();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].what.contains("changed by hand"), "{faults:?}");
+}
+
+#[tokio::test]
+async fn a_program_of_an_older_version_that_goes_on_after_the_migration_fails_and_changes_nothing()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    let old = version_2(&path);
+    old.pragma_update(None, "journal_mode", "wal").unwrap();
+    let store = SqliteStore::open(&path).await.unwrap();
+    // What that version writes.
+    for write in [
+        "INSERT INTO events (deployment, ordinal, at_us, name, body) VALUES (13, 3, 0, 'x', '{}')",
+        "UPDATE workloads SET version = version + 1, hold = NULL WHERE id = 'web@web-2'",
+        "UPDATE workloads SET epoch = epoch + 1, holder = '{}' WHERE id = 'db@web-1'",
+        "INSERT OR IGNORE INTO workloads (id, live) VALUES ('new@x', '\"nothing\"')",
+        "UPDATE deployments SET annotations = '{}', pinned = 0 WHERE sequence = 1",
+        "UPDATE deployments SET outcome = 'failed' WHERE sequence = 13",
+    ] {
+        let error = old.execute(write, []).unwrap_err();
+        assert!(error.to_string().contains("update this program"), "{error}");
+    }
+    assert_eq!(store.verify().await.unwrap(), []);
 }

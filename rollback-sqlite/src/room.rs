@@ -1,0 +1,98 @@
+//! [`Room`]: space that is kept for ending what has begun.
+
+use std::fs;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rollback_core::error::StoreError;
+use rollback_fs::{full, owner, system};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+/// So many bytes are kept: the last events of several deployments, their settlements, and a
+/// clean-up's first steps. A log of which everything is in the file is written over from its
+/// start, so this need not hold all of them at once.
+const SIZE: u64 = 256 * 1024;
+const BLOCK: u64 = 512;
+
+/// A file whose space is given up when a write finds no other. No deployment begins without it.
+#[derive(Debug)]
+pub(crate) struct Room {
+    path: PathBuf,
+}
+
+impl Room {
+    /// In the directory of the locks.
+    pub(crate) fn in_dir(locks: &Path) -> Self {
+        Self {
+            path: locks.join("reserve"),
+        }
+    }
+
+    /// Makes sure that the space is kept. `Full` if there is not so much.
+    pub(crate) fn keep(&self) -> Result<(), StoreError> {
+        if self.is_kept() {
+            return Ok(());
+        }
+        self.make().map_err(|e| {
+            self.give_up();
+            match e.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => full(&self.path),
+                _ => system(
+                    "the space for ending deployments cannot be kept",
+                    &self.path,
+                    e,
+                ),
+            }
+        })
+    }
+
+    /// Gives the space to whoever writes next; says whether there was any.
+    pub(crate) fn give_up(&self) -> bool {
+        fs::remove_file(&self.path).is_ok()
+    }
+
+    fn is_kept(&self) -> bool {
+        fs::symlink_metadata(&self.path)
+            .is_ok_and(|meta| meta.is_file() && meta.blocks() * BLOCK >= SIZE)
+    }
+
+    fn make(&self) -> io::Result<()> {
+        let mut file = owner::open_or_create(&self.path)?;
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, SIZE) {
+            // Not every file system can promise space; then it is taken.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                file.seek(SeekFrom::Start(0))?;
+                let zeros = [0; 16 * 1024];
+                for _ in 0..SIZE / 16 / 1024 {
+                    file.write_all(&zeros)?;
+                }
+                file.sync_all()
+            }
+            other => Ok(other?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_space_is_taken_kept_and_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = Room::in_dir(dir.path());
+        assert!(!room.give_up());
+        room.keep().unwrap();
+        room.keep().unwrap();
+        let meta = fs::metadata(dir.path().join("reserve")).unwrap();
+        assert!(meta.blocks() * BLOCK >= SIZE);
+        // What was cut short is no room.
+        fs::write(dir.path().join("reserve"), "").unwrap();
+        assert!(!room.is_kept());
+        room.keep().unwrap();
+        assert!(room.is_kept());
+        assert!(room.give_up());
+    }
+}

@@ -1,0 +1,183 @@
+//! What several tests of this store need: records, and a child that plays a part.
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use rollback_core::deployment::{NewDeployment, Outcome};
+use rollback_core::error::StoreError;
+use rollback_core::event::{Event, TimedEvent};
+use rollback_core::history::{Begun, HistoryStore, Then};
+use rollback_sqlite::SqliteStore;
+use rollback_testkit::store_suite::{at, holder, sample, settlement};
+
+/// An event that may be appended for ever.
+pub(crate) fn step(n: u64) -> TimedEvent {
+    let decision = format!("step {n}");
+    TimedEvent {
+        at: at(n),
+        event: Event::TakenOver { decision },
+    }
+}
+
+/// Begins at whatever version the workload has.
+pub(crate) async fn begin(store: &SqliteStore, new: &NewDeployment) -> Result<Begun, StoreError> {
+    let version = store.workload(&new.workload).await?.version;
+    store.begin(new, &holder(), version).await
+}
+
+/// Begins and settles.
+pub(crate) async fn settle(store: &SqliteStore, workload: &str, n: u64) -> NewDeployment {
+    let new = sample(workload, n);
+    let begun = begin(store, &new).await.unwrap();
+    let end = settlement(&new.id, Outcome::Succeeded);
+    let done = store.finish(begun.lease, &end, at(n + 1), &Then::Release);
+    done.await.unwrap();
+    new
+}
+
+/// Another process: this executable once more, for its test of the name `child`.
+pub(crate) struct Other {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+const PART: &str = "ROLLBACK_SQLITE_PART";
+const PLACE: &str = "ROLLBACK_SQLITE_PLACE";
+
+/// The part that this process plays and where, if it is a child.
+pub(crate) fn part() -> Option<(String, std::path::PathBuf)> {
+    Some((std::env::var(PART).ok()?, std::env::var_os(PLACE)?.into()))
+}
+
+/// What a child says to its parent.
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "\n@{line}").unwrap();
+    out.flush().unwrap();
+}
+
+/// What a child is told.
+pub(crate) fn listen() -> String {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
+impl Other {
+    pub(crate) fn playing(part: &str, place: &Path) -> Self {
+        Self::from(Command::new(std::env::current_exe().unwrap()), part, place)
+    }
+
+    pub(crate) fn from(mut command: Command, part: &str, place: &Path) -> Self {
+        command
+            .args(["--exact", "child", "--nocapture"])
+            .env(PART, part)
+            .env(PLACE, place)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// The next line that the child said itself; `None` when it has said its last.
+    pub(crate) fn hear(&mut self) -> Option<String> {
+        loop {
+            let mut line = String::new();
+            if self.lines.read_line(&mut line).unwrap() == 0 || !line.ends_with('\n') {
+                return None;
+            }
+            if let Some(said) = line.trim_end().strip_prefix('@') {
+                return Some(said.to_owned());
+            }
+        }
+    }
+
+    pub(crate) fn tell(&mut self, what: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{what}").unwrap();
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What somebody does to the file with the sqlite3 shell, who has first removed what keeps unsealed
+/// changes out.
+pub(crate) fn by_hand(path: &Path) -> rusqlite::Connection {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection
+        .pragma_update(None, "foreign_keys", false)
+        .unwrap();
+    let triggers: Vec<String> = connection
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE '%sealed'")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    for trigger in triggers {
+        connection
+            .execute_batch(&format!("DROP TRIGGER {trigger}"))
+            .unwrap();
+    }
+    connection
+}
+
+/// Seals every record as it is now, as FORMAT.md describes it.
+pub(crate) fn reseal(path: &Path) {
+    use sha2::{Digest, Sha256};
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+    let connection = by_hand(path);
+    let mut records = connection
+        .prepare("SELECT sequence, id, header, annotations FROM deployments")
+        .unwrap();
+    let mut rows = records.query([]).unwrap();
+    while let Some(row) = rows.next().unwrap() {
+        let sequence: i64 = row.get(0).unwrap();
+        let [id, header, annotations] = [1, 2, 3].map(|n| row.get::<_, String>(n).unwrap());
+        let mut seal = Sha256::digest(format!("record\n{sequence}\n{header}"));
+        let mut settled = seal;
+        let mut events = connection
+            .prepare(
+                "SELECT ordinal, name, body FROM events WHERE deployment = ?1 ORDER BY ordinal",
+            )
+            .unwrap();
+        let mut rows = events.query([sequence]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let ordinal: i64 = row.get(0).unwrap();
+            let [name, body] = [1, 2].map(|n| row.get::<_, String>(n).unwrap());
+            seal = Sha256::digest(format!("{}\n{body}", hex(&seal)));
+            if name == "settled" || name == "rolled-back-by" {
+                settled = seal;
+            }
+            connection
+                .execute(
+                    "UPDATE events SET seal = ?1 WHERE deployment = ?2 AND ordinal = ?3 AND seal IS NOT ?1",
+                    rusqlite::params![&seal[..], sequence, ordinal],
+                )
+                .unwrap();
+        }
+        let added = Sha256::digest(format!("annotations\n{id}\n{annotations}"));
+        connection
+            .execute(
+                "UPDATE deployments SET seal = ?1, annotations_seal = ?2 WHERE sequence = ?3",
+                rusqlite::params![&settled[..], &added[..], sequence],
+            )
+            .unwrap();
+    }
+}

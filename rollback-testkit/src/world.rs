@@ -61,6 +61,13 @@ pub trait World: Send + Sync {
     /// Changes what is live by hand: drift.
     async fn tamper(&self);
 
+    /// Changes what the program has configured, so that backends made from now on would deploy every
+    /// build otherwise; what is live stays as it is. Says whether it did: not where references are
+    /// the whole configuration.
+    async fn reconfigure(&self) -> bool {
+        false
+    }
+
     /// Destroys a build's artifact everywhere: what stands by, what is cached, what can be fetched.
     async fn lose(&self, build: Build);
 

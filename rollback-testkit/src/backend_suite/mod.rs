@@ -12,6 +12,8 @@ mod driver;
 mod forward;
 mod half_way;
 mod input;
+mod late;
+mod today;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -32,16 +34,14 @@ pub trait WorldBuilder: Send + Sync {
 
 type Case = fn(Arc<dyn World>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Cases by name.
 macro_rules! cases {
     ($($module:ident :: $name:ident),* $(,)?) => {
-        /// Every case by name.
-        const CASES: &[(&str, Case)] = &[
-            $((stringify!($name), |world| Box::pin($module::$name(world)))),*
-        ];
+        &[$((stringify!($name), |world| Box::pin($module::$name(world)))),*]
     };
 }
 
-cases![
+const CASES: &[(&str, Case)] = cases![
     input::resolving_is_stable_and_changes_nothing,
     input::an_unknown_reference_is_a_typed_error,
     input::garbage_references_are_typed_errors,
@@ -70,16 +70,38 @@ cases![
     availability::an_unreachable_platform_is_said_and_survived,
 ];
 
+/// What the target itself keeps off, what is configured today, and what keeps a lease.
+const CONTRACT: &[(&str, Case)] = cases![
+    late::a_late_actor_is_refused_by_the_target,
+    late::who_was_taken_over_is_refused_by_the_target,
+    late::another_history_is_not_kept_out,
+    late::going_back_leaves_what_the_operation_does_not_know,
+    late::a_dropped_verb_keeps_its_lease_until_it_acts_no_more,
+    today::what_is_configured_is_what_is_configured_now,
+    today::a_look_at_health_does_not_wait,
+    today::start_bears_repeating_stopping_and_reversing,
+];
+
 /// Runs every case. Panics at the end with the names of those that failed.
 pub async fn test_all(builder: &dyn WorldBuilder) {
     test_matching(builder, "").await;
 }
 
+/// Runs the cases about what the target itself keeps off, what is configured today, and what keeps
+/// a lease.
+pub async fn test_contract(builder: &dyn WorldBuilder) {
+    run(builder, CONTRACT, "").await;
+}
+
 /// Runs the cases whose name contains `part`.
 pub async fn test_matching(builder: &dyn WorldBuilder, part: &str) {
+    run(builder, CASES, part).await;
+}
+
+async fn run(builder: &dyn WorldBuilder, cases: &[(&str, Case)], part: &str) {
     let mut failed = Vec::new();
     let mut ran = 0;
-    for (name, case) in CASES.iter().filter(|(name, _)| name.contains(part)) {
+    for (name, case) in cases.iter().filter(|(name, _)| name.contains(part)) {
         let world: Arc<dyn World> = Arc::from(builder.build().await);
         ran += 1;
         match tokio::spawn(case(world)).await {

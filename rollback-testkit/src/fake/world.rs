@@ -80,6 +80,11 @@ impl World for FakeWorld {
         }
     }
 
+    async fn reconfigure(&self) -> bool {
+        self.target.configure("another");
+        true
+    }
+
     async fn lose(&self, build: Build) {
         self.target.lose(build.answer());
     }

@@ -248,6 +248,14 @@ impl Observation {
         }
     }
 
+    /// What the platform shows of this instance, if exactly it is live.
+    pub fn sighting_of(&self, instance: &Instance) -> Option<&Sighting> {
+        match &self.live {
+            Live::One(sighting) if sighting.instance.handle == instance.handle => Some(sighting),
+            _ => None,
+        }
+    }
+
     /// Whether exactly this instance is live.
     pub fn shows(&self, instance: &Instance) -> bool {
         self.live_instance()

@@ -18,7 +18,7 @@ pub use outcome::{LiveRecord, Outcome, Settlement};
 pub use phase::Phase;
 pub use trigger::{Trigger, TriggerKind};
 
-use crate::backend::{End, Instance, Operation, Prepared, Reuse};
+use crate::backend::{End, Evidence, Instance, Operation, Prepared, Reuse};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::health::Verdict;
 use crate::history::Sequence;
@@ -99,6 +99,17 @@ impl Deployment {
     /// Its timeline.
     pub fn events(&self) -> &[TimedEvent] {
         &self.events
+    }
+
+    /// The evidence of its last switch.
+    pub fn switched(&self) -> Option<&Evidence> {
+        self.events
+            .iter()
+            .rev()
+            .find_map(|timed| match &timed.event {
+                Event::Switched { evidence } => Some(evidence),
+                _ => None,
+            })
     }
 
     /// What people added.

@@ -87,6 +87,8 @@ pub enum Verb {
     Configure,
     /// Forget records before retention would.
     CleanUp,
+    /// Give up a deployment that recovery cannot end.
+    Abandon,
 }
 
 impl fmt::Display for Verb {
@@ -101,6 +103,7 @@ impl fmt::Display for Verb {
             Self::Hold => "hold",
             Self::Configure => "configure",
             Self::CleanUp => "clean up",
+            Self::Abandon => "abandon",
         })
     }
 }

@@ -49,6 +49,7 @@ pub struct Plan {
     pub(crate) changes: Vec<Change>,
     pub(crate) diff: Diff,
     pub(crate) from_today: Vec<Change>,
+    pub(crate) configured: Vec<Change>,
     pub(crate) dependents: Vec<WorkloadId>,
     pub(crate) migrations: Option<Migrations>,
     pub(crate) drift: Drift,
@@ -110,6 +111,12 @@ impl Plan {
     /// What of the target's recorded configuration is *not* restored: these values are today's.
     pub fn from_today(&self) -> &[Change] {
         &self.from_today
+    }
+
+    /// How today's configuration (what the program has configured now) differs from what is live.
+    /// Empty where they agree, and where a deploy itself makes them agree there is nothing to add.
+    pub fn configured(&self) -> &[Change] {
+        &self.configured
     }
 
     /// Workloads that depend on this one, directly or through others.
@@ -185,6 +192,9 @@ impl fmt::Display for Plan {
         }
         for change in &self.from_today {
             writeln!(f, "  stays:      {change}, as it is today")?;
+        }
+        for change in &self.configured {
+            writeln!(f, "  configured: {change}, otherwise than what is live")?;
         }
         named(f, "  skips over: ", &self.new.skips, |id| {
             (id.to_string(), "")

@@ -31,6 +31,8 @@ pub struct Selection<'a> {
     /// Its records.
     pub lineage: &'a Lineage<'a>,
     /// What is live at the platform.
+    pub live: Option<&'a Release>,
+    /// The same with today's configuration, which need not be what is live.
     pub today: Option<&'a Release>,
     /// What is restored.
     pub restore: &'a Restore,
@@ -80,7 +82,7 @@ impl<'a> Selection<'a> {
         }
         if self.is_live(target) && self.reapply == Reapply::No {
             return Err(Refusal::AlreadyLive {
-                deployment: self.lineage.live().unwrap_or(target).id().clone(),
+                deployment: self.that_is_live(target).id().clone(),
                 release: target
                     .release()
                     .map(ToString::to_string)
@@ -109,10 +111,20 @@ impl<'a> Selection<'a> {
     }
 
     fn is_live(&self, d: &Deployment) -> bool {
-        match (self.release_of(d), self.today) {
-            (Some(effective), Some(today)) => effective.digest() == today.digest(),
+        match (self.release_of(d), self.live) {
+            (Some(effective), Some(live)) => effective.digest() == live.digest(),
             _ => false,
         }
+    }
+
+    /// The deployment whose release is live: the one on record, unless something else was put in its
+    /// place.
+    fn that_is_live(&self, target: &'a Deployment) -> &'a Deployment {
+        let shown = self.live.map(Release::digest);
+        let on_record = self.lineage.live();
+        on_record
+            .filter(|d| d.release().map(Release::digest) == shown)
+            .unwrap_or(target)
     }
 
     /// The refusal when nothing answers the goal.

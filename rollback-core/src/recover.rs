@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use crate::backend::{End, Instance, Live, Observation, Operation};
+use crate::backend::{End, Instance, Live, Observation, Operation, Running, Sighting};
 use crate::deployment::{Deployment, Phase, TriggerKind};
+use crate::history::Fence;
 
 /// Where the run path is entered again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,55 +44,75 @@ impl fmt::Display for Decision {
     }
 }
 
-/// Whether what is live is neither end of an operation: somebody else has put it there.
-pub fn is_foreign(op: &Operation, observed: &Observation) -> bool {
+/// Whether what is live is neither end of an operation, or was published after `fence`: somebody
+/// else has put it there.
+pub fn is_foreign(op: &Operation, fence: Option<&Fence>, observed: &Observation) -> bool {
+    let fenced_off = |own: &Fence| {
+        let published = observed.published.as_ref();
+        published.is_some_and(|published| !own.admits(published))
+    };
     let own = |live: &Instance| {
         let is = |end: &End| end.instance().is_some_and(|end| end.handle == live.handle);
         is(&op.to) || is(&op.from)
     };
-    matches!(&observed.live, Live::One(s) if !own(&s.instance))
+    fence.is_some_and(fenced_off) || matches!(&observed.live, Live::One(s) if !own(&s.instance))
 }
 
-/// Decides. Never guesses: what neither record nor platform knows is left alone.
-pub fn decide(deployment: &Deployment, observed: &Observation) -> Decision {
+/// Decides. Never guesses: what neither record nor platform knows is left alone, whatever was to be
+/// done. `fence` is the token of whoever takes over.
+pub fn decide(deployment: &Deployment, fence: Option<&Fence>, observed: &Observation) -> Decision {
     if deployment.trigger().kind() == TriggerKind::Adopt {
         return Decision::Drop;
     }
     let op = deployment.operation();
     let to = op.to.instance();
-    let foreign = is_foreign(&op, observed);
+    if is_foreign(&op, fence, observed) {
+        return Decision::Leave;
+    }
     if deployment.cause().is_some() {
-        // Before a switch going back touches nothing live. After one it would take away what
-        // somebody has put in place meanwhile.
-        return if foreign && deployment.switch_began() {
-            Decision::Leave
-        } else {
-            Decision::ContinueBack
-        };
+        return Decision::ContinueBack;
     }
     if !deployment.switch_began() {
         let automatic = deployment.trigger().kind() == TriggerKind::AutomaticRollback;
         return match deployment.task_in_doubt() {
-            // Somebody has put something else live meanwhile: it is not what is known to be sick.
-            None if automatic && foreign => Decision::Leave,
             None if automatic => Decision::Prepare,
             _ => Decision::GoBack,
         };
     }
-    if foreign {
-        return Decision::Leave;
-    }
-    if !to.is_some_and(|to| observed.shows(to)) {
+    let Some(sighting) = to.and_then(|to| observed.sighting_of(to)) else {
         return Decision::Switch;
-    }
+    };
     match deployment.phase() {
+        // It was stopped since, as by a reboot. That says nothing of the release: it is put in
+        // place again, and then judged. What is known to be sick need not be.
+        _ if stopped(sighting) && !deployment.verdict().is_failed() => Decision::Switch,
         Phase::Switched => Decision::Gate,
         // What a remediation has left half-way, its platform knows how to put right: a container
         // that was stopped to be started again, say.
         Phase::Remediating => Decision::Switch,
         // A failed verdict may have been about to be remedied: judge again, it costs a look.
         Phase::Judged if deployment.verdict().is_failed() => Decision::Gate,
+        // What was judged is not what runs now.
+        Phase::Judged | Phase::Retiring | Phase::Retired if started_since(deployment, sighting) => {
+            Decision::Gate
+        }
         Phase::Judged | Phase::Retiring | Phase::Retired => Decision::Conclude,
         _ => Decision::Switch,
     }
+}
+
+fn stopped(sighting: &Sighting) -> bool {
+    matches!(sighting.running, Running::No(_))
+}
+
+/// Whether what runs is not what the switch, or a remediation, has started: its evidence is another.
+fn started_since(deployment: &Deployment, sighting: &Sighting) -> bool {
+    let Some(switched) = deployment.switched() else {
+        return false;
+    };
+    let now = &sighting.evidence.0;
+    switched
+        .0
+        .iter()
+        .any(|(name, value)| now.get(name).is_some_and(|now| now != value))
 }

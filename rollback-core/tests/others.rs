@@ -249,20 +249,23 @@ async fn a_run_that_was_stuck_never_ended_where_nothing_could_be_seen() {
     assert_eq!(e.kind(), ErrorKind::Interrupted, "{e}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_recovery_that_panicked_was_nothing_to_recover() {
     let hanging = Hanging::default();
     let (engine, api) = on_hanging(&hanging);
+    hanging.shelf.0.lock().unwrap().vanishes_at_switch = true;
     let run = deployed(&engine, &api, "v1").await;
-    // What runs, and the recovery.
-    hanging.panics.store(2, Ordering::SeqCst);
     assert_eq!(run.await.unwrap_err().kind(), ErrorKind::Interrupted);
+    hanging.shelf.0.lock().unwrap().unreachable = false;
+    hanging.panics.store(1, Ordering::SeqCst);
     let recovered = engine.recover().await.unwrap();
     let e = recovered[0].result.as_ref().unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Interrupted);
-    assert!(e.to_string().contains("look for a panic"), "{e}");
+    let why = std::error::Error::source(e).unwrap().to_string();
+    assert!(why.contains("it panicked"), "{why}");
     let recovered = engine.recover().await.unwrap();
-    assert!(recovered[0].result.as_ref().unwrap().succeeded());
+    let report = recovered[0].result.as_ref().unwrap();
+    assert_eq!(report.live(), &LiveRecord::Nothing);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,28 +1,62 @@
 //! How a run acts and writes down: effects under a deadline, events that are durable first.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::caught::caught;
+use super::patience::Patience;
 use super::runner::{Runner, Step};
 use crate::backend::{Evidence, Operation};
 use crate::context::{Cancellation, Context};
-use crate::error::{BackendError, BackendErrorKind, Error, ErrorKind, LiveImpact, StoreError};
+use crate::deployment::TriggerKind;
+use crate::error::{
+    BackendError, BackendErrorKind, Error, ErrorKind, LiveImpact, StoreError, StoreErrorKind,
+};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::guard::Notice;
 use crate::health::tail;
-use crate::history::{Lease, Renewal};
+use crate::history::{Fence, Lease, Renewal};
 use crate::policy::Deadlines;
 
 /// How often the store is asked whether another process wants this one to stop.
 const POLL: Duration = Duration::from_millis(500);
+
+/// A future that an effect is.
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// How long an effect may take, and whether a cancellation reaches into it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     timeout: Duration,
     cancellable: bool,
+}
+
+/// Why an effect of the forward path was given up.
+pub(super) enum Failed {
+    /// For this error; whether it was insisted on.
+    For(BackendError, bool),
+    /// Something is live that this deployment does not know.
+    Foreign,
+}
+
+/// What another process has done to a run.
+enum Told {
+    /// Asked it to stop.
+    Cancelled,
+    /// Taken its workload.
+    Fenced,
+}
+
+/// Tells an effect to stop when whoever waits for it is gone: with its runtime, a run is dropped in
+/// the middle, and what blocks goes on without it.
+struct StopOnDrop(Cancellation);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 impl Runner {
@@ -37,8 +71,26 @@ impl Runner {
         }
     }
 
+    /// The token that this run publishes with.
+    pub(super) fn fence(&self) -> Option<Fence> {
+        let lease = self.lease.as_ref()?;
+        Some(Fence::of(&self.identity, lease, self.deployment.sequence()))
+    }
+
+    /// What an effect is given: it keeps the lease's holder alive until it has ended, whatever
+    /// becomes of this run.
+    fn context(&self, timeout: Duration, stop: &Cancellation) -> Context {
+        let mut cx = Context::new(timeout)
+            .with_cancellation(stop.clone())
+            .with_progress(self.progress.clone());
+        if let (Some(lease), Some(fence)) = (&self.lease, self.fence()) {
+            cx = cx.keeping(lease.keep()).fenced(fence);
+        }
+        cx
+    }
+
     /// Carries out one effect. Its future is never dropped half-way: at the deadline, or when
-    /// cancelled, it is told to stop, and waited for.
+    /// cancelled, it is told to stop, and waited for. A panic in it is a failure.
     pub(super) async fn act<T, F>(
         &self,
         limits: Limits,
@@ -48,41 +100,50 @@ impl Runner {
         F: Future<Output = Result<T, BackendError>>,
     {
         let stop = Cancellation::new();
-        let cx = Context::new(limits.timeout)
-            .with_cancellation(stop.clone())
-            .with_progress(self.progress.clone());
+        let _stop_on_drop = StopOnDrop(stop.clone());
+        let cx = self.context(limits.timeout, &stop);
         let deadline = cx.deadline();
-        let mut effect = pin!(effect(cx));
-        let mut told_elsewhere = pin!(self.told_elsewhere());
+        let mut effect = pin!(caught(effect(cx)));
+        let mut told_elsewhere = pin!(self.told_elsewhere(limits.cancellable));
         let mut overran = false;
         loop {
             let told = stop.is_cancelled();
             tokio::select! {
                 biased;
-                result = &mut effect => return result.map_err(|e| in_time(e, overran)),
+                result = &mut effect => {
+                    let result = result.unwrap_or_else(|panic| {
+                        Err(BackendError::new(BackendErrorKind::Failed, panic)
+                            .advice("report it to the author of that hook or backend"))
+                    });
+                    return result.map_err(|e| in_time(e, overran));
+                }
                 () = tokio::time::sleep_until(deadline), if !told => {
                     overran = true;
                     stop.cancel();
                 }
                 () = self.cancellation.cancelled(), if limits.cancellable && !told => stop.cancel(),
-                () = &mut told_elsewhere, if limits.cancellable && !told => {
-                    self.cancellation.cancel();
+                told = &mut told_elsewhere, if !told => {
+                    if let Told::Cancelled = told {
+                        self.cancellation.cancel();
+                    }
                     stop.cancel();
                 }
             }
         }
     }
 
-    /// Until another process has asked this one to stop.
-    async fn told_elsewhere(&self) {
+    /// Until another process has taken the workload, or asked this one to stop, where that counts.
+    async fn told_elsewhere(&self, cancellable: bool) -> Told {
         loop {
             tokio::time::sleep(POLL).await;
-            // A store that does not answer now is asked again, and before the next effect anyway.
-            if let Ok(Renewal {
-                cancel_requested_by: Some(_),
-            }) = self.renew().await
-            {
-                return;
+            match self.renew().await {
+                Ok(renewal) if cancellable && renewal.cancel_requested_by.is_some() => {
+                    return Told::Cancelled;
+                }
+                Err(e) if e.kind() == StoreErrorKind::Fenced => return Told::Fenced,
+                // A store that does not answer now is asked again, and before the next effect
+                // anyway.
+                _ => {}
             }
         }
     }
@@ -90,24 +151,91 @@ impl Runner {
     /// Makes `op.to` live, restart hooks included. Once begun it is not cancelled half-way: it
     /// ends, and then it is undone.
     pub(super) async fn switch_to(&self, op: Operation) -> Result<Evidence, BackendError> {
+        let limits = self.limits(self.deadlines().switch, false);
+        self.act(limits, self.switching(op)).await
+    }
+
+    /// The effect that makes `op.to` live.
+    pub(super) fn switching(
+        &self,
+        op: Operation,
+    ) -> impl Fn(Context) -> BoxFuture<Result<Evidence, BackendError>> + use<> {
         let trigger = self.deployment.trigger().kind();
         let backend = Arc::clone(&self.workload.backend);
         let restarts = self.workload.restarts.clone();
-        let limits = self.limits(self.deadlines().switch, false);
-        self.act(limits, |cx| async move {
-            let evidence = backend.switch(&cx, &op).await?;
-            for restart in restarts.iter().filter(|r| r.runs_on(trigger)) {
-                cx.say(format!("restart: {}", restart.name()));
-                restart.restart(&cx, &op).await.map_err(|why| {
-                    BackendError::new(
-                        BackendErrorKind::Failed,
-                        format!("restart {} failed: {why}", restart.name()),
-                    )
-                })?;
+        move |cx| {
+            let (backend, restarts, op) = (Arc::clone(&backend), restarts.clone(), op.clone());
+            Box::pin(async move {
+                let evidence = backend.switch(&cx, &op).await?;
+                for restart in restarts.iter().filter(|r| r.runs_on(trigger)) {
+                    cx.say(format!("restart: {}", restart.name()));
+                    restart.restart(&cx, &op).await.map_err(|why| {
+                        BackendError::new(
+                            BackendErrorKind::Failed,
+                            format!("restart {} failed: {why}", restart.name()),
+                        )
+                    })?;
+                }
+                Ok(evidence)
+            })
+        }
+    }
+
+    /// What follows a step that failed: the way back. But who was fenced off is not the one to go
+    /// back either.
+    pub(super) async fn failed(&mut self, error: BackendError) -> Result<Step, Error> {
+        match error.kind() {
+            BackendErrorKind::Fenced => self.fenced(&error).await,
+            _ => self.go_back(self.cause_of(&error)).await,
+        }
+    }
+
+    /// A later actor has published at the target. If the lease is over too, its holder settles this.
+    /// If not, the history is behind what is live: it is left alone.
+    pub(super) async fn fenced(&self, error: &BackendError) -> Result<Step, Error> {
+        self.confirm().await?;
+        tracing::warn!(deployment = %self.deployment.id(), %error, "fenced off at the target");
+        Ok(self.leave())
+    }
+
+    /// Carries out an effect of the forward path. An automatic rollback is a way back: it insists,
+    /// as every way back does, and looks before each new try.
+    pub(super) async fn act_forward<T, F>(
+        &self,
+        limits: Limits,
+        effect: impl Fn(Context) -> F,
+    ) -> Result<T, Failed>
+    where
+        F: Future<Output = Result<T, BackendError>>,
+    {
+        let mut patience = Patience::of(limits.timeout);
+        loop {
+            let error = match self.act(limits, &effect).await {
+                Ok(done) => return Ok(done),
+                Err(e) => e,
+            };
+            let insists = self.deployment.trigger().kind() == TriggerKind::AutomaticRollback
+                && !matches!(
+                    error.kind(),
+                    BackendErrorKind::Cancelled | BackendErrorKind::Fenced
+                );
+            if !insists || !patience.tries_again(&error, &self.progress).await {
+                return Err(Failed::For(error, insists));
             }
-            Ok(evidence)
-        })
-        .await
+            if self.sees_foreign().await {
+                return Err(Failed::Foreign);
+            }
+        }
+    }
+
+    /// What follows the failure of an effect of the forward path.
+    pub(super) async fn after(&mut self, failed: Failed) -> Result<Step, Error> {
+        match failed {
+            Failed::Foreign => Ok(self.leave()),
+            // It was insisted on, and the platform is away: going back would need it as well.
+            Failed::For(error, true) if error.is_transient() => Err(self.stopped(&error)),
+            Failed::For(error, _) => self.failed(error).await,
+        }
     }
 
     /// What turned an effect's error into a way back.

@@ -7,13 +7,13 @@ use super::inner::Inner;
 use super::planning;
 use super::report::Report;
 use super::runner::Step;
-use super::start::{self, Start};
+use super::start;
 use crate::backend::{End, Live, Prepared, Rollout};
-use crate::deployment::{Deployment, NewDeployment, Trigger};
+use crate::deployment::{NewDeployment, Trigger};
 use crate::drift::drift;
 use crate::error::Error;
 use crate::guard::{Action, Verb};
-use crate::history::Holder;
+use crate::history::Published;
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::lineage::Lineage;
 use crate::plan::Refusal;
@@ -52,7 +52,18 @@ pub(super) async fn adopt(
         Live::Mixed(_, why) => return Err(Refusal::MixedLive { why: why.clone() }.into()),
         Live::One(sighting) => sighting,
     };
+    let identity = inner.identity().await?;
+    let published = Published::judge(observed.published.as_ref(), &identity, &records);
+    let behind = match published {
+        // From now on this history is ahead of what it once published.
+        Published::Ahead(fence) => {
+            inner.store.advance(fence.sequence).await?;
+            true
+        }
+        _ => false,
+    };
     if let Some(live) = lineage.live()
+        && !behind
         && !drift(live.instance(), &observed).is_drift()
         && live.outcome() == Some(crate::deployment::Outcome::Succeeded)
     {
@@ -89,9 +100,6 @@ pub(super) async fn adopt(
         to: sighting.instance.clone(),
         way_back: sighting.way_back.clone(),
     };
-    let holder = Holder::this_process(now);
-    let begun = inner.store.begin(&new, &holder, state.version).await?;
-    let deployment = Deployment::open(new, begun.sequence);
-    let start = Start::Fresh(Box::new(Step::Adopt(Box::new(prepared))));
-    start::start(inner, begun.lease, deployment, start)?.await
+    let step = Step::Adopt(Box::new(prepared));
+    start::begin(inner, new, state.version, step).await?.await
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use super::caught::caught;
 use crate::backend::{Backend, End, Observation};
 use crate::context::Context;
 use crate::error::{BackendError, BackendErrorKind};
@@ -15,12 +16,14 @@ use crate::release::Release;
 const GRACE: Duration = Duration::from_secs(1);
 
 /// There was no answer in time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Late {
     /// Within so long.
     Within(Duration),
     /// Before somebody cancelled the question.
     Cancelled,
+    /// And never will be, for this reason.
+    Panicked(String),
 }
 
 impl fmt::Display for Late {
@@ -28,6 +31,7 @@ impl fmt::Display for Late {
         match self {
             Self::Within(limit) => write!(f, "no answer within {limit:?}"),
             Self::Cancelled => f.write_str("cancelled before there was an answer"),
+            Self::Panicked(how) => f.write_str(how),
         }
     }
 }
@@ -58,7 +62,7 @@ where
     };
     tokio::select! {
         biased;
-        answer = question(cx.clone()) => Ok(answer),
+        answer = caught(question(cx.clone())) => answer.map_err(Late::Panicked),
         () = tokio::time::sleep(limit.saturating_add(GRACE)) => Err(Late::Within(limit)),
         () = cancelled => Err(Late::Cancelled),
     }
@@ -73,6 +77,20 @@ pub(super) async fn observe(
     ask(limit, |cx| async move { backend.observe(&cx, ends).await })
         .await
         .unwrap_or_else(|late| Err(too_late(late)))
+}
+
+/// What is live as the program has configured it now.
+pub(super) async fn configured(
+    limit: Duration,
+    backend: &dyn Backend,
+    live: Option<&Release>,
+) -> Result<Option<Release>, BackendError> {
+    ask(
+        limit,
+        |cx| async move { backend.configured(&cx, live).await },
+    )
+    .await
+    .unwrap_or_else(|late| Err(too_late(late)))
 }
 
 /// What a reference means now.
@@ -90,10 +108,11 @@ pub(super) async fn resolve(
 }
 
 fn too_late(late: Late) -> BackendError {
-    BackendError::new(
-        BackendErrorKind::DeadlineExceeded,
-        format!("the platform could not be looked at: {late}"),
-    )
-    .untouched()
-    .advice("try again when it answers")
+    let kind = match late {
+        Late::Panicked(_) => BackendErrorKind::Failed,
+        Late::Within(_) | Late::Cancelled => BackendErrorKind::DeadlineExceeded,
+    };
+    BackendError::new(kind, format!("the platform could not be looked at: {late}"))
+        .untouched()
+        .advice("try again when it answers")
 }

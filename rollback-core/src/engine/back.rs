@@ -9,7 +9,7 @@ use super::runner::{Runner, Step};
 use crate::backend::{End, Live, Observation, Operation, Running, Sighting};
 use crate::context::Cancellation;
 use crate::deployment::{Deployment, LiveRecord, Outcome, Settlement, TriggerKind};
-use crate::error::{BackendError, Error, ErrorKind, LiveImpact};
+use crate::error::{BackendError, BackendErrorKind, Error, ErrorKind, LiveImpact};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::history::{Finished, Then};
 use crate::recover::is_foreign;
@@ -81,14 +81,11 @@ impl Runner {
                     self.journal(Event::SwitchedBack { evidence }).await?;
                     return Ok(Step::RetireBack);
                 }
+                Err(e) if e.kind() == BackendErrorKind::Fenced => return self.fenced(&e).await,
                 Err(e) if patience.tries_again(&e, &self.progress).await => {}
                 Err(e) => break e,
             }
-            // It was away for a while: what somebody has put in place meanwhile is not taken away.
-            // Who cannot be seen yet is tried again.
-            if let Ok(observed) = self.observe().await
-                && is_foreign(&self.deployment.operation(), &observed)
-            {
+            if self.sees_foreign().await {
                 return Ok(self.leave());
             }
         };
@@ -106,6 +103,13 @@ impl Runner {
             &[],
         )
         .await
+    }
+
+    /// Whether somebody has put something else in place, which is not taken away. What cannot be
+    /// seen now is tried again.
+    pub(super) async fn sees_foreign(&self) -> bool {
+        let observed = self.observe().await;
+        observed.is_ok_and(|o| is_foreign(&self.deployment.operation(), self.fence().as_ref(), &o))
     }
 
     /// Something else is live than this deployment knows: it is left alone.
@@ -186,10 +190,10 @@ impl Runner {
         self.confirm().await?;
         self.journal(Event::RetireIntended).await?;
         let retired = self.retire_op(self.deployment.operation().reversed()).await;
-        if let Err(e) = &retired
-            && e.is_transient()
-        {
-            return Err(self.stopped(e));
+        match &retired {
+            Err(e) if e.is_transient() => return Err(self.stopped(e)),
+            Err(e) if e.kind() == BackendErrorKind::Fenced => return self.fenced(e).await,
+            _ => {}
         }
         if retired.is_ok() {
             self.journal(Event::Retired).await?;
@@ -242,7 +246,9 @@ impl Runner {
                 .act(limits, |cx| async move { backend.retire(&cx, &o).await })
                 .await
             {
-                Err(e) if patience.tries_again(&e, &self.progress).await => {}
+                Err(e)
+                    if e.kind() != BackendErrorKind::Fenced
+                        && patience.tries_again(&e, &self.progress).await => {}
                 result => return result,
             }
         }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::OnceCell;
+
 use super::inner::Inner;
 use super::observing::Observing;
 use crate::dependencies::Graph;
@@ -87,6 +89,7 @@ impl EngineBuilder {
         }
         Ok(RollbackEngine::from_inner(Inner {
             store: self.store,
+            identity: OnceCell::new(),
             clock: self.clock,
             catalog,
             graph,

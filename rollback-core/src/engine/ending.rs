@@ -7,7 +7,7 @@ use super::runner::{Runner, Step};
 use super::successor::{Successor, successor};
 use super::upkeep;
 use crate::deployment::{Annotation, LiveRecord, Note, Outcome, Settlement, Skipped, Trigger};
-use crate::error::{Error, ErrorKind, StoreErrorKind};
+use crate::error::{BackendErrorKind, Error, ErrorKind, StoreErrorKind};
 use crate::event::Event;
 use crate::history::{Amend, Amendment, Then};
 use crate::id::ShortText;
@@ -64,6 +64,7 @@ impl Runner {
         let retired = self.retire_op(self.deployment.operation()).await;
         let outcome = match (&retired, self.deployment.verdict().is_failed()) {
             (Err(e), _) if e.is_transient() => return Err(self.stopped(e)),
+            (Err(e), _) if e.kind() == BackendErrorKind::Fenced => return self.fenced(e).await,
             (Err(_), _) => Outcome::Degraded,
             (Ok(()), false) => Outcome::Succeeded,
             (Ok(()), true) if self.deployment.trigger().restores().is_some() => Outcome::Degraded,

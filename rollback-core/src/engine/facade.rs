@@ -7,12 +7,12 @@ use tokio::sync::broadcast;
 
 use super::inner::Inner;
 use super::runner::Step;
-use super::start::{self, Start};
+use super::start;
 use super::{EngineBuilder, Progress, Recovered, Report, Run, Untold, adopt, planning, recovery};
 use crate::deployment::{Deployment, Trigger, TriggerKind};
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Notice, Verb};
-use crate::history::{HistoryStore, Holder, Liveness, Page, Query, WorkloadState};
+use crate::history::{Damaged, HistoryStore, Liveness, Page, Query, States};
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::lineage::Lineage;
 use crate::plan::Plan;
@@ -82,29 +82,20 @@ impl RollbackEngine {
         self.inner.authorize(&action).await?;
         let mut new = plan.new.clone();
         new.opened_at = self.inner.clock.now();
-        let holder = Holder::this_process(new.opened_at);
-        self.inner.workload(&new.workload)?;
-        let begun = match self.inner.store.begin(&new, &holder, plan.version).await {
-            Ok(begun) => begun,
-            Err(e) if e.conflict().is_some_and(|c| c.liveness == Liveness::Dead) => {
-                match recovery::one(&self.inner, &new.workload).await {
-                    Ok(_) => {}
-                    // Somebody else was quicker.
-                    Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
-                    Err(e) => return Err(e),
-                }
-                return Err(Error::new(
+        let (workload, version) = (new.workload.clone(), plan.version);
+        let step = Step::Guard(Box::new(plan));
+        match start::begin(&self.inner, new, version, step).await {
+            Err(e) if is_left_by_the_dead(&e) => {
+                recovery::first(&self.inner, &workload).await?;
+                Err(Error::new(
                     ErrorKind::Stale,
                     "an interrupted deployment was recovered first",
                 )
-                .on(&new.workload)
-                .advice("preview again"));
+                .on(&workload)
+                .advice("preview again"))
             }
-            Err(e) => return Err(e.into()),
-        };
-        let deployment = Deployment::open(new, begun.sequence);
-        let start = Start::Fresh(Box::new(Step::Guard(Box::new(plan))));
-        start::start(&self.inner, begun.lease, deployment, start)
+            begun => begun,
+        }
     }
 
     /// Previews and executes a request. Plans anew if the workload moves in between; recovers
@@ -123,17 +114,8 @@ impl RollbackEngine {
                 Err(e) if tried < REPLANS && e.kind() == ErrorKind::Store(StoreErrorKind::Busy) => {
                     tokio::time::sleep(Duration::from_millis(50 << tried)).await;
                 }
-                Err(e)
-                    if tried < REPLANS
-                        && e.conflict().is_some_and(|c| c.liveness == Liveness::Dead) =>
-                {
-                    match recovery::one(&self.inner, &request.workload).await {
-                        Ok(_) => {}
-                        // Somebody else was quicker: look again.
-                        Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {
-                        }
-                        Err(e) => return Err(e),
-                    }
+                Err(e) if tried < REPLANS && is_left_by_the_dead(&e) => {
+                    recovery::first(&self.inner, &request.workload).await?;
                 }
                 result => return result,
             }
@@ -175,7 +157,9 @@ impl RollbackEngine {
     }
 
     /// Settles whatever dead processes left unfinished. Call it when the program starts; it is
-    /// also done inline when a request meets a dead holder.
+    /// also done inline when a request meets a dead holder, and again and again by
+    /// [`supervise`](Self::supervise). A workload that cannot be recovered is reported among the
+    /// others and stops none of them; [`abandon`](Self::abandon) is the way out.
     pub async fn recover(&self) -> Result<Vec<Recovered>, Error> {
         recovery::all(&self.inner).await
     }
@@ -206,13 +190,23 @@ impl RollbackEngine {
         self.inner.observing.flush(within).await
     }
 
-    /// The state of every workload in the catalog, in order, deployed or not.
-    pub async fn workloads(&self) -> Result<Vec<WorkloadState>, Error> {
-        let mut states = Vec::new();
+    /// The state of every workload in the catalog, in order, deployed or not. One that cannot be
+    /// read hides no other.
+    pub async fn workloads(&self) -> Result<States, Error> {
+        let mut all = States::default();
         for id in self.inner.catalog.keys() {
-            states.push(self.inner.store.workload(id).await?);
+            match self.inner.store.workload(id).await {
+                Ok(state) => all.states.push(state),
+                Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+                    all.damaged.push(Damaged {
+                        workload: id.clone(),
+                        error,
+                    })
+                }
+                Err(e) => return Err(e.into()),
+            }
         }
-        Ok(states)
+        Ok(all)
     }
 
     /// One record.
@@ -236,4 +230,9 @@ impl RollbackEngine {
         let found = lineage.last_healthy(policy.fall_back_to_unjudged);
         Ok(found.map(|d| d.id().clone()))
     }
+}
+
+/// Whether what is in the way has nobody who runs it.
+pub(super) fn is_left_by_the_dead(e: &Error) -> bool {
+    e.conflict().is_some_and(|c| c.liveness == Liveness::Dead)
 }

@@ -59,13 +59,13 @@ impl Judge<'_> {
                     soaking = None;
                     why
                 }
-                Attempt::Good(note) => {
+                Attempt::Good(notes) => {
                     bad = 0;
                     good += 1;
                     if good >= gate.successes.max(1) {
                         let since = *soaking.get_or_insert_with(Instant::now);
                         if since.elapsed() >= gate.soak {
-                            return Ok((Verdict::Passed, note.into_iter().collect()));
+                            return Ok((Verdict::Passed, notes));
                         }
                     }
                     String::from("healthy, not yet for long enough")
@@ -117,7 +117,7 @@ impl Judge<'_> {
         };
         if self.checks.is_empty() {
             return if platform == View::Healthy {
-                Attempt::Good(None)
+                Attempt::Good(Vec::new())
             } else {
                 Attempt::NoOpinion
             };
@@ -127,7 +127,10 @@ impl Judge<'_> {
             match look(&cx.within(self.gate.timeout), check.as_ref(), probe).await {
                 // One edge that answers is enough: a blip at another is none.
                 Ok(healthy) => {
-                    return Attempt::Good(healthy.note.map(|n| format!("{}: {n}", check.name())));
+                    // It is noted all the same: somebody has to look at that edge.
+                    let noted = healthy.note.map(|n| format!("{}: {n}", check.name()));
+                    failures.extend(noted);
+                    return Attempt::Good(failures);
                 }
                 Err(unhealthy) => failures.push(format!("{}: {unhealthy}", check.name())),
             }
@@ -149,8 +152,8 @@ pub(super) async fn look(
 }
 
 enum Attempt {
-    /// With what the check remarked.
-    Good(Option<String>),
+    /// With what the check remarked, and why those before it said no.
+    Good(Vec<String>),
     Bad(String),
     /// The platform cannot tell yet.
     NotYet(String),

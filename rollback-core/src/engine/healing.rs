@@ -29,7 +29,7 @@ impl Runner {
             let (verdict, notes) = match (self.judge(Site::Live).await, healed_by.take()) {
                 (Ok((Verdict::Passed, notes)), Some(by)) => (Verdict::Healed { by }, notes),
                 (Ok(judged), _) => judged,
-                (Err(error), _) => return self.go_back(self.cause_of(&error)).await,
+                (Err(error), _) => return self.failed(error).await,
             };
             self.journal(Event::Judged {
                 site: Site::Live,

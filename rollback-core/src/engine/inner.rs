@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::OnceCell;
+
 use super::observing::Observing;
 use super::run::Channels;
 use crate::dependencies::Graph;
@@ -10,7 +12,7 @@ use crate::deployment::Deployment;
 use crate::engine::Workload;
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Authorizer};
-use crate::history::{HistoryStore, Query};
+use crate::history::{HistoryStore, Identity, Query};
 use crate::id::{DeploymentId, WorkloadId};
 use crate::plan::Refusal;
 use crate::time::Clock;
@@ -18,6 +20,7 @@ use crate::time::Clock;
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) store: Arc<dyn HistoryStore>,
+    pub(super) identity: OnceCell<Identity>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) catalog: BTreeMap<WorkloadId, Workload>,
     pub(super) graph: Graph,
@@ -36,6 +39,12 @@ impl Inner {
             .on(id)
             .advice("add it to the builder with its backend")
         })
+    }
+
+    /// Which history this is: asked once, since a store that is open is not exchanged.
+    pub(super) async fn identity(&self) -> Result<Identity, Error> {
+        let asked = || async { self.store.identity().await };
+        Ok(self.identity.get_or_try_init(asked).await?.clone())
     }
 
     /// Refuses what the authorizer does not allow.

@@ -7,6 +7,7 @@ use crate::deployment::Deployment;
 use crate::drift::{Drift, drift};
 use crate::error::{BackendError, BackendErrorKind, Error};
 use crate::health::{Healthy, Probe, Site, Verdict, View};
+use crate::history::{Fence, Published};
 use crate::id::{DeploymentId, WorkloadId};
 
 /// What [`RollbackEngine::health`] saw.
@@ -20,6 +21,9 @@ pub struct HealthReport {
     pub checks: Vec<(String, Result<Healthy, String>)>,
     /// Whether what is live is what is on record.
     pub drift: Drift,
+    /// What was published at the target and is not on record: the history is behind what is live,
+    /// and nothing is deployed until it was adopted.
+    pub behind: Option<Fence>,
 }
 
 impl HealthReport {
@@ -56,12 +60,19 @@ impl RollbackEngine {
         let limit = policy.deadlines.observe;
         let observed = ask::observe(limit, backend, &[]).await?;
         let drift = drift(record.as_ref().and_then(Deployment::instance), &observed);
+        let records = inner.records(workload).await?;
+        let identity = inner.identity().await?;
+        let behind = match Published::judge(observed.published.as_ref(), &identity, &records) {
+            Published::Ahead(fence) => Some(fence.clone()),
+            _ => None,
+        };
         let Live::One(sighting) = observed.live else {
             return Ok(HealthReport {
                 live: None,
                 platform: View::NoOpinion,
                 checks: Vec::new(),
                 drift,
+                behind,
             });
         };
         let instance = sighting.instance;
@@ -97,6 +108,7 @@ impl RollbackEngine {
             platform,
             checks,
             drift,
+            behind,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::inner::Inner;
 use super::{planning, recovery};
 use crate::backend::Instance;
 use crate::context::Context;
@@ -313,7 +314,7 @@ impl RollbackEngine {
             self.inner().store.forget(forgotten).await?;
         }
         let policy = self.rules(workload).await?.policy;
-        let cx = Context::new(policy.deadlines.retire);
+        let cx = Context::new(policy.deadlines.retire).keeping(exclusion.keep());
         entry.backend.retain(&cx, &window).await?;
         drop(exclusion);
         Ok(cleaned_up)
@@ -323,7 +324,7 @@ impl RollbackEngine {
     async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, Error> {
         match self.inner().store.exclude(workload).await {
             Err(e) if e.conflict().is_some_and(|c| c.liveness == Liveness::Dead) => {
-                recovery::one(self.inner(), workload).await?;
+                recovery::first(self.inner(), workload).await?;
                 Ok(self.inner().store.exclude(workload).await?)
             }
             other => Ok(other?),
@@ -363,14 +364,7 @@ impl RollbackEngine {
         verb: Verb,
         deployment: Option<&DeploymentId>,
     ) -> Result<(), Error> {
-        let action = Action {
-            actor,
-            workload,
-            verb,
-            deployment,
-            forced: &[],
-        };
-        Ok(self.inner().authorize(&action).await?)
+        allow(self.inner(), actor, workload, verb, deployment).await
     }
 
     pub(super) async fn cancel_as(&self, id: &DeploymentId, by: &Actor) -> Result<(), Error> {
@@ -384,4 +378,22 @@ impl RollbackEngine {
             other => Ok(other?),
         }
     }
+}
+
+/// Refuses what the authorizer does not allow.
+pub(super) async fn allow(
+    inner: &Inner,
+    actor: &Actor,
+    workload: &WorkloadId,
+    verb: Verb,
+    deployment: Option<&DeploymentId>,
+) -> Result<(), Error> {
+    let action = Action {
+        actor,
+        workload,
+        verb,
+        deployment,
+        forced: &[],
+    };
+    Ok(inner.authorize(&action).await?)
 }

@@ -3,12 +3,14 @@
 //! `builder` and `catalog` compose it; `planning` gathers what the pure planner chooses from;
 //! `runner`, `back` and `act` are the one run path; `recovery` and `adopt` enter it elsewhere.
 
+mod abandon;
 mod act;
 mod adopt;
 mod ask;
 mod back;
 mod builder;
 mod catalog;
+mod caught;
 mod choose;
 mod ending;
 mod facade;
@@ -28,6 +30,7 @@ mod run;
 mod runner;
 mod start;
 mod successor;
+mod supervise;
 mod upkeep;
 
 pub use builder::EngineBuilder;
@@ -40,3 +43,4 @@ pub use query::{CanRollBack, History, Row};
 pub use recovery::Recovered;
 pub use report::{AutomaticRollback, NotAttempted, Report};
 pub use run::{Progress, Run};
+pub use supervise::Supervision;

@@ -7,7 +7,7 @@ use super::ask;
 use super::choose::{self, Choice};
 use super::guards;
 use super::inner::Inner;
-use crate::backend::{Backend, End, WayBack};
+use crate::backend::{Backend, End, Observation, WayBack};
 use crate::compare::Diff;
 use crate::deployment::{Deployment, NewDeployment, Trigger};
 use crate::drift::{Change, Drift, changes, drift};
@@ -15,7 +15,7 @@ use crate::engine::Workload;
 use crate::error::{Error, StoreError};
 use crate::guard::Action;
 use crate::health::Verdict;
-use crate::history::{Conflict, WorkloadState};
+use crate::history::{Conflict, Published, WorkloadState};
 use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::lineage::{Lineage, Standing};
 use crate::plan::{Migrations, Plan, Refusal, Warning};
@@ -85,7 +85,8 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
     let lineage = Lineage::new(&records, &state.live);
     let limit = policy.deadlines.observe;
     let recorded = lineage.live().and_then(Deployment::instance);
-    let (trigger, choice) = choose(limit, workload, request, &lineage, &policy).await?;
+    let (trigger, choice, today) = choose(limit, workload, request, &lineage, &policy).await?;
+    let elsewhere = refuse_behind(inner, &choice.observed, request, &records).await?;
 
     let from = choose::live_end(&choice.observed, recorded)?;
     let drift = drift(recorded, &choice.observed);
@@ -95,6 +96,7 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
         None => None,
     };
     let mut warnings = warnings(&choice, back_to, &drift, migrations.as_ref());
+    warnings.extend(elsewhere);
     if let (Some(_), Some(live)) = (&choice.target, lineage.live()) {
         warnings.extend(reference_stays(workload.backend.as_ref(), live, &choice.to).await);
     }
@@ -129,6 +131,7 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
         },
         diff: Diff::between(before, after),
         from_today: from_today(back_to, after),
+        configured: facets_that_differ(before, today.as_ref()),
         dependents: inner
             .graph
             .affected_by(&request.workload)
@@ -178,28 +181,62 @@ fn refuse_held(state: &WorkloadState, request: &Request) -> Result<Option<Warnin
     })
 }
 
-/// What is to be live, and what the deployment will be recorded as.
+/// Refuses to go on from a history that is behind what is live; warns where another one has
+/// published.
+async fn refuse_behind(
+    inner: &Inner,
+    observed: &Observation,
+    request: &Request,
+    records: &[Deployment],
+) -> Result<Option<Warning>, Error> {
+    let identity = inner.identity().await?;
+    match Published::judge(observed.published.as_ref(), &identity, records) {
+        Published::Nothing | Published::Known => Ok(None),
+        Published::Elsewhere(fence) => Ok(Some(Warning::PublishedElsewhere {
+            published: Box::new(fence.clone()),
+        })),
+        Published::Ahead(fence) => Err(Refusal::HistoryBehind {
+            workload: request.workload.clone(),
+            published: Box::new(fence.clone()),
+        }
+        .into()),
+    }
+}
+
+/// What is live as today's configuration would have it: the program's, where the backend has one.
+pub(super) async fn today(
+    limit: Duration,
+    backend: &dyn Backend,
+    live: Option<&Release>,
+) -> Result<Option<Release>, Error> {
+    let configured = ask::configured(limit, backend, live).await?;
+    Ok(configured.or_else(|| live.cloned()))
+}
+
+/// What is to be live, what the deployment will be recorded as, and today's configuration.
 async fn choose(
     limit: Duration,
     workload: &Workload,
     request: &Request,
     lineage: &Lineage<'_>,
     policy: &Policy,
-) -> Result<(Trigger, Choice), Error> {
+) -> Result<(Trigger, Choice, Option<Release>), Error> {
     let backend = workload.backend.as_ref();
     let recorded = lineage.live().and_then(Deployment::instance);
     match &request.wish {
         Wish::Deploy { reference } => {
             let release = ask::resolve(limit, backend, reference).await?;
-            let choice = choose::anew(limit, backend, End::Planned(release)).await?;
-            Ok((Trigger::Deploy, choice))
+            let choice = choose::anew(limit, backend, End::Planned(release.clone())).await?;
+            // A reference is resolved with today's configuration.
+            Ok((Trigger::Deploy, choice, Some(release)))
         }
         Wish::Redeploy { of } => {
             let observed = ask::observe(limit, backend, &[]).await?;
-            let today = choose::live_end(&observed, recorded)?;
-            let release = to_redeploy(lineage, request, of, today.release())?;
+            let live = choose::live_end(&observed, recorded)?;
+            let today = today(limit, backend, live.release()).await?;
+            let release = to_redeploy(lineage, request, of, today.as_ref())?;
             let choice = choose::anew(limit, backend, End::Planned(release)).await?;
-            Ok((Trigger::Redeploy { of: of.clone() }, choice))
+            Ok((Trigger::Redeploy { of: of.clone() }, choice, today))
         }
         Wish::Rollback { goal } => {
             let observed = ask::observe(limit, backend, &[]).await?;
@@ -207,18 +244,20 @@ async fn choose(
                 Some(asked) => asked.clone(),
                 None => restore(policy, workload),
             };
-            let today = choose::live_end(&observed, recorded)?;
+            let live = choose::live_end(&observed, recorded)?;
+            let today = today(limit, backend, live.release()).await?;
             let selection = Selection {
                 workload: &request.workload,
                 goal,
                 lineage,
-                today: today.release(),
+                live: live.release(),
+                today: today.as_ref(),
                 restore: &restore,
                 policy,
                 reapply: request.reapply,
             };
             let (to, choice) = choose::candidate(limit, backend, &selection, observed).await?;
-            Ok((Trigger::Rollback { to }, choice))
+            Ok((Trigger::Rollback { to }, choice, today))
         }
     }
 }
@@ -284,10 +323,16 @@ fn from_today(back_to: Option<&Deployment>, to: Option<&Release>) -> Vec<Change>
     let Some((recorded, to)) = back_to.and_then(Deployment::release).zip(to) else {
         return Vec::new();
     };
-    changes(recorded, to)
-        .into_iter()
-        .filter(|c| matches!(c, Change::Facet { .. }))
-        .collect()
+    facets_that_differ(Some(recorded), Some(to))
+}
+
+fn facets_that_differ(a: Option<&Release>, b: Option<&Release>) -> Vec<Change> {
+    let Some((a, b)) = a.zip(b) else {
+        return Vec::new();
+    };
+    let mut changes = changes(a, b);
+    changes.retain(|c| matches!(c, Change::Facet { .. }));
+    changes
 }
 
 /// Migrations since the release that comes back was settled: its own release task may have run

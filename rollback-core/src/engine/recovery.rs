@@ -10,9 +10,9 @@ use super::report::Report;
 use super::runner::Step;
 use super::start::{self, Start};
 use super::{adopt, ask};
-use crate::deployment::{LiveRecord, Outcome, Settlement};
+use crate::deployment::{Deployment, LiveRecord, Outcome, Settlement};
 use crate::error::{Error, ErrorKind};
-use crate::history::{Holder, Liveness, Then};
+use crate::history::{Fence, Holder, Liveness, Then};
 use crate::id::{DeploymentId, WorkloadId};
 use crate::recover::{Decision, decide};
 
@@ -20,13 +20,17 @@ use crate::recover::{Decision, decide};
 /// waiting.
 const AT_ONCE: usize = 8;
 
+/// What to do where recovery cannot end what was begun.
+const GIVE_UP: &str = "give the workload back what it needs and recover again; or abandon it, look \
+    at the platform, and adopt what is live";
+
 /// What recovery did with one unfinished deployment.
 #[derive(Debug)]
 pub struct Recovered {
     /// The workload.
     pub workload: WorkloadId,
-    /// The deployment.
-    pub deployment: DeploymentId,
+    /// The deployment; `None` if the workload's state cannot be read.
+    pub deployment: Option<DeploymentId>,
     /// How it ended. An error stops no other recovery; the record stays unfinished.
     pub result: Result<Report, Error>,
 }
@@ -35,7 +39,19 @@ pub struct Recovered {
 pub(super) async fn all(inner: &Arc<Inner>) -> Result<Vec<Recovered>, Error> {
     let mut done = Vec::new();
     let mut at_work: JoinSet<Option<Recovered>> = JoinSet::new();
-    for state in inner.store.workloads().await?.states {
+    let all = inner.store.workloads().await?;
+    for damaged in all.damaged {
+        let error = Error::from(damaged.error)
+            .on(&damaged.workload)
+            .advice(GIVE_UP);
+        tracing::error!(workload = %damaged.workload, %error, "a workload cannot be read");
+        done.push(Recovered {
+            workload: damaged.workload,
+            deployment: None,
+            result: Err(error),
+        });
+    }
+    for state in all.states {
         let Some(in_flight) = state.in_flight else {
             continue;
         };
@@ -83,7 +99,7 @@ async fn in_turn(
     }
     Some(Recovered {
         workload,
-        deployment,
+        deployment: Some(deployment),
         result,
     })
 }
@@ -94,14 +110,29 @@ async fn is_settled(inner: &Inner, workload: &WorkloadId, deployment: &Deploymen
     state.is_ok_and(|s| s.in_flight.is_none_or(|f| f.deployment != *deployment))
 }
 
+/// Recovers a workload before something else is done with it, or sees that somebody was quicker.
+pub(super) async fn first(inner: &Arc<Inner>, id: &WorkloadId) -> Result<(), Error> {
+    match one(inner, id).await {
+        Err(e) if e.kind() == ErrorKind::Conflict || is_idle(&e) => Ok(()),
+        recovered => recovered.map(drop),
+    }
+}
+
+/// Whether there was nothing to take over.
+fn is_idle(e: &Error) -> bool {
+    e.kind() == ErrorKind::NotFound
+}
+
 /// Recovers one workload.
-pub(super) async fn one(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, Error> {
-    let workload = inner.workload(id)?;
+async fn one(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, Error> {
+    let workload = inner.workload(id).map_err(|e| e.advice(GIVE_UP))?;
+    let identity = inner.identity().await?;
     let lease = inner
         .store
         .take_over(id, &Holder::this_process(inner.clock.now()))
         .await?;
-    let deployment = inner.record(lease.deployment()).await?;
+    let deployment = read(inner, lease.deployment()).await?;
+    let fence = Fence::of(&identity, &lease, deployment.sequence());
     let limit = deployment.new_deployment().policy.deadlines.observe;
     let op = deployment.operation();
     let observed = ask::observe(limit, workload.backend.as_ref(), &[op.to, op.from])
@@ -115,7 +146,7 @@ pub(super) async fn one(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, E
             .advice("run recover again when the platform answers")
             .because(e)
         })?;
-    let decision = decide(&deployment, &observed);
+    let decision = decide(&deployment, Some(&fence), &observed);
     let settle = |outcome, live, summary: &str| {
         Some(Step::Settle(
             Box::new(Settlement {
@@ -146,5 +177,20 @@ pub(super) async fn one(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, E
         decision: decision.to_string(),
         step: Box::new(step),
     };
-    start::start(inner, lease, deployment, start)?.await
+    start::start(inner, identity, lease, deployment, start)?.await
+}
+
+/// The record of what is to be recovered.
+async fn read(inner: &Inner, id: &DeploymentId) -> Result<Deployment, Error> {
+    let unread = |what: &str| {
+        Error::new(ErrorKind::Interrupted, what)
+            .on(id)
+            .advice(GIVE_UP)
+    };
+    match inner.store.get(id).await {
+        Ok(Some(deployment)) => Ok(deployment),
+        Ok(None) => Err(unread("the deployment in flight has no record")),
+        Err(e) if e.is_transient() => Err(e.into()),
+        Err(e) => Err(unread("the record of the deployment in flight cannot be read").because(e)),
+    }
 }

@@ -43,6 +43,8 @@ pub enum NotAttempted {
     WasARollback,
     /// Migrations were applied since, or may have been, and the policy blocks on them.
     Migrations,
+    /// The history is behind what is live: an older copy of it was put back.
+    HistoryBehind,
 }
 
 /// How a run ended.
@@ -105,6 +107,9 @@ impl Report {
                         "there is no rollback point for an automatic rollback"
                     }
                     NotAttempted::WasARollback => "a rollback is not rolled back by itself",
+                    NotAttempted::HistoryBehind => {
+                        "the history is behind what is live: adopt what is live, then roll back by hand"
+                    }
                     NotAttempted::Migrations => {
                         "migrations stand in the way of an automatic rollback: fix forward, or roll back by hand and force the guard migrations"
                     }
@@ -119,8 +124,11 @@ impl Report {
                 let then = deployment.settlement().map_or("", |s| s.summary.as_str());
                 let end = if *recovered {
                     "The former release serves again; fix forward."
-                } else {
+                } else if deployment.verdict().is_failed() {
                     "It did not recover: look at what both releases depend on."
+                } else {
+                    // It was never judged: nothing is known of what it depends on.
+                    "It did not recover: look at the platform, then roll back by hand."
                 };
                 format!("{own}\nAutomatic rollback: {then} {end}")
             }

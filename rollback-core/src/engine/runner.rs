@@ -14,13 +14,13 @@ use super::planning;
 use super::report::{AutomaticRollback, NotAttempted, Report};
 use super::run::Channels;
 use crate::backend::{Prepared, Rollout};
-use crate::context::{Cancellation, ProgressSink};
+use crate::context::{Cancellation, Context, ProgressSink};
 use crate::deployment::{Deployment, LiveRecord, Outcome, Phase, Settlement};
 use crate::engine::Workload;
 use crate::error::{BackendError, BackendErrorKind, Error};
 use crate::event::{Cause, Event};
 use crate::health::{Site, Verdict};
-use crate::history::{Lease, Then};
+use crate::history::{Identity, Lease, Then};
 use crate::id::DeploymentId;
 use crate::plan::Plan;
 use crate::points::{NoPoint, ruled_out};
@@ -47,6 +47,7 @@ pub(super) enum Step {
 pub(super) struct Runner {
     pub(super) inner: Arc<Inner>,
     pub(super) workload: Workload,
+    pub(super) identity: Identity,
     /// Empty only while `finish` has it.
     pub(super) lease: Option<Lease>,
     pub(super) deployment: Deployment,
@@ -64,6 +65,7 @@ impl Runner {
     pub(super) fn new(
         inner: Arc<Inner>,
         workload: Workload,
+        identity: Identity,
         lease: Lease,
         deployment: Deployment,
     ) -> Self {
@@ -71,6 +73,7 @@ impl Runner {
         Self {
             inner,
             workload,
+            identity,
             lease: Some(lease),
             phase: watch::Sender::new((deployment.id().clone(), deployment.phase())),
             deployment,
@@ -200,10 +203,11 @@ impl Runner {
         let backend = Arc::clone(&self.workload.backend);
         let limits = self.limits(self.deadlines().prepare, true);
         let planned = op.to.release().map(crate::release::Release::digest);
-        let result = self
-            .act(limits, |cx| async move { backend.prepare(&cx, &op).await })
-            .await;
-        match result {
+        let prepare = |cx: Context| {
+            let (backend, op) = (Arc::clone(&backend), op.clone());
+            async move { backend.prepare(&cx, &op).await }
+        };
+        match self.act_forward(limits, prepare).await {
             Ok(prepared) if Some(prepared.to.release.digest()) == planned => {
                 self.journal(Event::Prepared(prepared)).await?;
                 Ok(Step::Tasks)
@@ -215,9 +219,9 @@ impl Runner {
                 )
                 .on(&prepared.to.release)
                 .untouched();
-                self.go_back(self.cause_of(&error)).await
+                self.failed(error).await
             }
-            Err(error) => self.go_back(self.cause_of(&error)).await,
+            Err(failed) => self.after(failed).await,
         }
     }
 
@@ -253,7 +257,7 @@ impl Runner {
                 Err(_) if self.cancellation.is_cancelled() => {
                     return self.go_back(Cause::Cancelled { by: None }).await;
                 }
-                Err(error) => return self.go_back(self.cause_of(&error)).await,
+                Err(error) => return self.failed(error).await,
             }
         }
         match self.deployment.prepared().map(|p| p.rollout) {
@@ -270,13 +274,13 @@ impl Runner {
         let op = self.deployment.operation();
         let backend = Arc::clone(&self.workload.backend);
         let limits = self.limits(self.deadlines().switch, true);
-        let (b, o) = (Arc::clone(&backend), op.clone());
-        match self
-            .act(limits, |cx| async move { b.start(&cx, &o).await })
-            .await
-        {
+        let start = |cx: Context| {
+            let (backend, op) = (Arc::clone(&backend), op.clone());
+            async move { backend.start(&cx, &op).await }
+        };
+        match self.act_forward(limits, start).await {
             Ok(evidence) => self.journal(Event::Started { evidence }).await?,
-            Err(error) => return self.go_back(self.cause_of(&error)).await,
+            Err(failed) => return self.after(failed).await,
         }
         match self.judge(Site::Beside).await {
             Ok((verdict, notes)) => {
@@ -293,7 +297,7 @@ impl Runner {
                     _ => Ok(Step::Switch),
                 }
             }
-            Err(error) => self.go_back(self.cause_of(&error)).await,
+            Err(error) => self.failed(error).await,
         }
     }
 
@@ -302,12 +306,14 @@ impl Runner {
             return Ok(step);
         }
         self.journal(Event::SwitchIntended).await?;
-        match self.switch_to(self.deployment.operation()).await {
+        let limits = self.limits(self.deadlines().switch, false);
+        let switching = self.switching(self.deployment.operation());
+        match self.act_forward(limits, switching).await {
             Ok(evidence) => {
                 self.journal(Event::Switched { evidence }).await?;
                 Ok(Step::Gate)
             }
-            Err(error) => self.go_back(self.cause_of(&error)).await,
+            Err(failed) => self.after(failed).await,
         }
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::inner::Inner;
 use super::run::Run;
 use super::runner::{Runner, Step};
-use crate::deployment::Deployment;
-use crate::error::Error;
-use crate::history::Lease;
+use crate::deployment::{Deployment, NewDeployment};
+use crate::error::{Error, ErrorKind};
+use crate::history::{Holder, Identity, Lease, Version};
 
 /// How a run enters the path.
 pub(super) enum Start {
@@ -20,9 +20,39 @@ pub(super) enum Start {
     },
 }
 
+/// Opens a deployment and sets it going.
+///
+/// In a task of its own: who asks may go away while the store is at it, and what has been opened
+/// must have somebody who runs it.
+pub(super) async fn begin(
+    inner: &Arc<Inner>,
+    new: NewDeployment,
+    expected: Version,
+    step: Step,
+) -> Result<Run, Error> {
+    inner.workload(&new.workload)?;
+    let inner = Arc::clone(inner);
+    let task = tokio::spawn(async move {
+        let identity = inner.identity().await?;
+        let holder = Holder::this_process(new.opened_at);
+        let begun = inner.store.begin(&new, &holder, expected).await?;
+        let deployment = Deployment::open(new, begun.sequence);
+        let start = Start::Fresh(Box::new(step));
+        self::start(&inner, identity, begun.lease, deployment, start)
+    });
+    task.await.unwrap_or_else(|e| {
+        Err(
+            Error::new(ErrorKind::Interrupted, "the deployment was not opened")
+                .advice("look for a panic in the log; recover settles what was opened")
+                .because(e),
+        )
+    })
+}
+
 /// Sets a run going; it does not depend on anybody waiting for it.
 pub(super) fn start(
     inner: &Arc<Inner>,
+    identity: Identity,
     lease: Lease,
     deployment: Deployment,
     start: Start,
@@ -30,7 +60,7 @@ pub(super) fn start(
     let workload = inner.workload(deployment.workload())?.clone();
     inner.observing.start();
     let id = deployment.id().clone();
-    let mut runner = Runner::new(Arc::clone(inner), workload, lease, deployment);
+    let mut runner = Runner::new(Arc::clone(inner), workload, identity, lease, deployment);
     let channels = runner.channels();
     inner.note_running(&id, channels.clone());
     let task = tokio::spawn(async move {

@@ -9,6 +9,7 @@ use crate::deployment::{Deployment, LiveRecord, NewDeployment, Skipped, Trigger}
 use crate::drift::Drift;
 use crate::engine::Workload;
 use crate::error::Error;
+use crate::history::Published;
 use crate::id::{Actor, DeploymentId};
 use crate::lineage::Lineage;
 use crate::plan::Migrations;
@@ -45,19 +46,26 @@ pub(super) async fn successor(
         .restore
         .clone()
         .unwrap_or(crate::release::Restore::Everything);
-    let today = failed.operation().to;
+    let failed_end = failed.operation().to;
+    let limit = policy.deadlines.observe;
+    let backend = workload.backend.as_ref();
+    let observed = ask::observe(limit, backend, &[]).await?;
+    let identity = inner.identity().await?;
+    if let Published::Ahead(_) = Published::judge(observed.published.as_ref(), &identity, &records)
+    {
+        return Ok(Err(NotAttempted::HistoryBehind));
+    }
+    let today = planning::today(limit, backend, failed_end.release()).await?;
     let selection = Selection {
         workload: failed.workload(),
         goal: &Goal::LastHealthy,
         lineage: &lineage,
-        today: today.release(),
+        live: failed_end.release(),
+        today: today.as_ref(),
         restore: &restore,
         policy: &policy,
         reapply: Reapply::No,
     };
-    let limit = policy.deadlines.observe;
-    let backend = workload.backend.as_ref();
-    let observed = ask::observe(limit, backend, &[]).await?;
     let (to, choice) = match choose::candidate(limit, backend, &selection, observed).await {
         Ok(found) => found,
         Err(e) if e.refusal().is_some() => return Ok(Err(NotAttempted::NoRollbackPoint)),
@@ -89,7 +97,7 @@ pub(super) async fn successor(
             opened_at: now,
             replaces: live.clone(),
             fallback: live.clone(),
-            from: today,
+            from: failed_end,
             to: choice.to,
             gate: own.gate.clone(),
             policy,

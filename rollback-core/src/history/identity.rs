@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, Sequence};
+use super::{Epoch, Lease, Sequence};
 use crate::deployment::Deployment;
 use crate::id::{DeploymentId, InvalidId};
 
@@ -118,6 +118,17 @@ pub struct Fence {
 }
 
 impl Fence {
+    /// The token of whoever holds this lease, for the deployment of this sequence.
+    pub fn of(identity: &Identity, lease: &Lease, sequence: Sequence) -> Self {
+        Self {
+            history: identity.history.clone(),
+            incarnation: identity.incarnation.clone(),
+            sequence,
+            epoch: lease.epoch(),
+            deployment: lease.deployment().clone(),
+        }
+    }
+
     /// Whether its bearer may publish where `published` is the newest token. Two histories have no
     /// order between them: neither keeps the other out.
     #[must_use]

@@ -249,15 +249,20 @@ pub struct Renewal {
 /// While it lives, no deployment of its workload begins.
 #[must_use = "dropping it lets deployments begin again"]
 pub struct Exclusion {
-    guard: Box<dyn Send + Sync>,
+    guard: Arc<dyn Send + Sync>,
 }
 
 impl Exclusion {
     /// For stores: lasts until `guard` is dropped.
     pub fn new(guard: impl Send + Sync + 'static) -> Self {
         Self {
-            guard: Box::new(guard),
+            guard: Arc::new(guard),
         }
+    }
+
+    /// What keeps it: as long as a clone of it lives, the exclusion does, even when it was dropped.
+    pub fn keep(&self) -> Arc<dyn Send + Sync> {
+        Arc::clone(&self.guard)
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::PassedOver;
+use crate::history::Fence;
 use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::request::Goal;
 
@@ -62,6 +63,18 @@ pub enum Refusal {
     NothingToAdopt {
         /// The workload.
         workload: WorkloadId,
+    },
+    /// The history does not know what it last published at the target: an older copy of it was put
+    /// back.
+    #[error(
+        "the history of {workload} is behind what is live: {published} was published at the target, \
+         and is not on record; adopt what is live first"
+    )]
+    HistoryBehind {
+        /// The workload.
+        workload: WorkloadId,
+        /// What was published.
+        published: Box<Fence>,
     },
     /// A guard said no.
     #[error("guard {guard} refuses: {why}; fix the cause, or force {guard} by name")]

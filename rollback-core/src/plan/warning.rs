@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::Fence;
 use crate::id::{DeploymentId, GuardName};
 
 /// Something a person should know before, and after, it is done.
@@ -67,6 +68,11 @@ pub enum Warning {
         /// Which records, and why.
         records: Vec<String>,
     },
+    /// Another history has published at the target: two of them manage one workload.
+    PublishedElsewhere {
+        /// What it published.
+        published: Box<Fence>,
+    },
     /// A guard's own words.
     Guard {
         /// Which.
@@ -82,6 +88,10 @@ impl fmt::Display for Warning {
             Self::NotRestored { what } => {
                 write!(f, "a rollback does not restore: {}", what.join(", "))
             }
+            Self::PublishedElsewhere { published } => write!(
+                f,
+                "another history has deployed here: {published}; one workload belongs to one history"
+            ),
             Self::Drifted { how } => write!(f, "what is live was changed by hand: {how}"),
             Self::LossyWayBack { losses } => {
                 write!(

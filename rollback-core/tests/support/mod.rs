@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use rollback_core::engine::{Report, RollbackEngine, Workload};
+use rollback_core::history::Fence;
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 
@@ -28,6 +29,18 @@ pub struct Target {
     pub branch: Option<&'static str>,
     /// What the last `retain` was to keep.
     pub window: Option<Vec<String>>,
+    /// The fencing token of whoever published last.
+    pub published: Option<Fence>,
+    /// What is live was stopped, as by a reboot.
+    pub stopped: bool,
+    /// What started last, as running evidence.
+    pub boots: usize,
+    /// How often something was put away.
+    pub retires: usize,
+    /// For so many more looks, health cannot be told.
+    pub not_yet: usize,
+    /// For so many more times, switching to what is not sick fails.
+    pub switch_fails_for: usize,
 }
 
 /// Releases are their references; those that begin with "sick" are unhealthy.
@@ -91,8 +104,11 @@ impl Backend for Shelf {
         let live = target.live.as_ref().map_or(Live::Nothing, |instance| {
             Live::One(Sighting {
                 instance: instance.clone(),
-                running: Running::Yes,
-                evidence: Evidence::default(),
+                running: match target.stopped {
+                    false => Running::Yes,
+                    true => Running::No("stopped".into()),
+                },
+                evidence: Evidence::default().with("boot", target.boots.to_string()),
                 way_back: WayBack::Exact,
             })
         });
@@ -114,7 +130,7 @@ impl Backend for Shelf {
             live,
             standbys: target.standbys.clone(),
             availability,
-            published: None,
+            published: target.published.clone(),
         })
     }
 
@@ -144,7 +160,7 @@ impl Backend for Shelf {
         Ok(Evidence::default())
     }
 
-    async fn switch(&self, _: &Context, op: &Operation) -> Result<Evidence, BackendError> {
+    async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
         let mut target = self.reach()?;
         target.switches += 1;
         if std::mem::take(&mut target.vanishes_at_switch) {
@@ -154,7 +170,13 @@ impl Backend for Shelf {
                 "shelf away",
             ));
         }
+        cx.may_publish(target.published.as_ref())?;
         let to = op.to.instance().cloned();
+        let sick = |i: &Instance| i.release.artifact().digest.starts_with("sick");
+        if target.switch_fails_for > 0 && !to.as_ref().is_some_and(sick) {
+            target.switch_fails_for -= 1;
+            return Err(BackendError::new(BackendErrorKind::Failed, "it hiccups"));
+        }
         if let Some(to) = &to
             && target.switch_fails.contains(&to.release.artifact().digest)
         {
@@ -165,18 +187,28 @@ impl Backend for Shelf {
             ));
         }
         target.live = to;
-        Ok(Evidence::default().with("switch", target.switches.to_string()))
+        target.stopped = false;
+        target.published = cx.fence().cloned().or(target.published.take());
+        Ok(Evidence::default()
+            .with("switch", target.switches.to_string())
+            .with("boot", target.boots.to_string()))
     }
 
     async fn retire(&self, _: &Context, _: &Operation) -> Result<(), BackendError> {
-        if self.reach()?.retire_fails {
+        let mut target = self.reach()?;
+        if target.retire_fails {
             return Err(BackendError::new(BackendErrorKind::Failed, "it is in use"));
         }
+        target.retires += 1;
         Ok(())
     }
 
     async fn health(&self, _: &Context, op: &Operation) -> Result<View, BackendError> {
-        drop(self.reach()?);
+        let mut target = self.reach()?;
+        if target.not_yet > 0 {
+            target.not_yet -= 1;
+            return Ok(View::NotYet("it starts".into()));
+        }
         let digest = &op.to.release().unwrap().artifact().digest;
         Ok(if digest.starts_with("sick") {
             View::Failed(format!("{digest} is sick"))

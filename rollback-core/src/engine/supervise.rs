@@ -1,0 +1,67 @@
+//! [`Supervision`]: recovery for programs that live long.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::context::Cancellation;
+use crate::engine::RollbackEngine;
+
+/// Recovers what was left unfinished, as long as it lives; see [`RollbackEngine::supervise`].
+#[derive(Debug)]
+#[must_use = "dropping it ends the supervision"]
+pub struct Supervision {
+    ended: Cancellation,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Supervision {
+    /// Ends it, and waits until a recovery under way has come to rest.
+    pub async fn stop(mut self) {
+        self.ended.cancel();
+        if let Some(task) = self.task.take() {
+            // A supervision that panicked has stopped as well.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Supervision {
+    fn drop(&mut self) {
+        self.ended.cancel();
+    }
+}
+
+impl RollbackEngine {
+    /// Recovers now, and then again and again, `every` so often, until the handle is dropped: a
+    /// deployment whose process died, or that gave up because the platform or the store was away,
+    /// is settled while this program lives, and blocks its workload and those that depend on it no
+    /// longer than that. What a recovery could not do is in the log, and tried again.
+    ///
+    /// Call it once, inside the runtime that the engine runs in.
+    pub fn supervise(&self, every: Duration) -> Supervision {
+        let ended = Cancellation::new();
+        let (engine, until) = (self.clone(), ended.clone());
+        let task = tokio::spawn(async move {
+            // Not dropped half-way by `ended`: what has been taken over is brought to rest.
+            while !until.is_cancelled() {
+                match engine.recover().await {
+                    Ok(recovered) => {
+                        for one in recovered.iter().filter(|one| one.result.is_ok()) {
+                            tracing::info!(workload = %one.workload, "recovered");
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "nothing could be recovered"),
+                }
+                tokio::select! {
+                    () = until.cancelled() => {}
+                    () = tokio::time::sleep(every) => {}
+                }
+            }
+        });
+        Supervision {
+            ended,
+            task: Some(task),
+        }
+    }
+}

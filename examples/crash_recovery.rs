@@ -81,7 +81,7 @@ async fn story(at: Guest) -> Result<(), Box<dyn Error>> {
 
     chapter("What it left behind");
     let (engine, api) = engine(&at).await?;
-    for state in engine.workloads().await? {
+    for state in engine.workloads().await?.states {
         let Some(unfinished) = state.in_flight else {
             return Err("the killed deployment is not on record".into());
         };

@@ -121,7 +121,7 @@ async fn settle_first(world: &World, left: &Conflict, yes: bool) -> Result<(), E
             Ok(report) => aside!("{}", follow::ending(&report)),
             Err(e) if one.workload == left.workload => return Err(e.into()),
             // Another workload's trouble is not in the way of this one.
-            Err(e) => aside!("history: {}: {}", one.deployment, words::of(&e)),
+            Err(e) => aside!("history: {}: {}", one.workload, words::of(&e)),
         }
     }
     Ok(())
@@ -172,7 +172,7 @@ pub(crate) async fn recover(world: &World) -> Result<ExitCode, End> {
         match one.result {
             Ok(report) => say!("{}", follow::ending(&report)),
             Err(e) => {
-                aside!("history: {}: {}", one.deployment, words::of(&e));
+                aside!("history: {}: {}", one.workload, words::of(&e));
                 worst = ExitCode::from(FAILED);
             }
         }

@@ -19,7 +19,7 @@ use crate::world::World;
 pub(crate) async fn run(world: &World, only: Option<WorkloadId>) -> Result<ExitCode, End> {
     let known = world.engine.workloads().await?;
     let mut states = world.store.workloads().await?.states;
-    for state in known {
+    for state in known.states {
         if states.iter().all(|s| s.workload != state.workload) {
             states.push(state);
         }

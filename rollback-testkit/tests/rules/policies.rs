@@ -195,7 +195,7 @@ async fn which_workloads_are_armed_can_be_asked() {
     let set = b.engine.configure(&web, Some(&policy), &me()).await;
     set.unwrap();
     let mut armed = Vec::new();
-    for state in b.engine.workloads().await.unwrap() {
+    for state in b.engine.workloads().await.unwrap().states {
         let rules = b.engine.rules(&state.workload).await.unwrap();
         if rules.policy.rollback == RollbackMode::Auto {
             armed.push((state.workload.to_string(), rules.origin));

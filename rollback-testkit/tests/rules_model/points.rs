@@ -28,6 +28,7 @@ fn planner(h: &History, reapply: Reapply) -> Vec<(usize, Result<(), Refusal>)> {
             workload: &workload,
             goal: &goal,
             lineage: &lineage,
+            live: today,
             today,
             restore: &Restore::Everything,
             policy: &policy,

@@ -666,3 +666,27 @@ async fn after_drift_already_live_named_the_recorded_deployment() {
     };
     assert_eq!(deployment, v1.id());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_that_met_an_automatic_rollback_put_the_sick_release_back() {
+    let b = Bench::armed();
+    b.deploy("v1").await;
+    let slow = [("v1".to_owned(), 5)].into();
+    b.shelf.0.lock().unwrap().not_yet_of = slow;
+    let run = b.engine.deploy(&b.api, "sick-v2", me()).await.unwrap();
+    // While the way back is judged.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let back = state(&b).await.in_flight.unwrap().deployment;
+    assert_ne!(back, *run.id());
+    run.cancel();
+    let e = b.engine.cancel(&back, &me()).await.unwrap_err();
+    assert!(
+        matches!(e.refusal(), Some(Refusal::NotCancellable { .. })),
+        "{e}"
+    );
+    // Another program, of an older kind, has asked the store itself.
+    b.store.request_cancel(&back, &me()).await.unwrap();
+    let report = run.await.unwrap();
+    assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
+    assert_eq!(b.shelf.live().as_deref(), Some("v1"));
+}

@@ -64,10 +64,16 @@ impl Runner {
         self.deployment.new_deployment().policy.deadlines.clone()
     }
 
+    /// An automatic rollback is a way back, and ways back are not cancelled: what is known to be sick
+    /// would be live again.
+    pub(super) fn is_cancellable(&self) -> bool {
+        self.deployment.trigger().kind() != TriggerKind::AutomaticRollback
+    }
+
     pub(super) fn limits(&self, timeout: Duration, cancellable: bool) -> Limits {
         Limits {
             timeout,
-            cancellable,
+            cancellable: cancellable && self.is_cancellable(),
         }
     }
 
@@ -214,7 +220,7 @@ impl Runner {
                 Ok(done) => return Ok(done),
                 Err(e) => e,
             };
-            let insists = self.deployment.trigger().kind() == TriggerKind::AutomaticRollback
+            let insists = !self.is_cancellable()
                 && !matches!(
                     error.kind(),
                     BackendErrorKind::Cancelled | BackendErrorKind::Fenced
@@ -253,7 +259,7 @@ impl Runner {
     pub(super) async fn stop_before_effect(&mut self) -> Result<Option<Step>, Error> {
         let renewal = self.confirm().await?;
         let by = renewal.cancel_requested_by;
-        if by.is_some() || self.cancellation.is_cancelled() {
+        if self.is_cancellable() && (by.is_some() || self.cancellation.is_cancelled()) {
             return self.go_back(Cause::Cancelled { by }).await.map(Some);
         }
         Ok(None)

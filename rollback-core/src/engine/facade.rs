@@ -164,7 +164,8 @@ impl RollbackEngine {
         recovery::all(&self.inner).await
     }
 
-    /// Asks a deployment to stop, in whichever process it runs.
+    /// Asks a deployment to stop, in whichever process it runs. An automatic rollback is not
+    /// cancelled: [`Refusal::NotCancellable`](crate::plan::Refusal::NotCancellable).
     pub async fn cancel(&self, id: &DeploymentId, by: &Actor) -> Result<(), Error> {
         self.cancel_as(id, by).await?;
         if let Some(channels) = self.inner.running(id) {

@@ -6,7 +6,7 @@ use super::inner::Inner;
 use super::{planning, recovery};
 use crate::backend::Instance;
 use crate::context::Context;
-use crate::deployment::{Annotation, Deployment, Note};
+use crate::deployment::{Annotation, Deployment, Note, TriggerKind};
 use crate::engine::RollbackEngine;
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Verb};
@@ -371,6 +371,14 @@ impl RollbackEngine {
         let record = self.inner().record(id).await?;
         self.allow(by, record.workload(), Verb::Cancel, Some(id))
             .await?;
+        if record.settlement().is_none()
+            && record.trigger().kind() == TriggerKind::AutomaticRollback
+        {
+            return Err(Refusal::NotCancellable {
+                deployment: id.clone(),
+            }
+            .into());
+        }
         match self.inner().store.request_cancel(id, by).await {
             Err(e) if e.kind() == StoreErrorKind::NotFound => Err(Error::from(e)
                 .on(id)

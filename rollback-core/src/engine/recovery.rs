@@ -1,8 +1,10 @@
 //! Recovery: takes over what a dead process left unfinished, and enters the run path again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::back::LEFT;
 use super::inner::Inner;
@@ -19,6 +21,9 @@ use crate::recover::{Decision, decide};
 /// How many workloads are recovered at once: one whose platform does not answer keeps no other
 /// waiting.
 const AT_ONCE: usize = 8;
+
+/// How long a child may hold the lock of a process that is gone.
+const INHERITED: Duration = Duration::from_secs(2);
 
 /// What to do where recovery cannot end what was begun.
 const GIVE_UP: &str = "give the workload back what it needs and recover again; or abandon it, look \
@@ -55,7 +60,11 @@ pub(super) async fn all(inner: &Arc<Inner>) -> Result<Vec<Recovered>, Error> {
         let Some(in_flight) = state.in_flight else {
             continue;
         };
-        if in_flight.liveness != Liveness::Dead {
+        let liveness = match in_flight.liveness {
+            Liveness::Alive if in_flight.holder.is_gone() => settled(inner, &state.workload).await,
+            liveness => liveness,
+        };
+        if liveness != Liveness::Dead {
             continue;
         }
         if at_work.len() >= AT_ONCE {
@@ -72,6 +81,30 @@ pub(super) async fn all(inner: &Arc<Inner>) -> Result<Vec<Recovered>, Error> {
     }
     done.sort_by(|a, b| a.workload.cmp(&b.workload));
     Ok(done)
+}
+
+/// The liveness of a holder whose process is gone, once what it was about to start holds its lock no
+/// longer: between fork and exec a child has the descriptors of its parent.
+async fn settled(inner: &Inner, workload: &WorkloadId) -> Liveness {
+    let until = Instant::now() + INHERITED;
+    loop {
+        let state = inner.store.workload(workload).await;
+        match state.map(|s| s.in_flight.map(|f| f.liveness)) {
+            Ok(Some(Liveness::Alive)) if Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(Some(liveness)) => {
+                if liveness == Liveness::Alive {
+                    tracing::warn!(
+                        %workload,
+                        "its process is gone, but something that it started holds its lock"
+                    );
+                }
+                return liveness;
+            }
+            _ => return Liveness::Alive,
+        }
+    }
 }
 
 async fn in_turn(

@@ -80,6 +80,31 @@ impl Holder {
     }
 }
 
+impl Holder {
+    /// Whether the process is surely gone, by what this machine says of it: the lock may be held on
+    /// for a moment by a child that it was about to start, or for long by one that inherited it.
+    pub fn is_gone(&self) -> bool {
+        let here = said_by("/proc/sys/kernel/random/boot_id");
+        let (Some(boot), Some(began)) = (&self.boot, self.started) else {
+            return false;
+        };
+        if here.as_ref() != Some(boot) {
+            return false;
+        }
+        let stat = said_by(&format!("/proc/{}/stat", self.pid));
+        match stat.as_deref() {
+            None => std::path::Path::new("/proc/self/stat").exists(),
+            Some(stat) => started(stat).is_some_and(|now| now != began) || is_zombie(stat),
+        }
+    }
+}
+
+/// Whether the process has ended, and only waits to be asked how.
+fn is_zombie(stat: &str) -> bool {
+    let after_name = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+    after_name.is_some_and(|rest| rest.starts_with('Z'))
+}
+
 fn said_by(path: &str) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     Some(text.trim().to_owned())

@@ -154,7 +154,8 @@ impl Summary {
             fallback: new.fallback.clone(),
             settled: settling(d),
             verdict: d.verdict().kind(),
-            placed: d.instance().is_some() && (d.switch_began() || adopted),
+            // Of a switch that left no evidence nothing need be left to go back to.
+            placed: d.instance().is_some() && (d.switched().is_some() || adopted),
             release: d.release().map(ReleaseSummary::of),
             rolled_back_by: d.rolled_back_by().cloned(),
             rollback: new.policy.rollback,

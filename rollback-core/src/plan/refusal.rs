@@ -76,6 +76,15 @@ pub enum Refusal {
         /// What was published.
         published: Box<Fence>,
     },
+    /// An automatic rollback is a way back: cancelled, it would leave live what is known to be sick.
+    #[error(
+        "{deployment} is an automatic rollback, which is not cancelled; wait for its end, then deploy \
+         or roll back"
+    )]
+    NotCancellable {
+        /// Which.
+        deployment: DeploymentId,
+    },
     /// A guard said no.
     #[error("guard {guard} refuses: {why}; fix the cause, or force {guard} by name")]
     Guard {

@@ -39,6 +39,8 @@ pub struct Target {
     pub retires: usize,
     /// For so many more looks, health cannot be told.
     pub not_yet: usize,
+    /// The same of one release alone.
+    pub not_yet_of: BTreeMap<String, usize>,
     /// For so many more times, switching to what is not sick fails.
     pub switch_fails_for: usize,
 }
@@ -210,6 +212,10 @@ impl Backend for Shelf {
             return Ok(View::NotYet("it starts".into()));
         }
         let digest = &op.to.release().unwrap().artifact().digest;
+        if let Some(left) = target.not_yet_of.get_mut(digest).filter(|left| **left > 0) {
+            *left -= 1;
+            return Ok(View::NotYet("it starts".into()));
+        }
         Ok(if digest.starts_with("sick") {
             View::Failed(format!("{digest} is sick"))
         } else if digest.starts_with("mute") {

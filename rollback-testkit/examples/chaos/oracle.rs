@@ -118,13 +118,13 @@ async fn recover(engine: &RollbackEngine, breaches: &mut Breaches) {
                         let cause = std::error::Error::source(&e).map(ToString::to_string);
                         breaches.add(
                             "a workload is not recovered",
-                            format!("{}: {e} ({cause:?}), after {took} s", one.deployment),
+                            format!("{}: {e} ({cause:?}), after {took} s", one.workload),
                         );
                     }
                 }
             }
         }
-        let states = engine.workloads().await.unwrap_or_default();
+        let states = engine.workloads().await.unwrap_or_default().states;
         if states.iter().all(|state| state.in_flight.is_none()) || !breaches.0.is_empty() {
             return;
         }

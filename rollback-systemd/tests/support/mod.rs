@@ -115,6 +115,10 @@ impl SystemdWorld {
         Self::named(fixture, unit)
     }
 
+    pub fn called(fixture: Arc<SystemdFixture>, unit: &str) -> Self {
+        Self::named(fixture, unit.to_owned())
+    }
+
     /// One whose unit is an instance of the template `tpl@.service`.
     pub fn of_template(fixture: Arc<SystemdFixture>) -> Self {
         let unit = format!("tpl@{}.service", NEXT.fetch_add(1, Ordering::SeqCst));

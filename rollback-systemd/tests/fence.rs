@@ -43,7 +43,11 @@ async fn who_publishes_leaves_its_token(world: Arc<SystemdWorld>) {
     let own = fence(&identity, &op, 1);
     let cx = Driver::cx().fenced(own.clone());
     d.verb(Step::Prepare, &cx, &mut op).await.unwrap();
-    assert_eq!(d.observe(&[]).await.published, None, "nothing was published");
+    assert_eq!(
+        d.observe(&[]).await.published,
+        None,
+        "nothing was published"
+    );
     d.verb(Step::Switch, &cx, &mut op).await.unwrap();
     assert_eq!(d.observe(&[]).await.published, Some(own));
     let path = world.dir().join("state/published");

@@ -110,7 +110,10 @@ async fn what_it_put_in_place_is_the_same_release(world: Arc<SystemdWorld>) {
     let back = d.operation(End::Placed(first.clone())).await;
     let back = d.run(back).await;
     assert_eq!(back.to, End::Placed(first.clone()));
-    assert_eq!(fs::read(world.fragment()).unwrap(), fs::read(content(&first)).unwrap());
+    assert_eq!(
+        fs::read(world.fragment()).unwrap(),
+        fs::read(content(&first)).unwrap()
+    );
     assert_eq!(support::judged(&d, &back).await, Verdict::Passed);
     assert!(!drift(Some(&first), &d.observe(&[]).await).is_drift());
 
@@ -119,7 +122,10 @@ async fn what_it_put_in_place_is_the_same_release(world: Arc<SystemdWorld>) {
     fs::write(sources.join("new.service"), new).unwrap();
     let release = world.systemd().resolve(&Driver::cx(), "new.service").await;
     let release = release.unwrap();
-    assert!(release.artifact().digest.starts_with("hmac-sha256:"), "{release:?}");
+    assert!(
+        release.artifact().digest.starts_with("hmac-sha256:"),
+        "{release:?}"
+    );
     let op = d.operation(End::Planned(release)).await;
     let op = d.run(op).await;
     d.go_back(&op).await;
@@ -140,7 +146,11 @@ async fn what_it_found_is_the_same_instance(world: Arc<SystemdWorld>) {
     start(&world, &made);
     let state = world.dir().join("state");
     fs::create_dir_all(&state).unwrap();
-    fs::copy(Path::new(SHELF).join("fingerprint.key"), state.join("fingerprint.key")).unwrap();
+    fs::copy(
+        Path::new(SHELF).join("fingerprint.key"),
+        state.join("fingerprint.key"),
+    )
+    .unwrap();
     let path = "etc/systemd/system/old.service";
     let drop_ins = [(
         format!("{path}.d/nice.conf"),
@@ -158,7 +168,11 @@ async fn what_it_found_is_the_same_instance(world: Arc<SystemdWorld>) {
     let d = Driver::new(world.clone());
     assert_eq!(live(&d).await.instance, adopted);
     // Also once something was prepared, and nothing came of it.
-    fs::write(world.dir().join("sources/new.service"), "[Service]\nExecStart=/bin/sleep 9\n").unwrap();
+    fs::write(
+        world.dir().join("sources/new.service"),
+        "[Service]\nExecStart=/bin/sleep 9\n",
+    )
+    .unwrap();
     let release = world.systemd().resolve(&Driver::cx(), "new.service").await;
     let mut op = d.operation(End::Planned(release.unwrap())).await;
     d.must(Step::Prepare, &mut op).await;
@@ -175,5 +189,8 @@ async fn what_it_found_is_the_same_instance(world: Arc<SystemdWorld>) {
     fs::write(world.fragment(), "[Service]\nExecStart=/bin/sleep 8\n").unwrap();
     fs::remove_file(state.join("installed")).unwrap();
     let found = live(&d).await.instance;
-    assert!(found.release.artifact().digest.starts_with("hmac-sha256:"), "{found:?}");
+    assert!(
+        found.release.artifact().digest.starts_with("hmac-sha256:"),
+        "{found:?}"
+    );
 }

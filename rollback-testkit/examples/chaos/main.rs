@@ -89,6 +89,7 @@ fn main() -> ExitCode {
         return code;
     }
     match asked(&args) {
+        Ok((Kind::Power, _)) if !power::is_apart() => power::apart(&args),
         Ok((kind, all)) => {
             let mut well = true;
             for asked in all {

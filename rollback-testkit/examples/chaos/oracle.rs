@@ -79,7 +79,7 @@ pub(crate) async fn judge(ground: &Ground, seed: u64, after: After) -> Breaches 
         at_rest(ground, &engine, site, &told, &mut breaches).await;
     }
     nothing_lost(&engine, &told, &mut breaches).await;
-    settings_hold(&engine, &told, &mut breaches).await;
+    settings_hold(ground, &engine, &told, &mut breaches).await;
     for fault in engine.verify().await.unwrap_or_default() {
         breaches.add("verify", fault);
     }
@@ -349,7 +349,13 @@ async fn nothing_lost(engine: &RollbackEngine, told: &Told, breaches: &mut Breac
 }
 
 /// What was set last is set.
-async fn settings_hold(engine: &RollbackEngine, told: &Told, breaches: &mut Breaches) {
+async fn settings_hold(
+    ground: &Ground,
+    engine: &RollbackEngine,
+    told: &Told,
+    breaches: &mut Breaches,
+) {
+    let log = fs::read_to_string(&ground.log).unwrap_or_default();
     for (what, value) in &told.settings {
         let Some((kind, of)) = what.split_once(' ') else {
             continue;
@@ -366,7 +372,9 @@ async fn settings_hold(engine: &RollbackEngine, told: &Told, breaches: &mut Brea
         };
         let found = if found { "yes" } else { "no" };
         breaches.unless(found == value, "an acknowledged setting is lost", || {
-            format!("{what} was set to {value}, and is {found}")
+            let mut said: Vec<&str> = log.lines().filter(|line| line.contains(what)).collect();
+            let said = said.split_off(said.len().saturating_sub(6));
+            format!("{what} was set to {value}, and is {found}: {said:?}")
         });
     }
 }

@@ -2,8 +2,9 @@
 //! write to it, repaired, mounted again, and given to the oracle.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use rollback_testkit::service::unavailable;
@@ -21,6 +22,66 @@ const SIZE: u64 = 192 * 1024 * 1024;
 /// What was started there may take a moment to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Says that this program has mounts of its own.
+const APART: &str = "CHAOS_APART";
+/// Where the kernel says which boot this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Whether this program may mount what it likes without anybody else seeing it.
+pub(crate) fn is_apart() -> bool {
+    std::env::var_os(APART).is_some()
+}
+
+/// Runs this program again with mounts of its own: after each cut it sees another boot, as it would
+/// after a real one, and nobody else on the machine does.
+pub(crate) fn apart(args: &[String]) -> ExitCode {
+    let mut program = Command::new("unshare");
+    let status = program
+        .args(["--mount", "--propagation", "private", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args(args)
+        .env(APART, "yes")
+        .status();
+    match status {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(status) if status.code() == Some(2) => ExitCode::from(2),
+        Ok(_) if is_root() => ExitCode::FAILURE,
+        _ => {
+            unavailable("power is cut as root alone");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// The boot that programs see. A real power cut begins another one.
+struct Boot(PathBuf);
+
+impl Boot {
+    fn first(outside: &Path) -> Result<Self, String> {
+        let boot = Self(outside.join("boot"));
+        boot.next(0);
+        run(Command::new("mount")
+            .arg("--bind")
+            .arg(&boot.0)
+            .arg(BOOT_ID))?;
+        Ok(boot)
+    }
+
+    fn next(&self, nth: u64) {
+        fs::write(&self.0, format!("00000000-0000-4000-8000-{nth:012x}\n")).unwrap();
+    }
+}
+
+impl Drop for Boot {
+    fn drop(&mut self) {
+        let _ = run(Command::new("umount").arg(BOOT_ID));
+    }
+}
+
 /// Plays the cuts; `None` where that is not possible, which has then been said.
 pub(crate) fn play(asked: &Asked) -> Option<Tally> {
     let outside = tempfile::Builder::new()
@@ -31,6 +92,13 @@ pub(crate) fn play(asked: &Asked) -> Option<Tally> {
         Ok(cutter) => cutter,
         Err(why) => {
             unavailable(&why);
+            return None;
+        }
+    };
+    let boot = match Boot::first(outside.path()) {
+        Ok(boot) => boot,
+        Err(why) => {
+            unavailable(&format!("power cannot be cut here: {why}"));
             return None;
         }
     };
@@ -64,6 +132,7 @@ pub(crate) fn play(asked: &Asked) -> Option<Tally> {
             },
         );
         used.repair().unwrap();
+        boot.next(cut + 1);
         let seed = dice.throw().to_string();
         let breaches = rounds::run(&used.ground, "oracle-after-a-cut", &[&seed], rounds::ORACLE);
         let broken = !breaches.0.is_empty();
@@ -73,6 +142,7 @@ pub(crate) fn play(asked: &Asked) -> Option<Tally> {
             if asked.keep {
                 let kept = asked.dir.join(format!("cut-{cut}.img"));
                 fs::copy(&used.image, &kept).unwrap();
+                fs::copy(&used.ground.log, kept.with_extension("log")).unwrap();
                 println!("the disk of cut {cut} is kept as {}", kept.display());
             }
         }

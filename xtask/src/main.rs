@@ -1,10 +1,12 @@
-//! Developer commands: `cargo xtask <test|ci|chaos|bench>`.
+//! Developer commands: `cargo xtask <test|ci|chaos|mutants|bench>`.
 //!
 //! None of them is needed to use the library.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod install;
 mod left_over;
+mod mutants;
+mod mutations;
 mod stages;
 
 use std::process::ExitCode;
@@ -14,6 +16,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   test    install what the tests need (as root on Debian) and run them all
   ci      format, lints, docs, licences, dependencies, test, a little chaos; each stage is timed
   chaos   kill, cut off and damage programs that embed the crates; an unknown argument lists more
+  mutants take one safety after the other out of a copy; some test must fail, or this does
   bench   measure against the raw operations; writes target/bench-report.json
 ";
 
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
         "test" => stages::run(&stages::test_stages()),
         "ci" => stages::run(&stages::ci_stages()),
         "chaos" => stages::chaos(&rest),
+        "mutants" => mutants::gate(&rest),
         "bench" => stages::run(&stages::bench_stages()),
         _ => {
             eprint!("{USAGE}");

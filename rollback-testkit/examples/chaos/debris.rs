@@ -29,7 +29,7 @@ pub(crate) fn anywhere(ground: &Ground, breaches: &mut Breaches) {
             let name = name.to_string_lossy();
             // The stores' own locks are the kernel's: their files stay. And what somebody who was
             // killed had half committed is git's to clear away.
-            if is_locks(&path) || path.ends_with("objects") {
+            if is_locks(&path) || path.ends_with("objects") || path.ends_with("refs/tags") {
                 continue;
             }
             if is_temporary(&name) || dir.ends_with(".rollback/trash") {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,18 +40,19 @@ pub(crate) enum Task {
     Recover,
 }
 
-const TASKS: [Task; 6] = [
-    Task::Deploy,
-    Task::DeploySick,
-    Task::RollBack,
-    Task::CleanUp,
-    Task::Note,
-    Task::Recover,
-];
-
 impl Task {
+    /// All of them.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Deploy,
+        Self::DeploySick,
+        Self::RollBack,
+        Self::CleanUp,
+        Self::Note,
+        Self::Recover,
+    ];
+
     pub(crate) fn named(name: &str) -> Option<Self> {
-        TASKS.into_iter().find(|task| task.to_string() == name)
+        Self::ALL.into_iter().find(|task| task.to_string() == name)
     }
 }
 
@@ -73,31 +74,9 @@ struct Fault {
 /// Plays so many faults, chosen by the dice among all that there are; all of them if there are
 /// fewer.
 pub(crate) fn play(asked: &Asked) -> Option<Tally> {
-    let (whole, dir) = rounds::new_ground(asked);
-    let library = compiled(
-        include_str!("faults.c"),
-        dir.path(),
-        "faults.so",
-        &["-shared", "-fPIC", "-ldl"],
-    );
-    let library = match library {
-        Ok(library) => library,
-        Err(why) => {
-            unavailable(&why);
-            return None;
-        }
-    };
-    let built = rounds::run(&whole, "history", &["1"], PATIENCE);
-    assert!(built.0.is_empty(), "{built:?}");
-    let interrupted = interrupted(&whole, dir.path(), &library);
-    let stage = Stage {
-        dir: dir.path(),
-        library: &library,
-        whole: &whole,
-        interrupted: &interrupted,
-    };
+    let stage = Stage::make(asked)?;
     let mut all = Vec::new();
-    for task in TASKS {
+    for task in Task::ALL {
         for nth_site in 0..SITES.len() {
             let calls = stage.count(task, nth_site);
             for how in HOWS {
@@ -150,24 +129,69 @@ pub(crate) fn play(asked: &Asked) -> Option<Tally> {
 }
 
 /// What is common to all faults of a run.
-struct Stage<'a> {
-    dir: &'a Path,
-    library: &'a Path,
-    whole: &'a Ground,
-    interrupted: &'a Ground,
+pub(crate) struct Stage {
+    dir: tempfile::TempDir,
+    library: PathBuf,
+    whole: Ground,
+    /// A kill left each workload of it in the middle of a preparation.
+    interrupted: Ground,
 }
 
-impl Stage<'_> {
+impl Stage {
+    /// Builds a history, and the library. `None` where that is not possible, which has been said.
+    pub(crate) fn make(asked: &Asked) -> Option<Self> {
+        let (whole, dir) = rounds::new_ground(asked);
+        let source = include_str!("faults.c");
+        let flags = ["-shared", "-fPIC", "-ldl"];
+        let library = match compiled(source, dir.path(), "faults.so", &flags) {
+            Ok(library) => library,
+            Err(why) => {
+                unavailable(&why);
+                return None;
+            }
+        };
+        let built = rounds::run(&whole, "history", &["1"], PATIENCE);
+        assert!(built.0.is_empty(), "{built:?}");
+        let interrupted = Ground {
+            dir: dir.path().join("interrupted"),
+            log: dir.path().join("interrupted.log"),
+            store: whole.store,
+        };
+        copy(&whole.dir, &interrupted.dir);
+        fs::copy(&whole.log, &interrupted.log).unwrap();
+        let stage = Self {
+            dir,
+            library,
+            whole,
+            interrupted,
+        };
+        for nth_site in 0..SITES.len() {
+            let fault = Fault {
+                task: Task::Deploy,
+                nth_site,
+                at: 60,
+                how: "kill",
+            };
+            stage.operate(&stage.interrupted, &fault).unwrap();
+        }
+        Some(stage)
+    }
+
+    /// Where it keeps everything.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// A ground of its own, as it was before.
-    fn fresh(&self, task: Task) -> Ground {
+    pub(crate) fn fresh(&self, task: Task) -> Ground {
         let from = if task == Task::Recover {
-            self.interrupted
+            &self.interrupted
         } else {
-            self.whole
+            &self.whole
         };
         let ground = Ground {
-            dir: self.dir.join("faulty"),
-            log: self.dir.join("faulty.log"),
+            dir: self.dir().join("faulty"),
+            log: self.dir().join("faulty.log"),
             store: from.store,
         };
         let _ = fs::remove_dir_all(&ground.dir);
@@ -186,64 +210,55 @@ impl Stage<'_> {
             how: "kill",
         };
         self.operate(&ground, &never).unwrap();
-        let count = fs::read_to_string(self.dir.join("count")).unwrap();
+        let count = fs::read_to_string(self.dir().join("count")).unwrap();
         count.trim().parse().unwrap()
     }
 
     /// Runs an operation with a fault in it.
     fn operate(&self, ground: &Ground, fault: &Fault) -> Result<(), String> {
-        operate(self.dir, self.library, ground, fault)
+        let arm = self.dir().join("armed");
+        let (task, site) = (fault.task.to_string(), fault.nth_site.to_string());
+        let arm_text = arm.display().to_string();
+        let mut command = rounds::command(ground, "operate", &[&task, &site, &arm_text]);
+        let status = command
+            .env("LD_PRELOAD", &self.library)
+            .env("FAULTS_DIR", &ground.dir)
+            .env("FAULTS_ARM", &arm)
+            .env("FAULTS_AT", fault.at.to_string())
+            .env("FAULTS_HOW", fault.how)
+            .env("FAULTS_COUNT", self.dir().join("count"))
+            .status()
+            .unwrap();
+        match (status.signal(), fault.how) {
+            (None, _) if status.success() => Ok(()),
+            (Some(9), "kill") => Ok(()),
+            _ => Err(status.to_string()),
+        }
     }
 }
 
-/// A ground that a kill left in the middle of each workload's switch.
-fn interrupted(whole: &Ground, dir: &Path, library: &Path) -> Ground {
-    let ground = Ground {
-        dir: dir.join("interrupted"),
-        log: dir.join("interrupted.log"),
-        store: whole.store,
-    };
-    copy(&whole.dir, &ground.dir);
-    fs::copy(&whole.log, &ground.log).unwrap();
-    for nth_site in 0..SITES.len() {
-        let fault = Fault {
-            task: Task::Deploy,
-            nth_site,
-            at: 60,
-            how: "kill",
-        };
-        operate(dir, library, &ground, &fault).unwrap();
-    }
-    ground
-}
-
-fn operate(dir: &Path, library: &Path, ground: &Ground, fault: &Fault) -> Result<(), String> {
-    let arm = dir.join("armed");
-    let (task, site) = (fault.task.to_string(), fault.nth_site.to_string());
-    let arm_text = arm.display().to_string();
-    let mut command = rounds::command(ground, "operate", &[&task, &site, &arm_text]);
-    let status = command
-        .env("LD_PRELOAD", library)
-        .env("FAULTS_DIR", &ground.dir)
-        .env("FAULTS_ARM", &arm)
-        .env("FAULTS_AT", fault.at.to_string())
-        .env("FAULTS_HOW", fault.how)
-        .env("FAULTS_COUNT", dir.join("count"))
-        .status()
-        .unwrap();
-    match (status.signal(), fault.how) {
-        (None, _) if status.success() => Ok(()),
-        (Some(9), "kill") => Ok(()),
-        _ => Err(status.to_string()),
-    }
+/// When an operation begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Start<'a> {
+    /// Now; it makes this file before it does anything.
+    AtOnce(&'a Path),
+    /// Once somebody has made this file.
+    WhenMade(&'a Path),
 }
 
 /// The operation itself, in a process of its own. Whether it succeeds does not matter.
-pub(crate) async fn perform(ground: &Ground, task: Task, site: &Site, arm: &Path) {
+pub(crate) async fn perform(ground: &Ground, task: Task, site: &Site, start: Start<'_>) {
     let ledger = Arc::new(Ledger::open(&ground.log).unwrap());
     let panics = Arc::clone(&ledger);
     std::panic::set_hook(Box::new(move |panic| panics.wrong("panic", panic)));
-    File::create(arm).unwrap();
+    match start {
+        Start::AtOnce(arm) => drop(File::create(arm).unwrap()),
+        Start::WhenMade(go) => {
+            while !go.exists() {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+    }
     let Ok(store) = ground.open().await else {
         return;
     };

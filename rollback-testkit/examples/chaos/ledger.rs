@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,8 +44,18 @@ pub(crate) enum Line {
     Noted { deployment: String, text: String },
     /// This program is dead: what it was about to set may be set or not.
     Dead { by: u64 },
+    /// The disk is about to be cut off, and then: it was.
+    Cut { done: bool },
     /// Something happened that must not.
     Wrong { class: String, what: String },
+}
+
+/// A line and when it was written, in microseconds since 1970.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stamped {
+    at: u128,
+    #[serde(flatten)]
+    line: Line,
 }
 
 /// The log, open for adding to.
@@ -60,7 +71,12 @@ impl Ledger {
 
     /// Adds a line; it is durable then.
     pub(crate) fn add(&self, line: &Line) {
-        let mut text = serde_json::to_string(line).unwrap();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let stamped = Stamped {
+            at: now.map_or(0, |now| now.as_micros()),
+            line: line.clone(),
+        };
+        let mut text = serde_json::to_string(&stamped).unwrap();
         text.push('\n');
         let mut file = self.0.lock().unwrap_or_else(|e| e.into_inner());
         // One write: several programs append to the same file.
@@ -94,6 +110,12 @@ pub(crate) struct Told {
     pub(crate) notes: BTreeMap<String, Vec<String>>,
     /// What must not have happened: its class, and what.
     pub(crate) wrong: Vec<(String, String)>,
+    /// The last event that was acknowledged of each deployment, and when.
+    pub(crate) last_written: BTreeMap<String, (String, u128)>,
+    /// When the disk was cut off last, in words.
+    pub(crate) last: String,
+    /// When that began.
+    cut: u128,
     /// Who is about to set what.
     open: BTreeSet<(u64, String)>,
 }
@@ -103,14 +125,14 @@ impl Told {
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let mut told = Self::default();
         for line in std::fs::read_to_string(path)?.lines() {
-            if let Ok(line) = serde_json::from_str(line) {
-                told.take(line);
+            if let Ok(Stamped { at, line }) = serde_json::from_str(line) {
+                told.take(line, at);
             }
         }
         Ok(told)
     }
 
-    fn take(&mut self, line: Line) {
+    fn take(&mut self, line: Line, at: u128) {
         match line {
             Line::Begun {
                 workload,
@@ -118,7 +140,11 @@ impl Told {
             } => {
                 self.begun.push((deployment, workload));
             }
+            Line::Cut { done: false } => self.cut = at,
+            Line::Cut { done: true } => self.last = format!("cut at {}, off at {at}", self.cut),
             Line::Written { deployment, event } => {
+                self.last_written
+                    .insert(deployment.clone(), (event.clone(), at));
                 *self
                     .events
                     .entry(deployment)

@@ -25,6 +25,7 @@ mod power;
 mod prove;
 mod rounds;
 mod site;
+mod syncs;
 mod tally;
 mod worker;
 
@@ -32,18 +33,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use faults::Start;
 use ground::{Ground, Store};
 use oracle::{After, Breaches};
 use rounds::{Asked, Repositories};
 use tally::Tally;
 
-const USAGE: &str = "usage: chaos [--kind kill|power|damage|faults|prove] [--rounds N] [--seed S] \
+const USAGE: &str =
+    "usage: chaos [--kind kill|power|damage|faults|prove|sync] [--rounds N] [--seed S] \
 [--store sqlite|json|both] [--dir DIR] [--keep]
 
   --kind   kill: SIGKILL and SIGSTOP at random instants
            power: the disk is cut off from power (ext4, as root)
            damage: one file of a history is changed
            faults: one call of an operation kills, fails, or finds the disk full
+           sync: each operation is watched, and what it did not sync is told
            prove: each thing that the oracle looks for is planted, and must be found
   --dir    where to work; the system's directory for temporary files unless given
   --keep   leave the directory of a breach where it is, and say where
@@ -57,6 +61,7 @@ enum Kind {
     Damage,
     Faults,
     Prove,
+    Sync,
 }
 
 impl Kind {
@@ -67,6 +72,7 @@ impl Kind {
             "damage" => Self::Damage,
             "faults" => Self::Faults,
             "prove" => Self::Prove,
+            "sync" => Self::Sync,
             _ => return None,
         })
     }
@@ -79,6 +85,7 @@ impl Kind {
             Self::Damage => Some(damage::play(asked)),
             Self::Faults => faults::play(asked),
             Self::Prove => Some(prove::play(asked)),
+            Self::Sync => syncs::play(asked),
         }
     }
 }
@@ -156,10 +163,15 @@ fn role(args: &[String]) -> Option<ExitCode> {
             drop(open);
             tell(breaches);
         }
-        ("operate", [task, site, arm]) => {
+        ("operate" | "operate-when-told", [task, site, file]) => {
             let site = ground::SITES.get(site.parse::<usize>().ok()?)?;
             let task = faults::Task::named(task)?;
-            block_on(faults::perform(&ground, task, site, arm.as_ref()));
+            let start = if role == "operate" {
+                Start::AtOnce(file.as_ref())
+            } else {
+                Start::WhenMade(file.as_ref())
+            };
+            block_on(faults::perform(&ground, task, site, start));
         }
         ("baseline", [to]) => {
             let mut breaches = Breaches::default();

@@ -11,6 +11,7 @@ use rollback_testkit::service::unavailable;
 
 use crate::dice::Dice;
 use crate::ground::{Ground, SITES};
+use crate::ledger::{Ledger, Line};
 use crate::native::compiled;
 use crate::rounds::{self, Asked, Repositories};
 use crate::tally::Tally;
@@ -119,7 +120,7 @@ pub(crate) fn play(asked: &Asked) -> Option<Tally> {
             };
         }
         let used = disk.as_mut().unwrap();
-        let off = used.at.clone();
+        let (off, log) = (used.at.clone(), used.ground.log.clone());
         rounds::shake(
             &used.ground,
             &mut dice,
@@ -127,8 +128,12 @@ pub(crate) fn play(asked: &Asked) -> Option<Tally> {
             Repositories::Ours,
             Duration::from_secs(1),
             || {
+                let ledger = Ledger::open(&log).unwrap();
+                ledger.add(&Line::Cut { done: false });
                 let done = Command::new(&cutter).arg(&off).status().unwrap();
                 assert!(done.success(), "the disk cannot be shut down");
+                ledger.add(&Line::Cut { done: true });
+                ledger.add(&Line::Cut { done: true });
             },
         );
         used.repair().unwrap();

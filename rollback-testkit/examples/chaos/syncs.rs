@@ -1,0 +1,97 @@
+//! Syncs: each operation is watched, and at its end everything that it changed has to be on the
+//! disk. What power cuts find by luck, this finds each time.
+
+use std::fs::File;
+use std::path::Path;
+
+use rollback_testkit::fixtures::strace::{Strace, not_durable, not_written_through};
+use rollback_testkit::service::unavailable;
+
+use crate::faults::{Stage, Task};
+use crate::ground::{Ground, SITES};
+use crate::oracle::Breaches;
+use crate::rounds::{self, Asked};
+use crate::tally::Tally;
+
+/// Watches every operation once, whatever number of rounds is asked for.
+pub(crate) fn play(asked: &Asked) -> Option<Tally> {
+    let mut tally = Tally::new("syncs", asked);
+    let stage = Stage::make(asked)?;
+    let mut nth = 0;
+    for task in Task::ALL {
+        for (nth_site, site) in SITES.iter().enumerate() {
+            let ground = stage.fresh(task);
+            let mut breaches = Breaches::default();
+            match watched(&ground, task, nth_site, &stage.dir().join("go")) {
+                Ok(left) => {
+                    for what in left {
+                        breaches.add(
+                            "not on the disk when it was done",
+                            format!("{task} of {}: {what}", site.id()),
+                        );
+                    }
+                }
+                Err(why) => {
+                    unavailable(&why);
+                    return None;
+                }
+            }
+            tally.round(nth, breaches);
+            nth += 1;
+        }
+    }
+    Some(tally)
+}
+
+/// Runs an operation under strace; what of it would not survive a power cut at its end.
+fn watched(ground: &Ground, task: Task, nth_site: usize, go: &Path) -> Result<Vec<String>, String> {
+    let _ = std::fs::remove_file(go);
+    let (task, site, go_text) = (
+        task.to_string(),
+        nth_site.to_string(),
+        go.display().to_string(),
+    );
+    let mut program = rounds::command(ground, "operate-when-told", &[&task, &site, &go_text])
+        .spawn()
+        .unwrap();
+    let watching = Strace::watch(program.id());
+    File::create(go).unwrap();
+    let ended = program.wait().unwrap();
+    let calls = watching?.calls(&ground.dir);
+    assert!(ended.success(), "{task}: {ended}");
+    let acts = task != Task::CleanUp.to_string();
+    assert!(!acts || !calls.is_empty(), "{task} changes nothing");
+    let names = not_durable(&calls)
+        .into_iter()
+        .map(|name| ("the name", name));
+    let contents = not_written_through(&calls)
+        .into_iter()
+        .map(|name| ("the content", name));
+    let left = names.chain(contents).filter(|(_, name)| !may_be_lost(name));
+    Ok(left
+        .map(|(what, name)| format!("{what} of {}", name.display()))
+        .collect())
+}
+
+/// What is made anew, or looked at again, after a power cut.
+fn may_be_lost(name: &Path) -> bool {
+    let text = name.to_string_lossy();
+    let parts = [
+        // Kernel locks, and SQLite's files that are for processes that live.
+        "history.db.locks",
+        "history/locks",
+        "history.db-shm",
+        "history.db-wal",
+        // The index of records is not believed after another boot.
+        "/index/",
+        // Nor is the note of the record that was opened last.
+        "opening.json",
+        // What is on its way out, or was never in.
+        ".rollback/trash",
+        ".git/rollback/",
+        "current.next",
+        // Not ours: what the restart command writes.
+        "serving/",
+    ];
+    parts.iter().any(|part| text.contains(part))
+}

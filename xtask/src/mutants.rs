@@ -1,0 +1,220 @@
+//! The mutation gate: one safety after the other is taken out of a copy of the tree, and a test
+//! must fail.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::mutations::{MUTATIONS, Mutation, Proof};
+
+/// A test that a mutation has brought to a standstill has failed, too.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// How a mutation ended.
+enum End {
+    Found(&'static Proof),
+    Survived,
+}
+
+/// Runs the gate. Arguments: `--list` looks only whether every text is still there; any other word
+/// selects the mutations whose file or name holds it.
+pub(crate) fn gate(args: &[String]) -> Result<(), String> {
+    let tree = Tree::copy()?;
+    let words: Vec<&String> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
+    let chosen: Vec<&Mutation> = MUTATIONS
+        .iter()
+        .filter(|m| {
+            let meant = |w: &&String| m.file.contains(*w) || m.what.contains(*w);
+            words.is_empty() || words.iter().any(meant)
+        })
+        .collect();
+    let lost: Vec<String> = chosen
+        .iter()
+        .filter_map(|m| tree.mutated(m).err())
+        .collect();
+    if !lost.is_empty() {
+        return Err(format!(
+            "the table does not fit the code any more:\n  {}",
+            lost.join("\n  ")
+        ));
+    }
+    if args.iter().any(|arg| arg == "--list") {
+        println!("{} mutations, all of them can be made", chosen.len());
+        return Ok(());
+    }
+    let mut rows = Vec::new();
+    let mut survived = Vec::new();
+    let mut sound: BTreeMap<String, bool> = BTreeMap::new();
+    for (nth, m) in chosen.iter().enumerate() {
+        for proof in m.proofs {
+            let passes = sound.entry(proof.to_string());
+            if !*passes.or_insert_with(|| tree.passes(proof)) {
+                return Err(format!("{proof} fails without any mutation"));
+            }
+        }
+        let began = Instant::now();
+        let end = tree.with(m, |tree| Ok(m.proofs.iter().find(|p| !tree.passes(p))))?;
+        let end = end.map_or(End::Survived, End::Found);
+        let row = row(m, &end);
+        println!(
+            "{} of {}, {:.0} s: {row}",
+            nth + 1,
+            chosen.len(),
+            began.elapsed().as_secs_f64()
+        );
+        if matches!(end, End::Survived) {
+            survived.push(m.what);
+        }
+        rows.push(row);
+    }
+    println!("\n| where | what is taken out | what fails then |\n|---|---|---|");
+    for row in &rows {
+        println!("{row}");
+    }
+    if survived.is_empty() {
+        println!("\nall {} mutations were found", rows.len());
+        Ok(())
+    } else {
+        Err(format!("no test fails without: {}", survived.join("; ")))
+    }
+}
+
+fn row(m: &Mutation, end: &End) -> String {
+    let found = match end {
+        End::Found(proof) => format!("`{proof}`"),
+        End::Survived => "**nothing**".to_owned(),
+    };
+    format!("| {} | {} | {found} |", m.file, m.what)
+}
+
+/// A copy of the working tree, with a build directory of its own.
+struct Tree {
+    dir: PathBuf,
+    build: PathBuf,
+}
+
+impl Tree {
+    /// Copies every file that git knows or would add, as it is now.
+    fn copy() -> Result<Self, String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let target = root.join("target/mutants");
+        let tree = Self {
+            dir: target.join("tree"),
+            build: target.join("build"),
+        };
+        let listed = Command::new("git")
+            .args(["ls-files", "-z", "-c", "-o", "--exclude-standard"])
+            .current_dir(&root)
+            .output()
+            .map_err(|e| format!("git cannot be run: {e}"))?;
+        let names = String::from_utf8(listed.stdout).map_err(|e| e.to_string())?;
+        for name in names.split('\0').filter(|name| !name.is_empty()) {
+            let (from, to) = (root.join(name), tree.dir.join(name));
+            let Ok(bytes) = fs::read(&from) else { continue };
+            // What is as it was keeps its time, and need not be built again.
+            if fs::read(&to).is_ok_and(|there| there == bytes) {
+                continue;
+            }
+            let dir = to.parent().unwrap_or(&tree.dir);
+            fs::create_dir_all(dir)
+                .and_then(|()| fs::copy(&from, &to))
+                .map_err(|e| format!("{}: {e}", to.display()))?;
+        }
+        Ok(tree)
+    }
+
+    /// A file's text with the mutation in it.
+    fn mutated(&self, m: &Mutation) -> Result<String, String> {
+        let path = self.dir.join(m.file);
+        let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", m.file))?;
+        match text.matches(m.find).count() {
+            1 => Ok(text.replacen(m.find, m.replace, 1)),
+            n => Err(format!(
+                "{} ({}): its text is there {n} times",
+                m.file, m.what
+            )),
+        }
+    }
+
+    /// Makes a mutation for as long as something is done.
+    fn with<T>(
+        &self,
+        m: &Mutation,
+        look: impl FnOnce(&Self) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let path = self.dir.join(m.file);
+        let fail = |e| format!("{}: {e}", path.display());
+        let (whole, mutated) = (fs::read(&path).map_err(fail)?, self.mutated(m)?);
+        fs::write(&path, mutated).map_err(fail)?;
+        let looked = self
+            .builds(m.proofs)
+            .map_err(|why| format!("{} without {}: {why}", m.file, m.what))
+            .and_then(|()| look(self));
+        fs::write(&path, whole).map_err(fail)?;
+        looked
+    }
+
+    /// A mutation that does not compile proves nothing.
+    fn builds(&self, proofs: &[Proof]) -> Result<(), String> {
+        for proof in proofs {
+            let mut build = self.cargo(&proof.build());
+            let output = build.output().map_err(|e| e.to_string())?;
+            if !output.status.success() {
+                let said = String::from_utf8_lossy(&output.stderr);
+                return Err(format!("it does not build:\n{said}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a proof passes, and ends.
+    fn passes(&self, proof: &Proof) -> bool {
+        let built = self.builds(std::slice::from_ref(proof));
+        if let Err(why) = built {
+            eprintln!("{proof}: {why}");
+            return false;
+        }
+        let mut run = match proof {
+            Proof::Test(args) => {
+                let mut all = vec!["test"];
+                all.extend(*args);
+                self.cargo(&all)
+            }
+            Proof::Chaos(args) => {
+                let mut run = Command::new(self.build.join("debug/examples/chaos"));
+                run.args(*args);
+                run
+            }
+        };
+        let child = run
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let Ok(mut child) = child.spawn() else {
+            return false;
+        };
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            match child.try_wait() {
+                Ok(Some(status)) => return status.success(),
+                Ok(None) => std::thread::sleep(Duration::from_millis(50)),
+                Err(_) => return false,
+            }
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        false
+    }
+
+    fn cargo(&self, args: &[&str]) -> Command {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .args(args)
+            .current_dir(&self.dir)
+            .env("CARGO_TARGET_DIR", &self.build)
+            .env("CARGO_TERM_COLOR", "never");
+        cargo
+    }
+}

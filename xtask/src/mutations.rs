@@ -1,0 +1,341 @@
+//! The mutations: each takes one safety out.
+
+use std::fmt;
+
+/// What must fail without a safety.
+#[derive(Debug)]
+pub(crate) enum Proof {
+    /// `cargo test` with these arguments.
+    Test(&'static [&'static str]),
+    /// The chaos program with these.
+    Chaos(&'static [&'static str]),
+}
+
+impl Proof {
+    /// What builds it.
+    pub(crate) fn build(&self) -> Vec<&'static str> {
+        match self {
+            Self::Test(args) => [&["test", "--no-run"], *args].concat(),
+            Self::Chaos(_) => vec!["build", "-p", "rollback-testkit", "--example", "chaos"],
+        }
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Test(args) => write!(f, "cargo test {}", args.join(" ")),
+            Self::Chaos(args) => write!(f, "cargo xtask chaos {}", args.join(" ")),
+        }
+    }
+}
+
+/// A safety that is taken out.
+#[derive(Debug)]
+pub(crate) struct Mutation {
+    /// Where.
+    pub(crate) file: &'static str,
+    /// What the safety is.
+    pub(crate) what: &'static str,
+    /// Its text, which must be there once.
+    pub(crate) find: &'static str,
+    /// What stands there instead.
+    pub(crate) replace: &'static str,
+    /// Looked at in this order, until one fails.
+    pub(crate) proofs: &'static [Proof],
+}
+
+const TEST_JSON_CRASH: Proof = Proof::Test(&["-p", "rollback-json", "--test", "crash"]);
+const CHAOS_SYNC_JSON: Proof = Proof::Chaos(&["--kind", "sync", "--store", "json"]);
+const TEST_JSON_SUITE: Proof = Proof::Test(&["-p", "rollback-json", "--test", "suite"]);
+const TEST_SQLITE_SUITE: Proof = Proof::Test(&["-p", "rollback-sqlite", "--test", "suite"]);
+const CHAOS_SYNC_SQLITE: Proof = Proof::Chaos(&["--kind", "sync", "--store", "sqlite"]);
+const TEST_GIT: Proof = Proof::Test(&["-p", "rollback-git"]);
+const CHAOS_POWER_SQLITE: Proof = Proof::Chaos(&[
+    "--kind", "power", "--rounds", "20", "--seed", "1", "--store", "sqlite",
+]);
+const TEST_CORE: Proof = Proof::Test(&["-p", "rollback-core", "--tests"]);
+const TEST_TESTKIT_ASKS: Proof = Proof::Test(&["-p", "rollback-testkit", "--test", "asks"]);
+const TEST_TESTKIT_RULES: Proof = Proof::Test(&["-p", "rollback-testkit", "--test", "rules"]);
+const TEST_TESTKIT_SIMULATOR: Proof =
+    Proof::Test(&["-p", "rollback-testkit", "--test", "simulator"]);
+
+/// All of them, in the order of the crates.
+pub(crate) const MUTATIONS: &[Mutation] = &[
+    Mutation {
+        file: "rollback-fs/src/durable.rs",
+        what: "a file's content is synced before it gets its name",
+        find: "        file.sync_all()?;\n        publish",
+        replace: "        publish",
+        proofs: &[TEST_JSON_CRASH, CHAOS_SYNC_JSON],
+    },
+    Mutation {
+        file: "rollback-fs/src/durable.rs",
+        what: "the directory is synced after a file got its name",
+        find: "        return Err(e);\n    }\n    sync_dir(dir)\n",
+        replace: "        return Err(e);\n    }\n    let _ = dir;\n    Ok(())\n",
+        proofs: &[TEST_JSON_CRASH, CHAOS_SYNC_JSON],
+    },
+    Mutation {
+        file: "rollback-fs/src/durable.rs",
+        what: "the directory is synced after a file was removed",
+        find: "    sync_dir(parent(path))\n",
+        replace: "    Ok(())\n",
+        proofs: &[TEST_JSON_CRASH],
+    },
+    Mutation {
+        file: "rollback-json/src/folder/writing.rs",
+        what: "what a killed writer committed is made durable first",
+        find: "        self.keep()?;\n",
+        replace: "",
+        proofs: &[TEST_JSON_CRASH],
+    },
+    Mutation {
+        file: "rollback-json/src/folder/writing.rs",
+        what: "a new shard's directory is synced",
+        find: "            durable::sync_dir(&self.place.records())\n",
+        replace: "            Ok(())\n",
+        proofs: &[TEST_JSON_CRASH, CHAOS_SYNC_JSON],
+    },
+    Mutation {
+        file: "rollback-json/src/folder/writing.rs",
+        what: "the names of a shard's records are synced",
+        find: "        durable::sync_dir(&dir).map_err(|e| system(\"the directory cannot be made durable\", &dir, e))\n",
+        replace: "        let _ = dir;\n        Ok(())\n",
+        proofs: &[TEST_JSON_CRASH, CHAOS_SYNC_JSON],
+    },
+    Mutation {
+        file: "rollback-json/src/state.rs",
+        what: "a lease's epoch is compared",
+        find: "Some(held) if self.epoch == lease.epoch && held",
+        replace: "Some(held) if held",
+        proofs: &[TEST_JSON_SUITE],
+    },
+    Mutation {
+        file: "rollback-json/src/write.rs",
+        what: "a settlement that is repeated is of the same epoch",
+        find: "            || done.epoch != claim.epoch\n            || state.epoch != claim.epoch\n",
+        replace: "",
+        proofs: &[TEST_JSON_SUITE],
+    },
+    Mutation {
+        file: "rollback-sqlite/src/open.rs",
+        what: "commits are synced",
+        find: "\"synchronous\", \"FULL\"",
+        replace: "\"synchronous\", \"OFF\"",
+        proofs: &[TEST_SQLITE_SUITE, CHAOS_SYNC_SQLITE],
+    },
+    Mutation {
+        file: "rollback-sqlite/src/write.rs",
+        what: "a lease's epoch is compared",
+        find: "Some(entry) if entry.epoch == signed(self.epoch) && entry",
+        replace: "Some(entry) if entry",
+        proofs: &[TEST_SQLITE_SUITE],
+    },
+    Mutation {
+        file: "rollback-sqlite/src/write.rs",
+        what: "an appended event's epoch is compared",
+        find: "WHERE id = ?1 AND epoch = ?2 AND in_flight = ?3)",
+        replace: "WHERE id = ?1 AND ?2 IS NOT NULL AND in_flight = ?3)",
+        proofs: &[TEST_SQLITE_SUITE],
+    },
+    Mutation {
+        file: "rollback-git/src/file.rs",
+        what: "a note's content is synced",
+        find: "    file.sync_all()\n",
+        replace: "    Ok(())\n",
+        proofs: &[CHAOS_SYNC_SQLITE],
+    },
+    Mutation {
+        file: "rollback-git/src/tree.rs",
+        what: "a release's files are synced",
+        find: "    file.sync_all()\n",
+        replace: "    Ok(())\n",
+        proofs: &[CHAOS_SYNC_SQLITE],
+    },
+    Mutation {
+        file: "rollback-git/src/tree.rs",
+        what: "a release's directories are synced",
+        find: "        sync_dir(d)?;\n",
+        replace: "        let _ = d;\n",
+        proofs: &[CHAOS_SYNC_SQLITE],
+    },
+    Mutation {
+        file: "rollback-git/src/release.rs",
+        what: "a release's own directory is synced",
+        find: "        sync_dir(&dir)?;\n        sync_dir(&self.root.path().join(\"releases\"))\n",
+        replace: "        Ok(())\n",
+        proofs: &[CHAOS_SYNC_SQLITE],
+    },
+    Mutation {
+        file: "rollback-git/src/link.rs",
+        what: "the link's new place is synced",
+        find: "        std::fs::rename(&next, self.path()).map_err(fail)?;\n        sync_dir(&self.root)\n",
+        replace: "        std::fs::rename(&next, self.path()).map_err(fail)\n",
+        proofs: &[CHAOS_SYNC_SQLITE],
+    },
+    Mutation {
+        file: "rollback-git/src/durable.rs",
+        what: "the commit's objects are synced",
+        find: "File::open(dir.join(rest)).and_then(|f| f.sync_all())",
+        replace: "File::open(dir.join(rest)).map(|_| ())",
+        proofs: &[TEST_GIT, CHAOS_POWER_SQLITE],
+    },
+    Mutation {
+        file: "rollback-git/src/durable.rs",
+        what: "the directories of its objects are synced",
+        find: "        sync_dir(dir)?;\n    }\n    sync_dir(&sync.objects)\n",
+        replace: "        let _ = dir;\n    }\n    Ok(())\n",
+        proofs: &[TEST_GIT, CHAOS_POWER_SQLITE],
+    },
+    Mutation {
+        file: "rollback-git/src/pins.rs",
+        what: "a new pin's place is synced",
+        find: "        fs::rename(&next, &place).map_err(fail)?;\n        sync_dir(&self.worktrees())\n",
+        replace: "        fs::rename(&next, &place).map_err(fail)\n",
+        proofs: &[CHAOS_SYNC_SQLITE],
+    },
+    Mutation {
+        file: "rollback-git/src/root.rs",
+        what: "what publishes is fenced",
+        find: "        cx.may_publish(published.as_ref())?;\n",
+        replace: "        let _ = published.as_ref().map(|p| cx.may_publish(Some(p)));\n",
+        proofs: &[TEST_GIT],
+    },
+    Mutation {
+        file: "rollback-git/src/root.rs",
+        what: "whoever was taken for dead is refused at once",
+        find: "        cx.may_publish(self.published()?.as_ref())\n",
+        replace: "        self.published().map(|_| ())\n",
+        proofs: &[TEST_GIT],
+    },
+    Mutation {
+        file: "rollback-git/src/switch.rs",
+        what: "a release that is not whole is not switched to",
+        find: "            && !self.is_whole(to, dir).map_err(untouched)?\n",
+        replace: "            && !dir.is_dir() && to.as_str().is_empty()\n",
+        proofs: &[TEST_GIT],
+    },
+    Mutation {
+        file: "rollback-git/src/switch.rs",
+        what: "the last stop before the link moves",
+        find: "        self.releases.write_switched(&state).map_err(untouched)?;\n        cx.check().map_err(untouched)?;\n",
+        replace: "        self.releases.write_switched(&state).map_err(untouched)?;\n",
+        proofs: &[TEST_GIT],
+    },
+    Mutation {
+        file: "rollback-core/src/engine/runner.rs",
+        what: "a stop is heard before the preparation",
+        find: "        if let Some(step) = self.stop_before_effect().await? {\n            return Ok(step);\n        }\n        self.journal(Event::PrepareIntended).await?;\n",
+        replace: "        self.journal(Event::PrepareIntended).await?;\n",
+        proofs: &[
+            TEST_CORE,
+            TEST_TESTKIT_ASKS,
+            TEST_TESTKIT_RULES,
+            TEST_TESTKIT_SIMULATOR,
+        ],
+    },
+    Mutation {
+        file: "rollback-core/src/engine/runner.rs",
+        what: "a stop is heard before the successor is started",
+        find: "        if let Some(step) = self.stop_before_effect().await? {\n            return Ok(step);\n        }\n        self.journal(Event::StartIntended).await?;\n",
+        replace: "        self.journal(Event::StartIntended).await?;\n",
+        proofs: &[
+            TEST_CORE,
+            TEST_TESTKIT_ASKS,
+            TEST_TESTKIT_RULES,
+            TEST_TESTKIT_SIMULATOR,
+        ],
+    },
+    Mutation {
+        file: "rollback-core/src/engine/runner.rs",
+        what: "a stop is heard before the switch",
+        find: "        if let Some(step) = self.stop_before_effect().await? {\n            return Ok(step);\n        }\n        self.journal(Event::SwitchIntended).await?;\n",
+        replace: "        self.journal(Event::SwitchIntended).await?;\n",
+        proofs: &[
+            TEST_CORE,
+            TEST_TESTKIT_ASKS,
+            TEST_TESTKIT_RULES,
+            TEST_TESTKIT_SIMULATOR,
+        ],
+    },
+    Mutation {
+        file: "rollback-core/src/engine/runner.rs",
+        what: "a stop is heard before a release task",
+        find: "            if let Some(step) = self.stop_before_effect().await? {\n                return Ok(step);\n            }\n            self.journal(Event::TaskIntended",
+        replace: "            self.journal(Event::TaskIntended",
+        proofs: &[
+            TEST_CORE,
+            TEST_TESTKIT_ASKS,
+            TEST_TESTKIT_RULES,
+            TEST_TESTKIT_SIMULATOR,
+        ],
+    },
+    Mutation {
+        file: "rollback-core/src/engine/healing.rs",
+        what: "a stop is heard before the gate",
+        find: "            if let Some(step) = self.stop_before_effect().await? {\n                return Ok(step);\n            }\n            let (verdict",
+        replace: "            let (verdict",
+        proofs: &[
+            TEST_CORE,
+            TEST_TESTKIT_ASKS,
+            TEST_TESTKIT_RULES,
+            TEST_TESTKIT_SIMULATOR,
+        ],
+    },
+    Mutation {
+        file: "rollback-core/src/engine/healing.rs",
+        what: "a stop is heard after a failed gate",
+        find: "                    let stop = self.stop_before_effect().await?;\n                    return Ok(stop.unwrap_or(Step::Conclude));\n",
+        replace: "                    return Ok(Step::Conclude);\n",
+        proofs: &[
+            TEST_CORE,
+            TEST_TESTKIT_ASKS,
+            TEST_TESTKIT_RULES,
+            TEST_TESTKIT_SIMULATOR,
+        ],
+    },
+    Mutation {
+        file: "rollback-core/src/engine/back.rs",
+        what: "the lease is confirmed before the switch back",
+        find: "        self.confirm().await?;\n        self.journal(Event::SwitchBackIntended)",
+        replace: "        self.journal(Event::SwitchBackIntended)",
+        proofs: &[
+            TEST_CORE,
+            TEST_TESTKIT_ASKS,
+            TEST_TESTKIT_RULES,
+            TEST_TESTKIT_SIMULATOR,
+        ],
+    },
+    Mutation {
+        file: "rollback-core/src/engine/back.rs",
+        what: "before each new try of a switch back it is looked who is live",
+        find: "                && is_foreign(&self.deployment.operation(), &observed)\n            {",
+        replace: "                && is_foreign(&self.deployment.operation(), &observed)\n                && false\n            {",
+        proofs: &[
+            TEST_CORE,
+            TEST_TESTKIT_ASKS,
+            TEST_TESTKIT_RULES,
+            TEST_TESTKIT_SIMULATOR,
+        ],
+    },
+    Mutation {
+        file: "rollback-core/src/recover.rs",
+        what: "recovery after a switch leaves alone what it does not know",
+        find: "    if foreign {\n        return Decision::Leave;\n    }\n",
+        replace: "",
+        proofs: &[
+            TEST_CORE,
+            TEST_TESTKIT_ASKS,
+            TEST_TESTKIT_RULES,
+            TEST_TESTKIT_SIMULATOR,
+        ],
+    },
+    Mutation {
+        file: "rollback-core/src/context.rs",
+        what: "an older fencing token is refused",
+        find: "(Some(own), Some(published)) if !own.admits(published) =>",
+        replace: "(Some(own), Some(published)) if !own.admits(published) && false =>",
+        proofs: &[TEST_CORE, TEST_GIT],
+    },
+];

@@ -44,8 +44,11 @@ pub(crate) enum Line {
     Noted { deployment: String, text: String },
     /// This program is dead: what it was about to set may be set or not.
     Dead { by: u64 },
-    /// The disk is about to be cut off, and then: it was.
-    Cut { done: bool },
+    /// The disk is about to be cut off: while the kernel does so, it says of some calls that they
+    /// were made which it then forgets. A disk without power says nothing.
+    Cutting,
+    /// It is there again.
+    Back,
     /// Something happened that must not.
     Wrong { class: String, what: String },
 }
@@ -110,12 +113,8 @@ pub(crate) struct Told {
     pub(crate) notes: BTreeMap<String, Vec<String>>,
     /// What must not have happened: its class, and what.
     pub(crate) wrong: Vec<(String, String)>,
-    /// The last event that was acknowledged of each deployment, and when.
-    pub(crate) last_written: BTreeMap<String, (String, u128)>,
-    /// When the disk was cut off last, in words.
-    pub(crate) last: String,
-    /// When that began.
-    cut: u128,
+    /// Between [`Line::Cutting`] and [`Line::Back`].
+    cutting: bool,
     /// Who is about to set what.
     open: BTreeSet<(u64, String)>,
 }
@@ -125,26 +124,33 @@ impl Told {
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let mut told = Self::default();
         for line in std::fs::read_to_string(path)?.lines() {
-            if let Ok(Stamped { at, line }) = serde_json::from_str(line) {
-                told.take(line, at);
+            if let Ok(Stamped { line, .. }) = serde_json::from_str(line) {
+                told.take(line);
             }
         }
         Ok(told)
     }
 
-    fn take(&mut self, line: Line, at: u128) {
+    fn take(&mut self, line: Line) {
         match line {
+            Line::Cutting => self.cutting = true,
+            Line::Back => self.cutting = false,
+            // Not acknowledged: it came too late. What was being set is set or not.
+            Line::Begun { .. }
+            | Line::Written { .. }
+            | Line::Reported { .. }
+            | Line::Noted { .. }
+                if self.cutting => {}
+            Line::Set { ref what, .. } if self.cutting => {
+                self.settings.remove(what);
+            }
             Line::Begun {
                 workload,
                 deployment,
             } => {
                 self.begun.push((deployment, workload));
             }
-            Line::Cut { done: false } => self.cut = at,
-            Line::Cut { done: true } => self.last = format!("cut at {}, off at {at}", self.cut),
             Line::Written { deployment, event } => {
-                self.last_written
-                    .insert(deployment.clone(), (event.clone(), at));
                 *self
                     .events
                     .entry(deployment)

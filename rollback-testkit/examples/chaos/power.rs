@@ -129,15 +129,14 @@ pub(crate) fn play(asked: &Asked) -> Option<Tally> {
             Duration::from_secs(1),
             || {
                 let ledger = Ledger::open(&log).unwrap();
-                ledger.add(&Line::Cut { done: false });
+                ledger.add(&Line::Cutting);
                 let done = Command::new(&cutter).arg(&off).status().unwrap();
                 assert!(done.success(), "the disk cannot be shut down");
-                ledger.add(&Line::Cut { done: true });
-                ledger.add(&Line::Cut { done: true });
             },
         );
         used.repair().unwrap();
         boot.next(cut + 1);
+        Ledger::open(&used.ground.log).unwrap().add(&Line::Back);
         let seed = dice.throw().to_string();
         let breaches = rounds::run(&used.ground, "oracle-after-a-cut", &[&seed], rounds::ORACLE);
         let broken = !breaches.0.is_empty();

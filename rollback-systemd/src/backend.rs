@@ -11,6 +11,7 @@ use rollback_core::health::View;
 use rollback_core::id::BackendKind;
 use rollback_core::release::{Release, Restore};
 
+use crate::acting::acting;
 use crate::config::SystemdConfig;
 use crate::health;
 use crate::manager::Bus;
@@ -182,17 +183,12 @@ impl Backend for SystemdBackend {
     }
 
     async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
-        let bus = Bus::connect(self.config()).await?;
-        match &op.to {
-            End::Nothing => self.take_down(cx, &bus).await,
-            End::Planned(release) => Err(BackendError::new(
-                Kind::Failed,
-                "this release was not prepared",
-            )
-            .on(release)
-            .untouched()),
-            End::Placed(to) => self.put_live(cx, &bus, &op.deployment, to).await,
-        }
+        let (backend, op) = (self.clone(), op.clone());
+        acting(
+            cx,
+            move |cx| async move { backend.switched(&cx, &op).await },
+        )
+        .await
     }
 
     async fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {

@@ -29,6 +29,7 @@
 //! ```
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod acting;
 mod backend;
 mod check;
 mod config;

@@ -8,6 +8,7 @@ use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use rollback_core::guard::Remediation;
 
+use crate::acting::acting;
 use crate::backend::SystemdBackend;
 use crate::manager::Bus;
 
@@ -70,6 +71,8 @@ impl Remediation for RestartUnit {
     }
 
     async fn attempt(&self, cx: &Context, op: &Operation, _: &str) -> Result<String, String> {
-        self.restart(cx, op).await.map_err(|e| e.to_string())
+        let (own, op) = (self.clone(), op.clone());
+        let acts = acting(cx, move |cx| async move { own.restart(&cx, &op).await });
+        acts.await.map_err(|e| e.to_string())
     }
 }

@@ -1,6 +1,6 @@
 //! Making an instance live, and taking down what is.
 
-use rollback_core::backend::{Evidence, Instance};
+use rollback_core::backend::{End, Evidence, Instance, Operation};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use rollback_core::id::DeploymentId;
@@ -14,9 +14,30 @@ use crate::shelf::{Installed, Shelved};
 use crate::state::UnitState;
 
 impl SystemdBackend {
+    /// The whole of a switch.
+    pub(crate) async fn switched(
+        &self,
+        cx: &Context,
+        op: &Operation,
+    ) -> Result<Evidence, BackendError> {
+        if let End::Planned(release) = &op.to {
+            let what = "this release was not prepared";
+            return Err(BackendError::new(Kind::Failed, what)
+                .on(release)
+                .untouched());
+        }
+        let bus = Bus::connect(self.config()).await?;
+        // Whatever is left to do: from now on nobody who was here before does anything.
+        drop(self.publishing(cx).await.map_err(BackendError::untouched)?);
+        match op.to.instance() {
+            Some(to) => self.put_live(cx, &bus, &op.deployment, to).await,
+            None => self.take_down(cx, &bus).await,
+        }
+    }
+
     /// Puts an instance's file in place and restarts the unit, unless what runs is of that very
     /// file already.
-    pub(crate) async fn put_live(
+    async fn put_live(
         &self,
         cx: &Context,
         bus: &Bus,
@@ -127,11 +148,7 @@ impl SystemdBackend {
         self.files(cx, |unit, cx| unit.shelf.publish(cx)).await
     }
 
-    pub(crate) async fn take_down(
-        &self,
-        cx: &Context,
-        bus: &Bus,
-    ) -> Result<Evidence, BackendError> {
+    async fn take_down(&self, cx: &Context, bus: &Bus) -> Result<Evidence, BackendError> {
         let state = bus.state().await?;
         // A unit may run on although its file is gone.
         if state.active != "inactive" {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use rollback_testkit::backend_suite::test_all;
+use rollback_testkit::backend_suite::{test_all, test_contract};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn systemd_backend_passes_the_suite() {
@@ -10,4 +10,12 @@ async fn systemd_backend_passes_the_suite() {
         return;
     };
     test_all(&support::Worlds(fixture)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_backend_keeps_the_contract() {
+    let Some(fixture) = support::boot() else {
+        return;
+    };
+    test_contract(&support::Worlds(fixture)).await;
 }

@@ -1,9 +1,14 @@
 //! Systemd unit rewind for rollback: unit files written, reloaded and restarted over D-Bus.
 //!
-//! A release is a unit file's content; the artifact's digest is its SHA-256. Contents of
-//! retained releases are kept at the target, so a rollback needs nothing from outside. Files are
-//! written atomically below `etc/systemd/system`; a vendor's unit is shadowed and never written.
-//! Drop-ins are not managed: they are hashed, and one that came or changed is drift.
+//! A release is a unit file's content; the artifact's digest is made of it with a key that stays at
+//! the target. Contents of retained releases are kept there too, so a rollback needs nothing from
+//! outside. Files are written atomically below `etc/systemd/system`; a vendor's unit is shadowed
+//! and never written. Drop-ins are not managed: they are hashed, and one that came or changed is
+//! drift. What the manager would not load or restart is refused before anything moves.
+//!
+//! A program may manage the unit that it runs in. The restart ends it, and the new process finishes
+//! the deployment in `recover`: call that when the program starts, and with `Type=notify` say READY
+//! first.
 //!
 //! ```no_run
 //! use rollback_core::engine::{RollbackEngine, Workload};

@@ -7,7 +7,9 @@ use rollback_core::deployment::Outcome;
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{HistoryStore, Then, Version};
 use rollback_sqlite::SqliteStore;
-use rollback_testkit::store_suite::{StoreHarness, at, holder, sample, settlement, test_all};
+use rollback_testkit::store_suite::{
+    StoreHarness, at, full_disk, holder, sample, settlement, test_all,
+};
 
 struct File(tempfile::TempDir);
 
@@ -22,6 +24,15 @@ impl StoreHarness for File {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sqlite_store_conforms() {
     test_all(|| Box::new(File(tempfile::tempdir().unwrap()))).await;
+}
+
+#[tokio::test]
+async fn on_a_full_disk_what_has_begun_is_ended_and_room_is_made() {
+    full_disk(async |disk| {
+        let store = SqliteStore::open(disk.join("history.db")).await;
+        Arc::new(store.unwrap()) as Arc<dyn HistoryStore>
+    })
+    .await;
 }
 
 /// What one store value remembers of a record is not what another has added to it.

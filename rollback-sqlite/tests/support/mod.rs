@@ -37,6 +37,20 @@ pub(crate) async fn settle(store: &SqliteStore, workload: &str, n: u64) -> NewDe
     new
 }
 
+/// The same, where it may fail.
+pub(crate) async fn try_settle(
+    store: &SqliteStore,
+    workload: &str,
+    n: u64,
+) -> Result<(), StoreError> {
+    let new = sample(workload, n);
+    let begun = begin(store, &new).await?;
+    store.append(&begun.lease, &step(n)).await?;
+    let end = settlement(&new.id, Outcome::Succeeded);
+    let done = store.finish(begun.lease, &end, at(n + 1), &Then::Release);
+    done.await.map(drop).map_err(|(_, e)| e)
+}
+
 /// Another process: this executable once more, for its test of the name `child`.
 pub(crate) struct Other {
     child: Child,
@@ -96,11 +110,16 @@ impl Other {
     }
 
     pub(crate) fn tell(&mut self, what: &str) {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{what}").unwrap();
+        // One that has ended needs to be told nothing.
+        let _ = writeln!(self.child.stdin.as_mut().unwrap(), "{what}");
     }
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
     }
 
     pub(crate) fn kill(mut self) {

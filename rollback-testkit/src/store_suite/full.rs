@@ -52,13 +52,24 @@ pub async fn full_disk(open: impl AsyncFn(&Path) -> Arc<dyn HistoryStore>) {
         .await;
     done.unwrap_or_else(|(_, e)| panic!("it cannot be settled on a full disk: {e}"));
     fill(disk.path());
-    // Nothing more is begun, which is said and changes nothing.
+    // What more is begun can be ended as well; else nothing is, which is said and changes nothing.
     let version = store.workload(&new.workload).await.unwrap().version;
     let more = sample("api@web-1", 21);
-    refused(store.begin(&more, &holder(), version).await, Kind::Full);
-    assert_eq!(store.get(&more.id).await.unwrap(), None);
-    let state = store.workload(&new.workload).await.unwrap();
-    assert_eq!((state.version, state.in_flight), (version, None));
+    match store.begin(&more, &holder(), version).await {
+        Ok(begun) => {
+            let end = settlement(&more.id, Outcome::Failed);
+            let done = store
+                .finish(begun.lease, &end, at(22), &Then::Release)
+                .await;
+            done.unwrap_or_else(|(_, e)| panic!("it was begun and cannot be settled: {e}"));
+        }
+        refusal => {
+            refused(refusal, Kind::Full);
+            assert_eq!(store.get(&more.id).await.unwrap(), None);
+            let state = store.workload(&new.workload).await.unwrap();
+            assert_eq!((state.version, state.in_flight), (version, None));
+        }
+    }
     // What frees space needs none.
     let forgotten = store.forget(std::slice::from_ref(&old.id)).await;
     let forgotten = forgotten.unwrap_or_else(|e| panic!("forget fails on a full disk: {e}"));
@@ -69,7 +80,7 @@ pub async fn full_disk(open: impl AsyncFn(&Path) -> Arc<dyn HistoryStore>) {
     assert_eq!(store.get(&old.id).await.unwrap(), None);
     let record = store.get(&new.id).await.unwrap().unwrap();
     assert_eq!(record.settlement(), Some(&end));
-    settle(&*store, &more, Outcome::Succeeded, 1).await;
+    settle(&*store, &sample("api@web-1", 30), Outcome::Succeeded, 1).await;
     assert_eq!(store.verify().await.unwrap(), []);
 }
 

@@ -19,6 +19,10 @@ pub struct Artifact {
     /// Whether the reference is of a kind that moves on.
     #[serde(default, skip_serializing_if = "ReferenceKind::is_fixed")]
     pub kind: ReferenceKind,
+    /// What a person should know of how the reference was resolved: that nobody was asked whether
+    /// it means something newer, say. Plans warn of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Whether a reference is of a kind that moves on.
@@ -46,6 +50,16 @@ impl Artifact {
             reference: reference.into(),
             digest: digest.into(),
             kind: ReferenceKind::Fixed,
+            note: None,
+        }
+    }
+
+    /// The same with a remark on how the reference was resolved.
+    #[must_use]
+    pub fn noting(self, note: impl Into<String>) -> Self {
+        Self {
+            note: Some(note.into()),
+            ..self
         }
     }
 

@@ -97,6 +97,8 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
     };
     let mut warnings = warnings(&choice, back_to, &drift, migrations.as_ref());
     warnings.extend(elsewhere);
+    let note = choice.to.release().and_then(|r| r.artifact().note.clone());
+    warnings.extend(note.map(|note| Warning::Resolved { note }));
     if let (Some(_), Some(live)) = (&choice.target, lineage.live()) {
         warnings.extend(reference_stays(workload.backend.as_ref(), live, &choice.to).await);
     }

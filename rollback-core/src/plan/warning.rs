@@ -73,6 +73,11 @@ pub enum Warning {
         /// What it published.
         published: Box<Fence>,
     },
+    /// What a person should know of how the reference was resolved.
+    Resolved {
+        /// The backend's own words.
+        note: String,
+    },
     /// A guard's own words.
     Guard {
         /// Which.
@@ -138,6 +143,7 @@ impl fmt::Display for Warning {
                 records.len(),
                 records.first().map_or("", String::as_str)
             ),
+            Self::Resolved { note } => f.write_str(note),
             Self::Guard { guard, message } => write!(f, "{guard}: {message}"),
         }
     }

@@ -280,8 +280,10 @@ impl Observation {
 /// - **Fenced**: what publishes (`switch`, `retire` where it stops anything) keeps
 ///   [`Context::fence`] at the target, in one step with what it does, and first asks
 ///   [`Context::may_publish`].
-/// - **What it does not know it leaves**: no verb stops, moves or deletes what neither the operation
-///   names nor its own deployment made.
+/// - **What it does not know it leaves**: no verb stops, moves or deletes anything but the ends of the
+///   operation, what its own deployment made, and what an earlier deployment of the same history
+///   (a smaller [`Operation::sequence`]) left. What somebody else, or a later deployment, has put in
+///   place stays.
 /// - **No secret** in a release, handle, evidence, progress line or error.
 ///
 /// # What the engine promises

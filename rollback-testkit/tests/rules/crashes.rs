@@ -1,6 +1,7 @@
 //! What a crash may not lose, repeat or leave half done.
 
 use rollback_core::error::StoreErrorKind;
+use rollback_core::history::Liveness;
 use rollback_core::policy::{AfterRollback, Keep, Retention};
 use rollback_core::prelude::*;
 use rollback_testkit::faults::Side;
@@ -159,4 +160,23 @@ async fn a_plan_is_not_carried_out_once_its_target_is_forgotten() {
         assert!(!report.succeeded(), "{}", report.summary());
     }
     assert_eq!(b.live(), "v3");
+}
+
+#[tokio::test]
+async fn a_request_dropped_during_begin_left_a_deployment_that_nobody_runs() {
+    on_every_store(async |setup| {
+        let b = setup.with(|w| w);
+        for n in 0..40_u64 {
+            let request = Request::deploy(api(), format!("v{n}"), me());
+            // Given up sooner or later: before it was begun, meanwhile, or when it ran.
+            let patience = std::time::Duration::from_micros(n * 100);
+            let _ = tokio::time::timeout(patience, b.engine.run(request)).await;
+            while let Some(in_flight) = b.state().await.in_flight {
+                assert_eq!(in_flight.liveness, Liveness::Alive, "{n}: nobody runs it");
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        }
+        b.at_rest().await;
+    })
+    .await;
 }

@@ -1,0 +1,121 @@
+//! Histories that are behind what is live, and actors that come late.
+
+use async_trait::async_trait;
+use rollback_core::engine::{AutomaticRollback, NotAttempted, RollbackEngine, Workload};
+use rollback_core::guard::ReleaseTask;
+use rollback_core::history::{Fence, Sequence};
+use rollback_core::prelude::*;
+
+use crate::from_the_future;
+use crate::support::{Bench, Shelf, me};
+
+#[tokio::test]
+async fn a_history_behind_what_is_live_went_on_as_if_it_were_not() {
+    let b = Bench::armed();
+    b.deploy("v1").await;
+    b.deploy("v2").await;
+    let published = from_the_future(&b).await;
+    b.shelf.0.lock().unwrap().published = Some(published.clone());
+    let e = b.engine.deploy(&b.api, "v3", me()).await.unwrap_err();
+    assert!(
+        matches!(e.refusal(), Some(Refusal::HistoryBehind { .. })),
+        "{e}"
+    );
+    assert!(e.to_string().contains("adopt what is live first"), "{e}");
+    let e = b.rollback(Goal::Previous).await.unwrap_err();
+    assert!(
+        matches!(e.refusal(), Some(Refusal::HistoryBehind { .. })),
+        "{e}"
+    );
+    let seen = b.engine.health(&b.api).await.unwrap();
+    assert_eq!(seen.behind, Some(published));
+    // What is live is what the old history knows: adopting it is how it catches up.
+    assert!(b.engine.adopt(&b.api, me()).await.unwrap().succeeded());
+    let report = b.deploy("v3").await;
+    assert!(report.succeeded());
+    assert!(report.deployment().sequence() > Sequence(1_000));
+    assert_eq!(b.engine.health(&b.api).await.unwrap().behind, None);
+}
+
+/// Publishes by somebody else while a deployment is at work.
+#[derive(Debug)]
+struct Overtaken(Shelf, Fence);
+
+#[async_trait]
+impl ReleaseTask for Overtaken {
+    fn name(&self) -> String {
+        "overtaken".into()
+    }
+    fn runs_on(&self, _: TriggerKind) -> bool {
+        true
+    }
+    async fn run(&self, _: &Context, _: &Operation) -> Result<(), String> {
+        self.0.0.lock().unwrap().published = Some(self.1.clone());
+        Ok(())
+    }
+    async fn abandon(&self, _: &Context, _: &Operation) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_actor_published_over_a_later_one() {
+    let b = Bench::armed();
+    b.deploy("v1").await;
+    let task = Overtaken(b.shelf.clone(), from_the_future(&b).await);
+    let engine = RollbackEngine::builder(b.store.clone())
+        .workload(Workload::new(b.api.clone(), b.shelf.clone()).task(task))
+        .build()
+        .unwrap();
+    let report = engine
+        .deploy(&b.api, "v2", me())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    assert_eq!(report.outcome(), Outcome::Interrupted);
+    assert_eq!(report.live(), &LiveRecord::Unknown);
+    assert_eq!(b.shelf.live().as_deref(), Some("v1"));
+}
+
+/// Publishes by somebody else while what is live is judged, and finds it sick.
+#[derive(Debug)]
+struct OvertakenAndSick(Shelf, Fence);
+
+#[async_trait]
+impl HealthCheck for OvertakenAndSick {
+    fn name(&self) -> String {
+        "overtaken".into()
+    }
+    async fn check(&self, _: &Context, probe: &Probe) -> Result<Healthy, Unhealthy> {
+        if probe.instance.release.artifact().digest == "v1" {
+            return Ok(Healthy::yes());
+        }
+        self.0.0.lock().unwrap().published = Some(self.1.clone());
+        Err(Unhealthy::new("it answers 500"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_automatic_rollback_went_ahead_in_a_history_that_is_behind() {
+    let b = Bench::armed();
+    b.deploy("v1").await;
+    let check = OvertakenAndSick(b.shelf.clone(), from_the_future(&b).await);
+    let workload = Workload::new(b.api.clone(), b.shelf.clone()).auto_rollback();
+    let engine = RollbackEngine::builder(b.store.clone())
+        .workload(workload.check(check))
+        .build()
+        .unwrap();
+    let run = engine.deploy(&b.api, "v2", me()).await.unwrap();
+    let report = run.await.unwrap();
+    assert_eq!(
+        report.automatic_rollback(),
+        &AutomaticRollback::NotAttempted {
+            reason: NotAttempted::HistoryBehind
+        }
+    );
+    assert!(
+        report.summary().contains("adopt what is live"),
+        "{}",
+        report.summary()
+    );
+    assert_eq!(b.shelf.live().as_deref(), Some("v2"));
+}

@@ -1,0 +1,82 @@
+//! Recovery looks before it acts.
+
+use rollback_core::prelude::*;
+
+use crate::support::Bench;
+use crate::{from_the_future, instance, judged, left_by_the_dead, prepared};
+
+#[tokio::test]
+async fn recovery_put_away_what_somebody_had_put_live_before_the_switch() {
+    for events in [
+        vec![Event::PrepareIntended],
+        vec![Event::PrepareIntended, prepared(&instance("v2"))],
+        vec![
+            Event::PrepareIntended,
+            Event::GoingBack(rollback_core::event::Cause::Interrupted),
+        ],
+    ] {
+        let b = Bench::new();
+        b.deploy("v1").await;
+        let id = left_by_the_dead(&b, "v2", events).await;
+        let before = {
+            let mut target = b.shelf.0.lock().unwrap();
+            target.live = Some(instance("by-hand"));
+            target.retires
+        };
+        let recovered = b.engine.recover().await.unwrap();
+        let report = recovered[0].result.as_ref().unwrap();
+        assert_eq!(report.deployment().id(), &id);
+        assert_eq!(report.outcome(), Outcome::Interrupted);
+        assert_eq!(report.live(), &LiveRecord::Unknown);
+        assert_eq!(b.shelf.live().as_deref(), Some("by-hand"));
+        assert_eq!(
+            b.shelf.0.lock().unwrap().retires,
+            before,
+            "nothing is put away"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_restored_history_had_in_flight_went_over_what_came_after_it() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    left_by_the_dead(&b, "v2", vec![Event::PrepareIntended]).await;
+    // Since the backup v3 was deployed, and v1's instance put back by a rollback: live is what the
+    // old history knows, but by a deployment that it does not.
+    b.shelf.0.lock().unwrap().published = Some(from_the_future(&b).await);
+    let recovered = b.engine.recover().await.unwrap();
+    let report = recovered[0].result.as_ref().unwrap();
+    assert_eq!(report.live(), &LiveRecord::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_judged_and_then_stopped_by_a_reboot_was_called_live() {
+    let b = Bench::new();
+    let v1 = instance("v1");
+    left_by_the_dead(&b, "v1", judged(&v1, 0)).await;
+    {
+        let mut target = b.shelf.0.lock().unwrap();
+        (target.live, target.stopped, target.boots) = (Some(v1), true, 1);
+    }
+    let recovered = b.engine.recover().await.unwrap();
+    assert!(recovered[0].result.as_ref().unwrap().succeeded());
+    let target = b.shelf.0.lock().unwrap();
+    assert!(!target.stopped, "it was started again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_now_was_called_healthy_by_a_verdict_on_what_ran_before() {
+    let b = Bench::new();
+    let sick = instance("sick-v1");
+    left_by_the_dead(&b, "sick-v1", judged(&sick, 0)).await;
+    {
+        let mut target = b.shelf.0.lock().unwrap();
+        (target.live, target.boots) = (Some(sick), 1);
+    }
+    let recovered = b.engine.recover().await.unwrap();
+    assert_eq!(
+        recovered[0].result.as_ref().unwrap().outcome(),
+        Outcome::Failed
+    );
+}

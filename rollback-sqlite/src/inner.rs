@@ -108,8 +108,8 @@ impl Inner {
         then: &Then,
     ) -> Result<Option<Sequence>, StoreError> {
         let mut writer = self.writer()?;
-        let mut known = writer.known(claim);
-        let step = |tx: &Connection| write::finish(tx, claim, settlement, at, then, known.take());
+        writer.forget(claim);
+        let step = |tx: &Connection| write::finish(tx, claim, settlement, at, then);
         self.insist(&mut writer, Spare::Use, step)
     }
 

@@ -137,14 +137,14 @@ fn is_current(tx: &Connection, claim: &Claim, known: &Sealed) -> Result<bool, Fa
     Ok(current)
 }
 
-/// Gives the successor's place in the order, if one was opened.
+/// Gives the successor's place in the order, if one was opened. The record is read anew: what its
+/// writer remembers is without what others have annotated since.
 pub(crate) fn finish(
     tx: &Connection,
     claim: &Claim,
     settlement: &Settlement,
     at: Timestamp,
     then: &Then,
-    known: Option<Sealed>,
 ) -> Result<Option<Sequence>, Failure> {
     let settled = TimedEvent {
         at,
@@ -153,7 +153,7 @@ pub(crate) fn finish(
     if let Some(done) = finished_before(tx, claim, &settled, then)? {
         return Ok(done);
     }
-    let mut record = claimed(tx, claim, known)?;
+    let mut record = claimed(tx, claim, None)?;
     push(tx, &mut record, &settled, Some(claim.epoch))?;
     let mut entry = claim.check(tx)?;
     entry.version += 1;

@@ -35,6 +35,11 @@ impl Writer {
         (epoch == claim.epoch).then_some(known)
     }
 
+    /// Remembers a record no more.
+    pub(crate) fn forget(&mut self, claim: &Claim) {
+        self.open.remove(&claim.deployment);
+    }
+
     pub(crate) fn keep(&mut self, epoch: u64, record: Sealed) {
         // Leases that were dropped leave theirs behind; which go does not matter.
         if self.open.len() >= OPEN {

@@ -5,7 +5,8 @@ mod support;
 
 use std::path::PathBuf;
 
-use rollback_core::deployment::{Deployment, NewDeployment, Outcome};
+use rollback_core::deployment::{Annotation, Deployment, NewDeployment, Outcome};
+use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{HistoryStore, Query, Summary, Then, Version};
 use rollback_core::id::WorkloadId;
 use rollback_sqlite::SqliteStore;
@@ -166,4 +167,28 @@ async fn a_summary_made_by_another_librarys_rules_is_not_believed() {
     let other = "UPDATE summaries SET body = replace(replace(body, '\"v\":1', '\"v\":2'), 'passed', 'failed')";
     assert_eq!(long.by_hand(other), 6);
     assert_eq!(long.told().await, before);
+}
+
+#[tokio::test]
+async fn a_pin_given_while_a_deployment_was_in_flight_was_missing_from_its_summary() {
+    let long = Long::new().await;
+    let new: NewDeployment = sample("api@x", 6);
+    let begun = long.store.begin(&new, &holder(), Version(12)).await;
+    let lease = begun.unwrap().lease;
+    let event = TimedEvent {
+        at: at(7),
+        event: Event::PrepareIntended,
+    };
+    long.store.append(&lease, &event).await.unwrap();
+    // By another process, as far as the lease's holder can tell.
+    let other = SqliteStore::open(long.path()).await.unwrap();
+    other.annotate(&new.id, &Annotation::Pin).await.unwrap();
+    let end = settlement(&new.id, Outcome::Failed);
+    let done = long.store.finish(lease, &end, at(8), &Then::Release);
+    done.await.unwrap();
+    assert_eq!(other.verify().await.unwrap(), Vec::new());
+    let record = other.get(&new.id).await.unwrap().unwrap();
+    let told = long.told().await;
+    assert!(record.annotations().pinned);
+    assert!(told.contains(&Summary::of(&record)), "{told:?}");
 }

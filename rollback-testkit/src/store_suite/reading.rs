@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use rollback_core::backend::Evidence;
 use rollback_core::deployment::{Deployment, NewDeployment, Outcome, Trigger, TriggerKind};
 use rollback_core::event::Event;
 use rollback_core::history::{
@@ -93,6 +94,9 @@ pub(super) async fn a_summary_follows_its_deployment_to_its_end(harness: &dyn St
         Event::PrepareIntended,
         prepared(&new),
         Event::SwitchIntended,
+        Event::Switched {
+            evidence: Evidence::default(),
+        },
     ] {
         store.append(&begun.lease, &timed(9, event)).await.unwrap();
         same_summaries(&*store).await;

@@ -64,7 +64,11 @@ async fn a_user_who_may_not_manage_units_is_told_before_anything_moves() {
         fs::create_dir_all(dir).unwrap();
         fs::set_permissions(dir, Permissions::from_mode(0o777)).unwrap();
     }
-    fs::write(home.join("sources/v2.service"), UNIT.replace("1000", "2000")).unwrap();
+    fs::write(
+        home.join("sources/v2.service"),
+        UNIT.replace("1000", "2000"),
+    )
+    .unwrap();
     fs::write(units.join("denied.service"), UNIT).unwrap();
     let asks = format!(
         "[Service]\nUser=nobody\nEnvironment={HOME}=/var/lib/denied\n\
@@ -85,5 +89,8 @@ async fn a_user_who_may_not_manage_units_is_told_before_anything_moves() {
     };
     assert!(told.starts_with("Denied"), "{told}");
     assert!(told.contains("polkit"), "{told}");
-    assert_eq!(fs::read_to_string(units.join("denied.service")).unwrap(), UNIT);
+    assert_eq!(
+        fs::read_to_string(units.join("denied.service")).unwrap(),
+        UNIT
+    );
 }

@@ -1,9 +1,12 @@
-//! The engine's process is killed at every event boundary; a new one recovers, in a real systemd
-//! and with a real SQLite history.
+//! The engine's process is killed at every event boundary, and at every request that changes what
+//! the manager has loaded or runs; a new one recovers, in a real systemd and with a real SQLite
+//! history.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
+#[path = "support/watched.rs"]
+mod watched;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use rollback_core::engine::Workload;
 use rollback_core::prelude::*;
 use rollback_sqlite::SqliteStore;
 use rollback_systemd::SystemdBackend;
-use rollback_testkit::kill::{Assemble, KillWorld, Parts, play_child, sweep};
+use rollback_testkit::kill::{self, Assemble, By, KillWorld, Parts, play_child, sweep};
 use rollback_testkit::world::{Build, World};
 use support::SystemdWorld;
 
@@ -36,7 +39,8 @@ impl KillWorld for Systemd {
     }
 }
 
-struct Parted;
+/// Who ends the child.
+struct Parted(By);
 
 #[async_trait]
 impl Assemble for Parted {
@@ -46,7 +50,11 @@ impl Assemble for Parted {
             panic!("four lines: {place}")
         };
         let dir = Path::new(dir);
-        let config = support::config(unit, dir, Path::new(root), bus);
+        let bus = match (self.0, kill::point()) {
+            (By::Parts, Some(point)) => watched::bus(dir, bus, point),
+            _ => bus.to_owned(),
+        };
+        let config = support::config(unit, dir, Path::new(root), &bus);
         let gate = Gate {
             interval: Duration::from_millis(50),
             ..Gate::default()
@@ -66,21 +74,38 @@ impl Assemble for Parted {
     fn reference(&self, _: &str, build: Build) -> String {
         support::reference(build)
     }
+
+    fn killer(&self) -> By {
+        self.0
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn child() {
-    play_child(&Parted).await;
+    play_child(&Parted(By::Store)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn child_on_a_watched_bus() {
+    play_child(&Parted(By::Parts)).await;
+}
+
+/// How many points there were to be killed at; `None` where there is no systemd.
+async fn swept(by: By, child: &str) -> Option<usize> {
+    let world = Systemd(SystemdWorld::new(support::boot()?));
+    Some(sweep(&world, &Parted(by), child).await)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_every_event_boundary_recovery_leaves_one_release_live_and_loses_nothing() {
-    let Some(fixture) = support::boot() else {
-        return;
-    };
-    let points = sweep(&Systemd(SystemdWorld::new(fixture)), &Parted, "child").await;
-    assert!(
-        points >= 2 * (9 + 9 + 15),
-        "only {points} points were killed at"
-    );
+    if let Some(points) = swept(By::Store, "child").await {
+        assert!(points >= 2 * (9 + 9 + 15), "only {points} points");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_request_to_the_manager_recovery_leaves_one_release_live() {
+    if let Some(points) = swept(By::Parts, "child_on_a_watched_bus").await {
+        assert!(points >= 2 * (2 + 4 + 2), "only {points} points");
+    }
 }

@@ -106,30 +106,52 @@ pub trait Assemble: Send + Sync {
 
     /// The reference of a build.
     fn reference(&self, place: &str, build: Build) -> String;
+
+    /// Who ends the child at its [`Point`].
+    fn killer(&self) -> By {
+        By::Store
+    }
 }
 
-/// Plays the child if this process was started as one: does what it is told and dies where it is
-/// told. Returns at once otherwise.
-pub async fn play_child(assemble: &dyn Assemble) {
-    let (Ok(point), Ok(scenario), Ok(place)) = (
-        std::env::var(POINT),
-        std::env::var(SCENARIO),
-        std::env::var(PLACE),
-    ) else {
-        return;
-    };
-    let (side, nth) = point.split_once(':').expect("side:nth");
+/// Who ends a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Its store, at a durable write.
+    Store,
+    /// Something that [`Assemble::assemble`] has made, which counts something else: it asks
+    /// [`point`] where.
+    Parts,
+}
+
+/// Where this process is to die, if it is a child.
+pub fn point() -> Option<Point> {
+    let point = std::env::var(POINT).ok()?;
+    let (side, nth) = point.split_once(':')?;
     let side = if side == "before" {
         Side::Before
     } else {
         Side::After
     };
-    let point = Point {
+    Some(Point {
         side,
-        nth: nth.parse().expect("a number"),
+        nth: nth.parse().ok()?,
+    })
+}
+
+/// Plays the child if this process was started as one: does what it is told and dies where it is
+/// told. Returns at once otherwise.
+pub async fn play_child(assemble: &dyn Assemble) {
+    let (Some(point), Ok(scenario), Ok(place)) =
+        (point(), std::env::var(SCENARIO), std::env::var(PLACE))
+    else {
+        return;
     };
     let parts = assemble.assemble(&place).await;
-    let store = KillingStore::new(parts.store, Killer::at(point));
+    let killer = match assemble.killer() {
+        By::Store => Killer::at(point),
+        By::Parts => Killer::never(),
+    };
+    let store = KillingStore::new(parts.store, killer);
     let engine = RollbackEngine::builder(store)
         .workload(parts.workload)
         .build()
@@ -168,7 +190,7 @@ pub async fn sweep(kill: &dyn KillWorld, assemble: &dyn Assemble, child: &str) -
                 assert!(nth < 100, "a deployment has no end");
                 base(kill, assemble, scenario).await;
                 let point = Point { side, nth };
-                let context = format!("{} {side:?} write {nth}", scenario.as_str());
+                let context = format!("{} {side:?} number {nth}", scenario.as_str());
                 let acknowledged = match run_child(kill, child, scenario, point).await {
                     ChildEnd::Finished => break,
                     ChildEnd::Killed { acknowledged } => acknowledged,

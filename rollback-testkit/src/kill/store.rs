@@ -28,6 +28,14 @@ impl Killer {
         }
     }
 
+    /// Only says what was written.
+    pub fn never() -> Self {
+        Self::at(Point {
+            side: Side::Before,
+            nth: 0,
+        })
+    }
+
     fn die_if(&self, side: Side, nth: usize) {
         if self.point == (Point { side, nth }) {
             let me = rustix::process::getpid();

@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rollback_core::deployment::Outcome;
+use rollback_core::backend::Evidence;
+use rollback_core::deployment::{NewDeployment, Outcome, Settlement};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Cause, Event};
-use rollback_core::history::{HistoryStore, Then};
+use rollback_core::history::{HistoryStore, Lease, Then};
 
-use super::sample::{at, begin, holder, prepared, refused, sample, settle, settlement, timed};
+use super::sample::{at, begin, holder, prepared, sample, settle, settlement, timed};
 use crate::fixtures::tmpfs::Tmpfs;
 
 /// Checks a store on a disk of its own that fills up while a deployment is in flight. `open` makes
@@ -27,47 +28,23 @@ pub async fn full_disk(open: impl AsyncFn(&Path) -> Arc<dyn HistoryStore>) {
     let new = sample("api@web-1", 3);
     let begun = begin(&*store, &new).await;
     fill(disk.path());
-    let steps = [
-        Event::PrepareIntended,
-        prepared(&new),
-        Event::SwitchIntended,
-        Event::GoingBack(Cause::StepFailed {
-            error: "no space is left: ".to_owned() + &"x".repeat(4_096),
-        }),
-        Event::SwitchBackIntended,
-        Event::SwitchedBack {
-            evidence: rollback_core::backend::Evidence::default(),
-        },
-        Event::RetireIntended,
-        Event::Retired,
-    ];
-    for (n, step) in (4..).zip(steps) {
-        let name = step.name();
-        let done = store.append(&begun.lease, &timed(n, step)).await;
-        done.unwrap_or_else(|e| panic!("{name} cannot be written on a full disk: {e}"));
-    }
-    let end = settlement(&new.id, Outcome::FailedAndRolledBack);
-    let done = store
-        .finish(begun.lease, &end, at(20), &Then::Release)
-        .await;
-    done.unwrap_or_else(|(_, e)| panic!("it cannot be settled on a full disk: {e}"));
-    fill(disk.path());
-    // What more is begun can be ended as well; else nothing is, which is said and changes nothing.
-    let version = store.workload(&new.workload).await.unwrap().version;
-    let more = sample("api@web-1", 21);
-    match store.begin(&more, &holder(), version).await {
-        Ok(begun) => {
-            let end = settlement(&more.id, Outcome::Failed);
-            let done = store
-                .finish(begun.lease, &end, at(22), &Then::Release)
-                .await;
-            done.unwrap_or_else(|(_, e)| panic!("it was begun and cannot be settled: {e}"));
-        }
-        refusal => {
-            refused(refusal, Kind::Full);
-            assert_eq!(store.get(&more.id).await.unwrap(), None);
-            let state = store.workload(&new.workload).await.unwrap();
-            assert_eq!((state.version, state.in_flight), (version, None));
+    let end = ends(&*store, &new, begun.lease).await;
+    // What more is begun can be ended as well. What cannot be is refused, and changes nothing.
+    let mut more = sample("api@web-1", 21);
+    for _ in 0..BEGUN {
+        fill(disk.path());
+        let before = store.workload(&new.workload).await.unwrap();
+        match store.begin(&more, &holder(), before.version).await {
+            Ok(begun) => {
+                ends(&*store, &more, begun.lease).await;
+                more = sample("api@web-1", 21);
+            }
+            Err(e) => {
+                assert_eq!(e.kind(), Kind::Full, "{e}");
+                assert_eq!(store.get(&more.id).await.unwrap(), None);
+                assert_eq!(store.workload(&new.workload).await.unwrap(), before);
+                break;
+            }
         }
     }
     // What frees space needs none.
@@ -80,9 +57,39 @@ pub async fn full_disk(open: impl AsyncFn(&Path) -> Arc<dyn HistoryStore>) {
     assert_eq!(store.get(&old.id).await.unwrap(), None);
     let record = store.get(&new.id).await.unwrap().unwrap();
     assert_eq!(record.settlement(), Some(&end));
-    settle(&*store, &sample("api@web-1", 30), Outcome::Succeeded, 1).await;
+    settle(&*store, &more, Outcome::Succeeded, 1).await;
     assert_eq!(store.verify().await.unwrap(), []);
 }
+
+/// Takes a deployment to a failed end, back from after its switch.
+async fn ends(store: &dyn HistoryStore, new: &NewDeployment, lease: Lease) -> Settlement {
+    let steps = [
+        Event::PrepareIntended,
+        prepared(new),
+        Event::SwitchIntended,
+        Event::GoingBack(Cause::StepFailed {
+            error: "no space is left: ".to_owned() + &"x".repeat(4_096),
+        }),
+        Event::SwitchBackIntended,
+        Event::SwitchedBack {
+            evidence: Evidence::default(),
+        },
+        Event::RetireIntended,
+        Event::Retired,
+    ];
+    for (n, step) in (4..).zip(steps) {
+        let name = step.name();
+        let done = store.append(&lease, &timed(n, step)).await;
+        done.unwrap_or_else(|e| panic!("{name} cannot be written on a full disk: {e}"));
+    }
+    let end = settlement(&new.id, Outcome::FailedAndRolledBack);
+    let done = store.finish(lease, &end, at(20), &Then::Release).await;
+    done.unwrap_or_else(|(_, e)| panic!("it cannot be settled on a full disk: {e}"));
+    end
+}
+
+/// More deployments than a full disk has room for, where it has any.
+const BEGUN: usize = 20;
 
 const BALLAST: &str = "ballast";
 

@@ -5,11 +5,12 @@ use rollback_core::deployment::{Deployment, LiveRecord, Outcome, TriggerKind};
 use rollback_core::error::ErrorKind;
 
 use super::act::{self, Ended};
+use super::hooks::Hook;
 use super::oracle::{Breach, Sight, Tidy, nothing_acknowledged_is_lost};
 use super::play::{Stage, wait};
 use super::process::{Came, api, me};
 use super::scenario::{Hanging, Verb};
-use super::trouble::{Change, During, Hand, Meanwhile, Trouble, When};
+use super::trouble::{Change, During, Hand, Trouble};
 
 /// How often a process may be told to recover before an operator is said to be needed.
 const RECOVERS: usize = 3;
@@ -45,7 +46,7 @@ impl Stage {
         let panics = matches!(self.play.trouble, Trouble::Panics(..));
         let refused = self.play.trouble == Trouble::Refuses;
         // Somebody else's deployment may have come before.
-        let overtaken = self.play.trouble == Trouble::Stopped(Meanwhile::Deploys);
+        let overtaken = self.play.trouble.is_overtaken();
         match came {
             Came::ToItsEnd(Ended::Report(report)) => self.told = Some(report),
             Came::Apart if !panics => self.breach("the engine panicked", ""),
@@ -92,14 +93,15 @@ impl Stage {
         } else {
             sight.is_one_live_and_on_record(&mut self.breaches);
             let may = self.play.scenario.may_serve();
-            let overtaken = trouble == Trouble::Stopped(Meanwhile::Deploys)
-                && (sight.serves() == "v8" || may.contains(&sight.serves()));
+            let overtaken = trouble.is_overtaken() && sight.serves() == "v8";
             if !may.contains(&sight.serves()) && !overtaken {
                 self.breach("the wrong release serves", sight.serves().to_owned());
             }
             self.restarted(&sight);
         }
-        if foreign || by_hand && !matches!(trouble, Trouble::ByHand(_)) {
+        // Unless it was asked for.
+        let is_left = !matches!(trouble, Trouble::ByHand(_)) && !trouble.is_overtaken();
+        if foreign || by_hand && is_left {
             let put = sight.by_hand().into_iter().next_back();
             if !put.is_some_and(|put| sight.runs(&put)) {
                 self.breach("what somebody put live by hand was stopped", "");
@@ -136,9 +138,11 @@ impl Stage {
     fn restarted(&mut self, sight: &Sight) {
         let hooks = self.play.scenario.hanging == Hanging::Everything
             && self.play.trouble != Trouble::Catalog(Change::Hooks);
+        // One that panics restarts nothing.
+        let panics = matches!(self.play.trouble, Trouble::Panics(Hook::Restart, _));
         let by_deployment = !matches!(self.play.scenario.verb, Verb::Adopt | Verb::AdoptDrifted);
         let to = self.machine.traces.lock().restarted_to.clone();
-        if hooks && by_deployment && to != sight.live {
+        if hooks && by_deployment && !panics && to != sight.live {
             self.breach("the processes were not restarted to what is live", "");
         }
     }
@@ -176,9 +180,6 @@ impl Stage {
             Ok(report) if report.succeeded() => {}
             Ok(report) => self.breach("the next deployment does not succeed", report.summary()),
             Err(e) => self.breach("the next deployment is refused", e.to_string()),
-        }
-        if self.play.trouble == Trouble::Threads(When::After) {
-            self.threads_end();
         }
         let sight = self.sight();
         let mut breaches = Vec::new();

@@ -4,6 +4,8 @@ use std::fmt;
 
 use rollback_core::engine::{Report, RollbackEngine};
 
+use rollback_core::history::Liveness;
+
 use super::act::{self, Ended};
 use super::hooks::Hook;
 use super::life::{Fate, Nth};
@@ -254,6 +256,10 @@ impl Stage {
         process.kill();
         self.machine.target.mend();
         self.was_recovered(&before, cut.is_none());
+        if self.play.trouble == Trouble::Threads(When::After) {
+            self.deploys_meanwhile();
+            self.threads_end();
+        }
         cut
     }
 
@@ -275,14 +281,19 @@ impl Stage {
             other => self.breach("a living holder was taken over", format!("{other:?}")),
         }
         if meanwhile == Meanwhile::Deploys {
-            let was_in_flight = self.sight().state.in_flight.is_some();
-            let deployed = self.does(self.program(), |engine| async move {
-                act::deploy(&engine, "v8").await
-            });
-            match deployed {
-                Ok(_) if was_in_flight => self.breach("two deployments ran at once", ""),
-                _ => {}
-            }
+            self.deploys_meanwhile();
+        }
+    }
+
+    /// Another process tries to deploy while what a former one began may still go on.
+    fn deploys_meanwhile(&mut self) {
+        let in_flight = self.sight().state.in_flight;
+        let is_held = in_flight.is_some_and(|f| f.liveness == Liveness::Alive);
+        let deployed = self.does(self.program(), |engine| async move {
+            act::deploy(&engine, "v8").await
+        });
+        if deployed.is_ok() && is_held {
+            self.breach("two deployments ran at once", "");
         }
     }
 }

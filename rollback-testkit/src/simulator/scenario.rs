@@ -208,7 +208,7 @@ impl Scenario {
             (Verb::Adopt, _) => &["v1"],
             (Verb::AdoptDrifted, _) => &["by-hand"],
             (Verb::CleanUp, _) => &["v3"],
-            (_, Release::Good) => &["v1", "v2"],
+            (_, Release::Good | Release::SickAsTheFormer) => &["v1", "v2"],
             (_, Release::SickUntilRemedied) if heals => &["v1", "v2"],
             // One that failed its gate does not stay where something better is known.
             (_, _) if self.says.is_armed() => &["v1"],

@@ -118,7 +118,7 @@ pub(super) enum When {
     Before,
     /// While the next process recovers.
     During,
-    /// After the next process has recovered and deployed.
+    /// After the next process has tried to recover, and to deploy.
     After,
 }
 
@@ -163,6 +163,14 @@ impl Trouble {
     /// Whether it needs an embedder's hooks.
     pub(super) fn needs_hooks(self) -> bool {
         matches!(self, Self::Panics(..))
+    }
+
+    /// Whether another process may have deployed something meanwhile.
+    pub(super) fn is_overtaken(self) -> bool {
+        matches!(
+            self,
+            Self::Stopped(Meanwhile::Deploys) | Self::Threads(When::After)
+        )
     }
 
     /// Whether the history is not what was acknowledged, afterwards.

@@ -12,7 +12,7 @@ use crate::backend::{Availability, End, WayBack};
 use crate::compare::Diff;
 use crate::deployment::{LiveRecord, NewDeployment, Trigger};
 use crate::drift::{Change, Drift};
-use crate::history::Version;
+use crate::history::{Sequence, Version};
 use crate::id::{DeploymentId, WorkloadId};
 use crate::release::Release;
 use crate::request::Goal;
@@ -55,6 +55,9 @@ pub struct Plan {
     pub(crate) drift: Drift,
     pub(crate) availability: Availability,
     pub(crate) way_back: WayBack,
+    /// What the history once published, and has to get past first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) past: Option<Sequence>,
 }
 
 impl Plan {

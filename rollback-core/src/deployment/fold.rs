@@ -84,7 +84,11 @@ impl Deployment {
                 site: Site::Live, ..
             } => {
                 !back
-                    && (matches!(phase, P::Switched | P::Judged | P::Remediating)
+                    // Recovery judges anew what was started since, also while it puts away.
+                    && (matches!(
+                        phase,
+                        P::Switched | P::Judged | P::Remediating | P::Retiring | P::Retired
+                    )
                         || (self.new.trigger.kind() == TriggerKind::Adopt && phase == P::Prepared))
             }
             Event::RemediationIntended { .. } | Event::RemediationWithheld { .. } => {

@@ -83,6 +83,9 @@ impl RollbackEngine {
         let mut new = plan.new.clone();
         new.opened_at = self.inner.clock.now();
         let (workload, version) = (new.workload.clone(), plan.version);
+        if let Some(past) = plan.past {
+            self.inner.store.advance(past).await?;
+        }
         let step = Step::Guard(Box::new(plan));
         match start::begin(&self.inner, new, version, step).await {
             Err(e) if is_left_by_the_dead(&e) => {

@@ -7,7 +7,7 @@ use super::ask;
 use super::choose::{self, Choice};
 use super::guards;
 use super::inner::Inner;
-use crate::backend::{Backend, End, Observation, WayBack};
+use crate::backend::{Backend, End, Live, Observation, WayBack};
 use crate::compare::Diff;
 use crate::deployment::{Deployment, NewDeployment, Trigger};
 use crate::drift::{Change, Drift, changes, drift};
@@ -15,7 +15,7 @@ use crate::engine::Workload;
 use crate::error::{Error, StoreError};
 use crate::guard::Action;
 use crate::health::Verdict;
-use crate::history::{Conflict, Published, WorkloadState};
+use crate::history::{Conflict, Published, Sequence, WorkloadState};
 use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::lineage::{Lineage, Standing};
 use crate::plan::{Migrations, Plan, Refusal, Warning};
@@ -86,7 +86,7 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
     let limit = policy.deadlines.observe;
     let recorded = lineage.live().and_then(Deployment::instance);
     let (trigger, choice, today) = choose(limit, workload, request, &lineage, &policy).await?;
-    let elsewhere = refuse_behind(inner, &choice.observed, request, &records).await?;
+    let (published, past) = published(inner, &choice.observed, request, &records).await?;
 
     let from = choose::live_end(&choice.observed, recorded)?;
     let drift = drift(recorded, &choice.observed);
@@ -96,7 +96,7 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
         None => None,
     };
     let mut warnings = warnings(&choice, back_to, &drift, migrations.as_ref());
-    warnings.extend(elsewhere);
+    warnings.extend(published);
     let note = choice.to.release().and_then(|r| r.artifact().note.clone());
     warnings.extend(note.map(|note| Warning::Resolved { note }));
     if let (Some(_), Some(live)) = (&choice.target, lineage.live()) {
@@ -150,6 +150,7 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
         drift,
         availability: choice.availability,
         way_back: choose::way_back(&choice.observed),
+        past,
         new,
     };
     if !unreadable.is_empty() && plan.target.is_some() {
@@ -184,19 +185,26 @@ fn refuse_held(state: &WorkloadState, request: &Request) -> Result<Option<Warnin
 }
 
 /// Refuses to go on from a history that is behind what is live; warns where another one has
-/// published.
-async fn refuse_behind(
+/// published, and where nothing is live that would have to be adopted: the history then has to get
+/// past what it published.
+async fn published(
     inner: &Inner,
     observed: &Observation,
     request: &Request,
     records: &[Deployment],
-) -> Result<Option<Warning>, Error> {
+) -> Result<(Option<Warning>, Option<Sequence>), Error> {
     let identity = inner.identity().await?;
     match Published::judge(observed.published.as_ref(), &identity, records) {
-        Published::Nothing | Published::Known => Ok(None),
-        Published::Elsewhere(fence) => Ok(Some(Warning::PublishedElsewhere {
-            published: Box::new(fence.clone()),
-        })),
+        Published::Nothing | Published::Known => Ok((None, None)),
+        Published::Elsewhere(fence) => {
+            let published = Box::new(fence.clone());
+            Ok((Some(Warning::PublishedElsewhere { published }), None))
+        }
+        Published::Ahead(fence) if observed.live == Live::Nothing => {
+            let published = Box::new(fence.clone());
+            let warning = Warning::HistoryBehind { published };
+            Ok((Some(warning), Some(fence.sequence)))
+        }
         Published::Ahead(fence) => Err(Refusal::HistoryBehind {
             workload: request.workload.clone(),
             published: Box::new(fence.clone()),

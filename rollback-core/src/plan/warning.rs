@@ -68,6 +68,12 @@ pub enum Warning {
         /// Which records, and why.
         records: Vec<String>,
     },
+    /// An older copy of the history was put back. Nothing is live at the target, so that nothing has to
+    /// be adopted first.
+    HistoryBehind {
+        /// What it had published.
+        published: Box<Fence>,
+    },
     /// Another history has published at the target: two of them manage one workload.
     PublishedElsewhere {
         /// What it published.
@@ -93,6 +99,10 @@ impl fmt::Display for Warning {
             Self::NotRestored { what } => {
                 write!(f, "a rollback does not restore: {}", what.join(", "))
             }
+            Self::HistoryBehind { published } => write!(
+                f,
+                "the history is an older copy: {published} was published here, and is not on record"
+            ),
             Self::PublishedElsewhere { published } => write!(
                 f,
                 "another history has deployed here: {published}; one workload belongs to one history"

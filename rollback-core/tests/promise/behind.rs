@@ -119,3 +119,21 @@ async fn an_automatic_rollback_went_ahead_in_a_history_that_is_behind() {
     );
     assert_eq!(b.shelf.live().as_deref(), Some("v2"));
 }
+
+#[tokio::test]
+async fn a_history_behind_a_target_where_nothing_is_live_had_no_way_out() {
+    let b = Bench::armed();
+    b.deploy("v1").await;
+    {
+        let future = from_the_future(&b).await;
+        let mut target = b.shelf.0.lock().unwrap();
+        (target.live, target.published) = (None, Some(future));
+    }
+    let request = Request::deploy(b.api.clone(), "v2", me());
+    let plan = b.engine.preview(&request).await.unwrap();
+    assert!(plan.to_string().contains("an older copy"), "{plan}");
+    let report = b.deploy("v2").await;
+    assert!(report.succeeded());
+    assert!(report.deployment().sequence() > Sequence(1_000));
+    assert!(b.deploy("v3").await.succeeded());
+}

@@ -80,3 +80,23 @@ async fn what_runs_now_was_called_healthy_by_a_verdict_on_what_ran_before() {
         Outcome::Failed
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_started_anew_while_it_put_away_could_never_be_judged_again() {
+    for (reference, ends) in [("v1", Outcome::Succeeded), ("sick-v1", Outcome::Failed)] {
+        for stopped in [false, true] {
+            let b = Bench::new();
+            let instance = instance(reference);
+            let mut events = judged(&instance, 0);
+            events.push(Event::RetireIntended);
+            left_by_the_dead(&b, reference, events).await;
+            {
+                let mut target = b.shelf.0.lock().unwrap();
+                (target.live, target.boots, target.stopped) = (Some(instance), 1, stopped);
+            }
+            let recovered = b.engine.recover().await.unwrap();
+            let report = recovered[0].result.as_ref().unwrap();
+            assert_eq!(report.outcome(), ends, "{reference}, stopped: {stopped}");
+        }
+    }
+}

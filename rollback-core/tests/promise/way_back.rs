@@ -6,8 +6,8 @@ use rollback_core::engine::AutomaticRollback;
 use rollback_core::history::HistoryStore;
 use rollback_core::prelude::*;
 
-use crate::support::{Bench, me};
 use crate::state;
+use crate::support::{Bench, me};
 
 #[tokio::test(start_paused = true)]
 async fn one_failed_call_made_an_automatic_rollback_put_the_sick_release_back() {

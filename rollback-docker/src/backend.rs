@@ -1,6 +1,6 @@
 //! [`DockerBackend`]: the verbs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bollard::models::ImageInspect;
@@ -12,25 +12,30 @@ use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::health::View;
 use rollback_core::id::BackendKind;
 use rollback_core::release::{Artifact, Release, Restore};
+use tokio::sync::OnceCell;
 
 use crate::client::Client;
 use crate::config::DockerConfig;
 use crate::container::Container;
 use crate::fingerprint::Key;
-use crate::keep::{pin_repository, pin_tag};
-use crate::reference::Reference;
-use crate::release;
+use crate::health::Watch;
+use crate::myself::Myself;
+use crate::pins::{artifact_of, owner, pin_name, pin_repository, pin_tag};
 
 /// One workload's container on one Docker daemon.
 ///
 /// `prepare` pulls, verifies, pins and creates; `switch` stops the former container, renames
 /// both and starts the successor; the former stays, stopped, until `retain` lets it go. The image
 /// of every release that is kept bears a tag of this crate's own
-/// (`rollback.local/<workload>:<deployment>`), so that pruning dangling images takes none of them.
+/// (`rollback.local/<workload>:<digest>.<deployment>`), so that pruning dangling images takes none
+/// of them.
 #[derive(Debug)]
 pub struct DockerBackend {
     pub(crate) config: Arc<DockerConfig>,
     kind: BackendKind,
+    client: OnceCell<Client>,
+    pub(crate) myself: Myself,
+    pub(crate) watch: Mutex<Option<Watch>>,
     /// The repository of this workload's pins.
     pub(crate) pins: String,
 }
@@ -47,11 +52,16 @@ impl DockerBackend {
             pins: pin_repository(&config.workload.to_string()),
             config: Arc::new(config),
             kind,
+            client: OnceCell::new(),
+            myself: Myself::look(),
+            watch: Mutex::default(),
         })
     }
 
-    pub(crate) async fn client(&self) -> Result<Client, BackendError> {
-        Client::connect(&self.config).await
+    /// The daemon. Its API version is agreed on once.
+    pub(crate) async fn client(&self) -> Result<&Client, BackendError> {
+        let connect = || Client::connect(&self.config);
+        self.client.get_or_try_init(connect).await
     }
 
     pub(crate) async fn key(&self) -> Result<Key, BackendError> {
@@ -68,54 +78,6 @@ impl DockerBackend {
         Release::new(self.kind.clone(), Artifact::new(reference, digest))
     }
 
-    /// A release with today's configuration.
-    fn today(&self, bare: Release, key: &Key) -> Release {
-        let env = self.config.env.iter();
-        let env = env.map(|(name, value)| (name.clone(), key.of(name, &value.0)));
-        release::with_facets(bare, self.config.rows.clone(), Some(env.collect()))
-    }
-
-    async fn resolve_artifact(&self, cx: &Context, text: &str) -> Result<String, BackendError> {
-        let reference = Reference::parse(text)?;
-        let client = self.client().await?;
-        cx.check()?;
-        match reference {
-            Reference::Id(id) => match client.image(&id).await? {
-                Some(image) => image_id(&image),
-                None => Err(
-                    BackendError::new(BackendErrorKind::NotFound, "no such image here")
-                        .on(id)
-                        .advice("an image id is known to one daemon only: load the image first"),
-                ),
-            },
-            Reference::Digest { repository, digest } => {
-                let name = format!("{repository}@{digest}");
-                if client.image(&name).await?.is_none() {
-                    client.remote(cx, &name).await?;
-                }
-                Ok(name)
-            }
-            Reference::Tag { repository, tag } => {
-                let name = format!("{repository}:{tag}");
-                let away = match client.remote(cx, &name).await {
-                    Ok(digest) => return Ok(format!("{repository}@{digest}")),
-                    Err(e) => e,
-                };
-                cx.check()?;
-                // Built here, or the registry is away: what this daemon has is what can be run.
-                let Some(image) = client.image(&name).await? else {
-                    return Err(away);
-                };
-                cx.say(format!("{name} is taken as it is here: {away}"));
-                let prefix = format!("{repository}@");
-                match digests(&image).find(|d| d.starts_with(&prefix)) {
-                    Some(digest) => Ok(digest.to_owned()),
-                    None => image_id(&image),
-                }
-            }
-        }
-    }
-
     async fn prepare_container(
         &self,
         cx: &Context,
@@ -129,18 +91,26 @@ impl DockerBackend {
             ));
         };
         let client = self.client().await?;
-        self.refuse_stranger(&client, op).await?;
-        let way_back = self.way_back_of(&client, &op.from).await?;
+        self.refuse_stranger(client, op).await?;
+        let from = self.place_of(client, &op.from).await?;
+        if let Some(from) = &from {
+            self.myself.spare(from)?;
+            refuse_swarm(from)?;
+        }
         let ours = client.ours().await?;
         cx.check()?;
-        let container = match self.standing(&client, &ours, &op.to, Some(op)).await? {
+        let container = match self.standing(client, &ours, &op.to, Some(op)).await? {
             Some(container) => {
-                let tag = pin_tag(&container);
-                client.tag(&container.image, &self.pins, &tag).await?;
+                let tag = pin_tag(artifact_of(release), &owner(cx, &pin_name(op)));
+                // One whose image somebody has removed by force starts all the same.
+                if client.image(&container.image).await?.is_some() {
+                    client.tag(&container.image, &self.pins, &tag).await?;
+                }
                 container
             }
-            None => self.create(cx, &client, &ours, op, release).await?,
+            None => self.create(cx, client, &ours, op, release).await?,
         };
+        self.join_networks(cx, client, &container, release).await?;
         cx.check()?;
         Ok(Prepared {
             rollout: Rollout::Replace,
@@ -148,7 +118,11 @@ impl DockerBackend {
                 release: release.clone(),
                 handle: container.handle(),
             },
-            way_back,
+            way_back: match (&op.from, from) {
+                (End::Placed(_), Some(from)) => way_back(&from),
+                (End::Placed(_), None) => WayBack::None("its container is gone".into()),
+                _ => WayBack::Exact,
+            },
         })
     }
 
@@ -169,14 +143,16 @@ impl DockerBackend {
         .advice("adopt it, or rename it"))
     }
 
-    async fn way_back_of(&self, client: &Client, from: &End) -> Result<WayBack, BackendError> {
-        let End::Placed(instance) = from else {
-            return Ok(WayBack::Exact);
-        };
-        Ok(match client.of(&instance.handle).await? {
-            Some(container) => way_back(&container),
-            None => WayBack::None("its container is gone".into()),
-        })
+    /// The container in which an end stands, if it does.
+    pub(crate) async fn place_of(
+        &self,
+        client: &Client,
+        end: &End,
+    ) -> Result<Option<Container>, BackendError> {
+        match end.instance() {
+            Some(instance) => client.of(&instance.handle).await,
+            None => Ok(None),
+        }
     }
 }
 
@@ -191,12 +167,9 @@ impl Backend for DockerBackend {
     }
 
     async fn resolve(&self, cx: &Context, reference: &str) -> Result<Release, BackendError> {
-        let digest = self
-            .resolve_artifact(cx, reference)
+        Box::pin(self.resolve_reference(cx, reference))
             .await
-            .map_err(BackendError::untouched)?;
-        let key = self.key().await.map_err(BackendError::untouched)?;
-        Ok(self.today(self.bare(reference, &digest), &key))
+            .map_err(BackendError::untouched)
     }
 
     async fn observe(&self, cx: &Context, candidates: &[End]) -> Result<Observation, BackendError> {
@@ -235,11 +208,33 @@ impl Backend for DockerBackend {
 
     async fn configured(
         &self,
-        _: &Context,
-        _: Option<&Release>,
+        cx: &Context,
+        live: Option<&Release>,
     ) -> Result<Option<Release>, BackendError> {
-        Ok(None)
+        cx.check().map_err(BackendError::untouched)?;
+        let key = self.key().await.map_err(BackendError::untouched)?;
+        let own = live.filter(|live| *live.backend() == self.kind);
+        let bare = match own {
+            Some(live) => Release::new(self.kind.clone(), live.artifact().clone()),
+            None => self.bare("", ""),
+        };
+        Ok(Some(self.today(&bare, own, &key)))
     }
+}
+
+/// What Swarm runs it starts again when it is stopped.
+fn refuse_swarm(container: &Container) -> Result<(), BackendError> {
+    let config = container.inspect.config.as_ref();
+    let labels = config.and_then(|c| c.labels.as_ref());
+    if labels.is_none_or(|labels| !labels.contains_key("com.docker.swarm.task.id")) {
+        return Ok(());
+    }
+    Err(BackendError::new(
+        BackendErrorKind::Unsupported,
+        "the live container is a task of a Swarm service, which starts another one when it stops",
+    )
+    .on(&container.name)
+    .advice("remove the service, or name another container in the configuration"))
 }
 
 /// How faithfully a container can be brought back after another one replaced it.

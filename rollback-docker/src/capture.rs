@@ -1,11 +1,19 @@
 //! What a container that stands is, as a release.
 
-use bollard::models::{HealthConfig, HostConfig, ImageConfig, PortBinding};
-use rollback_core::release::Release;
+use bollard::models::{ContainerConfig, HealthConfig, HostConfig, ImageConfig, PortBinding};
+use rollback_core::release::{FacetValue, Release};
+use serde_json::Value;
 
+use crate::body::first_network;
+use crate::config::Secret;
 use crate::container::Container;
+use crate::defaults;
 use crate::fingerprint::Key;
-use crate::release::{RESTART, Rows, argv, rows, with_facets, with_restart};
+use crate::network;
+use crate::settings::{
+    BY_HAND, CONTAINER, ENV, Env, RESTART, Rows, Table, argv, container_table, env_table,
+    with_rows, with_table,
+};
 
 /// Rows that can change while a container stands (`docker update`).
 const MUTABLE: [&str; 5] = [
@@ -19,68 +27,82 @@ const MUTABLE: [&str; 5] = [
 /// What a standing container of ours is now: what we wrote on it, with what people may have
 /// changed since. `restart` is the policy to show.
 pub(crate) fn seen(release: &Release, container: &Container, restart: Option<&String>) -> Release {
-    let mut rows = rows(release);
-    for name in MUTABLE {
-        rows.remove(name);
-    }
+    let mut now = Rows::new();
     if let Some(host) = &container.inspect.host_config {
-        limits(host, &mut rows);
+        limits(host, &mut now);
     }
-    with_restart(&with_facets(release.clone(), rows, None), restart)
+    let rows = MUTABLE.map(|name| (name, now.remove(name)));
+    let rows = rows.into_iter().chain([(RESTART, restart.cloned())]);
+    with_rows(release, rows)
 }
 
-/// The facets of a container that was made by hand: its settings without those of its image.
+/// The release of a container that was made by hand: its settings without those of its image.
 pub(crate) fn captured(
-    release: Release,
+    release: &Release,
     container: &Container,
     image: &ImageConfig,
     key: &Key,
 ) -> Release {
+    let mut rows = rows(container);
+    for (row, of_image) in image_rows(image) {
+        if rows.get(&row) == Some(&of_image) {
+            rows.remove(&row);
+        }
+    }
+    let of_image: Vec<&String> = image.env.iter().flatten().collect();
+    let env = env(container);
+    let env = env.iter().filter(|(name, value)| {
+        let pair = format!("{name}={}", value.0);
+        !of_image.contains(&&pair)
+    });
+    let env = env_table(
+        key,
+        env.map(|(name, value)| (name.as_str(), value.0.as_str())),
+    );
+    let names = rows.keys().filter(|row| is_taken_over(row)).cloned();
+    let names = names.chain(env.keys().map(|name| format!("env:{name}")));
+    let by_hand: Table = names
+        .map(|row| (row, FacetValue::Plain(String::new())))
+        .collect();
+    let mut release = with_table(release, CONTAINER, container_table(key, &rows));
+    release = with_table(&release, ENV, env);
+    with_table(&release, BY_HAND, by_hand)
+}
+
+/// Whether a successor takes over what it is not told of. It is kept and removed by this crate,
+/// and it is none of the replicas that compose counts.
+fn is_taken_over(row: &str) -> bool {
+    row != "host:AutoRemove" && !row.starts_with("label:com.docker.compose.")
+}
+
+/// The variables of a container, those of its image included.
+pub(crate) fn env(container: &Container) -> Env {
+    let config = container.inspect.config.as_ref();
+    let pairs = config.and_then(|c| c.env.as_ref()).into_iter().flatten();
+    pairs
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.to_owned(), Secret(value.to_owned())))
+        .collect()
+}
+
+/// The settings of a container, those of its image included and dockerd's defaults left out.
+pub(crate) fn rows(container: &Container) -> Rows {
     let config = container.inspect.config.clone().unwrap_or_default();
     let host = container.inspect.host_config.clone().unwrap_or_default();
     let mut rows = Rows::new();
-    let mut own = |name: &str, value: Option<String>, of_image: Option<String>| {
-        if let Some(value) = value.filter(|v| !v.is_empty())
-            && Some(&value) != of_image.as_ref()
-        {
-            rows.insert(name.to_owned(), value);
-        }
-    };
-    own("user", config.user, image.user.clone());
-    own("working_dir", config.working_dir, image.working_dir.clone());
-    let list = |v: &Option<Vec<String>>| v.as_ref().map(|v| argv(v)).filter(|v| v != "[]");
-    own("command", list(&config.cmd), list(&image.cmd));
-    own(
-        "entrypoint",
-        list(&config.entrypoint),
-        list(&image.entrypoint),
-    );
-    let health = |h: &Option<HealthConfig>| {
-        h.as_ref()
-            .filter(|h| h.test.as_ref().is_some_and(|t| !t.is_empty()))
-            .and_then(|h| serde_json::to_string(h).ok())
-    };
-    own(
-        "healthcheck",
-        health(&config.healthcheck),
-        health(&image.healthcheck),
-    );
-    own(
-        "stop_timeout",
-        config.stop_timeout.map(|t| t.to_string()),
-        None,
-    );
-    own(
-        "network",
-        host.network_mode
-            .clone()
-            .filter(|n| n != "default" && n != "bridge"),
-        None,
-    );
-    let of_image = image.labels.clone().unwrap_or_default();
-    for (name, value) in config.labels.unwrap_or_default() {
-        if !name.starts_with("rollback.") && of_image.get(&name) != Some(&value) {
-            rows.insert(format!("label:{name}"), value);
+    put(&mut rows, "user", config.user.clone());
+    put(&mut rows, "working_dir", config.working_dir.clone());
+    put(&mut rows, "command", list(&config.cmd));
+    put(&mut rows, "entrypoint", list(&config.entrypoint));
+    put(&mut rows, "healthcheck", health(&config.healthcheck));
+    let stop_timeout = config.stop_timeout.map(|t| t.to_string());
+    put(&mut rows, "stop_timeout", stop_timeout);
+    let network = first_network(host.network_mode.as_deref());
+    let named = Some(network.clone()).filter(|n| n != "bridge");
+    put(&mut rows, "network", named);
+    for (name, value) in config.labels.iter().flatten() {
+        if !name.starts_with("rollback.") {
+            rows.insert(format!("label:{name}"), value.clone());
         }
     }
     for bind in host.binds.iter().flatten() {
@@ -92,24 +114,89 @@ pub(crate) fn captured(
         }
     }
     for (port, bindings) in host.port_bindings.iter().flatten() {
-        let hosts: Vec<String> = bindings.iter().flatten().map(address).collect();
+        let mut hosts: Vec<String> = bindings.iter().flatten().map(address).collect();
+        hosts.sort_unstable();
         rows.insert(format!("port:{port}"), hosts.join(","));
     }
-    limits(&host, &mut rows);
-    foreign(&host, &mut rows);
-    if let Some(restart) = container.restart_row() {
-        rows.insert(RESTART.into(), restart);
+    // `-v /data`, or a volume without a name: the data that is in it has no other address.
+    let unnamed = host.mounts.iter().flatten().filter(|m| {
+        let volume = serde_json::to_value(m.typ).is_ok_and(|t| t == "volume");
+        volume && m.source.as_ref().is_none_or(String::is_empty)
+    });
+    let unnamed = unnamed.filter_map(|m| m.target.clone());
+    for target in config.volumes.iter().flatten().cloned().chain(unnamed) {
+        rows.insert(format!("volume:{target}"), "without a name".into());
     }
-    let of_image: Vec<&String> = image.env.iter().flatten().collect();
-    let env = config
-        .env
-        .iter()
-        .flatten()
-        .filter(|pair| !of_image.contains(pair))
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (name.to_owned(), key.of(name, value)))
-        .collect();
-    with_facets(release, rows, Some(env))
+    limits(&host, &mut rows);
+    put(&mut rows, RESTART, container.restart_row());
+    network::rows(container, &network, &mut rows);
+    rest(container, &config, &host, &mut rows);
+    rows
+}
+
+/// Those rows that an image gives to its containers.
+fn image_rows(image: &ImageConfig) -> Rows {
+    let mut rows = Rows::new();
+    put(&mut rows, "user", image.user.clone());
+    put(&mut rows, "working_dir", image.working_dir.clone());
+    put(&mut rows, "command", list(&image.cmd));
+    put(&mut rows, "entrypoint", list(&image.entrypoint));
+    put(&mut rows, "healthcheck", health(&image.healthcheck));
+    let signal = image.stop_signal.as_ref();
+    let signal = signal.map(|s| Value::from(s.clone()).to_string());
+    put(&mut rows, "config:StopSignal", signal);
+    for (name, value) in image.labels.iter().flatten() {
+        rows.insert(format!("label:{name}"), value.clone());
+    }
+    for target in image.volumes.iter().flatten() {
+        rows.insert(format!("volume:{target}"), "without a name".into());
+    }
+    rows
+}
+
+/// Everything else that dockerd shows and takes again as it is.
+fn rest(container: &Container, config: &ContainerConfig, host: &HostConfig, rows: &mut Rows) {
+    let fields = |whole: Result<Value, serde_json::Error>| match whole {
+        Ok(Value::Object(fields)) => fields,
+        _ => Default::default(),
+    };
+    for (field, value) in fields(serde_json::to_value(host)) {
+        if !defaults::of_host(&field, &value, host) {
+            rows.insert(format!("host:{field}"), value.to_string());
+        }
+    }
+    for (field, value) in fields(serde_json::to_value(config)) {
+        if !defaults::of_config(&field, &value, container, host) {
+            rows.insert(format!("config:{field}"), value.to_string());
+        }
+    }
+}
+
+fn put(rows: &mut Rows, name: &str, value: Option<String>) {
+    if let Some(value) = value.filter(|v| !v.is_empty()) {
+        rows.insert(name.to_owned(), value);
+    }
+}
+
+fn list(argv_of: &Option<Vec<String>>) -> Option<String> {
+    let list = argv_of.as_ref().filter(|list| !list.is_empty());
+    list.map(|list| argv(list))
+}
+
+/// A health check in one spelling, whoever has written it: without what says nothing.
+pub(crate) fn health(check: &Option<HealthConfig>) -> Option<String> {
+    let mut check = check.clone()?;
+    check.test.as_ref().filter(|test| !test.is_empty())?;
+    for number in [
+        &mut check.interval,
+        &mut check.timeout,
+        &mut check.retries,
+        &mut check.start_period,
+        &mut check.start_interval,
+    ] {
+        *number = number.filter(|n| *n != 0);
+    }
+    serde_json::to_string(&check).ok()
 }
 
 fn address(binding: &PortBinding) -> String {
@@ -135,54 +222,4 @@ fn limits(host: &HostConfig, rows: &mut Rows) {
             rows.insert(name.to_owned(), value.to_string());
         }
     }
-}
-
-/// Settings that only the container itself can bring back: shown, so that a change is seen, and
-/// refused when the container has to be made anew.
-fn foreign(host: &HostConfig, rows: &mut Rows) {
-    let mut note = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            rows.insert(name.to_owned(), value);
-        }
-    };
-    fn list<T: serde::Serialize>(v: &Option<Vec<T>>) -> Option<String> {
-        v.as_ref()
-            .filter(|v| !v.is_empty())
-            .and_then(|v| serde_json::to_string(v).ok())
-    }
-    note(
-        "privileged",
-        (host.privileged == Some(true)).then(|| "true".into()),
-    );
-    note(
-        "read_only",
-        (host.readonly_rootfs == Some(true)).then(|| "true".into()),
-    );
-    note("init", (host.init == Some(true)).then(|| "true".into()));
-    note(
-        "auto_remove",
-        (host.auto_remove == Some(true)).then(|| "true".into()),
-    );
-    note("cap_add", list(&host.cap_add));
-    note("cap_drop", list(&host.cap_drop));
-    note("devices", list(&host.devices));
-    note("device_requests", list(&host.device_requests));
-    note("security_opt", list(&host.security_opt));
-    note("mounts", list(&host.mounts));
-    note("volumes_from", list(&host.volumes_from));
-    note("links", list(&host.links));
-    note("extra_hosts", list(&host.extra_hosts));
-    note("dns", list(&host.dns));
-    note("group_add", list(&host.group_add));
-    note("ulimits", list(&host.ulimits));
-    let tmpfs = host.tmpfs.as_ref().filter(|t| !t.is_empty());
-    note(
-        "tmpfs",
-        tmpfs.map(|t| {
-            let mut paths: Vec<&str> = t.keys().map(String::as_str).collect();
-            paths.sort_unstable();
-            paths.join(",")
-        }),
-    );
-    note("pid_mode", host.pid_mode.clone().filter(|m| !m.is_empty()));
 }

@@ -3,22 +3,23 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bollard::Docker;
-use bollard::auth::DockerCredentials;
-use bollard::models::{ContainerCreateBody, ContainerUpdateBody, ImageInspect, RestartPolicy};
-use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, InspectContainerOptions,
-    ListContainersOptionsBuilder, ListImagesOptionsBuilder, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RenameContainerOptionsBuilder,
-    StartContainerOptions, StopContainerOptionsBuilder, TagImageOptionsBuilder,
+use bollard::models::{
+    ContainerCreateBody, ContainerUpdateBody, EndpointSettings, NetworkConnectRequest,
+    RestartPolicy,
 };
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+    LogsOptionsBuilder, RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
+    StartContainerOptions, StopContainerOptionsBuilder,
+};
+use bollard::{ClientVersion, Docker};
 use futures_util::StreamExt;
 use rollback_core::backend::Handle;
-use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 
 use crate::config::DockerConfig;
 use crate::container::{self, Container, HANDLE, WORKLOAD};
+use crate::credentials::Credentials;
 use crate::error;
 
 /// Longest answer that is waited for, a stop's own timeout aside.
@@ -29,13 +30,19 @@ const BUSY_PAUSE: Duration = Duration::from_millis(150);
 /// Most log that is read, in bytes.
 const MAX_LOG: usize = 16 * 1024;
 
-/// One connection, its API version agreed on with the daemon.
-#[derive(Debug)]
+/// The first API version in which an endpoint's hardware address is shown whoever chose it.
+const CHOSEN_MACS: ClientVersion = ClientVersion {
+    major_version: 1,
+    minor_version: 44,
+};
+
+/// A daemon, the API version agreed on with it. Connections are made anew for each request.
+#[derive(Debug, Clone)]
 pub(crate) struct Client {
-    docker: Docker,
+    pub(crate) docker: Docker,
+    pub(crate) credentials: Credentials,
     workload: String,
     live_name: String,
-    credentials: Option<DockerCredentials>,
 }
 
 impl Client {
@@ -48,16 +55,11 @@ impl Client {
                 .negotiate_version()
                 .await
                 .map_err(fail)?;
-        let credentials = config.credentials.as_ref();
         Ok(Self {
             docker,
+            credentials: config.credentials.clone(),
             workload: config.workload.to_string(),
             live_name: config.container.clone(),
-            credentials: credentials.map(|(user, password)| DockerCredentials {
-                username: Some(user.clone()),
-                password: Some(password.0.clone()),
-                ..Default::default()
-            }),
         })
     }
 
@@ -69,6 +71,10 @@ impl Client {
             .await;
         match answer {
             Ok(inspect) => Container::new(&self.workload, inspect)
+                .map(|c| Container {
+                    macs_tell: self.docker.client_version() < CHOSEN_MACS,
+                    ..c
+                })
                 .ok_or_else(|| {
                     BackendError::new(
                         BackendErrorKind::Unsupported,
@@ -130,64 +136,6 @@ impl Client {
             out.extend(self.inspect(&id).await?.filter(|c| c.ours.is_some()));
         }
         Ok(out)
-    }
-
-    /// The local image of this name, digest or id.
-    pub(crate) async fn image(&self, name: &str) -> Result<Option<ImageInspect>, BackendError> {
-        match self.docker.inspect_image(name).await {
-            Ok(image) => Ok(Some(image)),
-            Err(e) if error::status(&e) == Some(404) => Ok(None),
-            Err(e) => Err(error::docker("cannot inspect the image", name, e)),
-        }
-    }
-
-    /// The manifest digest that the registry has for a name now.
-    pub(crate) async fn remote(&self, cx: &Context, name: &str) -> Result<String, BackendError> {
-        let ask = self
-            .docker
-            .inspect_registry_image(name, self.credentials.clone());
-        let answer = tokio::select! {
-            answer = tokio::time::timeout(cx.remaining(), ask) => answer,
-            () = cx.cancellation().cancelled() => return Err(stopped(cx)),
-        };
-        let found = answer
-            .map_err(|_| stopped(cx))?
-            .map_err(|e| error::registry("the registry does not give the image", name, e))?;
-        found.descriptor.digest.ok_or_else(|| {
-            BackendError::new(BackendErrorKind::Corrupt, "the registry gave no digest").on(name)
-        })
-    }
-
-    /// Pulls by digest. Errors come inside the stream.
-    pub(crate) async fn pull(&self, cx: &Context, name: &str) -> Result<(), BackendError> {
-        let options = CreateImageOptionsBuilder::default()
-            .from_image(name)
-            .build();
-        let mut stream = self
-            .docker
-            .create_image(Some(options), None, self.credentials.clone());
-        let fail = |e| error::registry("the image cannot be pulled", name, e);
-        loop {
-            // Dropping the stream ends the pull at the daemon, too.
-            let next = tokio::select! {
-                next = tokio::time::timeout(cx.remaining(), stream.next()) => next,
-                () = cx.cancellation().cancelled() => return Err(stopped(cx)),
-            };
-            match next.map_err(|_| stopped(cx))? {
-                None => return Ok(()),
-                Some(Err(e)) => return Err(fail(e)),
-                Some(Ok(info)) => {
-                    if let Some(text) = info.error_detail.and_then(|d| d.message) {
-                        return Err(fail(bollard::errors::Error::DockerStreamError {
-                            error: text,
-                        }));
-                    }
-                    if let Some(status) = info.status {
-                        cx.say(format!("pulling: {status}"));
-                    }
-                }
-            }
-        }
     }
 
     /// Makes a container; the id.
@@ -281,9 +229,41 @@ impl Client {
         }
     }
 
+    /// Joins a container to a network. One that it is in already stays as it is.
+    pub(crate) async fn join(
+        &self,
+        container: &Container,
+        network: &str,
+        endpoint: EndpointSettings,
+    ) -> Result<(), BackendError> {
+        let settings = container.inspect.network_settings.as_ref();
+        let joined = settings.and_then(|s| s.networks.as_ref());
+        if joined.is_some_and(|n| n.contains_key(network)) {
+            return Ok(());
+        }
+        let request = NetworkConnectRequest {
+            container: container.id.clone(),
+            endpoint_config: Some(endpoint),
+        };
+        let fail = |e| error::docker("cannot join the container to the network", network, e);
+        self.docker
+            .connect_network(network, request)
+            .await
+            .map_err(fail)
+    }
+
     /// Removes a stopped container. Its volumes stay: they are data.
     pub(crate) async fn remove(&self, id: &str) -> Result<(), BackendError> {
-        let options = RemoveContainerOptionsBuilder::default().build();
+        self.remove_with(id, false).await
+    }
+
+    /// Removes a container that was never started, with the volumes that were made for it alone.
+    pub(crate) async fn remove_unused(&self, id: &str) -> Result<(), BackendError> {
+        self.remove_with(id, true).await
+    }
+
+    async fn remove_with(&self, id: &str, volumes: bool) -> Result<(), BackendError> {
+        let options = RemoveContainerOptionsBuilder::default().v(volumes).build();
         match self.docker.remove_container(id, Some(options)).await {
             Ok(()) => Ok(()),
             Err(e) if error::status(&e) == Some(404) => Ok(()),
@@ -297,59 +277,6 @@ impl Client {
         if let Err(e) = self.remove(&container.id).await {
             tracing::warn!(container = %container.name, error = %e, "a leftover stays");
         }
-    }
-
-    pub(crate) async fn tag(
-        &self,
-        image: &str,
-        repository: &str,
-        tag: &str,
-    ) -> Result<(), BackendError> {
-        let options = TagImageOptionsBuilder::default()
-            .repo(repository)
-            .tag(tag)
-            .build();
-        let fail = |e| error::docker("cannot pin the image", image, e);
-        self.docker
-            .tag_image(image, Some(options))
-            .await
-            .map_err(fail)
-    }
-
-    /// Removes one name of an image; the image itself goes only if nothing else holds it.
-    pub(crate) async fn untag(&self, name: &str) -> Result<(), BackendError> {
-        let options = RemoveImageOptionsBuilder::default().build();
-        match self.docker.remove_image(name, Some(options), None).await {
-            Ok(_) => Ok(()),
-            // A container still needs it, or it is gone already.
-            Err(e) if matches!(error::status(&e), Some(404 | 409)) => Ok(()),
-            Err(e) => Err(error::docker("cannot unpin the image", name, e)),
-        }
-    }
-
-    /// The tags in a repository, each with its image's id.
-    pub(crate) async fn tags(
-        &self,
-        repository: &str,
-    ) -> Result<Vec<(String, String)>, BackendError> {
-        let filters = HashMap::from([("reference", vec![repository])]);
-        let options = ListImagesOptionsBuilder::default()
-            .filters(&filters)
-            .build();
-        let images = self
-            .docker
-            .list_images(Some(options))
-            .await
-            .map_err(|e| error::docker("cannot list the images", repository, e))?;
-        let prefix = format!("{repository}:");
-        Ok(images
-            .into_iter()
-            .flat_map(|i| {
-                let id = i.id;
-                i.repo_tags.into_iter().map(move |tag| (tag, id.clone()))
-            })
-            .filter(|(tag, _)| tag.starts_with(&prefix))
-            .collect())
     }
 
     /// The last lines that a container wrote. Best effort: no log is no error.
@@ -383,14 +310,4 @@ fn busy(name: &str) -> BackendError {
     .on(name)
     .advice("try again; if it stays, restart dockerd")
     .transient(true)
-}
-
-fn stopped(cx: &Context) -> BackendError {
-    match cx.check() {
-        Err(e) => e,
-        Ok(()) => BackendError::new(
-            BackendErrorKind::DeadlineExceeded,
-            "the deadline passed before the registry answered",
-        ),
-    }
 }

@@ -1,6 +1,6 @@
 //! [`DockerConfig`]: which daemon, which container, and what it is run with.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +9,11 @@ use std::time::Duration;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::id::WorkloadId;
 
-use crate::release::{self, Rows};
+use crate::body::Blueprint;
+use crate::choices::{Healthcheck, PullPolicy, RestartPolicy};
+use crate::credentials::Credentials;
+use crate::reference::parse_host;
+use crate::settings::{self, ENV, Env, Rows, is_secret, kind};
 
 /// A value that no record, log or error may show.
 #[derive(Clone, PartialEq, Eq)]
@@ -21,111 +25,49 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What dockerd does when the live container exits. A container that is kept as a way back never
-/// restarts, whatever this says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum RestartPolicy {
-    /// Nothing.
-    #[default]
-    No,
-    /// Starts it again, also after dockerd itself was restarted.
-    Always,
-    /// The same, unless somebody stopped it.
-    UnlessStopped,
-    /// Starts it again after a failure, at most so often.
-    OnFailure(u32),
-}
-
-impl RestartPolicy {
-    pub(crate) fn row(self) -> Option<String> {
-        match self {
-            Self::No => None,
-            Self::Always => Some("always".into()),
-            Self::UnlessStopped => Some("unless-stopped".into()),
-            Self::OnFailure(n) => Some(format!("on-failure:{n}")),
-        }
-    }
-}
-
-/// A health check that dockerd runs inside the container, in place of the image's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Healthcheck {
-    command: Vec<String>,
-    interval: Duration,
-    timeout: Duration,
-    retries: u32,
-    start_period: Duration,
-}
-
-impl Healthcheck {
-    /// A program and its arguments, run in the container without a shell: every 5 s, 5 s at most,
-    /// 3 failures in a row are unhealthy, no start period.
-    pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
-        Self {
-            command: argv.into_iter().map(Into::into).collect(),
-            interval: Duration::from_secs(5),
-            timeout: Duration::from_secs(5),
-            retries: 3,
-            start_period: Duration::ZERO,
-        }
-    }
-
-    /// The pause between two checks.
-    #[must_use]
-    pub fn interval(mut self, interval: Duration) -> Self {
-        self.interval = interval;
-        self
-    }
-
-    /// Longest time for one check.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// Failures in a row that make it unhealthy.
-    #[must_use]
-    pub fn retries(mut self, retries: u32) -> Self {
-        self.retries = retries;
-        self
-    }
-
-    /// For this long after the start, failures do not count.
-    #[must_use]
-    pub fn start_period(mut self, period: Duration) -> Self {
-        self.start_period = period;
-        self
-    }
-
-    fn row(&self) -> String {
-        let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX >> 1);
-        let test: Vec<&str> = std::iter::once("CMD")
-            .chain(self.command.iter().map(String::as_str))
-            .collect();
-        serde_json::json!({
-            "Test": test,
-            "Interval": nanos(self.interval),
-            "Timeout": nanos(self.timeout),
-            "Retries": self.retries,
-            "StartPeriod": nanos(self.start_period),
-        })
-        .to_string()
-    }
-}
-
 /// What one workload's [`DockerBackend`](crate::DockerBackend) works with. `Debug` hides values.
-#[derive(Debug, Clone)]
+///
+/// What a configuration says about a kind of setting (ports, labels, variables, …) it says wholly:
+/// a label that is no longer configured is gone with the next deployment. Of a container that was
+/// made by hand the kinds that the configuration says nothing about are taken over, networks,
+/// limits and capabilities included, until it does ([`without`](Self::without),
+/// [`complete`](Self::complete)).
+#[derive(Clone)]
 pub struct DockerConfig {
     pub(crate) workload: WorkloadId,
     pub(crate) container: String,
     pub(crate) state_dir: PathBuf,
     pub(crate) socket: PathBuf,
-    pub(crate) env: BTreeMap<String, Secret>,
+    pub(crate) env: Env,
     pub(crate) rows: Rows,
+    /// The kinds of settings that it says anything about.
+    said: BTreeSet<String>,
+    pub(crate) is_complete: bool,
     pub(crate) soak: Duration,
-    pub(crate) credentials: Option<(String, Secret)>,
+    pub(crate) pull: PullPolicy,
+    pub(crate) credentials: Credentials,
+    /// Hosts that are none.
+    bad_hosts: Vec<String>,
+}
+
+impl fmt::Debug for DockerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |(row, value): (&String, &String)| match is_secret(row) {
+            true => (row.clone(), "***".to_owned()),
+            false => (row.clone(), value.clone()),
+        };
+        f.debug_struct("DockerConfig")
+            .field("workload", &self.workload)
+            .field("container", &self.container)
+            .field("state_dir", &self.state_dir)
+            .field("socket", &self.socket)
+            .field("env", &self.env)
+            .field("settings", &self.rows.iter().map(shown).collect::<Rows>())
+            .field("soak", &self.soak)
+            .field("pull", &self.pull)
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
 }
 
 impl DockerConfig {
@@ -141,10 +83,14 @@ impl DockerConfig {
             container: container.into(),
             state_dir: state_dir.into(),
             socket: "/var/run/docker.sock".into(),
-            env: BTreeMap::new(),
+            env: Env::new(),
             rows: Rows::new(),
+            said: BTreeSet::new(),
+            is_complete: false,
             soak: Duration::from_secs(10),
-            credentials: None,
+            pull: PullPolicy::default(),
+            credentials: Credentials::default(),
+            bad_hosts: Vec::new(),
         }
     }
 
@@ -159,13 +105,19 @@ impl DockerConfig {
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.insert(name.into(), Secret(value.into()));
+        self.said.insert(ENV.to_owned());
         self
     }
 
-    /// A TCP port of the container, published at an address of the host.
+    /// A TCP port of the container, published at an address of the host; of IPv4 and of IPv6, say,
+    /// if it is called for each.
     #[must_use]
     pub fn publish(self, host: SocketAddr, port: u16) -> Self {
-        self.row(format!("port:{port}/tcp"), host.to_string())
+        let row = format!("port:{port}/tcp");
+        let before = self.rows.get(&row).map(|all| all.split(','));
+        let mut all: BTreeSet<String> = before.into_iter().flatten().map(str::to_owned).collect();
+        all.insert(host.to_string());
+        self.row(row, Vec::from_iter(all).join(","))
     }
 
     /// A directory of the host, or a named volume, at a path in the container.
@@ -194,13 +146,10 @@ impl DockerConfig {
 
     /// What dockerd does when the live container exits.
     #[must_use]
-    pub fn restart(mut self, policy: RestartPolicy) -> Self {
+    pub fn restart(self, policy: RestartPolicy) -> Self {
         match policy.row() {
-            Some(row) => self.row(release::RESTART, row),
-            None => {
-                self.rows.remove(release::RESTART);
-                self
-            }
+            Some(row) => self.row(settings::RESTART, row),
+            None => self.without(settings::RESTART),
         }
     }
 
@@ -221,7 +170,7 @@ impl DockerConfig {
     #[must_use]
     pub fn command<S: Into<String>>(self, argv: impl IntoIterator<Item = S>) -> Self {
         let argv: Vec<String> = argv.into_iter().map(Into::into).collect();
-        self.row("command", release::argv(&argv))
+        self.row("command", settings::argv(&argv))
     }
 
     /// The user in place of the image's own.
@@ -244,15 +193,68 @@ impl DockerConfig {
         self
     }
 
-    /// What the registry is asked with.
+    /// A name by which other containers of its network find it.
     #[must_use]
-    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        self.credentials = Some((user.into(), Secret(password.into())));
+    pub fn alias(self, name: &str) -> Self {
+        self.row(format!("alias:{name}"), "")
+    }
+
+    /// What the container calls its host; its id unless said otherwise.
+    #[must_use]
+    pub fn hostname(self, name: &str) -> Self {
+        self.row("config:Hostname", serde_json::Value::from(name).to_string())
+    }
+
+    /// Leaves settings of this kind out that a container made by hand has: `port`, `bind`, `label`,
+    /// `env`, or as a release and an error name them, such as `host:Devices`.
+    #[must_use]
+    pub fn without(mut self, setting: &str) -> Self {
+        let about = kind(setting).to_owned();
+        self.rows.retain(|row, _| *kind(row) != about);
+        self.said.insert(about);
         self
     }
 
+    /// This configuration is complete: nothing is taken over from a container that was made by
+    /// hand.
+    #[must_use]
+    pub fn complete(mut self) -> Self {
+        self.is_complete = true;
+        self
+    }
+
+    /// Whether a registry is asked what a tag means; each time unless said otherwise.
+    #[must_use]
+    pub fn pull(mut self, policy: PullPolicy) -> Self {
+        self.pull = policy;
+        self
+    }
+
+    /// What one registry is asked with: its host, and its port where it has one, as in the names of
+    /// its images; `docker.io` for Docker's own. Sent to no other.
+    #[must_use]
+    pub fn credentials(
+        mut self,
+        host: &str,
+        user: impl Into<String>,
+        password: impl Into<String>,
+    ) -> Self {
+        match parse_host(host) {
+            Some(host) => self.credentials.insert(host, user.into(), password.into()),
+            None => self.bad_hosts.push(host.to_owned()),
+        }
+        self
+    }
+
+    /// Whether it says anything about this kind of settings.
+    pub(crate) fn says(&self, kind: &str) -> bool {
+        self.said.contains(kind)
+    }
+
     fn row(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.rows.insert(name.into(), value.into());
+        let name = name.into();
+        self.said.insert(kind(&name).to_owned());
+        self.rows.insert(name, value.into());
         self
     }
 
@@ -278,6 +280,9 @@ impl DockerConfig {
                 return bad("the path is not absolute", &path.display().to_string());
             }
         }
+        if let Some(host) = self.bad_hosts.first() {
+            return bad("this is not a registry's host", host);
+        }
         for (name, value) in &self.env {
             if name.is_empty() || name.contains(['=', '\0']) || value.0.contains('\0') {
                 return bad("this variable cannot be passed to a container", name);
@@ -288,6 +293,29 @@ impl DockerConfig {
                 return bad("labels that begin with rollback. are reserved", name);
             }
         }
-        release::check(&self.rows)
+        Blueprint::new(&self.rows).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn debug_of_a_configuration_shows_no_value_that_may_be_a_secret() {
+        let config = DockerConfig::new("api@web-1".parse().unwrap(), "api", "/state")
+            .env("PASSWORD", "hunter2")
+            .command(["serve", "--password", "hunter3"])
+            .label("token", "hunter4")
+            .healthcheck(&Healthcheck::new(["/check", "hunter5"]))
+            .network("web")
+            .credentials("registry.example", "me", "hunter6");
+        let shown = format!("{config:?}");
+        assert!(
+            shown.contains("PASSWORD") && shown.contains("web"),
+            "{shown}"
+        );
+        assert!(!shown.contains("hunter"), "{shown}");
     }
 }

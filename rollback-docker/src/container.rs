@@ -9,9 +9,11 @@ use bollard::models::{
 };
 use rollback_core::backend::{Evidence, Handle, Running};
 use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::history::Fence;
+use rollback_core::id::DeploymentId;
 use rollback_core::release::Release;
 
-use crate::release;
+use crate::settings;
 
 pub(crate) const WORKLOAD: &str = "rollback.workload";
 pub(crate) const DEPLOYMENT: &str = "rollback.deployment";
@@ -21,6 +23,8 @@ pub(crate) const IMAGE: &str = "rollback.image";
 pub(crate) const PARK: &str = "rollback.park";
 /// On a container that was made anew in place of another: the handle that it takes over.
 pub(crate) const HANDLE: &str = "rollback.handle";
+/// The fencing token under which it was made.
+pub(crate) const FENCE: &str = "rollback.fence";
 
 /// What Docker says of a container that was never started.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -37,6 +41,8 @@ pub(crate) struct Container {
     /// Whether another container has this one's handle with a better claim: what is left of a
     /// recreation. Only told of containers that were listed together.
     pub(crate) leftover: bool,
+    /// Whether its hardware addresses tell if somebody has chosen them.
+    pub(crate) macs_tell: bool,
     pub(crate) inspect: ContainerInspectResponse,
 }
 
@@ -48,6 +54,8 @@ pub(crate) struct Marks {
     pub(crate) park: String,
     /// The id of the first container of this handle, if this is not it.
     pub(crate) stands_for: Option<String>,
+    /// By what right it was made.
+    pub(crate) fence: Option<Fence>,
 }
 
 impl Container {
@@ -67,6 +75,7 @@ impl Container {
             image,
             ours,
             leftover: false,
+            macs_tell: false,
             inspect,
         })
     }
@@ -204,6 +213,16 @@ impl Container {
         restart_row(policy)
     }
 
+    /// Whether this deployment made it.
+    pub(crate) fn is_made_by(&self, deployment: &DeploymentId) -> bool {
+        let marks = self.ours.as_ref();
+        marks.is_some_and(|m| m.deployment == deployment.as_str())
+    }
+
+    pub(crate) fn fence(&self) -> Option<&Fence> {
+        self.ours.as_ref()?.fence.as_ref()
+    }
+
     /// Its name while it is not live.
     pub(crate) fn parked(&self, live_name: &str) -> String {
         match &self.ours {
@@ -236,6 +255,9 @@ impl Marks {
             park: labels.get(PARK)?.clone(),
             release,
             stands_for: labels.get(HANDLE).filter(|id| is_id(id)).cloned(),
+            fence: labels
+                .get(FENCE)
+                .and_then(|text| serde_json::from_str(text).ok()),
         })
     }
 
@@ -246,9 +268,12 @@ impl Marks {
         image: &str,
         body: &mut ContainerCreateBody,
     ) -> Result<(), BackendError> {
-        let spec = serde_json::to_string(&self.release).map_err(|e| {
+        let fail = |e| {
             BackendError::new(BackendErrorKind::Failed, "a release cannot be written").because(e)
-        })?;
+        };
+        let spec = serde_json::to_string(&self.release).map_err(fail)?;
+        let fence = self.fence.as_ref().map(serde_json::to_string);
+        let fence = fence.transpose().map_err(fail)?;
         let marks = [
             (WORKLOAD, workload.to_owned()),
             (DEPLOYMENT, self.deployment),
@@ -260,6 +285,7 @@ impl Marks {
         let labels = body.labels.get_or_insert_default();
         labels.extend(marks.map(|(name, value)| (name.to_owned(), value)));
         labels.extend(self.stands_for.map(|id| (HANDLE.to_owned(), id)));
+        labels.extend(fence.map(|fence| (FENCE.to_owned(), fence)));
         Ok(())
     }
 }
@@ -283,9 +309,8 @@ fn restart_row(policy: &RestartPolicy) -> Option<String> {
 
 /// The restart policy that a release asks for.
 pub(crate) fn restart_policy(release: &Release) -> RestartPolicy {
-    let rows = release::rows(release);
-    let row = rows.get(release::RESTART).map(String::as_str);
-    let (name, count) = match row {
+    let row = settings::plain(release, settings::RESTART);
+    let (name, count) = match row.as_deref() {
         Some("always") => (RestartPolicyNameEnum::ALWAYS, None),
         Some("unless-stopped") => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
         Some(other) => match other.strip_prefix("on-failure:") {

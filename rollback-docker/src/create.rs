@@ -1,17 +1,19 @@
 //! Making containers: of a deployment's release, or of a release in place of a container.
 
-use bollard::models::{ContainerCreateBody, ImageInspect};
+use bollard::models::ImageInspect;
 use rollback_core::backend::Operation;
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::release::Release;
 
 use crate::backend::{DockerBackend, digests, image_id, lost_values};
+use crate::body::Blueprint;
 use crate::client::Client;
 use crate::container::{Container, Marks};
-use crate::keep::pin_name;
+use crate::error;
+use crate::pins::{Pins, artifact_of, owner, pin_name, pin_tag};
 use crate::reference::Reference;
-use crate::{error, release};
+use crate::settings::{self, Rows};
 
 impl DockerBackend {
     pub(crate) async fn create(
@@ -28,40 +30,63 @@ impl DockerBackend {
         if let Some(from) = op.from.instance() {
             kept.extend(client.of(&from.handle).await?);
         }
-        let body = self.body(release, &kept).await?;
+        let made = self.blueprint(release, &kept).await?;
         cx.check()?;
-        let tag = pin_name(op);
+        let name = pin_name(op);
+        let tag = pin_tag(artifact_of(release), &owner(cx, &name));
         client.tag(&image, &self.pins, &tag).await?;
         cx.check()?;
-        let park = format!("{}-{tag}", self.config.container);
+        let park = format!("{}-{name}", self.config.container);
         let marks = Marks {
             deployment: op.deployment.to_string(),
             release: release.clone(),
             park: park.clone(),
             stands_for: None,
+            fence: cx.fence().cloned(),
         };
         cx.say("creating the container");
-        self.make(client, &park, &image, marks, body).await
+        self.make(client, &park, &image, marks, made).await
     }
 
-    /// What a release's container is made of, without image and labels. Older values of variables
-    /// may be in containers that are kept.
-    pub(crate) async fn body(
+    /// What a release's container is made of, without image and labels. Older values may be in
+    /// containers that are kept.
+    pub(crate) async fn blueprint(
         &self,
         release: &Release,
         kept: &[Container],
-    ) -> Result<ContainerCreateBody, BackendError> {
-        let mut body = release::body(&release::rows(release))?;
+    ) -> Result<Blueprint, BackendError> {
         let key = self.key().await?;
-        let values = release::values(release, &self.config.env, kept, &key)
+        let today = (&self.config.rows, &self.config.env);
+        let (rows, env) = settings::values(release, today, kept, &key)
             .map_err(|lost| lost_values(&lost, release))?;
-        body.env = Some(
-            values
-                .into_iter()
-                .map(|(name, value)| format!("{name}={}", value.0))
-                .collect(),
-        );
-        Ok(body)
+        let mut made = Blueprint::new(&rows)?;
+        let pairs = env.into_iter();
+        let pairs = pairs.map(|(name, value)| format!("{name}={}", value.0));
+        made.body.env = Some(pairs.collect());
+        Ok(made)
+    }
+
+    /// Joins a container to the networks that it could not be made in.
+    pub(crate) async fn join_networks(
+        &self,
+        cx: &Context,
+        client: &Client,
+        container: &Container,
+        release: &Release,
+    ) -> Result<(), BackendError> {
+        if container.ours.is_none() {
+            return Ok(());
+        }
+        let rows: Rows = settings::table(release, settings::CONTAINER)
+            .into_keys()
+            .filter(|row| settings::kind(row) == "endpoint" || row == "network")
+            .filter_map(|row| Some((row.clone(), settings::plain(release, &row)?)))
+            .collect();
+        for (network, endpoint) in Blueprint::new(&rows)?.networks {
+            cx.check()?;
+            client.join(container, &network, endpoint).await?;
+        }
+        Ok(())
     }
 
     /// Makes a container of an image that is here, and looks at what it has become.
@@ -71,8 +96,9 @@ impl DockerBackend {
         name: &str,
         image: &str,
         marks: Marks,
-        mut body: ContainerCreateBody,
+        made: Blueprint,
     ) -> Result<Container, BackendError> {
+        let mut body = made.body;
         marks.write(&self.config.workload.to_string(), image, &mut body)?;
         body.image = Some(image.to_owned());
         let id = client.create(name, body).await?;
@@ -87,6 +113,23 @@ impl DockerBackend {
         }
     }
 
+    /// The release's image, if it is here: by its digest, or by the pin that held it when docker
+    /// forgot that.
+    pub(crate) async fn located(
+        &self,
+        client: &Client,
+        release: &Release,
+    ) -> Result<Option<ImageInspect>, BackendError> {
+        if let Some(image) = client.image(&release.artifact().digest).await? {
+            return Ok(Some(image));
+        }
+        let pins = Pins::read(client, &self.pins).await?;
+        match pins.image_of(artifact_of(release)) {
+            Some(id) => client.image(id).await,
+            None => Ok(None),
+        }
+    }
+
     /// The release's image, pulled by digest if it is not here.
     async fn fetch(
         &self,
@@ -96,7 +139,7 @@ impl DockerBackend {
     ) -> Result<ImageInspect, BackendError> {
         let digest = &release.artifact().digest;
         let reference = Reference::parse(digest)?;
-        if let Some(image) = client.image(digest).await? {
+        if let Some(image) = self.located(client, release).await? {
             return Ok(image);
         }
         if matches!(reference, Reference::Id(_)) {
@@ -105,6 +148,7 @@ impl DockerBackend {
                 release,
             ));
         }
+        self.may_ask(digest)?;
         cx.say(format!("pulling {digest}"));
         client.pull(cx, digest).await.map_err(|e| match e.kind() {
             BackendErrorKind::NotFound => {

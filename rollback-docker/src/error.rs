@@ -91,6 +91,7 @@ fn classify(text: &str) -> (Option<Kind>, &'static str) {
         "name unknown",
         "not found",
         "no such image",
+        "http 404",
     ]) {
         return (
             Some(Kind::NotFound),
@@ -125,7 +126,7 @@ fn classify(text: &str) -> (Option<Kind>, &'static str) {
 
 /// Whether a start failed because something still holds its port.
 pub(crate) fn is_port_busy(e: &Bollard) -> bool {
-    let text = text(e);
+    let text = text(e).to_ascii_lowercase();
     text.contains("address already in use") || text.contains("port is already allocated")
 }
 
@@ -220,6 +221,10 @@ mod tests {
             ("unauthorized: authentication required", Kind::Unauthorized),
             (
                 "manifest for x:v9 not found: manifest unknown",
+                Kind::NotFound,
+            ),
+            (
+                "error parsing HTTP 404 response body: unexpected end of JSON input: \"\"",
                 Kind::NotFound,
             ),
             (

@@ -1,5 +1,7 @@
 //! The platform's own view: Docker's health check where there is one, a soak where there is none.
 
+use std::cmp::Reverse;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use bollard::models::{HealthStatusEnum, HealthcheckResult};
@@ -7,18 +9,27 @@ use rollback_core::backend::{Operation, Running};
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
 use rollback_core::health::View;
+use rollback_core::time::{Clock, SystemClock, Timestamp};
 use tokio::time::Instant;
 
 use crate::backend::DockerBackend;
+use crate::capture;
 use crate::client::Client;
 use crate::container::Container;
+use crate::settings::is_secret;
 
-const PAUSE: Duration = Duration::from_millis(200);
-/// So much of the deadline is left for saying why.
-const MARGIN: Duration = Duration::from_secs(1);
 const LOG_LINES: u32 = 20;
 /// Shorter values occur by chance, and hiding them would make the log unreadable.
 const SHORTEST_SECRET: usize = 6;
+
+/// Since when a container is watched, and how long it had been running by then.
+#[derive(Debug, Clone)]
+pub(crate) struct Watch {
+    container: String,
+    started_at: String,
+    since: Instant,
+    had_run: Duration,
+}
 
 impl DockerBackend {
     pub(crate) async fn judge(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
@@ -27,43 +38,61 @@ impl DockerBackend {
             return Ok(View::NoOpinion);
         };
         let client = self.client().await?;
-        let Some(first) = client.of(&instance.handle).await? else {
-            return Ok(View::failed("the container is gone".to_owned()));
+        let Some(now) = client.of(&instance.handle).await? else {
+            return Ok(View::failed("the container is gone"));
         };
-        let soaked = Instant::now() + self.config.soak;
-        let mut now = first.clone();
-        loop {
-            if !matches!(now.running(), Running::Yes) {
-                let why = match now.running() {
-                    Running::No(why) => why,
-                    _ => "it does not run".into(),
-                };
-                return Ok(failed(&client, &now, why).await);
-            }
-            if now.started_at() != first.started_at() || now.restarts() != first.restarts() {
-                let why = "it crashed and was restarted while it was watched";
-                return Ok(failed(&client, &now, why.into()).await);
-            }
-            let waiting = match now.health() {
-                Some((HealthStatusEnum::HEALTHY, _)) => return Ok(View::Healthy),
-                Some((HealthStatusEnum::UNHEALTHY, log)) => {
-                    let why = format!("its health check fails: {}", last(&log));
-                    return Ok(failed(&client, &now, why).await);
-                }
-                Some((_, log)) => format!("its health check is still starting: {}", last(&log)),
-                None if Instant::now() >= soaked => return Ok(View::Healthy),
-                None => "it has no health check and was not watched for long enough".into(),
-            };
-            if cx.remaining() <= MARGIN {
-                let why = format!("not healthy before the deadline; {waiting}");
-                return Ok(failed(&client, &now, why).await);
-            }
-            cx.sleep(PAUSE).await?;
-            now = match client.inspect(&first.id).await? {
-                Some(container) => container,
-                None => return Ok(View::failed("the container is gone".to_owned())),
-            };
+        match now.running() {
+            Running::Yes => {}
+            Running::No(why) => return Ok(failed(client, &now, why).await),
+            _ => return Ok(failed(client, &now, "it does not run".into()).await),
         }
+        let has_run = self.has_run(&now);
+        let soaks = has_run < self.config.soak;
+        // dockerd counts from the last start that somebody asked for.
+        if soaks && now.restarts() > 0 {
+            let why = "it crashed and was restarted since it was started";
+            return Ok(failed(client, &now, why.into()).await);
+        }
+        Ok(match now.health() {
+            Some((HealthStatusEnum::HEALTHY, _)) => View::Healthy,
+            Some((HealthStatusEnum::UNHEALTHY, log)) => {
+                let why = format!("its health check fails: {}", last(&log));
+                failed(client, &now, why).await
+            }
+            Some((_, log)) => {
+                let why = format!("its health check is still starting: {}", last(&log));
+                View::NotYet(without_secrets(&now, why))
+            }
+            None if soaks => View::NotYet(format!(
+                "it has no health check and was not watched for long enough: it has run for {} s \
+                 of {} s",
+                has_run.as_secs(),
+                self.config.soak.as_secs()
+            )),
+            None => View::Healthy,
+        })
+    }
+
+    /// How long it has been running. The wall clock is asked once, at the first look: if somebody
+    /// sets it while a container is watched, the watch does not notice.
+    fn has_run(&self, container: &Container) -> Duration {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let started_at = container.started_at();
+        let same = watch
+            .take()
+            .filter(|w| w.container == container.id && w.started_at == started_at);
+        let watched = same.unwrap_or_else(|| {
+            let started: Option<Timestamp> = started_at.parse().ok();
+            Watch {
+                container: container.id.clone(),
+                since: Instant::now(),
+                had_run: started.map_or(Duration::ZERO, |at| SystemClock.now().since(at)),
+                started_at,
+            }
+        });
+        let run = watched.had_run + watched.since.elapsed();
+        *watch = Some(watched);
+        run
     }
 }
 
@@ -78,7 +107,7 @@ fn last(log: &[HealthcheckResult]) -> String {
     }
 }
 
-/// The reason and the end of the log, without the values of the container's variables.
+/// The reason and the end of the log, without what may be a secret.
 async fn failed(client: &Client, container: &Container, why: String) -> View {
     let log = client.log_tail(&container.id, LOG_LINES).await;
     let mut text = why;
@@ -86,19 +115,67 @@ async fn failed(client: &Client, container: &Container, why: String) -> View {
         text.push_str("\nlast lines of its log:\n");
         text.push_str(log.trim_end());
     }
-    let config = container.inspect.config.as_ref();
-    let env = config.and_then(|c| c.env.as_ref());
-    let mut values: Vec<&str> = env
-        .into_iter()
-        .flatten()
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(name, value)| value.len() >= SHORTEST_SECRET && *name != "PATH")
-        .map(|(_, value)| value)
-        .collect();
+    View::failed(without_secrets(container, text))
+}
+
+/// The text without the values of the container's variables, labels and arguments.
+fn without_secrets(container: &Container, mut text: String) -> String {
+    let env = capture::env(container).into_iter();
+    let env = env.filter(|(name, _)| name != "PATH").map(|(_, v)| v.0);
+    let rows = capture::rows(container).into_iter();
+    let rows = rows.filter(|(row, _)| is_secret(row));
+    let rows = rows.flat_map(|(row, value)| words(&row, &value));
+    let mut values: Vec<String> = env.chain(rows).collect();
+    values.retain(|v| v.len() >= SHORTEST_SECRET);
     // The longest first, so that no value's tail outlives its head.
-    values.sort_by_key(|v| std::cmp::Reverse(v.len()));
+    values.sort_by_key(|v| Reverse(v.len()));
     for value in values {
-        text = text.replace(value, "***");
+        text = text.replace(&value, "***");
     }
-    View::failed(text)
+    text
+}
+
+/// Those parts of a row that may be a secret: a label's value; of a command line the arguments,
+/// and what they set, but neither the program nor the names of options.
+fn words(row: &str, value: &str) -> Vec<String> {
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(value) else {
+        return vec![value.to_owned()];
+    };
+    if row.starts_with("label:") {
+        return vec![value.to_owned()];
+    }
+    let list = json.get("Test").unwrap_or(&json).as_array().cloned();
+    let list = list.unwrap_or_default();
+    let names = match (row, list.first().and_then(|w| w.as_str())) {
+        ("command", _) => 0,
+        ("healthcheck", Some("CMD")) => 2,
+        _ => 1,
+    };
+    let words = list.into_iter().skip(names);
+    words
+        .filter_map(|word| word.as_str().map(str::to_owned))
+        .filter_map(|word| match word.split_once('=') {
+            Some((_, set)) => Some(set.to_owned()),
+            None => (!word.starts_with(['-', '/'])).then_some(word),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_a_secret_in_a_command_line_is_hidden_and_the_rest_is_readable() {
+        let command = r#"["redis-server","--requirepass","hunter2","--user=somebody","/etc/x"]"#;
+        assert_eq!(
+            words("command", command),
+            ["redis-server", "hunter2", "somebody"]
+        );
+        let check = r#"{"Test":["CMD","/server","check","s3cret-value"]}"#;
+        assert_eq!(words("healthcheck", check), ["check", "s3cret-value"]);
+        let shell = r#"{"Test":["CMD-SHELL","curl -u me:hunter2 http://x"]}"#;
+        assert_eq!(words("healthcheck", shell), ["curl -u me:hunter2 http://x"]);
+        assert_eq!(words("label:key", "123456789"), ["123456789"]);
+    }
 }

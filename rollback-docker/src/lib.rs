@@ -29,23 +29,34 @@
 //! kept; where neither has them, the error names the variables.
 
 mod backend;
+mod body;
 mod capture;
+mod choices;
 mod client;
 mod config;
 mod container;
 mod create;
+mod credentials;
+mod defaults;
 mod error;
+mod fence;
 mod fingerprint;
 mod health;
+mod images;
 mod keep;
+mod myself;
+mod network;
+mod pins;
 mod recreate;
 mod reference;
-mod release;
 mod remediation;
+mod settings;
 mod switch;
+mod today;
 mod view;
 
 pub use backend::DockerBackend;
-pub use config::{DockerConfig, Healthcheck, RestartPolicy};
+pub use choices::{Healthcheck, PullPolicy, RestartPolicy};
+pub use config::DockerConfig;
 pub use recreate::RecreateContainer;
 pub use remediation::RestartContainer;

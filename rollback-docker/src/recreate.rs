@@ -12,12 +12,10 @@ use rollback_core::guard::Remediation;
 use crate::backend::DockerBackend;
 use crate::client::Client;
 use crate::container::{Container, Marks};
-use crate::release;
+use crate::settings;
 
 /// What has to be left of the deadline besides the container's own time to stop.
 const MARGIN: Duration = Duration::from_secs(5);
-/// How long the rest may take once the old container has been stopped.
-const TO_THE_END: Duration = Duration::from_secs(120);
 
 /// Heals what a restart does not: a damaged file in the container's own layer, a wrong network
 /// endpoint, limits that somebody changed. The container is made anew from the same image and the
@@ -52,24 +50,24 @@ impl RecreateContainer {
         let untouched = BackendError::untouched;
         cx.check().map_err(untouched)?;
         let client = self.backend.client().await.map_err(untouched)?;
-        let (instance, old) = self.recorded(&client, op).await.map_err(untouched)?;
+        let (instance, old) = self.recorded(client, op).await.map_err(untouched)?;
         if Some(&old.name) == old.anew_name().as_ref() {
             self.backend.swap(cx, op).await?;
-            self.sweep(&client, instance).await?;
+            self.sweep(client, instance).await?;
             return Ok(format!(
                 "finished what was cut off: container {} is live",
                 short(&old)
             ));
         }
+        self.backend.myself.spare(&old).map_err(untouched)?;
         refuse_haste(cx, &old).map_err(untouched)?;
-        let new = self.anew(cx, &client, instance, &old).await;
+        let new = self.anew(cx, client, instance, &old).await;
         let new = new.map_err(untouched)?;
         // Making it may have taken its time.
         refuse_haste(cx, &old).map_err(untouched)?;
         cx.check().map_err(untouched)?;
-        // From when the old one stops until something runs again, no deadline is to pass.
-        let cx = &cx.detached(Duration::from_secs(old.stop_timeout()) + TO_THE_END);
-        match self.replace(cx, &client, op, &old).await {
+        let cx = &self.backend.while_stopping(cx, std::slice::from_ref(&old));
+        match self.replace(cx, client, op, &old).await {
             Ok(()) => {}
             // Told to stop: whoever goes on, or back, finds the handle's container.
             Err(e) if matches!(e.kind(), Kind::Cancelled | Kind::DeadlineExceeded) => {
@@ -77,9 +75,9 @@ impl RecreateContainer {
                     "the recreation was cut off: try again, or recover, and it is finished",
                 ));
             }
-            Err(e) => return Err(self.put_back(cx, &client, op, [&old, &new], e).await),
+            Err(e) => return Err(self.put_back(cx, client, op, [&old, &new], e).await),
         }
-        self.sweep(&client, instance).await?;
+        self.sweep(client, instance).await?;
         Ok(format!(
             "made container {} anew as {}",
             short(&old),
@@ -139,8 +137,8 @@ impl RecreateContainer {
         // What an earlier attempt left has the name that is needed here.
         self.sweep(client, instance).await?;
         let kept = [old.clone()];
-        let mut body = self.backend.body(&instance.release, &kept).await?;
-        let host = body.host_config.get_or_insert_default();
+        let mut made = self.backend.blueprint(&instance.release, &kept).await?;
+        let host = made.body.host_config.get_or_insert_default();
         let binds = host.binds.get_or_insert_default();
         binds.extend(anonymous_volumes(instance, old)?);
         for bind in binds.iter_mut().filter(|b| !b.starts_with('/')) {
@@ -158,10 +156,16 @@ impl RecreateContainer {
             release: instance.release.clone(),
             park: marks.park.clone(),
             stands_for: Some(instance.handle.as_str().to_owned()),
+            fence: cx.fence().or(marks.fence.as_ref()).cloned(),
         };
         cx.check()?;
         cx.say("creating the container anew");
-        Box::pin(self.backend.make(client, &name, &old.image, marks, body)).await
+        let make = self.backend.make(client, &name, &old.image, marks, made);
+        let new = Box::pin(make).await?;
+        self.backend
+            .join_networks(cx, client, &new, &instance.release)
+            .await?;
+        Ok(new)
     }
 
     /// The broken one gives up its name first: from when it has stopped, nothing is live and the
@@ -238,7 +242,7 @@ impl RecreateContainer {
 /// The volumes that dockerd made without a name of ours, each to be mounted by its own where it
 /// was.
 fn anonymous_volumes(instance: &Instance, old: &Container) -> Result<Vec<String>, BackendError> {
-    let rows = release::rows(&instance.release);
+    let rows = settings::table(&instance.release, settings::CONTAINER);
     let recorded: Vec<&str> = rows
         .keys()
         .filter_map(|row| row.strip_prefix("bind:"))

@@ -59,6 +59,44 @@ impl Reference {
     }
 }
 
+/// The registry's host and port of a repository, a reference or a name with a digest; Docker's own
+/// where it names none.
+pub(crate) fn host_of(name: &str) -> String {
+    match name.split_once('/') {
+        Some((first, _)) if names_host(first) => canonical(first),
+        _ => HUB.to_owned(),
+    }
+}
+
+/// A registry's host as people and `docker login` write it: with a scheme, a path, capitals.
+/// `None` if it is no host.
+pub(crate) fn parse_host(text: &str) -> Option<String> {
+    let bare = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))
+        .unwrap_or(text);
+    let host = bare.split('/').next().unwrap_or_default();
+    (host.len() <= 255 && is_host(host)).then(|| canonical(host))
+}
+
+/// Docker's own registry.
+const HUB: &str = "docker.io";
+
+fn canonical(host: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    match host.as_str() {
+        "index.docker.io" | "registry-1.docker.io" => HUB.to_owned(),
+        _ => host,
+    }
+}
+
+/// Whether the first part of a name is a host and no part of a path.
+fn names_host(first: &str) -> bool {
+    first.contains(['.', ':'])
+        || first == "localhost"
+        || first.bytes().any(|b| b.is_ascii_uppercase())
+}
+
 /// The name as docker writes it in an image's digests.
 fn familiar(name: &str) -> &str {
     let hub = name
@@ -91,10 +129,7 @@ fn is_tag(tag: &str) -> bool {
 fn is_repository(name: &str) -> bool {
     let mut parts = name.split('/');
     let first = parts.next().unwrap_or_default();
-    let has_host = name.contains('/')
-        && (first.contains(['.', ':'])
-            || first == "localhost"
-            || first.bytes().any(|b| b.is_ascii_uppercase()));
+    let has_host = name.contains('/') && names_host(first);
     (1..=255).contains(&name.len())
         && (if has_host {
             is_host(first)
@@ -161,6 +196,32 @@ mod tests {
                 digest
             }
         );
+    }
+
+    #[test]
+    fn a_name_belongs_to_one_host_however_it_is_written() {
+        for (name, host) in [
+            ("api", "docker.io"),
+            ("me/api:v1", "docker.io"),
+            ("docker.io/library/nginx", "docker.io"),
+            ("index.docker.io/me/api", "docker.io"),
+            ("evil.example/docker.io/x", "evil.example"),
+            ("docker.io.evil.example/x", "docker.io.evil.example"),
+            ("Registry.Example:5000/a@sha256:00", "registry.example:5000"),
+            ("localhost/api", "localhost"),
+        ] {
+            assert_eq!(host_of(name), host, "{name}");
+        }
+        for (written, host) in [
+            ("https://index.docker.io/v1/", Some("docker.io")),
+            ("REGISTRY.example", Some("registry.example")),
+            ("127.0.0.1:5000", Some("127.0.0.1:5000")),
+            ("", None),
+            ("a b", None),
+            ("user@host", None),
+        ] {
+            assert_eq!(parse_host(written).as_deref(), host, "{written}");
+        }
     }
 
     #[test]

@@ -38,6 +38,9 @@ impl RestartContainer {
             .on(&self.backend.config.container)
             .untouched());
         };
+        self.backend.myself.spare(&live)?;
+        let claimed = self.backend.claim(cx, client, Some(&live.image)).await;
+        claimed.map_err(BackendError::untouched)?;
         cx.check()?;
         // Between stop and start nobody is to be told to stop: nothing would run.
         if live.is_up() {

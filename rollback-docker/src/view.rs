@@ -5,14 +5,15 @@ use rollback_core::backend::{
     Availability, End, Instance, Live, Observation, Operation, Reuse, Running, Sighting,
 };
 use rollback_core::context::Context;
-use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use rollback_core::release::Release;
 
-use crate::backend::{DockerBackend, digests, image_id, lost_values, way_back};
+use crate::backend::{DockerBackend, digests, way_back};
 use crate::client::Client;
 use crate::container::Container;
+use crate::pins::Pins;
 use crate::reference::Reference;
-use crate::{capture, release};
+use crate::{capture, fence, settings};
 
 impl DockerBackend {
     pub(crate) async fn look(
@@ -40,8 +41,10 @@ impl DockerBackend {
         }
         let mut sightings = Vec::new();
         for container in &up {
-            sightings.push(self.sighting(&client, container).await?);
+            sightings.push(self.sighting(client, container).await?);
         }
+        let pins = Pins::read(client, &self.pins).await?;
+        let published = fence::newest(&pins, up.first().copied());
         let live = match sightings.len() {
             0 => Live::Nothing,
             1 => Live::One(sightings.remove(0)),
@@ -63,13 +66,13 @@ impl DockerBackend {
         let mut availability = Vec::new();
         for end in candidates {
             cx.check()?;
-            availability.push(self.availability(cx, &client, &ours, end).await?);
+            availability.push(self.availability(cx, client, &ours, end).await?);
         }
         Ok(Observation {
             live,
             standbys,
             availability,
-            published: None,
+            published,
         })
     }
 
@@ -95,7 +98,7 @@ impl DockerBackend {
 
     /// What a container is now. Its restart policy is off while it stands by: `restart` is the
     /// one to show.
-    async fn seen(
+    pub(crate) async fn seen(
         &self,
         client: &Client,
         container: &Container,
@@ -130,8 +133,11 @@ impl DockerBackend {
         let defaults: ImageConfig = image.and_then(|i| i.config).unwrap_or_default();
         let key = self.key().await?;
         let bare = self.bare(&asked_for, &digest);
-        let found = capture::captured(bare, container, &defaults, &key);
-        Ok(release::with_restart(&found, restart))
+        let found = capture::captured(&bare, container, &defaults, &key);
+        Ok(settings::with_rows(
+            &found,
+            [(settings::RESTART, restart.cloned())],
+        ))
     }
 
     /// The container in which exactly this release stands: its own place, what this very
@@ -183,10 +189,8 @@ impl DockerBackend {
         if !container.is_sound() {
             return Ok(false);
         }
-        let rows = release::rows(wanted);
-        let seen = self
-            .seen(client, container, rows.get(release::RESTART))
-            .await?;
+        let restart = settings::plain(wanted, settings::RESTART);
+        let seen = self.seen(client, container, restart.as_ref()).await?;
         Ok(seen.digest() == wanted.digest())
     }
 
@@ -203,22 +207,20 @@ impl DockerBackend {
         if self.standing(client, ours, end, None).await?.is_some() {
             return Ok(Availability::Standby);
         }
-        if let Err(e) = release::body(&release::rows(wanted)) {
-            return Ok(Availability::Gone(e.untouched().to_string()));
-        }
         let mut kept = ours.to_vec();
         kept.extend(client.inspect(&self.config.container).await?);
-        let key = self.key().await?;
-        if let Err(lost) = release::values(wanted, &self.config.env, &kept, &key) {
-            let e = lost_values(&lost, wanted).untouched();
-            return Ok(Availability::Gone(e.to_string()));
+        match self.blueprint(wanted, &kept).await {
+            Ok(_) => {}
+            Err(e) if matches!(e.kind(), Kind::Gone | Kind::Unsupported) => {
+                return Ok(Availability::Gone(e.untouched().to_string()));
+            }
+            Err(e) => return Err(e),
         }
         let digest = &wanted.artifact().digest;
         let Ok(reference) = Reference::parse(digest) else {
             return Ok(Availability::Gone("its digest is none of docker's".into()));
         };
-        if let Some(image) = client.image(digest).await? {
-            image_id(&image)?;
+        if self.located(client, wanted).await?.is_some() {
             return Ok(Availability::Local);
         }
         if matches!(reference, Reference::Id(_)) {
@@ -226,17 +228,21 @@ impl DockerBackend {
                 "the image is gone, and it came from no registry".into(),
             ));
         }
-        match client.remote(cx, digest).await {
-            Ok(_) => Ok(Availability::Remote),
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    BackendErrorKind::Cancelled | BackendErrorKind::DeadlineExceeded
-                ) =>
-            {
-                Err(e)
+        if let Err(e) = self.may_ask(digest) {
+            return Ok(Availability::Gone(e.untouched().to_string()));
+        }
+        let Err(e) = client.remote(cx, digest).await else {
+            return Ok(Availability::Remote);
+        };
+        match e.kind() {
+            Kind::Cancelled | Kind::DeadlineExceeded => Err(e),
+            Kind::NotFound | Kind::Gone => Ok(Availability::Gone(e.untouched().to_string())),
+            // Nobody has said that it is gone: pulling it will show, before anything moves.
+            _ => {
+                cx.say(format!("{digest} may have to be fetched: {e}"));
+                tracing::warn!(%digest, error = %e, "the registry does not say whether it has it");
+                Ok(Availability::Remote)
             }
-            Err(e) => Ok(Availability::Gone(e.untouched().to_string())),
         }
     }
 }

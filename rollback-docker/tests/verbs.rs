@@ -5,15 +5,12 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rollback_core::backend::{Availability, Backend, End, Live, Running, WayBack};
-use rollback_core::context::Context;
 use rollback_core::error::{BackendErrorKind, LiveImpact};
 use rollback_core::guard::Remediation;
-use rollback_core::health::View;
 use rollback_core::release::{Facet, Restore};
-use rollback_docker::{DockerBackend, Healthcheck, RestartContainer, RestartPolicy};
+use rollback_docker::{DockerBackend, PullPolicy, RestartContainer, RestartPolicy};
 use rollback_testkit::world::{Build, World};
 use support::{DockerWorld, TOKEN, cx, fixture};
 
@@ -267,72 +264,6 @@ async fn older_values_come_from_a_kept_container_or_are_named_as_lost() {
 }
 
 #[tokio::test]
-async fn health_is_what_docker_proves_and_nothing_less() {
-    let Some(w) = world() else { return };
-    let check = Healthcheck::new(["/server", "check"])
-        .interval(Duration::from_millis(300))
-        .retries(2);
-    let config = || w.config().soak(Duration::from_secs(30));
-    let judge = async |backend: &DockerBackend, reference: &str, cx: Context| {
-        let from = w.live().await.map_or(End::Nothing, End::Placed);
-        let mut op = w.plan(backend, from, reference).await;
-        op.to = End::Placed(backend.prepare(&cx, &op).await.unwrap().to);
-        backend.switch(&cx, &op).await.unwrap();
-        let verdict = backend.health(&cx, &op).await.unwrap();
-        backend.retire(&cx, &op).await.unwrap();
-        verdict
-    };
-    let image = |name: &str, lines: &[&str]| {
-        let reference = format!("{}/{}:{name}", w.fixture.registry(), w.name);
-        w.fixture.publish(&reference, lines);
-        reference
-    };
-    let why = |view: View| match view {
-        View::Failed(diagnostic) => diagnostic,
-        other => panic!("it failed, but is {other}"),
-    };
-    // A health check that passes.
-    let checked = DockerBackend::new(config().healthcheck(&check)).unwrap();
-    let v1 = w.reference(Build::V1);
-    assert_eq!(judge(&checked, &v1, cx()).await, View::Healthy);
-    // One that fails, with what it and the service said.
-    let sick = image("sick", &["ENV VERSION=sick MODE=sick"]);
-    let said = why(judge(&checked, &sick, cx()).await);
-    assert!(
-        said.contains("500") && said.contains("this is sick"),
-        "{said}"
-    );
-    // One that has not answered yet is not healthy, however long it has been running.
-    let starting = Healthcheck::new(["/server", "check"])
-        .interval(Duration::from_secs(60))
-        .start_period(Duration::from_secs(60));
-    let starting = DockerBackend::new(config().healthcheck(&starting)).unwrap();
-    let soon = Context::new(Duration::from_secs(6));
-    let said = why(judge(&starting, &w.reference(Build::V2), soon).await);
-    assert!(said.contains("starting"), "{said}");
-    // None at all, and too little time to watch it: no proof.
-    let soaking = DockerBackend::new(config()).unwrap();
-    let soon = Context::new(Duration::from_secs(6));
-    let said = why(judge(&soaking, &w.reference(Build::V3), soon).await);
-    assert!(said.contains("not watched for long enough"), "{said}");
-    // One that ends: the exit code and its last words, without the values it was given.
-    let telling = image("telling", &["ENV VERSION=telling MODE=exit"]);
-    let short = DockerBackend::new(w.config()).unwrap();
-    let said = why(judge(&short, &telling, cx()).await);
-    assert!(said.contains("exited with code 3"), "{said}");
-    assert!(said.contains("token is ***"), "{said}");
-    assert!(!said.contains(TOKEN), "{said}");
-    // One that is restarted again and again is not healthy in between.
-    let config = w.config().restart(RestartPolicy::Always);
-    let looping = DockerBackend::new(config.soak(Duration::from_secs(5))).unwrap();
-    let said = why(judge(&looping, &telling, cx()).await);
-    assert!(
-        said.contains("restarted") || said.contains("exited"),
-        "{said}"
-    );
-}
-
-#[tokio::test]
 async fn a_remediation_restarts_the_live_container_and_no_other() {
     let Some(w) = world() else { return };
     let backend = Arc::new(w.docker());
@@ -370,70 +301,9 @@ async fn a_remediation_restarts_the_live_container_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_container_gets_its_own_time_to_stop() {
-    let Some(w) = world() else { return };
-    // As process 1 without a handler it does not heed SIGTERM: it takes all its time.
-    let stubborn = format!("{}/{}:stubborn", w.fixture.registry(), w.name);
-    let lines = ["ENV VERSION=stubborn", "STOPSIGNAL SIGTERM"];
-    w.fixture.publish(&stubborn, &lines);
-    let config = w.config().stop_timeout(Duration::from_secs(2));
-    let backend = DockerBackend::new(config).unwrap();
-    let op = w.plan(&backend, End::Nothing, &stubborn).await;
-    let from = w.run(&backend, op).await.to;
-    let mut op = w.plan(&backend, from, &w.reference(Build::V1)).await;
-    op.to = End::Placed(backend.prepare(&cx(), &op).await.unwrap().to);
-    let began = Instant::now();
-    backend.switch(&cx(), &op).await.unwrap();
-    let took = began.elapsed();
-    assert!(took >= Duration::from_secs(2), "{took:?}");
-    assert!(took < Duration::from_secs(9), "{took:?}");
-    assert_eq!(w.serving().await.as_deref(), Some("v1"));
-}
-
-#[tokio::test]
-async fn registry_failures_are_told_apart() {
-    let Some(w) = world() else { return };
-    let backend = w.docker();
-    let op = w
-        .plan(&backend, End::Nothing, &w.reference(Build::V1))
-        .await;
-    let missing = backend.resolve(&cx(), &w.reference(Build::Missing)).await;
-    assert_eq!(missing.unwrap_err().kind(), BackendErrorKind::NotFound);
-    for (status, kind) in [
-        ("401 Unauthorized", BackendErrorKind::Unauthorized),
-        ("429 Too Many Requests", BackendErrorKind::Exhausted),
-        ("503 Service Unavailable", BackendErrorKind::Unreachable),
-    ] {
-        let at = support::registry_that_says(status);
-        let reference = format!("{at}/api:v1");
-        let e = backend.resolve(&cx(), &reference).await.unwrap_err();
-        assert_eq!(e.kind(), kind, "{status}: {e}");
-        assert_eq!(e.impact(), LiveImpact::Untouched, "{status}: {e}");
-        // The same inside the stream of a pull.
-        let digest = format!("{at}/api@sha256:{}", "a".repeat(64));
-        let mut planned = serde_json::to_value(op.to.release().unwrap()).unwrap();
-        planned["artifact"]["digest"] = digest.into();
-        let to = End::Planned(serde_json::from_value(planned).unwrap());
-        let pull = backend.prepare(&cx(), &w.operation(End::Nothing, to)).await;
-        let e = pull.unwrap_err();
-        assert_eq!(e.kind(), kind, "pull, {status}: {e}");
-        assert_eq!(e.impact(), LiveImpact::Untouched, "pull, {status}: {e}");
-    }
-    w.fixture.stop_registry();
-    let e = backend.resolve(&cx(), &w.reference(Build::V1)).await;
-    assert_eq!(e.unwrap_err().kind(), BackendErrorKind::Unreachable);
-    let e = backend.prepare(&cx(), &op).await.unwrap_err();
-    assert_eq!(e.kind(), BackendErrorKind::Unreachable, "{e}");
-    assert!(e.is_transient());
-    w.fixture.start_registry().unwrap();
-    w.run(&backend, op).await;
-    assert_eq!(w.serving().await.as_deref(), Some("v1"));
-}
-
-#[tokio::test]
 async fn an_image_from_no_registry_is_known_by_its_id() {
     let Some(w) = world() else { return };
-    let backend = w.docker();
+    let backend = DockerBackend::new(w.config().pull(PullPolicy::Never)).unwrap();
     let local = format!("{}/{}:local", w.fixture.registry(), w.name);
     w.fixture.build(&local, &["ENV VERSION=local"]);
     let release = backend.resolve(&cx(), &local).await.unwrap();

@@ -111,14 +111,7 @@ impl DockerWorld {
     }
 
     pub fn operation(&self, from: End, to: End) -> Operation {
-        Operation {
-            reuse: rollback_core::backend::Reuse::Kept,
-            deployment: DeploymentId::generate(SystemClock.now()),
-            sequence: Sequence(SEQUENCE.fetch_add(1, Ordering::SeqCst)),
-            workload: self.workload(),
-            from,
-            to,
-        }
+        operation(&self.name, from, to)
     }
 
     /// Runs an operation from beginning to end.
@@ -199,6 +192,18 @@ impl Drop for DockerWorld {
         for (id, _) in self.containers() {
             let _ = self.fixture.docker(&["rm", "-f", &id]);
         }
+    }
+}
+
+/// An operation of a deployment of its own.
+pub fn operation(service: &str, from: End, to: End) -> Operation {
+    Operation {
+        reuse: rollback_core::backend::Reuse::Kept,
+        deployment: DeploymentId::generate(SystemClock.now()),
+        sequence: Sequence(SEQUENCE.fetch_add(1, Ordering::SeqCst)),
+        workload: format!("{service}@web-1").parse().unwrap(),
+        from,
+        to,
     }
 }
 

@@ -1,0 +1,116 @@
+//! What a configuration chooses from: restart policies, pull policies, health checks.
+
+use std::time::Duration;
+
+use bollard::models::HealthConfig;
+
+use crate::capture;
+
+/// What dockerd does when the live container exits. A container that is kept as a way back never
+/// restarts, whatever this says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RestartPolicy {
+    /// Nothing.
+    #[default]
+    No,
+    /// Starts it again, also after dockerd itself was restarted.
+    Always,
+    /// The same, unless somebody stopped it.
+    UnlessStopped,
+    /// Starts it again after a failure, at most so often.
+    OnFailure(u32),
+}
+
+impl RestartPolicy {
+    pub(crate) fn row(self) -> Option<String> {
+        match self {
+            Self::No => None,
+            Self::Always => Some("always".into()),
+            Self::UnlessStopped => Some("unless-stopped".into()),
+            Self::OnFailure(n) => Some(format!("on-failure:{n}")),
+        }
+    }
+}
+
+/// A health check that dockerd runs inside the container, in place of the image's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Healthcheck {
+    command: Vec<String>,
+    interval: Duration,
+    timeout: Duration,
+    retries: u32,
+    start_period: Duration,
+}
+
+impl Healthcheck {
+    /// A program and its arguments, run in the container without a shell: every 5 s, 5 s at most,
+    /// 3 failures in a row are unhealthy, no start period.
+    pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            command: argv.into_iter().map(Into::into).collect(),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
+            retries: 3,
+            start_period: Duration::ZERO,
+        }
+    }
+
+    /// The pause between two checks.
+    #[must_use]
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Longest time for one check.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Failures in a row that make it unhealthy.
+    #[must_use]
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// For this long after the start, failures do not count.
+    #[must_use]
+    pub fn start_period(mut self, period: Duration) -> Self {
+        self.start_period = period;
+        self
+    }
+
+    pub(crate) fn row(&self) -> String {
+        let nanos = |d: Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
+        let test = std::iter::once("CMD".to_owned()).chain(self.command.iter().cloned());
+        let check = HealthConfig {
+            test: Some(test.collect()),
+            interval: Some(nanos(self.interval)),
+            timeout: Some(nanos(self.timeout)),
+            retries: Some(i64::from(self.retries)),
+            start_period: Some(nanos(self.start_period)),
+            start_interval: None,
+        };
+        capture::health(&Some(check)).unwrap_or_default()
+    }
+}
+
+/// Whether a registry is asked what a tag means. What is deployed is a digest, whichever it is; an
+/// image that is here by its digest is never pulled again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum PullPolicy {
+    /// Each time. A registry that does not answer, or refuses, is an error: what this daemon has by
+    /// that name may be something older.
+    #[default]
+    Always,
+    /// Only if this daemon has nothing by that name. What it has may be older than what the
+    /// registry has: the release says that it was taken.
+    IfMissing,
+    /// Never: images are built or loaded here.
+    Never,
+}

@@ -1,0 +1,122 @@
+//! The fencing token, as it is kept at dockerd: a tag on an image in the repository of the
+//! workload's pins, `f.<history>.<incarnation>.<sequence>.<epoch>.<deployment>`. It outlives the
+//! container and a pruning of what is unused; should even it be taken away, the live container
+//! bears the token under which it was made.
+
+use rollback_core::context::Context;
+use rollback_core::error::BackendError;
+use rollback_core::history::{Epoch, Fence, Sequence};
+
+use crate::backend::DockerBackend;
+use crate::client::Client;
+use crate::container::Container;
+use crate::pins::Pins;
+
+const PREFIX: &str = "f";
+/// Longest tag that docker takes.
+const MAX_TAG: usize = 128;
+
+/// The tag that says it; `None` where an id is too long for one.
+pub(crate) fn tag(fence: &Fence) -> Option<String> {
+    let Fence {
+        history,
+        incarnation,
+        sequence,
+        epoch,
+        deployment,
+    } = fence;
+    let tag = format!(
+        "{PREFIX}.{history}.{incarnation}.{}.{}.{deployment}",
+        sequence.0, epoch.0
+    );
+    (tag.len() <= MAX_TAG).then_some(tag)
+}
+
+pub(crate) fn parse(tag: &str) -> Option<Fence> {
+    let mut parts = tag.splitn(6, '.');
+    if parts.next()? != PREFIX {
+        return None;
+    }
+    Some(Fence {
+        history: parts.next()?.parse().ok()?,
+        incarnation: parts.next()?.parse().ok()?,
+        sequence: Sequence(parts.next()?.parse().ok()?),
+        epoch: Epoch(parts.next()?.parse().ok()?),
+        deployment: parts.next()?.parse().ok()?,
+    })
+}
+
+/// The newest token at the target. Between histories there is no order: then the one whose
+/// container is live.
+pub(crate) fn newest(pins: &Pins, live: Option<&Container>) -> Option<Fence> {
+    let of_live = live.and_then(Container::fence);
+    let history = of_live.map(|f| &f.history);
+    pins.fences()
+        .chain(of_live)
+        .max_by_key(|f| (Some(&f.history) == history, f.sequence, f.epoch))
+        .cloned()
+}
+
+impl DockerBackend {
+    /// Refuses if a later actor has published here; else keeps this one's token, on an image that
+    /// is here. Everything that stops or starts the live container asks this first.
+    pub(crate) async fn claim(
+        &self,
+        cx: &Context,
+        client: &Client,
+        image: Option<&str>,
+    ) -> Result<(), BackendError> {
+        let Some(own) = cx.fence() else {
+            return Ok(());
+        };
+        let pins = Pins::read(client, &self.pins).await?;
+        for published in pins.fences() {
+            cx.may_publish(Some(published))?;
+        }
+        let kept = pins.fences().any(|f| f == own);
+        if let Some(tag) = tag(own).filter(|_| !kept) {
+            cx.check()?;
+            client.mark(image, &self.pins, &tag).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes older tokens away once this one is kept.
+    pub(crate) async fn supersede(
+        &self,
+        cx: &Context,
+        client: &Client,
+        pins: &Pins,
+    ) -> Result<(), BackendError> {
+        let own = cx.fence().filter(|own| pins.fences().any(|f| f == *own));
+        let Some(own) = own else { return Ok(()) };
+        for pin in pins.iter() {
+            if pin.fence.as_ref().is_some_and(|f| f != own) {
+                cx.check()?;
+                client.untag(&pins.name(pin)).await?;
+                client.free(&pin.image).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_as_it_was_written() {
+        let fence = Fence {
+            history: "0123456789abcdef".parse().unwrap(),
+            incarnation: "fedcba9876543210".parse().unwrap(),
+            sequence: Sequence(u64::MAX),
+            epoch: Epoch(u64::MAX),
+            deployment: "deploy-20260315-143022-a3f2b901a3f2b901".parse().unwrap(),
+        };
+        assert_eq!(parse(&tag(&fence).unwrap()), Some(fence));
+        assert_eq!(parse("f.0123456789abcdef"), None);
+        assert_eq!(parse(&format!("{}.12-abcd", "a".repeat(64))), None);
+    }
+}

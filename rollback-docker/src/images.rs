@@ -1,0 +1,191 @@
+//! What [`Client`] asks of images, here and in their registries.
+
+use std::collections::HashMap;
+
+use bollard::models::ImageInspect;
+use bollard::query_parameters::{
+    CreateImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
+    RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use rollback_core::context::Context;
+use rollback_core::error::{BackendError, BackendErrorKind};
+
+use crate::client::Client;
+use crate::error;
+
+impl Client {
+    /// The local image of this name, digest or id.
+    pub(crate) async fn image(&self, name: &str) -> Result<Option<ImageInspect>, BackendError> {
+        match self.docker.inspect_image(name).await {
+            Ok(image) => Ok(Some(image)),
+            Err(e) if error::status(&e) == Some(404) => Ok(None),
+            Err(e) => Err(error::docker("cannot inspect the image", name, e)),
+        }
+    }
+
+    /// The manifest digest that the registry has for a name now.
+    pub(crate) async fn remote(&self, cx: &Context, name: &str) -> Result<String, BackendError> {
+        let ask = self
+            .docker
+            .inspect_registry_image(name, self.credentials.of(name));
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(cx.remaining(), ask) => answer,
+            () = cx.cancellation().cancelled() => return Err(stopped(cx)),
+        };
+        let found = answer
+            .map_err(|_| stopped(cx))?
+            .map_err(|e| error::registry("the registry does not give the image", name, e))?;
+        found.descriptor.digest.ok_or_else(|| {
+            BackendError::new(BackendErrorKind::Corrupt, "the registry gave no digest").on(name)
+        })
+    }
+
+    /// Pulls by digest. Errors come inside the stream.
+    pub(crate) async fn pull(&self, cx: &Context, name: &str) -> Result<(), BackendError> {
+        let options = CreateImageOptionsBuilder::default()
+            .from_image(name)
+            .build();
+        let mut stream = self
+            .docker
+            .create_image(Some(options), None, self.credentials.of(name));
+        let fail = |e| error::registry("the image cannot be pulled", name, e);
+        loop {
+            // Dropping the stream ends the pull at the daemon, too.
+            let next = tokio::select! {
+                next = tokio::time::timeout(cx.remaining(), stream.next()) => next,
+                () = cx.cancellation().cancelled() => return Err(stopped(cx)),
+            };
+            match next.map_err(|_| stopped(cx))? {
+                None => return Ok(()),
+                Some(Err(e)) => return Err(fail(e)),
+                Some(Ok(info)) => {
+                    if let Some(text) = info.error_detail.and_then(|d| d.message) {
+                        return Err(fail(bollard::errors::Error::DockerStreamError {
+                            error: text,
+                        }));
+                    }
+                    if let Some(status) = info.status {
+                        cx.say(format!("pulling: {status}"));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn tag(
+        &self,
+        image: &str,
+        repository: &str,
+        tag: &str,
+    ) -> Result<(), BackendError> {
+        let options = TagImageOptionsBuilder::default()
+            .repo(repository)
+            .tag(tag)
+            .build();
+        let fail = |e| error::docker("cannot pin the image", image, e);
+        self.docker
+            .tag_image(image, Some(options))
+            .await
+            .map_err(fail)
+    }
+
+    /// Keeps a mark as a tag: on an image that is here or, without one, on an empty one.
+    pub(crate) async fn mark(
+        &self,
+        image: Option<&str>,
+        repository: &str,
+        tag: &str,
+    ) -> Result<(), BackendError> {
+        if let Some(image) = image
+            && self.image(image).await?.is_some()
+        {
+            return self.tag(image, repository, tag).await;
+        }
+        let options = CreateImageOptionsBuilder::default()
+            .from_src("-")
+            .repo(repository)
+            .tag(tag)
+            .build();
+        let empty = bollard::body_full(Bytes::from_static(&[0; 1024]));
+        let mut stream = self.docker.create_image(Some(options), Some(empty), None);
+        while let Some(step) = stream.next().await {
+            step.map_err(|e| error::docker("cannot keep a mark", tag, e))?;
+        }
+        Ok(())
+    }
+
+    /// Removes one name of an image; the image itself goes only if nothing else holds it.
+    pub(crate) async fn untag(&self, name: &str) -> Result<(), BackendError> {
+        let options = RemoveImageOptionsBuilder::default().build();
+        match self.docker.remove_image(name, Some(options), None).await {
+            Ok(_) => Ok(()),
+            // A container still needs it, or it is gone already.
+            Err(e) if matches!(error::status(&e), Some(404 | 409)) => Ok(()),
+            Err(e) => Err(error::docker("cannot unpin the image", name, e)),
+        }
+    }
+
+    /// Lets an image go that nobody holds any longer: it has no tag, and no container, running or
+    /// not, is made of it. What is left of it are the digests it was pulled by, which take the
+    /// disk and which `docker image prune` regards as nothing, too.
+    pub(crate) async fn free(&self, id: &str) -> Result<(), BackendError> {
+        let Some(image) = self.image(id).await? else {
+            return Ok(());
+        };
+        if image.repo_tags.iter().flatten().next().is_some() || self.is_in_use(id).await? {
+            return Ok(());
+        }
+        for digest in image.repo_digests.iter().flatten() {
+            self.untag(digest).await?;
+        }
+        Ok(())
+    }
+
+    async fn is_in_use(&self, image: &str) -> Result<bool, BackendError> {
+        let filters = HashMap::from([("ancestor", vec![image])]);
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let fail = |e| error::docker("cannot list the containers of an image", image, e);
+        let listed = self.docker.list_containers(Some(options)).await;
+        Ok(!listed.map_err(fail)?.is_empty())
+    }
+
+    /// The tags in a repository, each with its image's id.
+    pub(crate) async fn tags(
+        &self,
+        repository: &str,
+    ) -> Result<Vec<(String, String)>, BackendError> {
+        let filters = HashMap::from([("reference", vec![repository])]);
+        let options = ListImagesOptionsBuilder::default()
+            .filters(&filters)
+            .build();
+        let images = self
+            .docker
+            .list_images(Some(options))
+            .await
+            .map_err(|e| error::docker("cannot list the images", repository, e))?;
+        let prefix = format!("{repository}:");
+        Ok(images
+            .into_iter()
+            .flat_map(|i| {
+                let id = i.id;
+                i.repo_tags.into_iter().map(move |tag| (tag, id.clone()))
+            })
+            .filter_map(|(tag, id)| Some((tag.strip_prefix(&prefix)?.to_owned(), id)))
+            .collect())
+    }
+}
+
+fn stopped(cx: &Context) -> BackendError {
+    match cx.check() {
+        Err(e) => e,
+        Ok(()) => BackendError::new(
+            BackendErrorKind::DeadlineExceeded,
+            "the deadline passed before the registry answered",
+        ),
+    }
+}

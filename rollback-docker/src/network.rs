@@ -1,0 +1,75 @@
+//! A container's networks, as rows and at the daemon.
+
+use bollard::models::{EndpointIpamConfig, EndpointSettings};
+
+use crate::container::Container;
+use crate::settings::Rows;
+
+/// What was asked of a container's networks: `alias:<name>` for what it is called in its first
+/// one, `endpoint:<network>` for what else was asked of that one and for every other.
+pub(crate) fn rows(container: &Container, first: &str, rows: &mut Rows) {
+    let settings = container.inspect.network_settings.as_ref();
+    let networks = settings.and_then(|s| s.networks.as_ref());
+    for (name, endpoint) in networks.into_iter().flatten() {
+        let is_first = name == first || endpoint.network_id.as_deref() == Some(first);
+        let mut asked = asked(container, endpoint);
+        if is_first {
+            for alias in asked.aliases.take().into_iter().flatten() {
+                rows.insert(format!("alias:{alias}"), String::new());
+            }
+        }
+        if asked != EndpointSettings::default() || !is_first {
+            let text = serde_json::to_string(&asked).unwrap_or_default();
+            let name = if is_first { first } else { name };
+            rows.insert(format!("endpoint:{name}"), text);
+        }
+        if let Some(mac) = fixed_mac(container, endpoint) {
+            rows.insert(format!("mac:{name}"), mac);
+        }
+    }
+}
+
+/// An endpoint without what dockerd has given it.
+fn asked(container: &Container, endpoint: &EndpointSettings) -> EndpointSettings {
+    fn own<T>(list: &Option<Vec<T>>) -> Option<Vec<T>>
+    where
+        T: Clone,
+    {
+        list.clone().filter(|list| !list.is_empty())
+    }
+    let text = |t: &Option<String>| t.clone().filter(|t| !t.is_empty());
+    let addresses = endpoint.ipam_config.as_ref().map(|i| EndpointIpamConfig {
+        ipv4_address: text(&i.ipv4_address),
+        ipv6_address: text(&i.ipv6_address),
+        link_local_ips: own(&i.link_local_ips),
+    });
+    // Until API 1.45 the short id is among them.
+    let short = container.id.get(..12).unwrap_or(&container.id);
+    let mut aliases: Vec<String> = endpoint.aliases.clone().unwrap_or_default();
+    aliases.retain(|a| a != short);
+    aliases.sort_unstable();
+    EndpointSettings {
+        ipam_config: addresses.filter(|a| *a != EndpointIpamConfig::default()),
+        links: own(&endpoint.links),
+        aliases: own(&Some(aliases)),
+        driver_opts: endpoint.driver_opts.clone().filter(|o| !o.is_empty()),
+        gw_priority: endpoint.gw_priority.filter(|p| *p != 0),
+        ..Default::default()
+    }
+}
+
+/// A hardware address that somebody has chosen. dockerd makes its own from the address on old
+/// engines, where the choice is shown elsewhere; on new ones nothing tells a chosen one.
+fn fixed_mac(container: &Container, endpoint: &EndpointSettings) -> Option<String> {
+    let mac = endpoint.mac_address.clone().filter(|m| !m.is_empty())?;
+    if !container.macs_tell {
+        return None;
+    }
+    let octets = endpoint
+        .ip_address
+        .as_deref()?
+        .parse::<std::net::Ipv4Addr>();
+    let [a, b, c, d] = octets.ok()?.octets();
+    let made = format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}");
+    (mac != made).then_some(mac)
+}

@@ -1,5 +1,7 @@
 //! One workload's directory: its state, records and indices, with what has been read of them.
 
+mod indexing;
+mod rebuilding;
 mod writing;
 
 use std::collections::BTreeMap;
@@ -9,31 +11,43 @@ use std::path::{Path, PathBuf};
 
 use rollback_core::deployment::Deployment;
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
-use rollback_core::history::Sequence;
 use rollback_core::id::{DeploymentId, WorkloadId};
 use rollback_fs::system;
 
-use crate::index::{Index, Look, Row};
+use crate::index::Index;
 use crate::layout::{Layout, Place, file_name, id_of};
-use crate::record::{self, Stamp, read, unreadable};
+use crate::record::{self, read, unreadable};
 use crate::seal::Unreadable;
-use crate::state::State;
+use crate::state::{State, damaged};
 
-pub(crate) use writing::Writing;
+pub(crate) use indexing::Overlay;
+pub(crate) use writing::{Writing, has_ended};
 
-/// One workload's directory and what has been read of it.
+/// One workload's directory and what has been read of it. What is remembered of a file is believed
+/// only while the file has the same content.
 #[derive(Debug)]
 pub(crate) struct Folder {
     pub(crate) workload: WorkloadId,
     pub(crate) place: Place,
+    root: PathBuf,
     quarantine: PathBuf,
-    state: Option<(Stamp, State)>,
-    /// The state whose pending changes are known to be in the records.
-    carried_out: Option<Stamp>,
-    /// The record in flight as it was last written here.
-    current: Option<(Stamp, Deployment)>,
+    state: Option<(Vec<u8>, State)>,
+    current: Option<Current>,
     indices: BTreeMap<u64, Index>,
-    made: bool,
+    /// The ids of each shard's records, and of which content of its index.
+    ids: BTreeMap<u64, Ids>,
+}
+
+/// Ids, and the mark of the index that they go with.
+type Ids = ((String, u64), Vec<DeploymentId>);
+
+/// The record in flight as its file is.
+#[derive(Debug)]
+struct Current {
+    bytes: Vec<u8>,
+    deployment: Deployment,
+    /// Whether there is nothing in it that this version does not know.
+    plain: bool,
 }
 
 /// A record's file, looked at.
@@ -48,41 +62,61 @@ impl Folder {
     pub(crate) fn new(layout: &Layout, workload: WorkloadId) -> Self {
         Self {
             place: layout.workload(&workload),
+            root: layout.root().to_owned(),
             quarantine: layout.quarantine(),
             workload,
             state: None,
-            carried_out: None,
             current: None,
             indices: BTreeMap::new(),
-            made: false,
+            ids: BTreeMap::new(),
         }
     }
 
-    /// The state as its file says now.
+    /// The state as its file says now. Without one there are no records either, or it was lost.
     pub(crate) fn state(&mut self) -> Result<State, StoreError> {
         let path = self.place.state();
-        let stamp = Stamp::of(&path)?;
-        match (&self.state, stamp) {
-            (Some((known, state)), Some(stamp)) if *known == stamp => return Ok(state.clone()),
-            (_, None) => return Ok(State::unseen(self.workload.clone())),
-            _ => {}
+        let mut bytes = read(&path)?;
+        // It is there before the first record is. In this order, lest it comes in between.
+        if bytes.is_none() && self.has_records()? {
+            bytes = read(&path)?;
+            if bytes.is_none() {
+                return Err(damaged(&path, "the file is gone, and there are records"));
+            }
         }
-        let Some((state, stamp)) = State::load(&path)? else {
+        let Some(bytes) = bytes else {
+            self.state = None;
             return Ok(State::unseen(self.workload.clone()));
         };
-        self.state = Some((stamp, state.clone()));
-        Ok(state)
+        match &self.state {
+            Some((known, state)) if *known == bytes => Ok(state.clone()),
+            _ => {
+                let state = State::open(&bytes, &self.workload, &path)?;
+                self.state = Some((bytes, state.clone()));
+                Ok(state)
+            }
+        }
     }
 
-    /// The greatest number that any record of the workload has, committed or not.
-    pub(crate) fn greatest(&self) -> Result<u64, StoreError> {
-        let mut greatest = 0;
-        // Numbers grow with the directories.
-        if let Some(shard) = self.shards()?.last() {
-            let rows = self.scan(*shard, None)?.rows;
-            greatest = rows.last_key_value().map_or(0, |(s, _)| s.0);
+    /// The state to read records by, and why it is not the workload's own: records are shown
+    /// though their state is damaged.
+    pub(crate) fn state_for_reading(&mut self) -> Result<(State, Option<StoreError>), StoreError> {
+        match self.state() {
+            Ok(state) => Ok((state, None)),
+            Err(e) if is_of_one(&e) => Ok((State::unseen(self.workload.clone()), Some(e))),
+            Err(e) => Err(e),
         }
-        Ok(greatest)
+    }
+
+    fn has_records(&self) -> Result<bool, StoreError> {
+        for shard in self.shards()? {
+            if names(&self.place.shard(shard))?
+                .iter()
+                .any(|n| id_of(n).is_some())
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The shards that there are, oldest first.
@@ -95,86 +129,58 @@ impl Folder {
         Ok(shards)
     }
 
-    /// A shard's rows, up to date. Made anew from the records where the index is in doubt, and
-    /// then saved if this is a writer, or nobody else writes just now.
-    pub(crate) fn index(
-        &mut self,
-        shard: u64,
-        writing: Option<&Writing>,
-    ) -> Result<&BTreeMap<Sequence, Row>, StoreError> {
-        let path = self.place.index(shard);
-        let look = self.indices.entry(shard).or_default().refresh(&path)?;
-        if look == Look::Rebuild {
-            let mut made = self.scan(shard, writing)?;
-            if writing.is_some() {
-                made.save(&path)?;
-            }
-            self.indices.insert(shard, made);
-        }
-        Ok(&self.indices.entry(shard).or_default().rows)
-    }
-
-    /// What is in a shard and is no record.
-    pub(crate) fn broken(&self, shard: u64) -> Vec<String> {
-        let index = self.indices.get(&shard);
-        index.map_or_else(Vec::new, |i| i.broken.values().cloned().collect())
-    }
-
-    /// The index that a shard's records make. A writer moves what is damaged aside.
-    fn scan(&self, shard: u64, writing: Option<&Writing>) -> Result<Index, StoreError> {
-        let mut made = Index::default();
-        for name in names(&self.place.shard(shard))? {
-            let Some(id) = id_of(&name) else { continue };
-            match self.look(shard, &id)? {
-                Found::Record(d) => {
-                    made.rows.insert(d.sequence(), Row::of(&d));
-                }
-                Found::Unreadable(e) => {
-                    let why = match writing {
-                        Some(writing) if e.kind() == Kind::Corrupt => {
-                            self.move_aside(writing, shard, &id, &e)?
-                        }
-                        _ => e.to_string(),
-                    };
-                    made.broken.insert(name, why);
-                }
-                Found::Nothing => {}
-            }
-        }
-        Ok(made)
-    }
-
     /// A record's own file, pending changes not applied.
     pub(crate) fn look(&self, shard: u64, id: &DeploymentId) -> Result<Found, StoreError> {
-        let path = self.place.shard(shard).join(file_name(id));
-        let Some((bytes, _)) = read(&path)? else {
+        self.look_at(&self.place.record(shard, id), id)
+    }
+
+    fn look_at(&self, path: &Path, id: &DeploymentId) -> Result<Found, StoreError> {
+        let Some(bytes) = read(path)? else {
             return Ok(Found::Nothing);
         };
-        Ok(match record::decode(&bytes) {
-            Ok(d) if d.id() == id && *d.workload() == self.workload => Found::Record(Box::new(d)),
-            Ok(d) => {
-                let why = Unreadable::Damaged(format!("it is the record of {}", d.id()));
-                Found::Unreadable(unreadable(&path, &why))
-            }
-            Err(why) => Found::Unreadable(unreadable(&path, &why)),
+        Ok(match self.decode(path, &bytes, id) {
+            Ok(d) => Found::Record(Box::new(d)),
+            Err(e) => Found::Unreadable(e),
         })
+    }
+
+    fn decode(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        id: &DeploymentId,
+    ) -> Result<Deployment, StoreError> {
+        let why = match record::decode(bytes) {
+            Ok(d) if d.id() == id && *d.workload() == self.workload => return Ok(d),
+            Ok(d) => Unreadable::Damaged(format!("it is the record of {}", d.id())),
+            Err(why) => why,
+        };
+        Err(unreadable(path, &why))
     }
 
     /// A committed record as it is now.
     pub(crate) fn get(
-        &mut self,
+        &self,
         state: &State,
         shard: u64,
         id: &DeploymentId,
     ) -> Result<Found, StoreError> {
-        let found = self.look(shard, id)?;
+        let pending = &state.pending;
+        if pending.forgets(id) {
+            return Ok(Found::Nothing);
+        }
+        let mut found = self.look(shard, id)?;
+        if matches!(found, Found::Nothing) && pending.opens(id).is_some() {
+            found = self.look_at(&self.place.unpublished(shard, id), id)?;
+            if matches!(found, Found::Nothing) {
+                // It got its name between the two looks.
+                found = self.look(shard, id)?;
+            }
+        }
         let Found::Record(mut d) = found else {
             return Ok(found);
         };
-        if d.sequence() > state.last || state.pending.forgets(d.sequence()) {
-            return Ok(Found::Nothing);
-        }
-        for change in &state.pending.events {
+        for change in &pending.events {
             if change.deployment == *id && !d.events().contains(&change.event) {
                 d.apply(change.event.clone())
                     .map_err(|e| crate::error::illegal(id, e.to_string()).because(e))?;
@@ -183,39 +189,60 @@ impl Folder {
         Ok(Found::Record(d))
     }
 
-    /// In which shard a deployment's file is.
-    pub(crate) fn shard_with(&self, id: &DeploymentId) -> Result<Option<u64>, StoreError> {
+    /// In which shard a deployment's file is, or will get its name.
+    pub(crate) fn shard_with(&mut self, id: &DeploymentId) -> Result<Option<u64>, StoreError> {
         let name = file_name(id);
         let shards = self.shards()?;
         let found = |shard: &&u64| self.place.shard(**shard).join(&name).exists();
-        Ok(shards.iter().rev().find(found).copied())
+        if let Some(shard) = shards.iter().rev().find(found) {
+            return Ok(Some(*shard));
+        }
+        let (state, _) = self.state_for_reading()?;
+        Ok(state.pending.opens(id).map(|placed| placed.shard))
     }
 
-    /// The record in flight, read again only if another process has written it.
+    /// The record in flight.
     pub(crate) fn current(
         &mut self,
         shard: u64,
         id: &DeploymentId,
     ) -> Result<Deployment, StoreError> {
         let path = self.place.record(shard, id);
-        let stamp = Stamp::of(&path)?;
-        if let Some((known, d)) = &self.current
-            && Some(*known) == stamp
-            && d.id() == id
+        let Some(bytes) = read(&path)? else {
+            return Err(crate::error::unknown(id));
+        };
+        if let Some(current) = &self.current
+            && current.bytes == bytes
+            && current.deployment.id() == id
         {
-            return Ok(d.clone());
+            return Ok(current.deployment.clone());
         }
-        match self.look(shard, id)? {
-            Found::Record(d) => {
-                if let Some(stamp) = stamp {
-                    self.current = Some((stamp, (*d).clone()));
-                }
-                Ok(*d)
-            }
-            Found::Unreadable(e) => Err(e),
-            Found::Nothing => Err(crate::error::unknown(id)),
-        }
+        let deployment = self.decode(&path, &bytes, id)?;
+        self.current = Some(Current {
+            plain: record::encode(&deployment)? == bytes,
+            deployment: deployment.clone(),
+            bytes,
+        });
+        Ok(deployment)
     }
+
+    /// Where what is damaged is moved to.
+    fn aside(&self, name: &str) -> PathBuf {
+        let mut to = self.quarantine.join(format!("{}.{name}", self.workload));
+        let mut nth = 1;
+        while to.exists() {
+            nth += 1;
+            to = self
+                .quarantine
+                .join(format!("{}.{nth}.{name}", self.workload));
+        }
+        to
+    }
+}
+
+/// Whether an error is of one workload or record alone, and hides no other.
+pub(crate) fn is_of_one(e: &StoreError) -> bool {
+    matches!(e.kind(), Kind::Corrupt | Kind::NewerSchema)
 }
 
 /// The names in a directory, sorted; none if it is not there.

@@ -1,26 +1,40 @@
 //! The index: what queries filter on, a line for each record, so that no record is read that is
 //! not meant. Only a cache: never synced, made anew from the records whenever it is in doubt.
 //!
-//! A line is written before the state that commits what it says; what is committed and not yet
-//! on a line is in the state's own pending entry. So within one boot a reader that knows both
-//! misses nothing, whoever was killed when. After a power cut the boot is another one, and the
-//! index is not believed.
+//! A line is written after the state that commits what it says; until then that is in the state's
+//! own pending entry, and whoever writes next adds the line. So within one boot a reader that
+//! knows both misses nothing, whoever was killed when. After a power cut the boot is another one,
+//! and the index is not believed.
+//!
+//! It is read from its end, and no further than a page needs: a record's first line stands where
+//! the record stands in the order.
 
-use std::collections::BTreeMap;
+mod line;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use rollback_core::deployment::{Deployment, Outcome, TriggerKind};
 use rollback_core::error::StoreError;
-use rollback_core::history::{Query, Sequence, Summary, SummaryRules};
+use rollback_core::history::{Query, Sequence, Summary};
 use rollback_core::id::{BackendKind, DeploymentId, ShortText};
 use rollback_core::time::Timestamp;
-use rollback_fs::{durable, system};
+use rollback_fs::{durable, owner, system};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use line::Line;
+use line::{HEADER, Header};
+
+/// How much is read at first from the end; each further step reads twice as much.
+const CHUNK: u64 = 16 * 1024;
+
+/// How often a header is read that somebody may be writing just now.
+const TRIES: usize = 4;
 
 /// What queries filter on and counts need.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,9 +55,6 @@ pub(crate) struct Row {
     /// What lists go by; none while it is in flight, and while this line is in doubt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) summary: Option<Box<Summary>>,
-    /// Why the record cannot be read; it is in quarantine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) unreadable: Option<String>,
 }
 
 impl Row {
@@ -60,7 +71,6 @@ impl Row {
             outcome: d.outcome(),
             took: d.duration(),
             summary: d.settlement().map(|_| Box::new(Summary::of(d))),
-            unreadable: None,
         }
     }
 
@@ -74,12 +84,6 @@ impl Row {
     pub(crate) fn fits(&self, d: &Deployment) -> bool {
         let told = Self::of(d);
         *self == told || *self == told.in_doubt()
-    }
-
-    /// The same for a record that turned out to be damaged.
-    pub(crate) fn unreadable(mut self, why: String) -> Self {
-        self.unreadable = Some(why);
-        self
     }
 
     /// Whether a query means it: as [`Query::matches`] says, service and target aside.
@@ -100,25 +104,24 @@ impl Row {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Line {
-    /// The first one: the boot that it was begun in.
-    Boot(String),
-    Row(Row),
-    Gone(Sequence),
-    /// A file that is no record: its name, and why.
-    Broken(String, String),
-}
-
 /// One shard's index, as far as it has been read.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
+    /// The newest row of each record; whole from `floor` on.
     pub(crate) rows: BTreeMap<Sequence, Row>,
+    gone: BTreeSet<Sequence>,
     /// Files that are no records, and why.
     pub(crate) broken: BTreeMap<String, String>,
-    inode: u64,
-    read: u64,
+    /// Every row of this number and of those after it is known.
+    pub(crate) floor: Sequence,
+    /// Which file it was read from.
+    name: String,
+    /// The last one that had a line which nobody can have written.
+    pub(crate) refused: String,
+    /// What of that file has been read.
+    low: u64,
+    high: u64,
+    chunk: u64,
 }
 
 /// What a look at an index's file gives.
@@ -126,132 +129,241 @@ pub(crate) struct Index {
 pub(crate) enum Look {
     /// It is up to date.
     Fresh,
-    /// It is not there, of another boot, or no whole index.
+    /// It is not there, of another boot, a copy, or no whole index.
     Rebuild,
 }
 
 impl Index {
     /// Reads what was added since the last look.
     pub(crate) fn refresh(&mut self, path: &Path) -> Result<Look, StoreError> {
-        let look = self
-            .try_refresh(path)
-            .map_err(|e| system("an index of the history cannot be read", path, e))?;
+        let look = self.try_refresh(path).map_err(|e| unread(path, e))?;
         if look == Look::Rebuild {
-            // What was read of it up to there is not believed either.
-            *self = Self::default();
+            self.give_up();
         }
         Ok(look)
     }
 
-    fn try_refresh(&mut self, path: &Path) -> io::Result<Look> {
-        let mut file = match File::open(path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Look::Rebuild),
-            Err(e) => return Err(e),
+    /// Believes nothing that was read.
+    fn give_up(&mut self) {
+        let refused = match &*self.name {
+            "" => std::mem::take(&mut self.refused),
+            _ => std::mem::take(&mut self.name),
         };
-        let meta = file.metadata()?;
-        if meta.ino() != self.inode || meta.len() < self.read {
+        *self = Self {
+            refused,
+            ..Self::default()
+        };
+    }
+
+    fn try_refresh(&mut self, path: &Path) -> io::Result<Look> {
+        let Some((file, header)) = open(path)? else {
+            return Ok(Look::Rebuild);
+        };
+        if header.name == self.refused || (header.name == self.name && header.end < self.high) {
+            return Ok(Look::Rebuild);
+        }
+        if header.name != self.name {
             *self = Self {
-                inode: meta.ino(),
+                refused: std::mem::take(&mut self.refused),
+                name: header.name.clone(),
+                low: header.end,
+                high: header.end,
+                floor: Sequence(u64::MAX),
+                chunk: CHUNK,
                 ..Self::default()
             };
         }
-        if meta.len() == self.read && self.read > 0 {
-            return Ok(Look::Fresh);
-        }
-        file.seek(SeekFrom::Start(self.read))?;
-        let mut added = Vec::new();
-        file.read_to_end(&mut added)?;
-        // A line that is being written right now is read the next time.
-        let whole = added.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
-        for line in added[..whole].split_inclusive(|b| *b == b'\n') {
-            let first = self.read == 0;
-            self.read += line.len() as u64;
-            match serde_json::from_slice(line) {
-                Ok(Line::Boot(boot)) if first && boot == begun() => {}
-                Ok(Line::Row(row)) if !first => {
+        let mut added = vec![0; usize::try_from(header.end - self.high).unwrap_or(0)];
+        file.read_exact_at(&mut added, self.high)?;
+        for text in added.split_inclusive(|b| *b == b'\n') {
+            let Some(line) = Line::read(text, &self.name, self.high) else {
+                return Ok(Look::Rebuild);
+            };
+            self.high += text.len() as u64;
+            match line {
+                Line::Row(row) | Line::Again(row) => {
                     self.rows.insert(row.sequence, row);
                 }
-                Ok(Line::Gone(sequence)) if !first => {
+                Line::Gone(sequence) => {
                     self.rows.remove(&sequence);
+                    self.gone.insert(sequence);
                 }
-                Ok(Line::Broken(name, why)) if !first => {
+                Line::Broken(name, why) => {
                     self.broken.insert(name, why);
                 }
-                _ => return Ok(Look::Rebuild),
             }
         }
-        Ok(if self.read == 0 {
-            Look::Rebuild
-        } else {
-            Look::Fresh
-        })
+        self.note_floor();
+        Ok(Look::Fresh)
+    }
+
+    /// Tells one content of the index from another.
+    pub(crate) fn mark(&self) -> (String, u64) {
+        (self.name.clone(), self.high)
+    }
+
+    /// Whether nothing older is left to be read.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.low <= HEADER
+    }
+
+    fn note_floor(&mut self) {
+        if self.is_whole() {
+            self.floor = Sequence(0);
+        }
+    }
+
+    /// Reads some more, older lines.
+    pub(crate) fn extend(&mut self, path: &Path) -> Result<Look, StoreError> {
+        let look = self.try_extend(path).map_err(|e| unread(path, e))?;
+        if look == Look::Rebuild {
+            self.give_up();
+        }
+        Ok(look)
+    }
+
+    fn try_extend(&mut self, path: &Path) -> io::Result<Look> {
+        let Some((file, header)) = open(path)? else {
+            return Ok(Look::Rebuild);
+        };
+        if header.name != self.name {
+            return Ok(Look::Rebuild);
+        }
+        let from = self.low.saturating_sub(self.chunk).max(HEADER);
+        self.chunk *= 2;
+        let mut bytes = vec![0; usize::try_from(self.low - from).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, from)?;
+        // Unless it begins the file, the chunk begins within a line.
+        let whole = match from {
+            HEADER => 0,
+            _ => match bytes.iter().position(|b| *b == b'\n') {
+                Some(end) => end + 1,
+                None => return Ok(Look::Fresh),
+            },
+        };
+        let lines: Vec<_> = bytes[whole..].split_inclusive(|b| *b == b'\n').collect();
+        for text in lines.into_iter().rev() {
+            let at = self.low - text.len() as u64;
+            let Some(line) = Line::read(text, &self.name, at) else {
+                return Ok(Look::Rebuild);
+            };
+            self.low = at;
+            self.add_older(line);
+        }
+        self.note_floor();
+        Ok(Look::Fresh)
+    }
+
+    /// Takes a line that is older than all that are known.
+    fn add_older(&mut self, line: Line) {
+        match line {
+            Line::Row(row) => {
+                self.floor = self.floor.min(row.sequence);
+                if !self.gone.contains(&row.sequence) {
+                    self.rows.entry(row.sequence).or_insert(row);
+                }
+            }
+            Line::Again(row) => {
+                if !self.gone.contains(&row.sequence) {
+                    self.rows.entry(row.sequence).or_insert(row);
+                }
+            }
+            Line::Gone(sequence) => {
+                if !self.rows.contains_key(&sequence) {
+                    self.gone.insert(sequence);
+                }
+            }
+            Line::Broken(name, why) => {
+                self.broken.entry(name).or_insert(why);
+            }
+        }
     }
 
     /// Writes the whole index anew. For who holds the workload's write lock.
-    pub(crate) fn save(&mut self, path: &Path) -> Result<(), StoreError> {
-        let fail = |e| system("an index of the history cannot be written", path, e);
-        let mut text = line(&Line::Boot(begun()));
-        for row in self.rows.values() {
-            text.extend(line(&Line::Row(row.clone())));
-        }
-        for (name, why) in &self.broken {
-            text.extend(line(&Line::Broken(name.clone(), why.clone())));
-        }
+    pub(crate) fn save(&mut self, path: &Path) -> io::Result<()> {
         // Named so that it is found if this writer is killed.
         let aside = path.with_file_name(format!("{}index", durable::TEMPORARY));
-        let write = || {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&aside)?;
-            file.write_all(&text)?;
-            fs::rename(&aside, path)?;
-            file.metadata()
-        };
-        let meta = write().map_err(fail)?;
-        self.inode = meta.ino();
-        self.read = text.len() as u64;
+        let _ = fs::remove_file(&aside);
+        let file = owner::create(&aside)?;
+        let mut header = Header::new(&file)?;
+        let mut text = header.text().into_bytes();
+        let rows = self.rows.values().cloned().map(Line::Row);
+        let broken = self.broken.iter();
+        let broken = broken.map(|(name, why)| Line::Broken(name.clone(), why.clone()));
+        for line in rows.chain(broken) {
+            text.extend(line.text(&header.name, text.len() as u64));
+        }
+        header.end = text.len() as u64;
+        text.splice(..header.text().len(), header.text().into_bytes());
+        (&file).write_all(&text)?;
+        fs::rename(&aside, path)?;
+        self.name = header.name;
+        (self.low, self.high) = (HEADER, header.end);
+        self.chunk = CHUNK;
         Ok(())
     }
 }
 
-/// Adds a row. For who holds the workload's write lock.
-pub(crate) fn add(path: &Path, row: &Row) -> Result<(), StoreError> {
-    append(path, &Line::Row(row.clone()))
+/// Adds a line. For who holds the workload's write lock. An index that is not there or not sound
+/// is made whole by whoever reads next.
+pub(crate) fn add(path: &Path, line: &Line) -> Result<(), StoreError> {
+    let Err(failed) = try_add(path, line) else {
+        return Ok(());
+    };
+    // It is only a cache, and one that lacks a line would be believed.
+    tracing::debug!(path = %path.display(), error = %failed, "an index is given up");
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(system(
+            "an index of the history cannot be written",
+            path,
+            failed,
+        )),
+        _ => Ok(()),
+    }
 }
 
-/// Takes a row away. For who holds the workload's write lock.
-pub(crate) fn gone(path: &Path, sequence: Sequence) -> Result<(), StoreError> {
-    append(path, &Line::Gone(sequence))
+fn try_add(path: &Path, line: &Line) -> io::Result<()> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let Some(mut header) = Header::of(&file)? else {
+        return Err(io::Error::other("it is no index of this boot"));
+    };
+    // What a killed writer had added and not made part of it.
+    file.set_len(header.end)?;
+    let text = line.text(&header.name, header.end);
+    file.write_all_at(&text, header.end)?;
+    header.end += text.len() as u64;
+    file.write_all_at(header.text().as_bytes(), 0)
 }
 
-fn append(path: &Path, what: &Line) -> Result<(), StoreError> {
-    let write = || {
-        // Not created here: an index that is not there is made whole by whoever reads next.
-        let mut file = match OpenOptions::new().append(true).open(path) {
+/// An index's file and its header, if it is one of this boot.
+fn open(path: &Path) -> io::Result<Option<(File, Header)>> {
+    for _ in 0..TRIES {
+        let file = match File::open(path) {
             Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
         };
-        file.write_all(&line(what))
-    };
-    write().map_err(|e| system("an index of the history cannot be written", path, e))
+        if let Some(header) = Header::of(&file)?
+            && file.metadata()?.len() >= header.end
+        {
+            return Ok(Some((file, header)));
+        }
+        std::thread::yield_now();
+    }
+    Ok(None)
 }
 
-fn line(what: &Line) -> Vec<u8> {
-    // Plain data always has a JSON text; an empty line would only cause a rebuild.
-    let mut text = serde_json::to_vec(what).unwrap_or_default();
-    text.push(b'\n');
-    text
-}
-
-/// What an index begins with: the boot that it was made in, and what its lines say. One of another
-/// library's is made anew.
-fn begun() -> String {
-    format!("{} with summaries {}", this_boot(), SummaryRules::NUMBER)
+fn unread(path: &Path, e: io::Error) -> StoreError {
+    system("an index of the history cannot be read", path, e)
 }
 
 /// This boot of the machine.

@@ -7,16 +7,19 @@ use std::time::{Duration, Instant};
 use rollback_core::deployment::{Deployment, NewDeployment, Phase};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::history::{
-    Begun, Conflict, Holder, Lease, Liveness, Query, Sequence, Version, WorkloadState,
+    Abandonment, Begun, Conflict, Damaged, Holder, Lease, Liveness, Query, Sequence, States,
+    Version, WorkloadState,
 };
 use rollback_core::id::{DeploymentId, WorkloadId};
 use rollback_core::time::{Clock, SystemClock};
-use rollback_fs::{Held, Locks, durable, system};
+use rollback_fs::{Held, Locks};
 
+use crate::counter;
 use crate::error::{busy, known, nothing_in_flight};
-use crate::folder::{Folder, Found, names};
+use crate::folder::{Folder, Found, Writing, is_of_one, names};
 use crate::layout::Layout;
 use crate::list::locked;
+use crate::open::{self, Inode};
 use crate::state::State;
 use crate::write::{Writer, not_in_flight};
 
@@ -26,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Inner {
     pub(crate) layout: Layout,
+    /// The directory that was opened.
+    pub(crate) inode: Inode,
     pub(crate) locks: Locks,
     pub(crate) folders: Mutex<HashMap<WorkloadId, Arc<Mutex<Folder>>>>,
 }
@@ -69,11 +74,43 @@ impl Inner {
     }
 
     pub(crate) fn shown(&self, state: &State) -> Result<WorkloadState, StoreError> {
-        let liveness = match state.in_flight {
-            Some(_) => self.locks.look(&state.workload)?,
+        let liveness = match &state.in_flight {
+            Some(held) => self.locks.liveness(&state.workload, &held.holder)?,
             None => Liveness::Dead,
         };
         Ok(state.shown(liveness))
+    }
+
+    pub(crate) fn states(&self) -> Result<States, StoreError> {
+        let mut states = States::default();
+        for workload in self.workloads()? {
+            match self.state(&workload) {
+                // Made by a begin that was never committed: nothing is known of it.
+                Ok(state) if state.version == 0 => {}
+                Ok(state) => states.states.push(self.shown(&state)?),
+                Err(error) if is_of_one(&error) => {
+                    states.damaged.push(Damaged { workload, error });
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(states)
+    }
+
+    /// Refuses to write where the path leads to another directory by now: the locks that are held
+    /// here guard nothing there.
+    pub(crate) fn check_place(&self) -> Result<(), StoreError> {
+        let root = self.layout.root();
+        if root.is_dir() && open::inode(root)? == self.inode {
+            return Ok(());
+        }
+        Err(StoreError::new(
+            Kind::Unusable,
+            "the history's directory was moved or replaced since it was opened; nothing was \
+             written",
+        )
+        .on(root.display())
+        .advice("open the history again; what is in flight is found by recover"))
     }
 
     pub(crate) fn write<T>(
@@ -81,13 +118,25 @@ impl Inner {
         workload: &WorkloadId,
         step: impl FnOnce(&mut Writer<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.write_after(workload, Folder::writing, step)
+    }
+
+    fn write_after<T>(
+        &self,
+        workload: &WorkloadId,
+        lock: impl FnOnce(&mut Folder, &Locks) -> Result<Writing, StoreError>,
+        step: impl FnOnce(&mut Writer<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.check_place()?;
         let folder = self.folder(workload);
         let mut folder = locked(&folder);
-        let writing = folder.writing(&self.locks)?;
-        step(&mut Writer {
+        let writing = lock(&mut folder, &self.locks)?;
+        let done = step(&mut Writer {
             folder: &mut folder,
             writing: &writing,
-        })
+        });
+        folder.end(writing, done.is_ok());
+        done
     }
 
     /// Where a deployment's file is.
@@ -106,7 +155,7 @@ impl Inner {
         };
         let folder = self.folder(&workload);
         let mut folder = locked(&folder);
-        let state = folder.state()?;
+        let (state, _) = folder.state_for_reading()?;
         match folder.get(&state, shard, id)? {
             Found::Record(d) => Ok(Some(*d)),
             Found::Unreadable(e) => Err(e),
@@ -124,7 +173,7 @@ impl Inner {
                 "this record is damaged and was moved aside",
             )
             .on(dir.join(name).display())
-            .advice("restore it from a copy, then rebuild the index")),
+            .advice("put it back into its directory from a copy")),
             None => Ok(None),
         }
     }
@@ -147,7 +196,7 @@ impl Inner {
             workload: workload.clone(),
             deployment: held.deployment.clone(),
             holder: held.holder.clone(),
-            liveness: self.locks.look(workload)?,
+            liveness: self.locks.liveness(workload, &held.holder)?,
             phase,
             age: SystemClock.now().since(held.holder.since),
         })))
@@ -180,8 +229,9 @@ impl Inner {
         expected: Version,
     ) -> Result<Begun, StoreError> {
         let lock = self.lock_idle(&new.workload)?;
+        let holder = lock.sign(holder);
         let (epoch, sequence) = self.write(&new.workload, |w| {
-            w.begin(new, holder, expected, || self.number_for(new))
+            w.begin(new, &holder, expected, |new, own| self.number_for(new, own))
         })?;
         Ok(Begun {
             lease: Lease::new(new.workload.clone(), new.id.clone(), epoch, lock),
@@ -189,49 +239,94 @@ impl Inner {
         })
     }
 
-    /// The number of a new record, if no other workload has its id.
-    pub(crate) fn number_for(&self, new: &NewDeployment) -> Result<Sequence, StoreError> {
-        for workload in self.workloads()? {
-            // A folder of its own: the shared ones may be locked by who asks.
-            let folder = Folder::new(&self.layout, workload.clone());
-            if workload != new.workload && folder.shard_with(&new.id)?.is_some() {
-                return Err(known(&new.id));
-            }
-        }
-        self.next_sequence()
-    }
-
-    /// The next number of the order: durable before it is used, so that it is never used twice.
-    pub(crate) fn next_sequence(&self) -> Result<Sequence, StoreError> {
+    /// The number of a new record, if no other workload has its id: greater than the counter, than
+    /// what every state says, and than any record's. `own` is the newest of its own workload,
+    /// whose folder is locked by who asks.
+    pub(crate) fn number_for(
+        &self,
+        new: &NewDeployment,
+        own: Sequence,
+    ) -> Result<Sequence, StoreError> {
         let Some(_lock) = self.locks.take_named("sequence", 5_000)? else {
             return Err(busy(self.layout.root().display()));
         };
-        // Best effort: nothing is amiss if somebody who opens just now is quicker.
-        let _ = durable::remove_leftovers(self.layout.root());
+        let mut newest = own.max(open::marker(&self.layout)?.past);
+        for workload in self.workloads()? {
+            if workload == new.workload {
+                continue;
+            }
+            let shared = self.folder(&workload);
+            let mut fresh = None;
+            // Who writes there may be waiting for us.
+            let mut known_here = shared.try_lock();
+            let folder = match &mut known_here {
+                Ok(folder) => &mut **folder,
+                Err(_) => fresh.insert(Folder::new(&self.layout, workload)),
+            };
+            if folder.shard_with(&new.id)?.is_some() {
+                return Err(known(&new.id));
+            }
+            newest = newest.max(folder.newest(&self.locks)?);
+        }
         let path = self.layout.sequence();
-        let last = match crate::record::read(&path)? {
-            Some((bytes, _)) => String::from_utf8_lossy(&bytes).trim().parse().ok(),
-            None => None,
-        };
-        let last: u64 = match last {
-            Some(last) => last,
-            None => self.beyond_all()?,
-        };
-        let next = last.saturating_add(1);
-        durable::replace(&path, format!("{next}\n").as_bytes())
-            .map_err(|e| system("the order's counter cannot be written", &path, e))?;
-        Ok(Sequence(next))
+        newest = newest.max(counter::last(&path)?.unwrap_or_default());
+        let next = Sequence(newest.0.saturating_add(1));
+        counter::write(&path, next)?;
+        Ok(next)
     }
 
-    /// A number that no record can have.
-    pub(crate) fn beyond_all(&self) -> Result<u64, StoreError> {
-        let mut beyond = 0;
+    /// Ids that begin with this text, newest first, the text itself before all.
+    pub(crate) fn beginning(
+        &self,
+        text: &str,
+        limit: usize,
+    ) -> Result<Vec<DeploymentId>, StoreError> {
+        let mut found = Vec::new();
         for workload in self.workloads()? {
-            // A folder of its own: the shared ones may be locked by who asks.
-            let folder = Folder::new(&self.layout, workload);
-            beyond = beyond.max(folder.greatest()?);
+            locked(&self.folder(&workload)).beginning(text, &mut found)?;
         }
-        Ok(beyond)
+        found.sort_by_key(|(sequence, id)| (id.as_str() != text, std::cmp::Reverse(*sequence)));
+        Ok(found.into_iter().take(limit).map(|(_, id)| id).collect())
+    }
+
+    /// Takes the lease lock of a dead holder, or of nobody.
+    fn lock_of_the_dead(&self, workload: &WorkloadId) -> Result<Held, StoreError> {
+        let lock = self.locks.take(workload)?;
+        let held = match self.state(workload) {
+            Ok(state) => state.in_flight,
+            // The lock alone tells.
+            Err(e) if is_of_one(&e) => None,
+            Err(e) => return Err(e),
+        };
+        match (lock, held) {
+            (Some(lock), None) => Ok(lock),
+            (Some(lock), Some(held)) if lock.liveness_of(&held.holder) == Liveness::Dead => {
+                Ok(lock)
+            }
+            (_, Some(_)) => Err(self
+                .in_the_way(workload)?
+                .unwrap_or_else(|| nothing_in_flight(workload))),
+            (None, None) => Err(busy(workload)),
+        }
+    }
+
+    pub(crate) fn abandon(
+        &self,
+        workload: &WorkloadId,
+        abandonment: &Abandonment,
+    ) -> Result<DeploymentId, StoreError> {
+        match self.state(workload) {
+            Ok(state) if state.in_flight.is_none() => return Err(nothing_in_flight(workload)),
+            Err(e) if e.kind() != Kind::Corrupt => return Err(e),
+            _ => {}
+        }
+        let _lock = self.lock_of_the_dead(workload)?;
+        let lock = |folder: &mut Folder, locks: &Locks| folder.lock(locks).map(|(w, _)| w);
+        let abandoned = self.write_after(workload, lock, |w| w.abandon(abandonment))?;
+        abandoned.ok_or_else(|| {
+            nothing_in_flight(workload)
+                .advice("its damaged state was made anew from its records; adopt what is live")
+        })
     }
 
     pub(crate) fn take_over(
@@ -242,12 +337,9 @@ impl Inner {
         if self.state(workload)?.in_flight.is_none() {
             return Err(nothing_in_flight(workload));
         }
-        let Some(lock) = self.locks.take(workload)? else {
-            return Err(self
-                .in_the_way(workload)?
-                .unwrap_or_else(|| nothing_in_flight(workload)));
-        };
-        let (deployment, epoch) = self.write(workload, |w| w.take_over(holder))?;
+        let lock = self.lock_of_the_dead(workload)?;
+        let holder = lock.sign(holder);
+        let (deployment, epoch) = self.write(workload, |w| w.take_over(&holder))?;
         Ok(Lease::new(workload.clone(), deployment, epoch, lock))
     }
 
@@ -271,6 +363,7 @@ impl Inner {
                 by_workload.entry(workload).or_default().push(id.clone());
             }
         }
+        self.check_place()?;
         // All are checked, and kept from changing, before the first is forgotten.
         let folders: Vec<_> = by_workload.keys().map(|w| self.folder(w)).collect();
         let mut writers = Vec::new();
@@ -279,18 +372,24 @@ impl Inner {
             let writing = folder.writing(&self.locks)?;
             writers.push((folder, writing));
         }
-        let mut ready = Vec::new();
-        for ((folder, writing), ids) in writers.iter_mut().zip(by_workload.values()) {
-            let mut writer = Writer { folder, writing };
-            ready.push(writer.may_forget(ids)?);
-        }
-        let mut forgotten = 0;
-        for ((folder, writing), found) in writers.iter_mut().zip(ready) {
-            forgotten += found.len() as u64;
-            if !found.is_empty() {
-                Writer { folder, writing }.forget(found)?;
+        let mut forget = || {
+            let mut ready = Vec::new();
+            for ((folder, writing), ids) in writers.iter_mut().zip(by_workload.values()) {
+                ready.push(Writer { folder, writing }.may_forget(ids)?);
             }
+            let mut forgotten = 0;
+            for ((folder, writing), found) in writers.iter_mut().zip(ready) {
+                forgotten += found.len();
+                if found.len() > 0 {
+                    Writer { folder, writing }.forget(found)?;
+                }
+            }
+            Ok(forgotten)
+        };
+        let done = forget();
+        for (mut folder, writing) in writers {
+            folder.end(writing, done.is_ok());
         }
-        Ok(forgotten)
+        done
     }
 }

@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use rollback_core::id::{DeploymentId, WorkloadId};
+use rollback_fs::durable::TEMPORARY;
+
+use crate::reserve::Reserve;
 
 /// How many records of a workload share a directory.
-const SHARD: u64 = 1_000;
+pub(crate) const SHARD: u64 = 1_000;
 
 /// The store's directory.
 #[derive(Debug, Clone)]
@@ -65,8 +68,12 @@ impl Place {
         self.dir.join("state.json")
     }
 
-    pub(crate) fn opening(&self) -> PathBuf {
-        self.dir.join("opening.json")
+    pub(crate) fn ended(&self) -> PathBuf {
+        self.dir.join("ended")
+    }
+
+    pub(crate) fn reserve(&self) -> Reserve {
+        Reserve::at(self.dir.join("reserve"))
     }
 
     pub(crate) fn records(&self) -> PathBuf {
@@ -79,6 +86,12 @@ impl Place {
 
     pub(crate) fn record(&self, shard: u64, id: &DeploymentId) -> PathBuf {
         self.shard(shard).join(file_name(id))
+    }
+
+    /// A record that no commit has made true yet: no reader takes it for one.
+    pub(crate) fn unpublished(&self, shard: u64, id: &DeploymentId) -> PathBuf {
+        self.shard(shard)
+            .join(format!("{TEMPORARY}{}", file_name(id)))
     }
 
     pub(crate) fn indices(&self) -> PathBuf {

@@ -24,10 +24,14 @@
 //!   live, opens the successor and forgets records, all at once.
 //! - **Fenced**: a workload's lease is an epoch in its state and a kernel lock. A holder that died
 //!   has lost the lock; one that is merely stopped has not, and is never taken over.
-//! - **Patient with damage**: a record that does not parse, or whose checksum is wrong, is moved to
-//!   `quarantine`, reported, and hides no other.
+//! - **Patient with damage**: a record or a state that does not parse, or whose checksum is wrong,
+//!   is left where it is and reported, and hides no other. Nothing is removed but what is surely
+//!   the store's own and surely nobody's any more.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod backup;
+mod birth;
+mod counter;
 mod error;
 mod folder;
 mod index;
@@ -35,12 +39,13 @@ mod inner;
 mod layout;
 mod list;
 mod open;
-mod opening;
 mod record;
+mod reserve;
 mod seal;
 mod state;
 mod store;
 mod summaries;
+mod unknown;
 mod verify;
 mod write;
 

@@ -1,14 +1,14 @@
 //! Pages and counts: rows by sequence over one or many workloads, records read only where they
 //! are meant.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_core::error::StoreError;
 use rollback_core::history::{Page, Query, Sequence, Settled, Stats};
 use rollback_fs::Locks;
 
-use crate::folder::{Folder, Found};
+use crate::folder::{Folder, Found, Overlay};
 use crate::index::Row;
 use crate::state::State;
 
@@ -25,8 +25,7 @@ const MAX_BATCH: usize = 1_024;
 struct Cursor {
     folder: Arc<Mutex<Folder>>,
     state: State,
-    /// Rows that a commit has changed and no line says yet.
-    amended: HashMap<Sequence, Row>,
+    overlay: Overlay,
     shards: Vec<u64>,
     rows: VecDeque<Row>,
     /// The shard that is being read.
@@ -41,30 +40,20 @@ struct Cursor {
 impl Cursor {
     fn new(folder: Arc<Mutex<Folder>>, before: Sequence) -> Result<Self, StoreError> {
         let mut open = locked(&folder);
-        let state = open.state()?;
-        let mut amended = HashMap::new();
-        for change in &state.pending.events {
-            let shard = change.shard;
-            let known = open.index(shard, None)?.get(&change.sequence).cloned();
-            if known.is_some_and(|row| row.outcome.is_some() && amended_outcome(&row, change)) {
-                continue;
-            }
-            if let Found::Record(d) = open.get(&state, shard, &change.deployment)? {
-                amended.insert(change.sequence, Row::of(&d));
-            }
-        }
-        let shards = open.shards()?;
+        let (state, fault) = open.state_for_reading()?;
+        let overlay = open.overlay(&state)?;
+        let shards = open.shards_with(&overlay)?;
         drop(open);
         Ok(Self {
             folder,
             state,
-            amended,
+            overlay,
             shards,
             rows: VecDeque::new(),
             shard: None,
             before,
             batch: FIRST_BATCH,
-            unreadable: Vec::new(),
+            unreadable: fault.iter().map(ToString::to_string).collect(),
         })
     }
 
@@ -76,20 +65,18 @@ impl Cursor {
                 return Ok(());
             };
             let mut folder = locked(&self.folder);
-            if self.shard != Some(shard) {
+            let is_new = self.shard != Some(shard);
+            if is_new {
                 self.shard = Some(shard);
                 folder.save_index(shard, locks);
-                folder.index(shard, None)?;
+            }
+            let shown = (&self.state, &self.overlay);
+            let meant = |row: &Row| row.matches(query);
+            let rows = folder.rows(shard, shown, self.before, self.batch, meant)?;
+            if is_new {
                 self.unreadable.extend(folder.broken(shard));
             }
-            let rows = folder.index(shard, None)?;
-            let matching = rows
-                .range(..self.before)
-                .rev()
-                .filter(|(s, _)| **s <= self.state.last && !self.state.pending.forgets(**s))
-                .map(|(s, row)| self.amended.get(s).unwrap_or(row))
-                .filter(|row| row.matches(query));
-            self.rows = matching.take(self.batch).cloned().collect();
+            self.rows = rows.into();
             match self.rows.back() {
                 Some(oldest) => self.before = oldest.sequence,
                 None => {
@@ -106,15 +93,6 @@ impl Cursor {
     }
 }
 
-fn amended_outcome(row: &Row, change: &crate::state::Amendment) -> bool {
-    use rollback_core::deployment::Outcome;
-    use rollback_core::event::Event;
-    match &change.event.event {
-        Event::RolledBackBy { .. } => row.outcome == Some(Outcome::FailedAndRolledBack),
-        _ => true,
-    }
-}
-
 /// A page, newest first.
 pub(crate) fn list(
     folders: Vec<Arc<Mutex<Folder>>>,
@@ -126,12 +104,7 @@ pub(crate) fn list(
     let mut page = Page::default();
     let mut cursors = Vec::new();
     for folder in folders {
-        match Cursor::new(folder, before) {
-            Ok(cursor) => cursors.push(cursor),
-            // One workload's broken state hides no other workload.
-            Err(e) if is_of_one(&e) => page.unreadable.push(e.to_string()),
-            Err(e) => return Err(e),
-        }
+        cursors.push(Cursor::new(folder, before)?);
     }
     let mut seen = 0;
     let mut last = None;
@@ -151,38 +124,23 @@ pub(crate) fn list(
         }
         seen += 1;
         last = Some(row.sequence);
-        if let Some(why) = &row.unreadable {
-            page.unreadable.push(why.clone());
-            continue;
-        }
         let mut folder = locked(&cursor.folder);
         let shard = cursor.shard.unwrap_or_default();
         match folder.get(&cursor.state, shard, &row.id)? {
             Found::Record(d) => page.deployments.push(*d),
-            Found::Unreadable(e) => {
-                if e.kind() == Kind::Corrupt {
-                    folder.quarantine(locks, shard, &row, &e);
-                }
-                page.unreadable.push(e.to_string());
+            Found::Unreadable(e) => page.unreadable.push(e.to_string()),
+            // Forgotten between the two looks, or lost.
+            Found::Nothing if !folder.is_forgotten(shard, &row)? => {
+                page.unreadable
+                    .push(format!("{}: its file is missing", row.id));
             }
-            Found::Nothing => {
-                // Forgotten between the two looks, or lost.
-                let state = folder.state()?;
-                if !state.pending.forgets(row.sequence) {
-                    page.unreadable
-                        .push(format!("{}: its file is missing", row.id));
-                }
-            }
+            Found::Nothing => {}
         }
     }
     for cursor in &mut cursors {
         page.unreadable.append(&mut cursor.unreadable);
     }
     Ok(page)
-}
-
-fn is_of_one(e: &StoreError) -> bool {
-    matches!(e.kind(), Kind::Corrupt | Kind::NewerSchema)
 }
 
 /// Counts, as [`Stats::of`] would count.
@@ -195,11 +153,7 @@ pub(crate) fn stats(
     query.before = None;
     let mut rows = Vec::new();
     for folder in folders {
-        let mut cursor = match Cursor::new(folder, Sequence(u64::MAX)) {
-            Ok(cursor) => cursor,
-            Err(e) if is_of_one(&e) => continue,
-            Err(e) => return Err(e),
-        };
+        let mut cursor = Cursor::new(folder, Sequence(u64::MAX))?;
         loop {
             cursor.fill(&query, locks)?;
             if cursor.rows.is_empty() {

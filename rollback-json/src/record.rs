@@ -1,8 +1,7 @@
 //! A deployment as a file.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rollback_core::deployment::{Annotations, Deployment, NewDeployment, Outcome};
@@ -36,17 +35,34 @@ struct Stored {
     new: NewDeployment,
 }
 
-/// A record as its file's content.
+impl<'a> Written<'a> {
+    fn of(deployment: &'a Deployment) -> Self {
+        Self {
+            format: FORMAT,
+            outcome: deployment.outcome(),
+            health: deployment.verdict().kind(),
+            duration_ms: deployment
+                .duration()
+                .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            deployment,
+        }
+    }
+}
+
+/// A new record as its file's content.
 pub(crate) fn encode(deployment: &Deployment) -> Result<Vec<u8>, StoreError> {
-    seal::seal(&Written {
-        format: FORMAT,
-        outcome: deployment.outcome(),
-        health: deployment.verdict().kind(),
-        duration_ms: deployment
-            .duration()
-            .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
-        deployment,
-    })
+    seal::seal(&Written::of(deployment))
+}
+
+/// A changed record as its file's new content. `found` is the present one, and `known` what it
+/// says.
+pub(crate) fn encode_again(
+    found: &[u8],
+    known: &Deployment,
+    new: &Deployment,
+) -> Result<Vec<u8>, StoreError> {
+    let (known, new) = (Written::of(known), Written::of(new));
+    seal::reseal(found, &known, &new, &["annotations"])
 }
 
 /// The record that a file's content is.
@@ -71,49 +87,23 @@ pub(crate) fn check_size(value: &impl Serialize) -> Result<(), StoreError> {
     .advice("shorten its facets, labels or diagnostic"))
 }
 
-/// Tells one content of a file from another without reading it: each write makes a new inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    inode: u64,
-    len: u64,
-    modified: (i64, i64),
-}
-
-impl Stamp {
-    /// Of what has this name now; `None` if nothing has.
-    pub(crate) fn of(path: &Path) -> Result<Option<Self>, StoreError> {
-        match fs::metadata(path) {
-            Ok(meta) => Ok(Some(Self::from(&meta))),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(system("a file of the history cannot be examined", path, e)),
-        }
-    }
-}
-
-impl From<&fs::Metadata> for Stamp {
-    fn from(meta: &fs::Metadata) -> Self {
-        Self {
-            inode: meta.ino(),
-            len: meta.len(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-        }
-    }
-}
-
-/// A file's content and stamp; `None` if it is not there.
-pub(crate) fn read(path: &Path) -> Result<Option<(Vec<u8>, Stamp)>, StoreError> {
+/// A file's content; `None` if it is not there.
+///
+/// What was read before is believed only if this is the same: stamps of a file tell two contents
+/// apart only where clocks and inodes are finer than disks are fast.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     let fail = |e| system("a file of the history cannot be read", path, e);
     let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(fail(e)),
     };
-    let meta = file.metadata().map_err(fail)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(MAX_FILE)).unwrap_or(0));
+    let len = file.metadata().map_err(fail)?.len();
+    let mut bytes = Vec::with_capacity(usize::try_from(len.min(MAX_FILE)).unwrap_or(0));
     file.take(MAX_FILE + 1)
         .read_to_end(&mut bytes)
         .map_err(fail)?;
-    Ok(Some((bytes, Stamp::from(&meta))))
+    Ok(Some(bytes))
 }
 
 /// The error for a file that cannot be read.
@@ -128,6 +118,6 @@ pub(crate) fn unreadable(path: &Path, why: &Unreadable) -> StoreError {
             format!("a stored record cannot be read ({why})"),
         )
         .on(path.display())
-        .advice("restore the file from a copy, or forget this record"),
+        .advice("put the file back from a copy, or forget this record: it is then moved aside"),
     }
 }

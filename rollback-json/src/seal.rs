@@ -10,8 +10,10 @@ use sha2::{Digest as _, Sha256};
 
 use rollback_fs::strict;
 
+use crate::unknown;
+
 /// The version of the format that this library writes, and the newest that it reads.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// Longest file that is read: a record with its events, each of which is 1 MiB at most.
 pub(crate) const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -57,6 +59,20 @@ pub(crate) fn seal(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
     bytes.extend_from_slice(sum.as_bytes());
     bytes.extend_from_slice(END);
     Ok(bytes)
+}
+
+/// The same for a file that is written anew: what `found`, its content, has and this version does
+/// not know is kept. `known` is what was understood of it; see [`unknown::carried`] for `within`.
+pub(crate) fn reseal(
+    found: &[u8],
+    known: &impl Serialize,
+    new: &impl Serialize,
+    within: &[&str],
+) -> Result<Vec<u8>, StoreError> {
+    if seal(known)? == found {
+        return seal(new);
+    }
+    seal(&unknown::carried(found, known, new, within)?)
 }
 
 /// What a file says, if it is whole and of a version that is known.

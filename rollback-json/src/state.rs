@@ -1,19 +1,19 @@
 //! A workload's state file: the one commit point.
 
+use std::fmt;
 use std::path::Path;
 
 use rollback_core::deployment::LiveRecord;
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Epoch, Hold, Holder, InFlight, Lease, Liveness, Sequence, StoredPolicy, Version, WorkloadState,
+    Amended, Epoch, Hold, Holder, InFlight, Lease, Liveness, Sequence, Settings, StoredPolicy,
+    Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
-use rollback_fs::{durable, system};
 use serde::{Deserialize, Serialize};
 
 use crate::error::fenced;
-use crate::record::{Stamp, read};
 use crate::seal::{self, FORMAT, Unreadable};
 
 /// What a workload's state file says.
@@ -27,10 +27,17 @@ pub(crate) struct State {
     pub(crate) in_flight: Option<Held>,
     pub(crate) hold: Option<Hold>,
     pub(crate) policy: Option<StoredPolicy>,
-    /// The newest record that is committed: one with a greater number was left by a crash.
+    /// Who held, lifted, set, cleared and abandoned, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) amendments: Vec<Amended>,
+    /// The newest record that is committed. One with a greater number shows that this state is
+    /// older than its records.
     pub(crate) last: Sequence,
     /// How many records were ever committed: says in which directory the next one belongs.
     pub(crate) count: u64,
+    /// How many of them are kept; not known of states of format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kept: Option<u64>,
     /// The last `finish`, so that repeating it is recognised.
     pub(crate) finished: Option<Finished>,
     /// What this commit did to records whose own files may not show it yet.
@@ -57,13 +64,16 @@ pub(crate) struct Finished {
 /// Changes to records, committed with the state and carried out after it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pending {
+    /// A record that gets its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) opened: Option<Placed>,
     pub(crate) events: Vec<Amendment>,
-    pub(crate) forget: Vec<Forgotten>,
+    pub(crate) forget: Vec<Placed>,
 }
 
-/// A record that goes.
+/// Which record, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Forgotten {
+pub(crate) struct Placed {
     pub(crate) deployment: DeploymentId,
     pub(crate) sequence: Sequence,
     pub(crate) shard: u64,
@@ -79,8 +89,12 @@ pub(crate) struct Amendment {
 }
 
 impl Pending {
-    pub(crate) fn forgets(&self, sequence: Sequence) -> bool {
-        self.forget.iter().any(|f| f.sequence == sequence)
+    pub(crate) fn forgets(&self, id: &DeploymentId) -> bool {
+        self.forget.iter().any(|f| f.deployment == *id)
+    }
+
+    pub(crate) fn opens(&self, id: &DeploymentId) -> Option<&Placed> {
+        self.opened.as_ref().filter(|o| o.deployment == *id)
     }
 }
 
@@ -96,39 +110,70 @@ impl State {
             in_flight: None,
             hold: None,
             policy: None,
+            amendments: Vec::new(),
             last: Sequence(0),
             count: 0,
+            kept: Some(0),
             finished: None,
             pending: Pending::default(),
         }
     }
 
-    /// From its file; `None` if there is none.
-    pub(crate) fn load(path: &Path) -> Result<Option<(Self, Stamp)>, StoreError> {
-        let Some((bytes, stamp)) = read(path)? else {
-            return Ok(None);
-        };
-        match seal::open(&bytes) {
-            Ok(state) => Ok(Some((state, stamp))),
+    /// As its file's content says.
+    pub(crate) fn open(
+        bytes: &[u8],
+        workload: &WorkloadId,
+        path: &Path,
+    ) -> Result<Self, StoreError> {
+        match seal::open::<Self>(bytes) {
+            Ok(state) if state.workload == *workload => Ok(state),
+            Ok(state) => Err(damaged(
+                path,
+                format_args!("it is that of {}", state.workload),
+            )),
             Err(why @ Unreadable::Newer(_)) => {
                 Err(StoreError::new(Kind::NewerSchema, why.to_string()).on(path.display()))
             }
-            Err(why @ Unreadable::Damaged(_)) => Err(StoreError::new(
-                Kind::Corrupt,
-                format!("the workload's state cannot be read ({why}); nothing was changed"),
-            )
-            .on(path.display())
-            .advice(
-                "restore this one file from a copy; its records and other workloads are whole",
-            )),
+            Err(why @ Unreadable::Damaged(_)) => Err(damaged(path, why)),
         }
     }
 
-    /// To its file, durably: the commit.
-    pub(crate) fn store(&self, path: &Path) -> Result<(), StoreError> {
-        let bytes = seal::seal(self)?;
-        durable::replace(path, &bytes)
-            .map_err(|e| system("the workload's state cannot be written", path, e))
+    /// As a file's new content. `found` is the present one, and `known` what it says.
+    pub(crate) fn encode(&self, before: Option<&(Vec<u8>, Self)>) -> Result<Vec<u8>, StoreError> {
+        let new = self;
+        let Some((found, known)) = before else {
+            return seal::seal(new);
+        };
+        let deployment = |s: &Self| s.in_flight.as_ref().map(|h| h.deployment.clone());
+        let within: &[&str] = if deployment(known) == deployment(new) {
+            &["in_flight"]
+        } else {
+            &[]
+        };
+        seal::reseal(found, known, new, within)
+    }
+
+    /// The same as this version writes it.
+    pub(crate) fn in_this_format(&self) -> Self {
+        Self {
+            format: FORMAT,
+            ..self.clone()
+        }
+    }
+
+    /// What people have set.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            hold: self.hold.clone(),
+            policy: self.policy.clone(),
+            amendments: self.amendments.clone(),
+        }
+    }
+
+    pub(crate) fn set(&mut self, settings: Settings) {
+        self.hold = settings.hold;
+        self.policy = settings.policy;
+        self.amendments = settings.amendments;
     }
 
     /// Refuses a lease that is over.
@@ -154,9 +199,22 @@ impl State {
             }),
             hold: self.hold.clone(),
             policy: self.policy.clone(),
-            amendments: Vec::new(),
+            amendments: self.amendments.clone(),
         }
     }
+}
+
+/// The error for a state that cannot be read, or is not there.
+pub(crate) fn damaged(path: &Path, why: impl fmt::Display) -> StoreError {
+    StoreError::new(
+        Kind::Corrupt,
+        format!("the workload's state cannot be read ({why}); nothing was changed"),
+    )
+    .on(path.display())
+    .advice(
+        "put this one file back from a copy, or abandon what is in flight, which makes the state \
+         anew from the records; these and other workloads are whole",
+    )
 }
 
 /// The fields of a lease that a write is checked against.

@@ -7,21 +7,21 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use rollback_core::deployment::{Annotation, Deployment, NewDeployment, Settlement};
-use rollback_core::error::{StoreError, StoreErrorKind};
+use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
     Abandonment, Amendment, Begun, Exclusion, Fault, Finished, HistoryStore, Holder, Identity,
-    Lease, Page, Query, Renewal, Sequence, Settings, States, Stats, Summaries, Then, Version,
-    WorkloadState, check_version,
+    Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
 use rollback_fs::{Locks, blocking};
 
+use crate::backup;
 use crate::inner::Inner;
 use crate::layout::Layout;
 use crate::list;
-use crate::open::prepare;
+use crate::open::{self, prepare};
 use crate::state::Claim;
 use crate::summaries;
 use crate::verify;
@@ -51,11 +51,13 @@ impl JsonStore {
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         blocking(move || {
-            let layout = Layout::new(prepare(&path)?);
+            let (path, inode) = prepare(&path)?;
+            let layout = Layout::new(path);
             Ok(Self {
                 inner: Arc::new(Inner {
                     locks: Locks::in_dir(layout.locks())?,
                     layout,
+                    inode,
                     folders: Mutex::new(HashMap::new()),
                 }),
             })
@@ -63,13 +65,44 @@ impl JsonStore {
         .await
     }
 
+    /// Copies the history to a new directory `to`, while programs go on writing: each workload as
+    /// it is at one instant. The copy is durable before it gets its name; a deployment in flight is
+    /// unfinished there, and its holder dead.
+    ///
+    /// Fails with `Unusable` if there is something at `to` already or its directory cannot be
+    /// written, `Full`, or `Io`; damaged files are copied as they are. Then nothing is at `to`
+    /// that was not there before.
+    pub async fn backup(&self, to: impl AsRef<Path>) -> Result<(), StoreError> {
+        let to = to.as_ref().to_owned();
+        self.run(move |s| backup::backup(s, &to)).await
+    }
+
+    /// Puts a backup, or any other copy of a history that nobody writes to, in place as the history
+    /// in directory `path`, which must not exist: move away what is there first, when no program
+    /// has it open. The backup stays as it is.
+    ///
+    /// It is the same history in a new incarnation: what was published by deployments that the
+    /// backup does not have is found to be ahead of it. So it is with a copy that was put in place
+    /// by hand, once it is opened.
+    ///
+    /// Fails as [`backup`](Self::backup) and [`open`](Self::open) do.
+    pub async fn restore(
+        backup: impl AsRef<Path>,
+        path: impl AsRef<Path>,
+    ) -> Result<Self, StoreError> {
+        let (from, to) = (backup.as_ref().to_owned(), path.as_ref().to_owned());
+        let at = to.clone();
+        blocking(move || backup::restore(&from, &at)).await?;
+        Self::open(to).await
+    }
+
     /// The directory.
     pub fn path(&self) -> &Path {
         self.inner.layout.root()
     }
 
-    /// Makes every index anew from the records: after files were restored or removed by hand.
-    /// What cannot be read is moved to quarantine.
+    /// Makes every index anew from the records, and takes the records that are there for all that
+    /// there are: after files were put in or taken out by hand.
     pub async fn rebuild_index(&self) -> Result<(), StoreError> {
         self.run(|s| {
             for workload in s.workloads()? {
@@ -124,7 +157,9 @@ impl HistoryStore for JsonStore {
                     same_workload(&claim, failed, &of)?;
                 }
                 s.write(&claim.workload, |w| {
-                    w.finish(&claim, &settlement, at, &next, |new| s.number_for(new))
+                    w.finish(&claim, &settlement, at, &next, |new, own| {
+                        s.number_for(new, own)
+                    })
                 })
             })
             .await;
@@ -169,21 +204,7 @@ impl HistoryStore for JsonStore {
     }
 
     async fn workloads(&self) -> Result<States, StoreError> {
-        self.run(|s| {
-            let mut states = Vec::new();
-            for workload in s.workloads()? {
-                let state = s.state(&workload)?;
-                // Made by a begin that was never committed: nothing is known of it.
-                if state.version > 0 {
-                    states.push(s.shown(&state)?);
-                }
-            }
-            Ok(States {
-                states,
-                damaged: Vec::new(),
-            })
-        })
-        .await
+        self.run(Inner::states).await
     }
 
     async fn amend(
@@ -193,45 +214,34 @@ impl HistoryStore for JsonStore {
         amendment: &Amendment,
     ) -> Result<Version, StoreError> {
         let (workload, amendment) = (workload.clone(), amendment.clone());
-        self.run(move |s| {
-            check_version(&workload, Version(s.state(&workload)?.version), expected)?;
-            s.write(&workload, |w| {
-                w.set(|state| {
-                    let mut settings = Settings {
-                        hold: state.hold.take(),
-                        policy: state.policy.take(),
-                        amendments: Vec::new(),
-                    };
-                    settings.amend(&amendment);
-                    (state.hold, state.policy) = (settings.hold, settings.policy);
-                })
-            })?;
-            Ok(Version(s.state(&workload)?.version))
-        })
-        .await
+        self.run(move |s| s.write(&workload, |w| w.amend(expected, &amendment)))
+            .await
     }
 
     async fn abandon(
         &self,
         workload: &WorkloadId,
-        _: &Abandonment,
+        abandonment: &Abandonment,
     ) -> Result<DeploymentId, StoreError> {
-        Err(StoreError::new(StoreErrorKind::NotFound, "nothing can be abandoned").on(workload))
+        let (workload, abandonment) = (workload.clone(), abandonment.clone());
+        self.run(move |s| s.abandon(&workload, &abandonment)).await
     }
 
     async fn identity(&self) -> Result<Identity, StoreError> {
-        Identity::generate().map_err(|e| StoreError::new(StoreErrorKind::Io, e.to_string()))
+        self.run(|s| open::identity(&s.layout)).await
     }
 
-    async fn advance(&self, _: Sequence) -> Result<(), StoreError> {
-        Ok(())
+    async fn advance(&self, past: Sequence) -> Result<(), StoreError> {
+        self.run(move |s| {
+            s.check_place()?;
+            open::change(&s.layout, |marker| marker.past = marker.past.max(past)).map(drop)
+        })
+        .await
     }
 
     async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError> {
-        let page = self.list(&Query::default().limit(1_000)).await?;
-        let ids = page.deployments.iter().map(Deployment::id);
-        let ids = ids.filter(|id| id.begins(beginning));
-        Ok(ids.take(limit).cloned().collect())
+        let text = beginning.to_owned();
+        self.run(move |s| s.beginning(&text, limit)).await
     }
 
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {

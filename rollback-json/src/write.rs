@@ -1,10 +1,14 @@
 //! The writes, each under a workload's write lock, each committed by one rename.
 
+use std::collections::BTreeSet;
+
 use rollback_core::deployment::MAX_NOTES;
 use rollback_core::deployment::{Annotation, Deployment, LiveRecord, NewDeployment, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{Epoch, Holder, Sequence, Then, Version};
+use rollback_core::history::{
+    Abandonment, Amendment as Change, Epoch, Holder, Sequence, Then, Version, check_version,
+};
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
 
@@ -12,13 +16,7 @@ use crate::error::{illegal, kept, known, nothing_in_flight, unknown};
 use crate::folder::{Folder, Found, Writing};
 use crate::layout::shard_of;
 use crate::record::check_size;
-use crate::state::{Amendment, Claim, Finished, Forgotten, Held, Pending, State};
-
-/// A record that was opened.
-struct Opened {
-    sequence: Sequence,
-    shard: u64,
-}
+use crate::state::{Amendment, Claim, Finished, Held, Pending, Placed, State};
 
 /// A workload's folder that may be written.
 pub(crate) struct Writer<'a> {
@@ -34,8 +32,14 @@ impl Writer<'_> {
         Ok(state)
     }
 
+    /// Commits, and carries out what was committed. What of that fails is left to the next writer.
     fn commit(&mut self, state: &State) -> Result<(), StoreError> {
-        self.folder.commit(self.writing, state)
+        self.folder.commit(self.writing, state)?;
+        if let Err(error) = self.folder.carry_out(self.writing, &state.pending) {
+            tracing::warn!(workload = %state.workload, %error, "left to the next writer");
+            self.writing.leave();
+        }
+        Ok(())
     }
 
     /// Opens a record that the next commit makes true.
@@ -43,21 +47,36 @@ impl Writer<'_> {
         &mut self,
         state: &mut State,
         new: &NewDeployment,
-        number: impl FnOnce(&NewDeployment) -> Result<Sequence, StoreError>,
-    ) -> Result<Opened, StoreError> {
+        number: impl Fn(&NewDeployment, Sequence) -> Result<Sequence, StoreError>,
+    ) -> Result<Placed, StoreError> {
         check_size(new)?;
-        let shard = shard_of(state.count);
-        self.folder
-            .remove_orphans(self.writing, shard, state.last)?;
         if self.folder.shard_with(&new.id)?.is_some() {
             return Err(known(&new.id));
         }
-        let sequence = number(new)?;
+        self.folder.keep_index();
+        let newest = self.folder.newest_of_own(state)?;
+        let sequence = match number(new, newest) {
+            Err(e) if e.kind() == Kind::Full && self.folder.make_room(self.writing) => {
+                number(new, newest)?
+            }
+            other => other?,
+        };
+        let opened = Placed {
+            deployment: new.id.clone(),
+            sequence,
+            shard: shard_of(state.count),
+        };
         let deployment = Deployment::open(new.clone(), sequence);
-        self.folder.create(self.writing, shard, &deployment)?;
+        self.folder
+            .create(self.writing, opened.shard, &deployment)?;
+        if state.kept.is_none() {
+            state.kept = Some(self.folder.kept()?);
+        }
+        state.kept = state.kept.map(|kept| kept + 1);
         state.last = sequence;
         state.count += 1;
-        Ok(Opened { sequence, shard })
+        state.pending.opened = Some(opened.clone());
+        Ok(opened)
     }
 
     /// Begins. The caller holds the workload's lease lock, and has found no conflict.
@@ -66,7 +85,7 @@ impl Writer<'_> {
         new: &NewDeployment,
         holder: &Holder,
         expected: Version,
-        number: impl FnOnce() -> Result<Sequence, StoreError>,
+        number: impl Fn(&NewDeployment, Sequence) -> Result<Sequence, StoreError>,
     ) -> Result<(Epoch, Sequence), StoreError> {
         let mut state = self.state()?;
         if state.version != expected.0 {
@@ -77,7 +96,9 @@ impl Writer<'_> {
             .on(&new.workload)
             .advice("preview again"));
         }
-        let Opened { sequence, shard } = self.open(&mut state, new, |_| number())?;
+        let Placed {
+            sequence, shard, ..
+        } = self.open(&mut state, new, number)?;
         state.version += 1;
         state.epoch += 1;
         state.in_flight = Some(Held {
@@ -100,9 +121,13 @@ impl Writer<'_> {
             return Err(illegal(&claim.deployment, why));
         }
         let mut deployment = self.folder.current(shard, &claim.deployment)?;
+        if deployment.switch_began() || deployment.cause().is_some() {
+            // What began has to come to its end. Before, the end is to begin no more.
+            self.writing.ends();
+        }
         if deployment.events().last() == Some(event) {
             // Written before, and perhaps not durable: the first attempt may have failed between.
-            return self.folder.sync_shard(shard);
+            return self.folder.sync_shard(self.writing, shard);
         }
         apply(&mut deployment, event)?;
         self.folder.write_current(self.writing, shard, deployment)
@@ -115,8 +140,9 @@ impl Writer<'_> {
         settlement: &Settlement,
         at: Timestamp,
         then: &Then,
-        number: impl FnOnce(&NewDeployment) -> Result<Sequence, StoreError>,
+        number: impl Fn(&NewDeployment, Sequence) -> Result<Sequence, StoreError>,
     ) -> Result<Option<Sequence>, StoreError> {
+        self.writing.ends();
         let event = TimedEvent {
             at,
             event: Event::Settled(settlement.clone()),
@@ -144,7 +170,9 @@ impl Writer<'_> {
             }
             Then::Open(new) => {
                 same_workload(claim, &new.id, &new.workload)?;
-                let Opened { sequence, shard } = self.open(&mut state, new, number)?;
+                let Placed {
+                    sequence, shard, ..
+                } = self.open(&mut state, new, number)?;
                 state.in_flight = Some(Held {
                     deployment: new.id.clone(),
                     sequence,
@@ -163,10 +191,6 @@ impl Writer<'_> {
         });
         state.pending.events = changes;
         self.commit(&state)?;
-        // Committed: what fails from here on is done by whoever writes next.
-        if let Err(error) = self.folder.carry_out(self.writing) {
-            tracing::warn!(workload = %claim.workload, %error, "left to the next writer");
-        }
         Ok(opened)
     }
 
@@ -251,6 +275,7 @@ impl Writer<'_> {
         &mut self,
         holder: &Holder,
     ) -> Result<(DeploymentId, Epoch), StoreError> {
+        self.writing.ends();
         let mut state = self.state()?;
         let Some(held) = &mut state.in_flight else {
             return Err(nothing_in_flight(&state.workload));
@@ -267,6 +292,7 @@ impl Writer<'_> {
         id: &DeploymentId,
         by: &Actor,
     ) -> Result<(), StoreError> {
+        self.writing.ends();
         let mut state = self.state()?;
         match &mut state.in_flight {
             Some(held) if held.deployment == *id => {
@@ -279,11 +305,19 @@ impl Writer<'_> {
     }
 
     /// Changes what people set.
-    pub(crate) fn set(&mut self, change: impl FnOnce(&mut State)) -> Result<(), StoreError> {
+    pub(crate) fn amend(
+        &mut self,
+        expected: Version,
+        change: &Change,
+    ) -> Result<Version, StoreError> {
         let mut state = self.state()?;
-        change(&mut state);
+        check_version(&state.workload, Version(state.version), expected)?;
+        let mut settings = state.settings();
+        settings.amend(change);
+        state.set(settings);
         state.version += 1;
-        self.commit(&state)
+        self.commit(&state)?;
+        Ok(Version(state.version))
     }
 
     pub(crate) fn annotate(
@@ -291,7 +325,7 @@ impl Writer<'_> {
         id: &DeploymentId,
         what: &Annotation,
     ) -> Result<(), StoreError> {
-        let state = self.state()?;
+        let state = self.folder.state()?;
         let (shard, deployment) = self.committed(&state, id)?;
         let annotations = deployment
             .annotations()
@@ -305,12 +339,9 @@ impl Writer<'_> {
     }
 
     /// Which of these can be forgotten; an error if one may not be.
-    pub(crate) fn may_forget(
-        &mut self,
-        ids: &[DeploymentId],
-    ) -> Result<Vec<Forgotten>, StoreError> {
-        let state = self.state()?;
-        let mut found = Vec::new();
+    pub(crate) fn may_forget(&mut self, ids: &[DeploymentId]) -> Result<Forgetting, StoreError> {
+        let state = self.folder.state()?;
+        let mut found = Forgetting::default();
         for id in ids {
             let in_flight = state
                 .in_flight
@@ -324,40 +355,126 @@ impl Writer<'_> {
             };
             match self.folder.get(&state, shard, id)? {
                 Found::Record(d) if d.annotations().pinned => return Err(kept(id)),
-                Found::Record(d) => found.push(Forgotten {
-                    deployment: id.clone(),
-                    sequence: d.sequence(),
-                    shard,
-                }),
-                // Where it belongs is not known, so it stays until it is moved aside.
+                Found::Record(d) => {
+                    found.records.insert(Placed {
+                        deployment: id.clone(),
+                        sequence: d.sequence(),
+                        shard,
+                    });
+                }
+                Found::Unreadable(e) if e.kind() == Kind::Corrupt => {
+                    found.damaged.insert((shard, id.clone()));
+                }
                 Found::Unreadable(_) | Found::Nothing => {}
             }
         }
-        found.sort_unstable();
-        found.dedup();
         Ok(found)
     }
 
-    /// Forgets all of these at once.
-    pub(crate) fn forget(&mut self, found: Vec<Forgotten>) -> Result<(), StoreError> {
+    /// Forgets all of these at once. What cannot be read is moved aside.
+    pub(crate) fn forget(&mut self, found: Forgetting) -> Result<(), StoreError> {
+        self.writing.ends();
         let mut state = self.state()?;
-        state.pending.forget = found;
+        state.kept = state.kept.map(|kept| kept.saturating_sub(found.len()));
+        state.pending.forget = found.records.into_iter().collect();
         self.commit(&state)?;
-        if let Err(error) = self.folder.carry_out(self.writing) {
-            tracing::warn!(workload = %state.workload, %error, "left to the next writer");
+        for (shard, id) in &found.damaged {
+            self.folder.move_aside(self.writing, *shard, id)?;
         }
         Ok(())
     }
 
-    /// Makes every index of the workload anew.
+    /// Gives up what a dead holder has left, or a state that cannot be read. The caller holds the
+    /// lease lock.
+    pub(crate) fn abandon(
+        &mut self,
+        abandonment: &Abandonment,
+    ) -> Result<Option<DeploymentId>, StoreError> {
+        self.writing.ends();
+        let (mut state, ids) = match self.folder.state() {
+            Ok(state) => {
+                if let Err(error) = self.folder.mend(self.writing) {
+                    tracing::warn!(workload = %state.workload, %error, "left as it is");
+                }
+                let ids = state.in_flight.iter().map(|held| held.deployment.clone());
+                (self.state()?, ids.collect::<Vec<_>>())
+            }
+            Err(e) if e.kind() == Kind::Corrupt => {
+                let rebuilt = self.folder.rebuilt()?;
+                self.folder.move_state_aside(self.writing)?;
+                rebuilt
+            }
+            Err(e) => return Err(e),
+        };
+        for id in &ids {
+            let change = self.abandoned(id, abandonment)?;
+            state.pending.events.extend(change);
+        }
+        if let Some(id) = ids.last() {
+            let mut settings = state.settings();
+            settings.abandoned(id, abandonment);
+            state.set(settings);
+        }
+        state.version += 1;
+        state.epoch += 1;
+        state.live = LiveRecord::Unknown;
+        state.in_flight = None;
+        self.commit(&state)?;
+        Ok(ids.last().cloned())
+    }
+
+    /// The end of an abandoned deployment, if its record can still be written to.
+    fn abandoned(
+        &mut self,
+        id: &DeploymentId,
+        abandonment: &Abandonment,
+    ) -> Result<Option<Amendment>, StoreError> {
+        let Some(shard) = self.folder.shard_with(id)? else {
+            return Ok(None);
+        };
+        let Found::Record(mut deployment) = self.folder.look(shard, id)? else {
+            return Ok(None);
+        };
+        let event = TimedEvent {
+            at: abandonment.at,
+            event: Event::Settled(abandonment.settlement(deployment.verdict())),
+        };
+        let change = Amendment {
+            deployment: id.clone(),
+            sequence: deployment.sequence(),
+            shard,
+            event,
+        };
+        Ok(deployment
+            .apply(change.event.clone())
+            .is_ok()
+            .then_some(change))
+    }
+
+    /// Makes every index of the workload anew, and takes the records that are there for all.
     pub(crate) fn rebuild(&mut self) -> Result<(), StoreError> {
-        for shard in self.folder.shards()? {
-            let path = self.folder.place.index(shard);
-            rollback_fs::durable::remove(&path)
-                .map_err(|e| rollback_fs::system("an index cannot be removed", &path, e))?;
-            self.folder.index(shard, Some(self.writing))?;
+        self.folder.rebuild_indices()?;
+        let mut state = self.state()?;
+        let kept = Some(self.folder.kept()?);
+        if state.version > 0 && state.kept != kept {
+            state.kept = kept;
+            self.commit(&state)?;
         }
         Ok(())
+    }
+}
+
+/// Records that go.
+#[derive(Debug, Default)]
+pub(crate) struct Forgetting {
+    records: BTreeSet<Placed>,
+    damaged: BTreeSet<(u64, DeploymentId)>,
+}
+
+impl Forgetting {
+    /// How many.
+    pub(crate) fn len(&self) -> u64 {
+        (self.records.len() + self.damaged.len()) as u64
     }
 }
 

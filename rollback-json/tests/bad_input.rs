@@ -76,7 +76,7 @@ async fn a_newer_store_is_refused_and_a_damaged_marker_too() {
     with_records(dir.path()).await;
     let marker = dir.path().join("format.json");
     let text = fs::read_to_string(&marker).unwrap();
-    fs::write(&marker, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+    fs::write(&marker, text.replace("\"format\": 2", "\"format\": 3")).unwrap();
     assert_eq!(refusal(dir.path()).await.kind(), Kind::NewerSchema);
     fs::write(&marker, "{}").unwrap();
     let error = JsonStore::open(dir.path()).await.unwrap_err();
@@ -120,8 +120,8 @@ fn damages() -> Vec<(&'static str, Damage)> {
             "changed by hand",
             Box::new(|t| {
                 t.replace(
-                    "{\n  \"format\": 1,",
-                    "{\n  \"format\": 1,\n  \"id\": \"x\",",
+                    "{\n  \"format\": 2,",
+                    "{\n  \"format\": 2,\n  \"id\": \"x\",",
                 )
             }),
         ),
@@ -163,7 +163,7 @@ fn damages() -> Vec<(&'static str, Damage)> {
 }
 
 #[tokio::test]
-async fn a_damaged_record_is_moved_aside_and_hides_no_other() {
+async fn a_damaged_record_is_left_hides_no_other_and_is_moved_aside_when_it_is_forgotten() {
     for (n, (says, damage)) in damages().into_iter().enumerate() {
         let dir = tempfile::tempdir().unwrap();
         let ids = with_records(dir.path()).await;
@@ -184,19 +184,8 @@ async fn a_damaged_record_is_moved_aside_and_hides_no_other() {
                 let page = store.list(&Query::default()).await.unwrap();
                 let readable: Vec<_> = page.deployments.iter().map(|d| d.id()).collect();
                 assert_eq!(readable, [&ids[3], &ids[2], &ids[0]], "{n} {says}");
-                if !fresh_index {
-                    assert_eq!(
-                        page.unreadable.len(),
-                        1,
-                        "{n} {says}: {:?}",
-                        page.unreadable
-                    );
-                    assert!(
-                        page.unreadable[0].contains(says),
-                        "{n} {says}: {:?}",
-                        page.unreadable
-                    );
-                }
+                assert_eq!(page.unreadable.len(), 1, "{n} {says}: {page:?}");
+                assert!(page.unreadable[0].contains(says), "{n} {says}: {page:?}");
             }
             let faults = store.verify().await.unwrap();
             let of_it =
@@ -207,6 +196,12 @@ async fn a_damaged_record_is_moved_aside_and_hides_no_other() {
                 "{n} {says}: {faults:?}"
             );
         }
+        assert_eq!(fs::read_to_string(&file).unwrap(), damaged, "{n} {says}");
+        let store = JsonStore::open(dir.path()).await.unwrap();
+        assert_eq!(store.forget(&[ids[1].clone()]).await.unwrap(), 1);
+        let page = store.list(&Query::default()).await.unwrap();
+        assert_eq!((page.deployments.len(), page.unreadable.len()), (3, 0));
+        assert_eq!(store.get(&ids[1]).await.unwrap_err().kind(), Kind::Corrupt);
         let aside = dir
             .path()
             .join(format!("quarantine/api@web-1.{}.json", ids[1]));
@@ -235,7 +230,7 @@ async fn a_record_of_a_newer_version_stays_where_it_is() {
     let ids = with_records(dir.path()).await;
     let file = record(dir.path(), &ids[1]);
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+    fs::write(&file, text.replace("\"format\": 2", "\"format\": 3")).unwrap();
     let store = JsonStore::open(dir.path()).await.unwrap();
     assert_eq!(
         store.get(&ids[1]).await.unwrap_err().kind(),
@@ -263,10 +258,8 @@ async fn a_damaged_state_is_said_never_guessed_and_hides_no_other_workload() {
     let error = store.begin(&new, &holder(), Version(0)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt, "{error}");
     let page = store.list(&Query::default()).await.unwrap();
-    assert_eq!(
-        page.deployments.iter().map(|d| d.id()).collect::<Vec<_>>(),
-        [&ids[3]]
-    );
+    let shown: Vec<_> = page.deployments.iter().map(|d| d.id()).collect();
+    assert_eq!(shown, [&ids[3], &ids[2], &ids[1], &ids[0]]);
     assert_eq!(page.unreadable.len(), 1);
     assert_eq!(store.verify().await.unwrap().len(), 1);
     fs::write(&file, whole).unwrap();

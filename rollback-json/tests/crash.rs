@@ -27,7 +27,8 @@ impl Snapshot {
         Self(files)
     }
 
-    /// Puts back the files whose path contains this.
+    /// Puts back the files whose path contains this, as a kill leaves them: whoever was killed has
+    /// not said that it has ended. An index may not have been there.
     fn put_back(&self, part: &str) {
         let mut any = false;
         for (path, bytes) in &self.0 {
@@ -37,8 +38,11 @@ impl Snapshot {
                 fs::write(path, bytes).unwrap();
                 any = true;
             }
+            if path.ends_with("state.json") {
+                let _ = fs::remove_file(path.with_file_name("ended"));
+            }
         }
-        assert!(any, "{part}");
+        assert!(any || part == "/index/", "{part}");
     }
 }
 
@@ -56,12 +60,12 @@ async fn outcomes(store: &JsonStore, outcome: Outcome) -> Vec<DeploymentId> {
 
 #[tokio::test]
 async fn a_begin_that_was_not_committed_is_no_record_and_is_cleaned_up() {
-    for note in ["kept", "lost, as by a power cut"] {
-        a_begin_that_was_not_committed(note == "kept").await;
+    for cut in ["a kill", "a power cut"] {
+        a_begin_that_was_not_committed(cut == "a power cut").await;
     }
 }
 
-async fn a_begin_that_was_not_committed(noted: bool) {
+async fn a_begin_that_was_not_committed(another_boot: bool) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("history");
     let (first, lost, third) = (
@@ -80,10 +84,17 @@ async fn a_begin_that_was_not_committed(noted: bool) {
     let begun = store.begin(&lost, &holder(), Version(2)).await.unwrap();
     let lost_sequence = begun.sequence;
     drop((begun, store));
-    // Killed after the record and its line were written, before the state was renamed.
+    // Killed after the record was written, before the state was renamed and the record got its
+    // name.
     before.put_back("state.json");
-    if !noted {
-        fs::remove_file(root.join("workloads/api@web-1/opening.json")).unwrap();
+    let shard = root.join("workloads/api@web-1/records/000000");
+    let named = shard.join(format!("{}.json", lost.id));
+    let half = shard.join(format!(".new-{}.json", lost.id));
+    fs::rename(named, &half).unwrap();
+    let _ = fs::remove_dir_all(root.join("workloads/api@web-1/index"));
+    if another_boot {
+        let ended = root.join("workloads/api@web-1/ended");
+        fs::write(ended, "ended another boot\n").unwrap();
     }
 
     let store = open(&root).await;
@@ -109,6 +120,7 @@ async fn a_begin_that_was_not_committed(noted: bool) {
     let begun = store.begin(&third, &holder(), Version(2)).await.unwrap();
     assert!(begun.sequence > lost_sequence, "no number is used twice");
     assert!(store.get(&lost.id).await.unwrap().is_none());
+    assert!(!half.exists());
     drop(begun);
     // Not even after a later commit has passed its number, nor by a fresh index.
     let store = open(&root).await;
@@ -281,6 +293,15 @@ async fn temporary_files_of_a_killed_writer_are_removed_by_the_next() {
     for file in &left {
         fs::write(file, "half").unwrap();
     }
+    // As who is killed leaves it.
+    let ended = root.join("workloads/api@web-1/ended");
+    fs::write(
+        &ended,
+        fs::read_to_string(&ended)
+            .unwrap()
+            .replace("ended", "writes"),
+    )
+    .unwrap();
     let store = open(&root).await;
     store
         .begin(&sample("api@web-1", 3), &holder(), Version(2))
@@ -298,7 +319,6 @@ async fn an_index_of_another_boot_a_torn_one_or_none_is_made_anew() {
     let store = open(&root).await;
     let new = sample("api@web-1", 1);
     let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
-    let stale = Snapshot::of(&root);
     let end = settlement(&new.id, Outcome::Succeeded);
     store
         .finish(begun.lease, &end, at(2), &Then::Release)
@@ -308,12 +328,11 @@ async fn an_index_of_another_boot_a_torn_one_or_none_is_made_anew() {
     amend(&store, &new.workload, &by_ann(Amend::LiftHold, 9))
         .await
         .unwrap();
+    outcomes(&store, Outcome::Succeeded).await;
     let index = root.join("workloads/api@web-1/index/000000.jsonl");
     let whole = fs::read_to_string(&index).unwrap();
-    let old_boot = stale.0.iter().find(|(p, _)| *p == index).unwrap();
-    let old_boot = String::from_utf8(old_boot.1.clone()).unwrap();
-    let boot = old_boot.lines().next().unwrap().to_owned();
-    let old_boot = old_boot.replace(&boot, r#"{"boot":"another"}"#);
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let old_boot = whole.replace(boot.trim(), "00000000-0000-4000-8000-000000000000");
     let half = format!("{whole}{}", &whole[..whole.len() / 3]);
     for damage in [
         Some(old_boot),

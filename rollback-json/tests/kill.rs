@@ -45,7 +45,8 @@ impl Files for Here {
     fn may_be_lost(&self, name: &Path) -> bool {
         let mut parts = name.iter().filter_map(|part| part.to_str());
         parts.any(|part| {
-            ["index", "locks", "opening.json"].contains(&part) || part.starts_with(".new-")
+            ["index", "locks", "ended", "reserve", "sequence"].contains(&part)
+                || part.starts_with(".new-")
         })
     }
 }

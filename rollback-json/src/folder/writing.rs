@@ -1,22 +1,23 @@
-//! Changing a workload's directory: under its write lock, durable, and repeated by the next writer
-//! where this one is killed.
+//! Changing a workload's directory: under its write lock, durable, and carried on by the next
+//! writer where this one is killed.
 
-use std::collections::HashSet;
+use std::cell::Cell;
 use std::fs;
-use std::ops::Bound;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use rollback_core::deployment::Deployment;
 use rollback_core::error::StoreError;
-use rollback_core::history::Sequence;
 use rollback_core::id::DeploymentId;
-use rollback_fs::{Held, Locks, durable, make_dir, system};
+use rollback_fs::{Held, Locks, durable, make_dir, owner, system};
+use rustix::fs::{CWD, RenameFlags};
 
-use super::{Folder, Found, names};
-use crate::index::{self, Look, Row};
-use crate::layout::{file_name, id_of};
-use crate::opening::Opening;
-use crate::record::{self, Stamp, read};
-use crate::state::State;
+use super::{Current, Folder, Found, names};
+use crate::index::{self, Line, Row, this_boot};
+use crate::layout::{Place, file_name, id_of};
+use crate::record::{self, read};
+use crate::reserve::is_full;
+use crate::state::{Pending, Placed, State};
 
 /// How long a writer waits for another one, in milliseconds.
 const PATIENCE: u32 = 5_000;
@@ -24,63 +25,119 @@ const PATIENCE: u32 = 5_000;
 /// The right to change a workload's files, within this process and among all.
 pub(crate) struct Writing {
     _lock: Held,
+    /// Whether anything was changed.
+    touched: Cell<bool>,
+    /// Whether the room that is reserved for ending things may be used.
+    ends: Cell<bool>,
+    /// Whether it was.
+    used: Cell<bool>,
+    /// Whether something is left to the next writer.
+    left: Cell<bool>,
+}
+
+impl Writing {
+    /// What is written from here on ends something: it may use the room that is reserved for that.
+    pub(crate) fn ends(&self) {
+        self.ends.set(true);
+    }
+
+    /// Leaves something that was committed to the next writer.
+    pub(crate) fn leave(&self) {
+        self.left.set(true);
+    }
+}
+
+/// Whether the last writer has ended well, in this boot: nothing is left to do.
+pub(crate) fn has_ended(place: &Place) -> bool {
+    fs::read(place.ended()).is_ok_and(|text| text == note(true))
+}
+
+/// Both of one length, so that writing the second over the first needs no room.
+fn note(ended: bool) -> Vec<u8> {
+    let what = if ended { "ended " } else { "writes" };
+    format!("{what} {}\n", this_boot()).into_bytes()
 }
 
 impl Folder {
-    /// Takes the write lock, and carries out what the last commit left to do.
+    /// Takes the write lock, and does what the last writer has left to do.
     pub(crate) fn writing(&mut self, locks: &Locks) -> Result<Writing, StoreError> {
+        let (writing, ended) = self.lock(locks)?;
+        if !ended {
+            self.mend(&writing)?;
+        }
+        Ok(writing)
+    }
+
+    /// Takes the write lock; says whether the last writer has ended well.
+    pub(crate) fn lock(&mut self, locks: &Locks) -> Result<(Writing, bool), StoreError> {
         let name = format!("{}.write", self.workload);
         let Some(lock) = locks.take_named(&name, PATIENCE)? else {
             return Err(crate::error::busy(&self.workload));
         };
-        let dirs = [
-            self.place.dir(),
-            &self.place.records(),
-            &self.place.indices(),
-        ];
-        if !self.made {
-            for dir in dirs {
+        let writing = Writing {
+            _lock: lock,
+            touched: Cell::new(false),
+            ends: Cell::new(false),
+            used: Cell::new(false),
+            left: Cell::new(false),
+        };
+        let ended = has_ended(&self.place);
+        if !ended {
+            for dir in [
+                self.place.dir(),
+                &self.place.records(),
+                &self.place.indices(),
+            ] {
                 make_dir(dir)?;
             }
-            // Without a state they may be there and not durable: whoever made them was killed. The
-            // workload's own directory is synced by each commit.
-            if Stamp::of(&self.place.state())?.is_none() {
-                for dir in self.place.dir().ancestors().skip(1).take(2) {
-                    durable::sync_dir(dir)
-                        .map_err(|e| system("the directory cannot be made durable", dir, e))?;
-                }
-            }
-            self.remove_leftovers()?;
         }
-        self.made = true;
-        let writing = Writing { _lock: lock };
-        self.keep()?;
-        self.carry_out(&writing)?;
-        Ok(writing)
+        self.say(false)?;
+        Ok((writing, ended))
     }
 
-    /// Makes durable what a writer that is not known to have ended well has committed and carried
-    /// out: it may have been killed between a rename and the sync of the directory, and what is
-    /// written from here on builds on it.
-    fn keep(&mut self) -> Result<(), StoreError> {
-        let stamp = Stamp::of(&self.place.state())?;
-        if stamp.is_none() || self.carried_out == stamp {
-            return Ok(());
+    /// Ends a write. What was changed by one that failed is looked after by the next writer.
+    pub(crate) fn end(&mut self, writing: Writing, done: bool) {
+        if writing.used.get() {
+            // For the next one. On a disk that is still full there is none.
+            let _ = self.place.reserve().ensure(0);
         }
-        let mut dirs = vec![self.place.dir().to_owned()];
-        let pending = self.state()?.pending;
+        if (done || !writing.touched.get()) && !writing.left.get() {
+            // Not said, the next writer merely looks in vain.
+            let _ = self.say(true);
+        }
+    }
+
+    fn say(&self, ended: bool) -> Result<(), StoreError> {
+        let path = self.place.ended();
+        let said = owner::open_or_create(&path).and_then(|mut file| {
+            io::Write::write_all(&mut file, &note(ended))?;
+            file.set_len(note(ended).len() as u64)
+        });
+        match said {
+            // There was none, so there is nothing that it could contradict.
+            Err(e) if is_full(&e) => Ok(()),
+            other => other.map_err(|e| system("the workload's note cannot be written", &path, e)),
+        }
+    }
+
+    /// Makes durable what a writer that did not end well has changed, carries out what it has
+    /// committed, and removes what it has half written: under this lock all of it is dead.
+    pub(crate) fn mend(&mut self, writing: &Writing) -> Result<(), StoreError> {
+        let state = self.state()?;
+        let mut dirs = vec![
+            self.root.clone(),
+            self.root.join("workloads"),
+            self.place.dir().to_owned(),
+            self.place.records(),
+        ];
+        let pending = &state.pending;
+        dirs.extend(pending.opened.iter().map(|o| self.place.shard(o.shard)));
         dirs.extend(pending.events.iter().map(|c| self.place.shard(c.shard)));
         dirs.dedup();
         for dir in dirs.iter().filter(|dir| dir.is_dir()) {
-            durable::sync_dir(dir)
-                .map_err(|e| system("the directory cannot be made durable", dir, e))?;
+            self.sync(writing, dir)?;
         }
-        Ok(())
-    }
-
-    /// Removes the temporary files of writers that were killed, wherever they wrote. Once in a
-    /// process: that is often enough for what only a kill leaves, and costs a long history little.
-    fn remove_leftovers(&self) -> Result<(), StoreError> {
+        self.carry_out(writing, pending)?;
         let mut dirs = vec![self.place.dir().to_owned(), self.place.indices()];
         dirs.extend(self.shards()?.iter().map(|shard| self.place.shard(*shard)));
         for dir in dirs {
@@ -90,45 +147,121 @@ impl Folder {
         Ok(())
     }
 
-    /// Commits a state.
-    pub(crate) fn commit(&mut self, _: &Writing, state: &State) -> Result<(), StoreError> {
-        self.state = None;
-        state.store(&self.place.state())
+    /// One durable step. Where the disk is full and something is ended, room is made for it.
+    fn durably(
+        &self,
+        writing: &Writing,
+        what: &str,
+        path: &Path,
+        step: impl Fn() -> io::Result<()>,
+    ) -> Result<(), StoreError> {
+        writing.touched.set(true);
+        let mut done = step();
+        if done.as_ref().is_err_and(is_full) && self.make_room(writing) {
+            done = step();
+        }
+        done.map_err(|e| system(what, path, e))
     }
 
-    /// Brings the records up to what the last commit says of them.
-    pub(crate) fn carry_out(&mut self, writing: &Writing) -> Result<(), StoreError> {
+    /// Gives up the reserve, if what is written ends something; says whether there is room now.
+    pub(crate) fn make_room(&self, writing: &Writing) -> bool {
+        let made = writing.ends.get() && self.place.reserve().give_up();
+        if made {
+            writing.used.set(true);
+        }
+        made
+    }
+
+    /// Makes the entries of a directory durable.
+    pub(crate) fn sync(&self, writing: &Writing, dir: &Path) -> Result<(), StoreError> {
+        let what = "the directory cannot be made durable";
+        self.durably(writing, what, dir, || durable::sync_dir(dir))
+    }
+
+    /// Commits a state.
+    pub(crate) fn commit(&mut self, writing: &Writing, state: &State) -> Result<(), StoreError> {
         let path = self.place.state();
-        let stamp = Stamp::of(&path)?;
-        if stamp.is_none() || self.carried_out == stamp {
-            return Ok(());
-        }
-        let pending = self.state()?.pending;
-        for change in &pending.events {
-            let file = self.place.record(change.shard, &change.deployment);
-            let Some(bytes) = read(&file)? else {
-                continue;
-            };
-            // One that was damaged meanwhile stays as it is; the state still knows its end.
-            let Ok(mut deployment) = record::decode(&bytes.0) else {
-                continue;
-            };
-            if !deployment.events().contains(&change.event) {
-                deployment.apply(change.event.clone()).map_err(|e| {
-                    crate::error::illegal(&change.deployment, e.to_string()).because(e)
-                })?;
-                self.replace(writing, change.shard, &deployment)?;
-            }
-            self.index_row(writing, change.shard, &Row::of(&deployment))?;
-        }
-        for gone in &pending.forget {
-            self.remove(writing, gone.shard, gone.sequence, &gone.deployment)?;
-        }
-        self.carried_out = stamp;
+        let state = state.in_this_format();
+        let bytes = state.encode(self.state.as_ref())?;
+        let what = "the workload's state cannot be written";
+        self.state = None;
+        self.durably(writing, what, &path, || durable::replace(&path, &bytes))?;
+        self.state = Some((bytes, state));
         Ok(())
     }
 
-    /// A new record's file.
+    /// Brings the records up to what a commit says of them. Under the rules of what ends
+    /// something: it was committed.
+    pub(crate) fn carry_out(
+        &mut self,
+        writing: &Writing,
+        pending: &Pending,
+    ) -> Result<(), StoreError> {
+        let ends = writing.ends.replace(true);
+        let done = self.try_carry_out(writing, pending);
+        writing.ends.set(ends);
+        done
+    }
+
+    fn try_carry_out(&mut self, writing: &Writing, pending: &Pending) -> Result<(), StoreError> {
+        if let Some(opened) = &pending.opened {
+            self.publish(writing, opened)?;
+        }
+        for change in &pending.events {
+            let id = &change.deployment;
+            let path = self.place.record(change.shard, id);
+            // One that was lost or damaged meanwhile stays as it is: the state has its end.
+            let Some(bytes) = read(&path)? else { continue };
+            let Ok(known) = self.decode(&path, &bytes, id) else {
+                continue;
+            };
+            let mut deployment = known.clone();
+            if !deployment.events().contains(&change.event) {
+                if let Err(why) = deployment.apply(change.event.clone()) {
+                    tracing::warn!(deployment = %id, %why, "its record is not as it was committed");
+                    continue;
+                }
+                let bytes = record::encode_again(&bytes, &known, &deployment)?;
+                self.write(writing, &path, &bytes)?;
+            }
+            self.add_line(change.shard, &Line::Again(Row::of(&deployment)))?;
+        }
+        for gone in &pending.forget {
+            let path = self.place.record(gone.shard, &gone.deployment);
+            let what = "a record cannot be removed";
+            self.durably(writing, what, &path, || durable::remove(&path))?;
+            self.add_line(gone.shard, &Line::Gone(gone.sequence))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a record its name, now that a commit has made it true.
+    fn publish(&mut self, writing: &Writing, opened: &Placed) -> Result<(), StoreError> {
+        let (shard, id) = (opened.shard, &opened.deployment);
+        let from = self.place.unpublished(shard, id);
+        let to = self.place.record(shard, id);
+        if from.exists() && !to.exists() {
+            self.durably(writing, "a record cannot get its name", &to, || {
+                match rustix::fs::renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
+                    // Not every file system knows the flag; that nothing is there was seen above.
+                    Err(rustix::io::Errno::INVAL) => fs::rename(&from, &to),
+                    other => Ok(other?),
+                }
+            })?;
+            self.sync(writing, &self.place.shard(shard))?;
+        }
+        if let Found::Record(d) = self.look(shard, id)? {
+            self.add_line(shard, &Line::Row(Row::of(&d)))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn add_line(&self, shard: u64, line: &Line) -> Result<(), StoreError> {
+        index::add(&self.place.index(shard), line)
+    }
+
+    /// A new record's file, under a name that no reader takes for a record's until a commit has
+    /// made it one.
     pub(crate) fn create(
         &mut self,
         writing: &Writing,
@@ -138,176 +271,137 @@ impl Folder {
         let dir = self.place.shard(shard);
         if !dir.is_dir() {
             make_dir(&dir)?;
+            self.sync(writing, &self.place.records())?;
         }
-        if self.index(shard, Some(writing))?.is_empty() {
-            // No record yet: who made the directory may have been killed before it was durable.
-            durable::sync_dir(&self.place.records())
-                .map_err(|e| system("the directory cannot be made durable", &dir, e))?;
-        }
-        Opening::of(shard, d).write(&self.place.opening())?;
-        let path = self.place.record(shard, d.id());
+        let path = self.place.unpublished(shard, d.id());
         let bytes = record::encode(d)?;
-        durable::create(&path, &bytes)
-            .map_err(|e| system("a record cannot be written", &path, e))?;
-        self.index_row(writing, shard, &Row::of(d))
+        if !writing.ends.get() {
+            let what = "the room to end the deployment in cannot be reserved; nothing was begun";
+            let reserve = self.place.reserve();
+            self.durably(writing, what, &path, || reserve.ensure(bytes.len()))?;
+        }
+        let what = "a record cannot be written";
+        self.durably(writing, what, &path, || {
+            let mut file = owner::open_or_create(&path)?;
+            file.set_len(0)?;
+            io::Write::write_all(&mut file, &bytes)?;
+            file.sync_all()
+        })
+        .inspect_err(|_| {
+            // Best effort: the next writer removes it too.
+            let _ = fs::remove_file(&path);
+        })?;
+        self.sync(writing, &dir)
     }
 
-    /// Writes a record's file anew.
+    fn write(&self, writing: &Writing, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let what = "a record cannot be written";
+        self.durably(writing, what, path, || durable::replace(path, bytes))
+    }
+
+    /// Writes a record's file anew. `known` is what it says now.
     pub(crate) fn replace(
-        &mut self,
-        _: &Writing,
-        shard: u64,
-        d: &Deployment,
-    ) -> Result<(), StoreError> {
-        let path = self.place.record(shard, d.id());
-        let bytes = record::encode(d)?;
-        durable::replace(&path, &bytes)
-            .map_err(|e| system("a record cannot be written", &path, e))?;
-        Ok(())
-    }
-
-    /// Makes the names of a shard's records durable.
-    pub(crate) fn sync_shard(&self, shard: u64) -> Result<(), StoreError> {
-        let dir = self.place.shard(shard);
-        durable::sync_dir(&dir).map_err(|e| system("the directory cannot be made durable", &dir, e))
-    }
-
-    /// Removes a record's file and its line.
-    fn remove(
-        &mut self,
-        _: &Writing,
-        shard: u64,
-        sequence: Sequence,
-        id: &DeploymentId,
-    ) -> Result<(), StoreError> {
-        let path = self.place.record(shard, id);
-        durable::remove(&path).map_err(|e| system("a record cannot be removed", &path, e))?;
-        index::gone(&self.place.index(shard), sequence)
-    }
-
-    pub(crate) fn index_row(
-        &mut self,
-        _: &Writing,
-        shard: u64,
-        row: &Row,
-    ) -> Result<(), StoreError> {
-        index::add(&self.place.index(shard), row)
-    }
-
-    /// Removes what a begin that was never committed has left in the directory that the next
-    /// record belongs in.
-    pub(crate) fn remove_orphans(
         &mut self,
         writing: &Writing,
         shard: u64,
-        last: Sequence,
+        new: &Deployment,
     ) -> Result<(), StoreError> {
-        let dir = self.place.shard(shard);
-        if !dir.is_dir() {
-            return Ok(());
-        }
-        if let Some(opening) = Opening::read(&self.place.opening())? {
-            if opening.sequence > last {
-                self.remove(
-                    writing,
-                    opening.shard,
-                    opening.sequence,
-                    &opening.deployment,
-                )?;
-            }
-            return Ok(());
-        }
-        let rows = self.index(shard, Some(writing))?;
-        let committed = rows.range(..=last).map(|(_, r)| file_name(&r.id));
-        let known: HashSet<String> = committed.collect();
-        let beyond = rows.range((Bound::Excluded(last), Bound::Unbounded));
-        let beyond: Vec<_> = beyond.map(|(s, r)| (*s, r.id.clone())).collect();
-        for (sequence, id) in beyond {
-            self.remove(writing, shard, sequence, &id)?;
-        }
-        for name in names(&dir)? {
-            let Some(id) = id_of(&name).filter(|_| !known.contains(&name)) else {
-                continue;
-            };
-            if let Found::Record(d) = self.look(shard, &id)?
-                && d.sequence() > last
-            {
-                self.remove(writing, shard, d.sequence(), &id)?;
-            }
-        }
-        Ok(())
+        let path = self.place.record(shard, new.id());
+        let Some(found) = read(&path)? else {
+            return Err(crate::error::unknown(new.id()));
+        };
+        let known = self.decode(&path, &found, new.id())?;
+        let bytes = record::encode_again(&found, &known, new)?;
+        self.write(writing, &path, &bytes)
     }
 
-    /// Writes the record in flight, and remembers it.
+    /// Writes the record in flight, which was read before, and remembers it.
     pub(crate) fn write_current(
         &mut self,
         writing: &Writing,
         shard: u64,
-        d: Deployment,
+        new: Deployment,
     ) -> Result<(), StoreError> {
-        self.current = None;
-        self.replace(writing, shard, &d)?;
-        let path = self.place.record(shard, d.id());
-        self.current = Stamp::of(&path)?.map(|stamp| (stamp, d));
+        let Some(current) = self.current.take() else {
+            return self.replace(writing, shard, &new);
+        };
+        let bytes = if current.plain {
+            record::encode(&new)?
+        } else {
+            record::encode_again(&current.bytes, &current.deployment, &new)?
+        };
+        self.write(writing, &self.place.record(shard, new.id()), &bytes)?;
+        self.current = Some(Current {
+            bytes,
+            deployment: new,
+            plain: current.plain,
+        });
         Ok(())
     }
 
-    /// Moves a damaged record aside, unless somebody writes just now. Its row stays, and says so.
-    pub(crate) fn quarantine(&mut self, locks: &Locks, shard: u64, row: &Row, why: &StoreError) {
-        let name = format!("{}.write", self.workload);
-        let moved = locks.take_named(&name, 1).and_then(|lock| {
-            let Some(lock) = lock else { return Ok(()) };
-            let writing = Writing { _lock: lock };
-            let said = self.move_aside(&writing, shard, &row.id, why)?;
-            self.index_row(&writing, shard, &row.clone().unreadable(said))
-        });
-        if let Err(error) = moved {
-            tracing::warn!(deployment = %row.id, %error, "a damaged record stays where it is");
-        }
+    /// Makes the names of a shard's records durable.
+    pub(crate) fn sync_shard(&self, writing: &Writing, shard: u64) -> Result<(), StoreError> {
+        self.sync(writing, &self.place.shard(shard))
     }
 
-    /// Moves a damaged record to quarantine; says what happened.
-    pub(super) fn move_aside(
-        &self,
-        _: &Writing,
+    /// Makes every index anew.
+    pub(crate) fn rebuild_indices(&mut self) -> Result<(), StoreError> {
+        for shard in self.shards()? {
+            self.make_index(shard)?;
+        }
+        Ok(())
+    }
+
+    /// Moves a record that cannot be read to quarantine.
+    pub(crate) fn move_aside(
+        &mut self,
+        writing: &Writing,
         shard: u64,
         id: &DeploymentId,
-        why: &StoreError,
-    ) -> Result<String, StoreError> {
-        let path = self.place.shard(shard).join(file_name(id));
-        make_dir(&self.quarantine)?;
-        let to = self
-            .quarantine
-            .join(format!("{}.{}", self.workload, file_name(id)));
-        fs::rename(&path, &to)
-            .map_err(|e| system("a damaged record cannot be moved aside", &path, e))?;
-        tracing::warn!(deployment = %id, %why, to = %to.display(), "a damaged record was moved aside");
-        Ok(format!("{why}; the file is now {}", to.display()))
+    ) -> Result<(), StoreError> {
+        let to = self.aside(&file_name(id));
+        self.rename_aside(writing, &self.place.record(shard, id), &to)?;
+        self.sync_shard(writing, shard)?;
+        // Its row is no longer true, and its number is not known.
+        let path = self.place.index(shard);
+        fs::remove_file(&path)
+            .or_else(|e| match e.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(e),
+            })
+            .map_err(|e| system("an index cannot be removed", &path, e))
     }
 
-    /// Saves an index that a reader had to make. Best effort: without it the next reader makes
-    /// it again.
-    pub(crate) fn save_index(&mut self, shard: u64, locks: &Locks) {
-        let path = self.place.index(shard);
-        if path.exists()
-            && matches!(
-                self.indices.entry(shard).or_default().refresh(&path),
-                Ok(Look::Fresh)
-            )
-        {
-            return;
-        }
-        let name = format!("{}.write", self.workload);
-        let saved = locks.take_named(&name, 1).and_then(|lock| match lock {
-            Some(lock) => {
-                let writing = Writing { _lock: lock };
-                make_dir(&self.place.indices())?;
-                self.index(shard, Some(&writing)).map(drop)
+    /// Moves a state that cannot be read to quarantine, and with it what was about to become a
+    /// record when it was lost.
+    pub(crate) fn move_state_aside(&mut self, writing: &Writing) -> Result<(), StoreError> {
+        for shard in self.shards()? {
+            for name in names(&self.place.shard(shard))? {
+                let half = name.strip_prefix(durable::TEMPORARY);
+                if let Some(id) = half.and_then(id_of) {
+                    let from = self.place.unpublished(shard, &id);
+                    self.rename_aside(writing, &from, &self.aside(&file_name(&id)))?;
+                }
             }
-            None => Ok(()),
-        });
-        if let Err(error) = saved {
-            tracing::debug!(workload = %self.workload, %error, "an index was not saved");
         }
+        let path = self.place.state();
+        if path.exists() {
+            self.rename_aside(writing, &path, &self.aside("state.json"))?;
+        }
+        self.state = None;
+        Ok(())
+    }
+
+    fn rename_aside(&self, writing: &Writing, from: &Path, to: &PathBuf) -> Result<(), StoreError> {
+        make_dir(&self.quarantine)?;
+        self.durably(
+            writing,
+            "a damaged file cannot be moved aside",
+            from,
+            || fs::rename(from, to),
+        )?;
+        self.sync(writing, &self.quarantine)?;
+        tracing::warn!(to = %to.display(), "a damaged file was moved aside");
+        Ok(())
     }
 }

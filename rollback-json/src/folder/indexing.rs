@@ -1,0 +1,305 @@
+//! Reading by the index: rows of a page, the newest number, and the index made anew.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rollback_core::error::StoreError;
+use rollback_core::history::Sequence;
+use rollback_core::id::DeploymentId;
+use rollback_fs::{Locks, make_dir, system};
+
+use super::{Folder, Found, has_ended, names};
+use crate::index::{Index, Look, Row};
+use crate::layout::{file_name, id_of};
+use crate::state::State;
+
+/// Up to so many records are read for their numbers rather than an index.
+const FEW: usize = 32;
+
+/// Rows that a commit has changed and perhaps no line says yet, and their shards.
+pub(crate) type Overlay = BTreeMap<Sequence, (u64, Row)>;
+
+impl Folder {
+    /// What the last commit did that no line may say yet. Nothing if its writer has ended well.
+    pub(crate) fn overlay(&self, state: &State) -> Result<Overlay, StoreError> {
+        let mut rows = Overlay::new();
+        // Looked at after the state was read: who has ended has put all of it on lines.
+        if has_ended(&self.place) {
+            return Ok(rows);
+        }
+        let opened = state.pending.opened.iter();
+        let opened = opened.map(|placed| (placed.shard, &placed.deployment));
+        let events = state.pending.events.iter();
+        let events = events.map(|change| (change.shard, &change.deployment));
+        for (shard, id) in opened.chain(events) {
+            if let Found::Record(d) = self.get(state, shard, id)? {
+                rows.insert(d.sequence(), (shard, Row::of(&d)));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The shards that there are, oldest first, with those of rows that are pending: the first
+    /// record of a shard gets its name after its commit.
+    pub(crate) fn shards_with(&self, overlay: &Overlay) -> Result<Vec<u64>, StoreError> {
+        let mut shards = self.shards()?;
+        shards.extend(overlay.values().map(|(shard, _)| *shard));
+        shards.sort_unstable();
+        shards.dedup();
+        Ok(shards)
+    }
+
+    /// The newest rows of a shard that are older than `before` and meant, at most `limit`.
+    pub(crate) fn rows(
+        &mut self,
+        shard: u64,
+        (state, overlay): (&State, &Overlay),
+        before: Sequence,
+        limit: usize,
+        meant: impl Fn(&Row) -> bool,
+    ) -> Result<Vec<Row>, StoreError> {
+        let path = self.place.index(shard);
+        loop {
+            let index = self.index(shard)?;
+            let from = index.floor.min(before);
+            let listed = index.rows.range(from..before);
+            let listed = listed.filter(|(s, _)| !overlay.contains_key(s));
+            let pending = overlay.range(from..before);
+            let pending = pending.filter(|(_, (of, _))| *of == shard);
+            let mut rows: BTreeMap<Sequence, &Row> = listed
+                .map(|(s, row)| (*s, row))
+                .chain(pending.map(|(s, (_, row))| (*s, row)))
+                .collect();
+            rows.retain(|_, row| !state.pending.forgets(&row.id) && meant(row));
+            if rows.len() >= limit || index.is_whole() {
+                return Ok(rows.into_values().rev().take(limit).cloned().collect());
+            }
+            self.extend(shard, &path)?;
+        }
+    }
+
+    /// Reads some more of an index.
+    fn extend(&mut self, shard: u64, path: &Path) -> Result<(), StoreError> {
+        let index = self.indices.entry(shard).or_default();
+        // If it was replaced meanwhile, or cannot be believed, the next look finds out.
+        index.extend(path).map(drop)
+    }
+
+    /// A whole index, up to date.
+    pub(crate) fn whole_index(&mut self, shard: u64) -> Result<&Index, StoreError> {
+        let path = self.place.index(shard);
+        while !self.index(shard)?.is_whole() {
+            self.extend(shard, &path)?;
+        }
+        Ok(self.indices.entry(shard).or_default())
+    }
+
+    /// A shard's index, up to date as far as it is read. Made anew from the records where it is
+    /// in doubt.
+    fn index(&mut self, shard: u64) -> Result<&Index, StoreError> {
+        let path = self.place.index(shard);
+        let index = self.indices.entry(shard).or_default();
+        if index.refresh(&path)? == Look::Rebuild {
+            let refused = std::mem::take(&mut index.refused);
+            let mut made = self.scan(shard)?;
+            made.refused = refused;
+            self.indices.insert(shard, made);
+        }
+        self.look_again(shard)?;
+        Ok(self.indices.entry(shard).or_default())
+    }
+
+    /// What was no record when the index was made may have been put back since.
+    fn look_again(&mut self, shard: u64) -> Result<(), StoreError> {
+        let broken = self.indices.get(&shard).map(|index| index.broken.clone());
+        for name in broken.unwrap_or_default().into_keys() {
+            let Some(id) = id_of(&name) else { continue };
+            let found = self.look(shard, &id)?;
+            let Some(index) = self.indices.get_mut(&shard) else {
+                continue;
+            };
+            match found {
+                Found::Record(d) => {
+                    index.broken.remove(&name);
+                    index.rows.insert(d.sequence(), Row::of(&d));
+                }
+                Found::Unreadable(e) => {
+                    index.broken.insert(name, e.to_string());
+                }
+                Found::Nothing => {
+                    index.broken.remove(&name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a record that is not there any more was forgotten, rather than lost.
+    pub(crate) fn is_forgotten(&mut self, shard: u64, row: &Row) -> Result<bool, StoreError> {
+        if self.state_for_reading()?.0.pending.forgets(&row.id) {
+            return Ok(true);
+        }
+        let index = self.whole_index(shard)?;
+        Ok(!index.rows.contains_key(&row.sequence))
+    }
+
+    /// What is in a shard and is no record.
+    pub(crate) fn broken(&self, shard: u64) -> Vec<String> {
+        let index = self.indices.get(&shard);
+        index.map_or_else(Vec::new, |i| i.broken.values().cloned().collect())
+    }
+
+    /// The index that a shard's records make.
+    pub(super) fn scan(&self, shard: u64) -> Result<Index, StoreError> {
+        let mut made = Index::default();
+        for name in names(&self.place.shard(shard))? {
+            let Some(id) = id_of(&name) else { continue };
+            match self.look(shard, &id)? {
+                Found::Record(d) => {
+                    made.rows.insert(d.sequence(), Row::of(&d));
+                }
+                Found::Unreadable(e) => {
+                    made.broken.insert(file_name(&id), e.to_string());
+                }
+                Found::Nothing => {}
+            }
+        }
+        Ok(made)
+    }
+
+    /// The greatest number that the state or any record of the workload has.
+    pub(crate) fn newest(&mut self, locks: &Locks) -> Result<Sequence, StoreError> {
+        let (state, _) = self.state_for_reading()?;
+        if let Some(shard) = self.shards()?.last().copied() {
+            self.save_index(shard, locks);
+        }
+        self.newest_of_own(&state)
+    }
+
+    /// The same for who has read the state.
+    pub(crate) fn newest_of_own(&mut self, state: &State) -> Result<Sequence, StoreError> {
+        let mut newest = state.last;
+        // Numbers grow with the directories.
+        if let Some(shard) = self.shards()?.last().copied() {
+            let overlay = Overlay::new();
+            let unseen = State::unseen(self.workload.clone());
+            let rows = self.rows(shard, (&unseen, &overlay), Sequence(u64::MAX), 1, |_| true)?;
+            newest = rows.first().map_or(newest, |row| newest.max(row.sequence));
+        }
+        Ok(newest)
+    }
+
+    /// Records whose ids begin with a text, and their numbers.
+    pub(crate) fn beginning(
+        &mut self,
+        text: &str,
+        found: &mut Vec<(Sequence, DeploymentId)>,
+    ) -> Result<(), StoreError> {
+        let (state, _) = self.state_for_reading()?;
+        let mut named = Vec::new();
+        for shard in self.shards()? {
+            let ids = self.ids(shard)?.iter();
+            named.extend(
+                ids.filter(|id| id.begins(text))
+                    .map(|id| (shard, id.clone())),
+            );
+        }
+        let opened = state.pending.opened.as_ref();
+        let opened = opened.filter(|o| o.deployment.begins(text));
+        named.extend(opened.map(|o| (o.shard, o.deployment.clone())));
+        named.sort();
+        named.dedup();
+        if named.len() > FEW {
+            return self.listed(text, &state, found);
+        }
+        for (shard, id) in named {
+            match self.get(&state, shard, &id)? {
+                Found::Record(d) => found.push((d.sequence(), id)),
+                // It is there, and nobody can say where in the order.
+                Found::Unreadable(_) => found.push((Sequence(0), id)),
+                Found::Nothing => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The ids of a shard's records, as their files are named. Each new name has a line in the
+    /// index: as long as that says no more, they are the same.
+    fn ids(&mut self, shard: u64) -> Result<&[DeploymentId], StoreError> {
+        let mark = self
+            .has_index(shard)
+            .then(|| self.indices.get(&shard).map(Index::mark));
+        let mark = mark.flatten();
+        let known = self.ids.get(&shard);
+        if mark.is_none() || known.is_none_or(|(of, _)| Some(of) != mark.as_ref()) {
+            let names = names(&self.place.shard(shard))?;
+            let ids = names.iter().filter_map(|name| id_of(name)).collect();
+            self.ids.insert(shard, (mark.unwrap_or_default(), ids));
+        }
+        Ok(self.ids.get(&shard).map_or(&[], |(_, ids)| ids))
+    }
+
+    /// The same of many, by the index.
+    fn listed(
+        &mut self,
+        text: &str,
+        state: &State,
+        found: &mut Vec<(Sequence, DeploymentId)>,
+    ) -> Result<(), StoreError> {
+        let overlay = self.overlay(state)?;
+        for shard in self.shards()? {
+            let meant = |row: &Row| row.id.begins(text);
+            let all = Sequence(u64::MAX);
+            let rows = self.rows(shard, (state, &overlay), all, usize::MAX, meant)?;
+            found.extend(rows.into_iter().map(|row| (row.sequence, row.id)));
+        }
+        Ok(())
+    }
+
+    /// Saves the newest shard's index, if it has to be made. For who holds the write lock; best
+    /// effort: without it whoever needs it makes it again.
+    pub(crate) fn keep_index(&mut self) {
+        let shards = self.shards();
+        let Some(shard) = shards.ok().and_then(|shards| shards.last().copied()) else {
+            return;
+        };
+        if !self.has_index(shard)
+            && let Err(error) = self.make_index(shard)
+        {
+            tracing::debug!(workload = %self.workload, %error, "an index was not saved");
+        }
+    }
+
+    fn has_index(&mut self, shard: u64) -> bool {
+        let path = self.place.index(shard);
+        let index = self.indices.entry(shard).or_default();
+        matches!(index.refresh(&path), Ok(Look::Fresh))
+    }
+
+    /// The same for who only reads, if nobody writes just now.
+    pub(crate) fn save_index(&mut self, shard: u64, locks: &Locks) {
+        if self.has_index(shard) {
+            return;
+        }
+        let name = format!("{}.write", self.workload);
+        let saved = locks.take_named(&name, 1).and_then(|lock| match lock {
+            // Nobody writes.
+            Some(_lock) => self.make_index(shard),
+            None => Ok(()),
+        });
+        if let Err(error) = saved {
+            tracing::debug!(workload = %self.workload, %error, "an index was not saved");
+        }
+    }
+
+    /// Makes a shard's index anew, and saves it. For who holds the write lock.
+    pub(super) fn make_index(&mut self, shard: u64) -> Result<(), StoreError> {
+        let path = self.place.index(shard);
+        make_dir(&self.place.indices())?;
+        let mut made = self.scan(shard)?;
+        made.save(&path)
+            .map_err(|e| system("an index of the history cannot be written", &path, e))?;
+        self.indices.insert(shard, made);
+        Ok(())
+    }
+}

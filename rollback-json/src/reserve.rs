@@ -1,0 +1,69 @@
+//! [`Reserve`]: room on the disk that is kept for ending what has begun.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use rollback_fs::owner;
+use rustix::fs::FallocateFlags;
+
+/// What the rest of a deployment's events, its settlement and the state take at most at once, next
+/// to two copies of the record as it was opened.
+const ROOM: u64 = 64 * 1024;
+
+/// A file without a content whose blocks are taken: given up when the disk is full, so that a
+/// deployment can be ended and records can be forgotten.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    path: PathBuf,
+}
+
+impl Reserve {
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Takes the room that a deployment needs whose record begins with so many bytes. Room that
+    /// was taken before is kept.
+    pub(crate) fn ensure(&self, record: usize) -> io::Result<()> {
+        let room = ROOM + 2 * record as u64;
+        let taken = fs::symlink_metadata(&self.path);
+        if taken.is_ok_and(|m| m.len() >= room && m.blocks() * 512 >= room) {
+            return Ok(());
+        }
+        let taken = self.take(room);
+        if taken.is_err() {
+            let _ = fs::remove_file(&self.path);
+        }
+        taken
+    }
+
+    fn take(&self, room: u64) -> io::Result<()> {
+        let mut file = owner::open_or_create(&self.path)?;
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, room) {
+            // Not every file system can: then it has to be written.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                let zeros = [0; 4096];
+                for _ in 0..room.div_ceil(4096) {
+                    file.write_all(&zeros)?;
+                }
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Gives it up; says whether there was any.
+    pub(crate) fn give_up(&self) -> bool {
+        fs::remove_file(&self.path).is_ok()
+    }
+}
+
+/// Whether an error is that of a disk or a quota without room.
+pub(crate) fn is_full(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}

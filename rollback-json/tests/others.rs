@@ -277,7 +277,7 @@ async fn find_takes_the_beginning_of_an_id_or_of_its_random_part() {
         }
         for id in &ids {
             let found = store.find(&id.random()[..8], 2).await.unwrap();
-            assert_eq!(found, [id.clone()]);
+            assert_eq!(found, std::slice::from_ref(id));
         }
     }
     drop(lease);
@@ -339,7 +339,11 @@ async fn a_temporary_of_a_killed_process_stayed_while_the_one_that_came_next_liv
     let mut whole = writer(root);
     let strace = match Strace::watch(whole.id()) {
         Ok(strace) => strace,
-        Err(why) => return unavailable(&why),
+        Err(why) => {
+            drop(whole.stdin.take());
+            whole.wait().unwrap();
+            return unavailable(&why);
+        }
     };
     whole.stdin.take().unwrap().write_all(b"go\n").unwrap();
     whole.wait().unwrap();

@@ -28,8 +28,7 @@ impl Reserve {
     /// was taken before is kept.
     pub(crate) fn ensure(&self, record: usize) -> io::Result<()> {
         let room = ROOM + 2 * record as u64;
-        let taken = fs::symlink_metadata(&self.path);
-        if taken.is_ok_and(|m| m.len() >= room && m.blocks() * 512 >= room) {
+        if self.has(room) {
             return Ok(());
         }
         let taken = self.take(room);
@@ -52,6 +51,31 @@ impl Reserve {
             }
             other => Ok(other?),
         }
+    }
+
+    /// Takes what can be had again, for the next one that needs it.
+    pub(crate) fn refill(&self) {
+        for part in [1, 2, 4, 8] {
+            if self.has(ROOM / part) || self.take(ROOM / part).is_ok() {
+                return;
+            }
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
+    /// Takes what going back needs at least, or fails: what could not be gone back from is not
+    /// switched to.
+    pub(crate) fn keep(&self, record: usize) -> io::Result<()> {
+        let room = ROOM / 8 + 2 * record as u64;
+        if self.has(room) {
+            return Ok(());
+        }
+        self.take(room)
+    }
+
+    fn has(&self, room: u64) -> bool {
+        let taken = fs::symlink_metadata(&self.path);
+        taken.is_ok_and(|m| m.len() >= room && m.blocks() * 512 >= room)
     }
 
     /// Gives it up; says whether there was any.

@@ -121,10 +121,10 @@ impl Writer<'_> {
             return Err(illegal(&claim.deployment, why));
         }
         let mut deployment = self.folder.current(shard, &claim.deployment)?;
-        if deployment.switch_began() || deployment.cause().is_some() {
-            // What began has to come to its end. Before, the end is to begin no more.
-            self.writing.ends();
+        if matches!(event.event, Event::SwitchIntended) {
+            self.folder.keep_room(shard, &deployment)?;
         }
+        self.writing.ends();
         if deployment.events().last() == Some(event) {
             // Written before, and perhaps not durable: the first attempt may have failed between.
             return self.folder.sync_shard(self.writing, shard);

@@ -7,7 +7,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use rollback_core::deployment::Outcome;
+use rollback_core::backend::{Handle, Instance, Prepared, Rollout, WayBack};
+use rollback_core::deployment::{NewDeployment, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Cause, Event, TimedEvent};
 use rollback_core::history::{HistoryStore, Then};
@@ -35,18 +36,9 @@ async fn a_disk_that_fills_up_after_the_switch_was_begun_left_an_unjudged_releas
     let store = open(&mount.path().join("history")).await;
     let (failed, back) = (sample("api@web-1", 1), sample("api@web-1", 2));
     let lease = begin(&store, &failed).await.lease;
-    let release = failed.to.release().unwrap().clone();
-    let prepared = rollback_core::backend::Prepared {
-        rollout: rollback_core::backend::Rollout::Replace,
-        to: rollback_core::backend::Instance {
-            release,
-            handle: rollback_core::backend::Handle::new("place"),
-        },
-        way_back: rollback_core::backend::WayBack::Exact,
-    };
     for (n, event) in [
         (2, Event::PrepareIntended),
-        (3, Event::Prepared(prepared)),
+        (3, prepared(&failed)),
         (4, Event::SwitchIntended),
     ] {
         store.append(&lease, &timed(n, event)).await.unwrap();
@@ -100,22 +92,44 @@ async fn clean_up_failed_on_a_full_disk_though_it_is_what_frees_space() {
 }
 
 #[tokio::test]
-async fn what_was_not_switched_yet_uses_no_room_that_is_kept_for_going_back() {
+async fn a_switch_was_begun_that_there_was_no_room_to_go_back_from() {
     let Some(mount) = Tmpfs::mount("size=1m") else {
         return;
     };
-    let store = open(&mount.path().join("history")).await;
+    let root = mount.path().join("history");
+    let store = open(&root).await;
     let new = sample("api@web-1", 1);
     let lease = begin(&store, &new).await.lease;
+    for (n, event) in [(2, Event::PrepareIntended), (3, prepared(&new))] {
+        store.append(&lease, &timed(n, event)).await.unwrap();
+    }
+    // What was reserved has been used up by then.
+    fs::remove_file(root.join("workloads/api@web-1/reserve")).unwrap();
     fill(mount.path());
-    let error = store
-        .append(&lease, &timed(2, Event::PrepareIntended))
-        .await;
+    let error = store.append(&lease, &timed(4, Event::SwitchIntended)).await;
     assert_eq!(error.unwrap_err().kind(), Kind::Full);
+    let shown = store.get(&new.id).await.unwrap().unwrap();
+    assert!(!shown.switch_began());
+    fs::remove_file(mount.path().join("theirs")).unwrap();
+    store
+        .append(&lease, &timed(4, Event::SwitchIntended))
+        .await
+        .unwrap();
     let end = settlement(&new.id, Outcome::Failed);
     store
         .finish(lease, &end, at(6), &Then::Release)
         .await
         .unwrap();
     assert_eq!(store.verify().await.unwrap(), []);
+}
+
+fn prepared(new: &NewDeployment) -> Event {
+    Event::Prepared(Prepared {
+        rollout: Rollout::Replace,
+        to: Instance {
+            release: new.to.release().unwrap().clone(),
+            handle: Handle::new("place"),
+        },
+        way_back: WayBack::Exact,
+    })
 }

@@ -98,8 +98,7 @@ impl Folder {
     /// Ends a write. What was changed by one that failed is looked after by the next writer.
     pub(crate) fn end(&mut self, writing: Writing, done: bool) {
         if writing.used.get() {
-            // For the next one. On a disk that is still full there is none.
-            let _ = self.place.reserve().ensure(0);
+            self.place.reserve().refill();
         }
         if (done || !writing.touched.get()) && !writing.left.get() {
             // Not said, the next writer merely looks in vain.
@@ -165,11 +164,20 @@ impl Folder {
 
     /// Gives up the reserve, if what is written ends something; says whether there is room now.
     pub(crate) fn make_room(&self, writing: &Writing) -> bool {
-        let made = writing.ends.get() && self.place.reserve().give_up();
-        if made {
-            writing.used.set(true);
+        if !writing.ends.get() {
+            return false;
         }
-        made
+        writing.used.set(true);
+        // An index is only a cache.
+        self.place.reserve().give_up() || fs::remove_dir_all(self.place.indices()).is_ok()
+    }
+
+    /// Keeps the room that going back needs, before a switch is begun.
+    pub(crate) fn keep_room(&self, shard: u64, d: &Deployment) -> Result<(), StoreError> {
+        let path = self.place.record(shard, d.id());
+        let kept = self.place.reserve().keep(record::encode(d)?.len());
+        let what = "the room to go back in cannot be reserved; the switch was not begun";
+        kept.map_err(|e| system(what, &path, e))
     }
 
     /// Makes the entries of a directory durable.

@@ -212,4 +212,54 @@ mod tests {
         assert!(resolve(&dir.path().join("loop/x")).is_err());
         check_local(&dir.path().join("to-a/new/deep/x.db")).unwrap();
     }
+
+    /// A mount of a file system that a program would serve, if there were one: the kernel tells its
+    /// kind by itself to whom it is not open.
+    struct Served(PathBuf);
+
+    impl Served {
+        fn mount(at: &Path) -> Option<Self> {
+            let device = fs::File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/fuse")
+                .ok()?;
+            let options = "fd=0,rootmode=40000,user_id=12345,group_id=12345";
+            let done = std::process::Command::new("mount")
+                .args(["-i", "-t", "fuse", "-o", options, "nothing"])
+                .arg(at)
+                .stdin(device)
+                .stderr(std::process::Stdio::null())
+                .status();
+            done.is_ok_and(|s| s.success()).then(|| Self(at.to_owned()))
+        }
+    }
+
+    impl Drop for Served {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount")
+                .arg("-l")
+                .arg(&self.0)
+                .status();
+        }
+    }
+
+    #[test]
+    fn a_link_to_a_served_file_system_was_looked_at_where_it_lies_and_not_where_it_leads() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, link) = (dir.path().join("mount"), dir.path().join("link"));
+        fs::create_dir(&at).unwrap();
+        std::os::unix::fs::symlink(&at, &link).unwrap();
+        check_local(&link).unwrap();
+        let Some(_served) = Served::mount(&at) else {
+            eprintln!("skipped: mounting a file system needs root and /dev/fuse");
+            return;
+        };
+        for path in [&at, &link] {
+            let error = check_local(path).unwrap_err();
+            assert_eq!(error.kind(), Kind::Unusable, "{error}");
+            assert!(error.to_string().contains("(FUSE)"), "{error}");
+        }
+        check_local(dir.path()).unwrap();
+    }
 }

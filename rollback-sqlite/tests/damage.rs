@@ -445,6 +445,26 @@ async fn an_event_that_was_removed_or_changed_went_unnoticed_and_was_served_as_t
 }
 
 #[tokio::test]
+async fn a_changed_event_of_what_is_in_flight_was_recovered_from_as_if_it_had_happened() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let new = sample("api@x", 1);
+    let begun = begin(&store, &new).await.unwrap();
+    for n in 2..5 {
+        store.append(&begun.lease, &step(n)).await.unwrap();
+    }
+    drop(begun);
+    let edit = "UPDATE events SET body = replace(body, 'step 4', 'step 9') WHERE ordinal = 2";
+    assert_eq!(by_hand(&path).execute(edit, []).unwrap(), 1);
+    let error = store.get(&new.id).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    let lease = store.take_over(&new.workload, &holder()).await.unwrap();
+    let error = store.append(&lease, &step(10)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+}
+
+#[tokio::test]
 async fn edits_by_hand_are_kept_out_while_nobody_seals_them() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("history.db");

@@ -24,16 +24,20 @@ async fn child() {
     };
     let store = SqliteStore::open(&place).await.unwrap();
     let mut begun = None;
-    if part != "open" {
+    if part == "run" || part == "lease" {
         begun = Some(begin(&store, &sample("api@x", 50)).await.unwrap());
     }
-    if part == "lease" {
-        // The lease outlives the store.
+    let excluded = match &*part {
+        "exclude" => Some(store.exclude(&"api@y".parse().unwrap()).await.unwrap()),
+        _ => None,
+    };
+    if part == "lease" || part == "exclude" {
+        // What it holds outlives the store.
         drop(store);
     }
     say("ready");
     listen();
-    drop(begun);
+    drop((begun, excluded));
 }
 
 struct Place {
@@ -165,6 +169,7 @@ async fn nothing_is_restored_while_anybody_has_the_history_open_or_runs_a_deploy
         ("open", Kind::Busy),
         ("run", Kind::Busy),
         ("lease", Kind::Conflict),
+        ("exclude", Kind::Conflict),
     ] {
         let mut other = Other::playing(part, &place.path);
         assert_eq!(other.hear().as_deref(), Some("ready"));
@@ -178,7 +183,7 @@ async fn nothing_is_restored_while_anybody_has_the_history_open_or_runs_a_deploy
         );
         other.tell("end");
         assert_eq!(other.hear(), None);
-        if part != "open" {
+        if part == "run" || part == "lease" {
             let store = SqliteStore::open(&place.path).await.unwrap();
             let workload = "api@x".parse().unwrap();
             let lease = store.take_over(&workload, &holder()).await.unwrap();

@@ -26,10 +26,7 @@ pub(crate) fn backup(from: &Connection, source: &Path, to: &Path) -> Result<(), 
     }
     let temporary = Temporary::beside(to)?;
     copy(from, source, &temporary.path, |copy| without_locks(copy))?;
-    temporary
-        ._lock
-        .sync_all()
-        .map_err(|e| system("the copy cannot be made durable", to, e))?;
+    temporary.sync(to)?;
     temporary.name(to)?;
     File::open(directory(to))
         .and_then(|d| d.sync_all())
@@ -40,9 +37,9 @@ pub(crate) fn backup(from: &Connection, source: &Path, to: &Path) -> Result<(), 
 /// that it is in use: one without is what a killed process left, and goes with the next copy.
 struct Temporary {
     path: PathBuf,
-    /// Held until the copy has its name: before that nobody else has the file open, so no lock of
-    /// SQLite's is lost when this is closed.
-    _lock: File,
+    /// Closed before the copy gets its name: from then on others of this process may open it, and
+    /// would lose SQLite's locks on it.
+    lock: Option<File>,
 }
 
 /// How the names of such files begin.
@@ -62,15 +59,28 @@ impl Temporary {
         sweep(&dir);
         let random = random::hex(16).ok_or_else(|| failed(io::ErrorKind::Other.into()))?;
         let path = dir.join(format!("{TEMPORARY}{random}"));
+        // While it has no lock yet, nobody sweeps.
+        let _unswept = unswept(&dir).map_err(failed)?;
         let lock = owner::create(&path).map_err(failed)?;
-        let temporary = Self { path, _lock: lock };
-        temporary._lock.lock().map_err(failed)?;
-        Ok(temporary)
+        lock.lock().map_err(failed)?;
+        Ok(Self {
+            path,
+            lock: Some(lock),
+        })
+    }
+
+    fn sync(&self, to: &Path) -> Result<(), StoreError> {
+        let synced = self.lock.as_ref().map_or(Ok(()), File::sync_all);
+        synced.map_err(|e| system("the copy cannot be made durable", to, e))
     }
 
     /// Gives the file its name, unless somebody else's file has it by now.
-    fn name(self, to: &Path) -> Result<(), StoreError> {
+    fn name(mut self, to: &Path) -> Result<(), StoreError> {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
+        // While it has neither its lock nor its name, nobody sweeps.
+        let _unswept = unswept(&directory(to))
+            .map_err(|e| system("the copy cannot be given its name", to, e))?;
+        self.lock = None;
         let named = renameat_with(CWD, &self.path, CWD, to, RenameFlags::NOREPLACE);
         let named = match named.map_err(io::Error::from) {
             // Not every file system can rename like this; a second name is as careful.
@@ -98,6 +108,13 @@ impl Drop for Temporary {
     }
 }
 
+/// Keeps others from sweeping a directory, until it is dropped.
+fn unswept(dir: &Path) -> io::Result<File> {
+    let dir = File::open(dir)?;
+    dir.lock_shared()?;
+    Ok(dir)
+}
+
 fn remove(path: &Path) {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let _ = fs::remove_file(beside(path, suffix));
@@ -106,7 +123,8 @@ fn remove(path: &Path) {
 
 /// Removes what killed processes have left in a directory: surely ours, and surely nobody's now.
 fn sweep(dir: &Path) {
-    let Ok(entries) = fs::read_dir(dir) else {
+    let alone = File::open(dir).and_then(|d| d.try_lock().map(|()| d).map_err(io::Error::from));
+    let (Ok(_alone), Ok(entries)) = (alone, fs::read_dir(dir)) else {
         return;
     };
     for entry in entries.flatten() {

@@ -47,8 +47,9 @@ impl SqliteStore {
     /// exist. Beside it stand SQLite's `-wal` and `-shm` and the directory `<path>.locks`.
     ///
     /// Whatever links lead to it, the file has one name, one log and one set of locks. While it is
-    /// open it is copied with [`backup`](Self::backup) alone: a program that copies it by other
-    /// means in the same process takes back SQLite's locks on it, as the kernel has it. A copy is
+    /// open it is copied with [`backup`](Self::backup) alone: a program that copies or reads it by
+    /// other means in the same process (a second SQLite library is one) takes back SQLite's locks
+    /// on it, as the kernel has it. A copy is
     /// put in its place with [`restore`](Self::restore) alone. A file that is moved, replaced or
     /// deleted while it is open is not written to any more: every verb fails with `Unusable`.
     ///

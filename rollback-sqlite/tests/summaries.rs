@@ -6,9 +6,11 @@ mod support;
 use std::path::PathBuf;
 
 use rollback_core::deployment::{Annotation, Deployment, NewDeployment, Outcome};
+use rollback_core::engine::RollbackEngine;
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{HistoryStore, Query, Summary, Then, Version};
 use rollback_core::id::WorkloadId;
+use rollback_core::lineage::Standing;
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::store_suite::{at, holder, sample, settlement};
 use rusqlite::Connection;
@@ -191,4 +193,28 @@ async fn a_pin_given_while_a_deployment_was_in_flight_was_missing_from_its_summa
     let told = long.told().await;
     assert!(record.annotations().pinned);
     assert!(told.contains(&Summary::of(&record)), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_list_of_a_long_history_reads_no_record_that_it_does_not_show() {
+    let long = Long::new().await;
+    // None of the older ones can be read, and nobody notices.
+    let connection = support::by_hand(&long.path());
+    connection
+        .execute_batch("DROP TRIGGER IF EXISTS summaries_record_changed")
+        .unwrap();
+    let broken = "UPDATE deployments SET header = 'x' WHERE sequence <= 3";
+    assert_eq!(connection.execute(broken, []).unwrap(), 3);
+    drop(connection);
+    assert_eq!(long.told().await.len(), 6);
+    let engine = RollbackEngine::builder(long.store.clone()).build().unwrap();
+    let newest = Query::default().limit(3);
+    let history = engine.history(&newest).await.unwrap();
+    assert_eq!(history.unreadable, Vec::<String>::new());
+    let standing: Vec<_> = history.rows.iter().map(|row| row.standing).collect();
+    assert_eq!(
+        standing,
+        [Standing::Live, Standing::Superseded, Standing::Superseded]
+    );
+    assert!(history.rows.iter().all(|row| row.replaced_by.is_none()));
 }

@@ -1,7 +1,7 @@
 //! The mutation gate: one safety after the other is taken out of a copy of the tree, and a test
 //! must fail.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -46,17 +46,21 @@ pub(crate) fn gate(args: &[String]) -> Result<(), String> {
     }
     let mut rows = Vec::new();
     let mut survived = Vec::new();
-    let mut sound: BTreeMap<String, bool> = BTreeMap::new();
+    // What fails by itself proves nothing.
+    let mut sound: BTreeSet<String> = BTreeSet::new();
     for (nth, m) in chosen.iter().enumerate() {
+        let began = Instant::now();
+        let mut end = End::Survived;
         for proof in m.proofs {
-            let passes = sound.entry(proof.to_string());
-            if !*passes.or_insert_with(|| tree.passes(proof)) {
+            if !sound.contains(&proof.to_string()) && !tree.passes(proof)? {
                 return Err(format!("{proof} fails without any mutation"));
             }
+            sound.insert(proof.to_string());
+            if !tree.with(m, |tree| tree.passes(proof))? {
+                end = End::Found(proof);
+                break;
+            }
         }
-        let began = Instant::now();
-        let end = tree.with(m, |tree| Ok(m.proofs.iter().find(|p| !tree.passes(p))))?;
-        let end = end.map_or(End::Survived, End::Found);
         let row = row(m, &end);
         println!(
             "{} of {}, {:.0} s: {row}",
@@ -93,6 +97,14 @@ fn row(m: &Mutation, end: &End) -> String {
 struct Tree {
     dir: PathBuf,
     build: PathBuf,
+    /// For the temporary files of tests that end badly; gone when dropped.
+    temporary: PathBuf,
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.temporary);
+    }
 }
 
 impl Tree {
@@ -103,7 +115,10 @@ impl Tree {
         let tree = Self {
             dir: target.join("tree"),
             build: target.join("build"),
+            temporary: std::env::temp_dir().join(format!("rb-{}", std::process::id())),
         };
+        fs::create_dir_all(&tree.temporary)
+            .map_err(|e| format!("{}: {e}", tree.temporary.display()))?;
         let listed = Command::new("git")
             .args(["ls-files", "-z", "-c", "-o", "--exclude-standard"])
             .current_dir(&root)
@@ -148,33 +163,18 @@ impl Tree {
         let fail = |e| format!("{}: {e}", path.display());
         let (whole, mutated) = (fs::read(&path).map_err(fail)?, self.mutated(m)?);
         fs::write(&path, mutated).map_err(fail)?;
-        let looked = self
-            .builds(m.proofs)
-            .map_err(|why| format!("{} without {}: {why}", m.file, m.what))
-            .and_then(|()| look(self));
+        let looked = look(self);
         fs::write(&path, whole).map_err(fail)?;
-        looked
+        looked.map_err(|why| format!("{} without this: {}: {why}", m.file, m.what))
     }
 
-    /// A mutation that does not compile proves nothing.
-    fn builds(&self, proofs: &[Proof]) -> Result<(), String> {
-        for proof in proofs {
-            let mut build = self.cargo(&proof.build());
-            let output = build.output().map_err(|e| e.to_string())?;
-            if !output.status.success() {
-                let said = String::from_utf8_lossy(&output.stderr);
-                return Err(format!("it does not build:\n{said}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a proof passes, and ends.
-    fn passes(&self, proof: &Proof) -> bool {
-        let built = self.builds(std::slice::from_ref(proof));
-        if let Err(why) = built {
-            eprintln!("{proof}: {why}");
-            return false;
+    /// Whether a proof passes, and ends. A mutation that does not compile proves nothing.
+    fn passes(&self, proof: &Proof) -> Result<bool, String> {
+        let mut build = self.cargo(&proof.build());
+        let output = build.output().map_err(|e| e.to_string())?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("{proof} does not build:\n{said}"));
         }
         let mut run = match proof {
             Proof::Test(args) => {
@@ -188,24 +188,21 @@ impl Tree {
                 run
             }
         };
-        let child = run
+        let run = run
+            .env("TMPDIR", &self.temporary)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let Ok(mut child) = child.spawn() else {
-            return false;
-        };
+        let mut child = run.spawn().map_err(|e| format!("{proof}: {e}"))?;
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
-            match child.try_wait() {
-                Ok(Some(status)) => return status.success(),
-                Ok(None) => std::thread::sleep(Duration::from_millis(50)),
-                Err(_) => return false,
+            if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
+                return Ok(status.success());
             }
+            std::thread::sleep(Duration::from_millis(50));
         }
-        let _ = child.kill();
-        let _ = child.wait();
-        false
+        let killed = child.kill().and_then(|()| child.wait());
+        killed.map(|_| false).map_err(|e| e.to_string())
     }
 
     fn cargo(&self, args: &[&str]) -> Command {

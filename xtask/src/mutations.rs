@@ -309,20 +309,20 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         file: "rollback-core/src/engine/back.rs",
-        what: "before each new try of a switch back it is looked who is live",
-        find: "                && is_foreign(&self.deployment.operation(), &observed)\n            {",
-        replace: "                && is_foreign(&self.deployment.operation(), &observed)\n                && false\n            {",
+        what: "it is looked who is live before somebody's work is taken away",
+        find: "        observed.is_ok_and(|o| is_foreign(&self.deployment.operation(), self.fence().as_ref(), &o))\n",
+        replace: "        observed.is_ok_and(|o| is_foreign(&self.deployment.operation(), self.fence().as_ref(), &o) && false)\n",
         proofs: &[
             TEST_CORE,
-            TEST_TESTKIT_ASKS,
             TEST_TESTKIT_RULES,
+            TEST_TESTKIT_ASKS,
             TEST_TESTKIT_SIMULATOR,
         ],
     },
     Mutation {
         file: "rollback-core/src/recover.rs",
-        what: "recovery after a switch leaves alone what it does not know",
-        find: "    if foreign {\n        return Decision::Leave;\n    }\n",
+        what: "recovery leaves alone what it does not know",
+        find: "    if is_foreign(&op, fence, observed) {\n        return Decision::Leave;\n    }\n",
         replace: "",
         proofs: &[
             TEST_CORE,

@@ -93,6 +93,20 @@ fn row(m: &Mutation, end: &End) -> String {
     format!("| {} | {} | {found} |", m.file, m.what)
 }
 
+/// All files below a directory.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let (mut found, mut todo) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => todo.push(entry.path()),
+                _ => found.push(entry.path()),
+            }
+        }
+    }
+    found
+}
+
 /// A copy of the working tree, with a build directory of its own.
 struct Tree {
     dir: PathBuf,
@@ -125,7 +139,15 @@ impl Tree {
             .output()
             .map_err(|e| format!("git cannot be run: {e}"))?;
         let names = String::from_utf8(listed.stdout).map_err(|e| e.to_string())?;
-        for name in names.split('\0').filter(|name| !name.is_empty()) {
+        let names: BTreeSet<&str> = names.split('\0').filter(|name| !name.is_empty()).collect();
+        // What was taken away since the last run.
+        for path in files(&tree.dir) {
+            let name = path.strip_prefix(&tree.dir).ok().and_then(Path::to_str);
+            if !name.is_some_and(|name| names.contains(name) && root.join(name).exists()) {
+                fs::remove_file(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            }
+        }
+        for name in names {
             let (from, to) = (root.join(name), tree.dir.join(name));
             let Ok(bytes) = fs::read(&from) else { continue };
             // What is as it was keeps its time, and need not be built again.

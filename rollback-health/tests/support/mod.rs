@@ -7,7 +7,8 @@ use rollback_core::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-pub(crate) const LONG: Duration = Duration::from_secs(5);
+/// On a busy machine, too.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 pub(crate) const SHORT: Duration = Duration::from_millis(200);
 
 /// Answers each connection with these bytes, whatever is asked; `None` never answers.

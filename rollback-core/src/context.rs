@@ -150,7 +150,8 @@ impl Context {
             .on(own)
             .untouched()
             .advice(
-                "if this history was restored from a backup, adopt what is live; otherwise                  another process has taken over, and nothing is left to do here",
+                "if this history was restored from a backup, adopt what is live; otherwise \
+                 another process has taken over, and nothing is left to do here",
             )),
             _ => Ok(()),
         }

@@ -122,6 +122,17 @@ impl Context {
         self
     }
 
+    /// The same for what only looks: it keeps no lease, so that a look that is given up, and never
+    /// ends, holds up nobody.
+    #[must_use]
+    pub fn looking(&self) -> Self {
+        Self {
+            keep: None,
+            fence: None,
+            ..self.clone()
+        }
+    }
+
     /// The same with this fencing token.
     #[must_use]
     pub fn fenced(mut self, fence: Fence) -> Self {

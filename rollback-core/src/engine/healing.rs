@@ -121,7 +121,7 @@ impl Runner {
                 site,
                 view,
             };
-            judge.judge(&cx).await
+            judge.judge(&cx.looking()).await
         })
         .await
     }

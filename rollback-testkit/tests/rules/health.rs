@@ -219,3 +219,31 @@ async fn short_records_do_not_hide_attempts_from_the_breaker() {
     }
     assert_eq!(placebo.tried(), 3, "3 an hour");
 }
+
+/// Says yes, and never lets go of what it was given: a look that was given up and hangs.
+#[derive(Debug, Clone, Default)]
+struct Clinging(Arc<std::sync::Mutex<Vec<Context>>>);
+
+#[async_trait]
+impl HealthCheck for Clinging {
+    fn name(&self) -> String {
+        "clinging".into()
+    }
+
+    async fn check(&self, cx: &Context, _: &Probe) -> Result<Healthy, Unhealthy> {
+        self.0.lock().unwrap().push(cx.clone());
+        Ok(Healthy::yes())
+    }
+}
+
+#[tokio::test]
+async fn a_look_that_never_ended_kept_the_lease_of_what_was_settled() {
+    crate::support::on_every_store(async |setup| {
+        let clinging = Clinging::default();
+        let b = setup.with(|w| w.check(clinging.clone()));
+        assert!(b.deploy("v1").await.succeeded());
+        assert!(b.deploy("v2").await.succeeded());
+        assert!(clinging.0.lock().unwrap().len() >= 2);
+    })
+    .await;
+}

@@ -32,6 +32,7 @@ mod start;
 mod successor;
 mod supervise;
 mod upkeep;
+mod warnings;
 
 pub use builder::EngineBuilder;
 pub use catalog::Workload;

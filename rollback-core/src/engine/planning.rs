@@ -7,30 +7,23 @@ use super::ask;
 use super::choose::{self, Choice};
 use super::guards;
 use super::inner::Inner;
-use crate::backend::{Backend, End, Live, Observation, WayBack};
+use super::warnings::{migrations, reference_stays, warnings};
+use crate::backend::{Backend, End, Live, Observation};
 use crate::compare::Diff;
 use crate::deployment::{Deployment, NewDeployment, Trigger};
-use crate::drift::{Change, Drift, changes, drift};
+use crate::drift::{Change, changes, drift};
 use crate::engine::Workload;
 use crate::error::{Error, StoreError};
 use crate::guard::Action;
-use crate::health::Verdict;
 use crate::history::{Conflict, Published, Sequence, WorkloadState};
 use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::lineage::{Lineage, Standing};
-use crate::plan::{Migrations, Plan, Refusal, Warning};
+use crate::plan::{Plan, Refusal, Warning};
 use crate::planner::Selection;
 use crate::points::NoPoint;
 use crate::policy::Policy;
-use crate::release::{ReferenceKind, Release, Restore};
+use crate::release::{Release, Restore};
 use crate::request::{Request, Wish};
-
-/// What a rollback never brings back.
-const NEVER_RESTORED: [&str; 4] = ["data", "database schema", "volumes", "domains"];
-
-/// How long it may take to see what the abandoned reference means now: a warning is not worth
-/// waiting for a registry that is away.
-const REFERENCE: Duration = Duration::from_secs(3);
 
 /// Refuses while something is in flight.
 pub(super) async fn idle(inner: &Inner, workload: &WorkloadId) -> Result<WorkloadState, Error> {
@@ -343,99 +336,4 @@ fn facets_that_differ(a: Option<&Release>, b: Option<&Release>) -> Vec<Change> {
     let mut changes = changes(a, b);
     changes.retain(|c| matches!(c, Change::Facet { .. }));
     changes
-}
-
-/// Migrations since the release that comes back was settled: its own release task may have run
-/// some, and those it knows.
-pub(super) async fn migrations(
-    limit: Duration,
-    workload: &Workload,
-    target: &Deployment,
-) -> Migrations {
-    let Some(log) = &workload.migrations else {
-        return Migrations::NotTracked;
-    };
-    let since = target
-        .settled_at()
-        .unwrap_or(target.new_deployment().opened_at);
-    let asked = ask::ask(limit, |cx| async move {
-        log.applied_since(&cx, &workload.id, since).await
-    });
-    match asked.await {
-        Ok(Ok(names)) => Migrations::Since { names },
-        Ok(Err(why)) => Migrations::Unknown { why },
-        Err(late) => Migrations::Unknown {
-            why: format!("{late} from the migration log"),
-        },
-    }
-}
-
-pub(super) fn warnings(
-    choice: &Choice,
-    back_to: Option<&Deployment>,
-    drift: &Drift,
-    migrations: Option<&Migrations>,
-) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    if let (None, Some(earlier)) = (&choice.target, back_to) {
-        warnings.push(Warning::GoesBack {
-            to: earlier.id().clone(),
-        });
-    }
-    match (back_to.map(|d| (d.id(), d.verdict())), &choice.target) {
-        (Some((id, Verdict::Failed { diagnostic })), _) => {
-            warnings.push(Warning::KnownUnhealthy {
-                deployment: id.clone(),
-                diagnostic: diagnostic.clone(),
-            });
-        }
-        (_, Some(target)) if !choice.healthy => {
-            warnings.push(Warning::NotKnownHealthy {
-                deployment: target.clone(),
-            });
-        }
-        _ => {}
-    }
-    if back_to.is_some() {
-        let what = NEVER_RESTORED.iter().map(ToString::to_string).collect();
-        warnings.push(Warning::NotRestored { what });
-    }
-    match migrations {
-        Some(Migrations::Since { names }) if !names.is_empty() => {
-            warnings.push(Warning::MigrationsSince {
-                count: names.len(),
-                names: names.clone(),
-            });
-        }
-        Some(Migrations::Unknown { why }) => {
-            warnings.push(Warning::MigrationsUnknown { why: why.clone() });
-        }
-        _ => {}
-    }
-    if drift.is_drift() {
-        warnings.push(Warning::Drifted {
-            how: drift.to_string(),
-        });
-    }
-    match choose::way_back(&choice.observed) {
-        WayBack::Lossy(losses) => warnings.push(Warning::LossyWayBack { losses }),
-        WayBack::None(why) => warnings.push(Warning::LossyWayBack { losses: vec![why] }),
-        WayBack::Exact => {}
-    }
-    warnings
-}
-
-/// Whether the branch by which the live release was deployed still means it.
-async fn reference_stays(backend: &dyn Backend, live: &Deployment, to: &End) -> Option<Warning> {
-    let abandoned = live.new_deployment().to.release()?.artifact();
-    let comes_back = to.release().map(|r| &r.artifact().digest) == Some(&abandoned.digest);
-    if abandoned.kind != ReferenceKind::Moving || comes_back {
-        return None;
-    }
-    let now = ask::resolve(REFERENCE, backend, &abandoned.reference);
-    let now = now.await.ok()?;
-    (now.artifact().digest == abandoned.digest).then(|| Warning::ReferenceStays {
-        reference: abandoned.reference.clone(),
-        release: abandoned.short().to_owned(),
-    })
 }

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 
 use super::guards;
 use super::inner::Inner;
-use super::planning;
 use super::report::{AutomaticRollback, NotAttempted, Report};
 use super::run::Channels;
+use super::warnings;
 use crate::backend::{Prepared, Rollout};
 use crate::context::{Cancellation, Context, ProgressSink};
 use crate::deployment::{Deployment, LiveRecord, Outcome, Phase, Settlement};
@@ -140,7 +140,7 @@ impl Runner {
                 let why = format!("{} is no rollback target any more: {why}", target.id());
                 return self.go_back(Cause::Guarded { why }).await;
             }
-            plan.migrations = Some(planning::migrations(limit, &self.workload, &target).await);
+            plan.migrations = Some(warnings::migrations(limit, &self.workload, &target).await);
         }
         let plan = &plan;
         if let Err(e) = guards::ask(&self.inner, &self.workload, plan).await {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::inner::Inner;
 use super::report::NotAttempted;
-use super::{ask, choose, planning};
+use super::{ask, choose, planning, warnings};
 use crate::deployment::{Deployment, LiveRecord, NewDeployment, Skipped, Trigger};
 use crate::drift::Drift;
 use crate::engine::Workload;
@@ -73,7 +73,7 @@ pub(super) async fn successor(
     };
     let target = lineage.get(&to);
     let migrations = match target {
-        Some(target) => Some(planning::migrations(limit, workload, target).await),
+        Some(target) => Some(warnings::migrations(limit, workload, target).await),
         None => None,
     };
     if policy.migrations == OnMigrations::Block
@@ -81,7 +81,7 @@ pub(super) async fn successor(
     {
         return Ok(Err(NotAttempted::Migrations));
     }
-    let warnings = planning::warnings(&choice, target, &Drift::None, migrations.as_ref());
+    let warnings = warnings::warnings(&choice, target, &Drift::None, migrations.as_ref());
     let now = inner.clock.now();
     Ok(Ok(Successor {
         to_last_healthy: choice.healthy,

@@ -15,8 +15,9 @@ use crate::acting::acting;
 use crate::config::SystemdConfig;
 use crate::health;
 use crate::manager::Bus;
+use crate::record::{Installed, is_done};
 use crate::release::kind;
-use crate::shelf::{Installed, Shelf, is_done};
+use crate::shelf::Shelf;
 use crate::state::UnitState;
 use crate::unit::Unit;
 

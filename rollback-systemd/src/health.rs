@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rollback_core::health::View;
 
-use crate::shelf::{Installed, is_done};
+use crate::record::{Installed, is_done};
 use crate::state::UnitState;
 
 /// What there is to judge by.

@@ -9,8 +9,8 @@ use rollback_core::id::DeploymentId;
 
 use crate::files;
 use crate::lock::Held;
+use crate::record::{Former, Installed, Shelved};
 use crate::search::{self, DropIns};
-use crate::shelf::{Former, Installed, Shelved};
 use crate::unit::Unit;
 
 /// What was put in place.

@@ -9,8 +9,8 @@ use crate::backend::{SystemdBackend, evidence};
 use crate::lock::Held;
 use crate::manager::Bus;
 use crate::place::Placed;
+use crate::record::{Installed, Shelved};
 use crate::search;
-use crate::shelf::{Installed, Shelved};
 use crate::state::UnitState;
 
 impl SystemdBackend {

@@ -2,20 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use rollback_core::backend::{Availability, End, Handle, Instance, Operation, Reuse};
+use rollback_core::backend::{End, Handle, Instance, Operation, Reuse};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
-use rollback_core::id::DeploymentId;
 use rollback_core::release::{Artifact, Facet, FacetValue, Release};
 
 use crate::config::SystemdConfig;
 use crate::error::file_error;
-use crate::files;
-use crate::key::{is_unkeyed, unkeyed};
+use crate::key::unkeyed;
+use crate::record::{Installed, Shelved};
 use crate::release::release;
 use crate::search::{self, DropIns, Found, Fragment};
-use crate::shelf::{Format, Installed, Shelf, Shelved};
-use crate::syntax::check_unit;
+use crate::shelf::{Format, Shelf};
 
 /// The facet that says whether it is enabled, where that is not as it was made.
 pub(crate) const ENABLEMENT: &str = "enablement";
@@ -161,7 +159,11 @@ impl Unit {
     }
 
     /// The release of a content, by whatever name.
-    fn describe(&self, reference: &str, content: &[u8]) -> Result<Release, BackendError> {
+    pub(crate) fn describe(
+        &self,
+        reference: &str,
+        content: &[u8],
+    ) -> Result<Release, BackendError> {
         let key = self.shelf.key()?;
         Ok(release(reference, content, &key, &self.config.plain_env))
     }
@@ -276,19 +278,6 @@ impl Unit {
         }
     }
 
-    /// Removes what killed processes left half-written. The lock is held.
-    pub(crate) fn sweep(&self) -> Result<(), BackendError> {
-        self.shelf.sweep()?;
-        let own = search::own_path(&self.config);
-        let Some(dir) = own.parent() else {
-            return Ok(());
-        };
-        let (unit, copies) = (self.config.unit.as_str(), self.copies()?);
-        files::sweep(dir, |name| {
-            files::temporary_of(name) == Some(unit) || name.starts_with(&copies)
-        })
-    }
-
     /// Refuses before anything is changed what would fail after it.
     fn writable(&self) -> Result<(), BackendError> {
         if let Some(hiding) = search::hides_ours(&self.config) {
@@ -304,137 +293,10 @@ impl Unit {
         rustix::fs::access(dir, rustix::fs::Access::WRITE_OK)
             .map_err(|e| file_error("units cannot be written here", dir, e.into()))
     }
-
-    /// The content of a release that is to be placed: shelved, or read once more from its source
-    /// if that is unchanged.
-    pub(crate) fn content(&self, wanted: &Release) -> Result<Vec<u8>, BackendError> {
-        if let Some(content) = self.shelf.content(wanted)? {
-            return Ok(content);
-        }
-        let key = self.shelf.key()?;
-        let content = self.read_source(&wanted.artifact().reference).ok();
-        content
-            .filter(|c| key.made(&wanted.artifact().digest, c))
-            .ok_or_else(|| {
-                BackendError::new(
-                    Kind::Gone,
-                    "the unit's content is not on the shelf any more",
-                )
-                .on(wanted)
-                .advice("deploy a unit file that exists")
-            })
-    }
-
-    /// Reads and checks what a reference names.
-    pub(crate) fn resolve(&self, reference: &str) -> Result<Release, BackendError> {
-        let content = self.read_source(reference)?;
-        check_unit(reference, &content)?;
-        let made = self.describe(reference, &content)?;
-        // What an earlier version has on record is recognised by the digest that it has there.
-        if self.is_known_unkeyed(&content)? {
-            return Ok(as_before(&made, &content));
-        }
-        Ok(made)
-    }
-
-    fn is_known_unkeyed(&self, content: &[u8]) -> Result<bool, BackendError> {
-        let key = self.shelf.key()?;
-        let is = |release: &Release| key.made(&release.artifact().digest, content);
-        // A mask, say, is for `prepare` to refuse.
-        if let Ok(Some(place)) = self.in_place("")
-            && is(&place.instance.release)
-        {
-            return Ok(is_unkeyed(&place.instance.release.artifact().digest));
-        }
-        let unkeyed = |(i, _): &(Instance, Shelved)| is_unkeyed(&i.release.artifact().digest);
-        Ok(self
-            .shelf
-            .all()?
-            .iter()
-            .filter(|shelved| unkeyed(shelved))
-            .any(|(i, _)| is(&i.release)))
-    }
-
-    fn read_source(&self, reference: &str) -> Result<Vec<u8>, BackendError> {
-        let invalid = |why: &str| {
-            BackendError::new(
-                Kind::InvalidReference,
-                format!("this is no unit file's name: {why}"),
-            )
-            .on(reference.chars().take(80).collect::<String>())
-            .advice("name a file in the sources directory")
-        };
-        if reference.trim().is_empty() || reference.len() > 255 {
-            return Err(invalid("it is empty or too long"));
-        }
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._@-".contains(c);
-        if !reference.chars().all(plain) || reference.starts_with(['.', '-']) {
-            return Err(invalid("use ASCII letters, digits, '.', '_', '@' and '-'"));
-        }
-        let path = self.config.sources.join(reference);
-        files::read(&path)?.ok_or_else(|| {
-            BackendError::new(Kind::NotFound, "no such unit file")
-                .on(path.display())
-                .advice("check the name, or put the file there first")
-        })
-    }
-
-    /// How near a candidate is.
-    pub(crate) fn availability(&self, end: &End) -> Result<Availability, BackendError> {
-        let Some(wanted) = end.release() else {
-            return Ok(Availability::Local);
-        };
-        let stands = match end.instance() {
-            Some(instance) => self.shelf.get(&instance.handle)?.is_some(),
-            None => false,
-        };
-        let here = self.shelf.content(wanted)?.is_some();
-        Ok(match (stands && here, self.content(wanted)) {
-            (true, _) => Availability::Standby,
-            (false, Ok(_)) => Availability::Local,
-            (false, Err(_)) => {
-                Availability::Gone("its content is not on the shelf any more".into())
-            }
-        })
-    }
-
-    /// Removes what this deployment shelved and never made live.
-    pub(crate) fn discard(&self, cx: &Context, by: &DeploymentId) -> Result<(), BackendError> {
-        let _held = self.shelf.hold(cx)?;
-        let installed = self.shelf.installed()?.map(|i| i.handle);
-        for (instance, shelved) in self.shelf.all()? {
-            let ours = shelved.by.as_ref() == Some(by);
-            if ours && !shelved.was_live && Some(&instance.handle) != installed.as_ref() {
-                // Forward, `to` is ours and live; only a way back finds one that never was.
-                self.shelf.drop_instance(&instance.handle)?;
-                cx.check()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes from the shelf what is neither in the window nor in place, and what killed
-    /// processes left.
-    pub(crate) fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
-        let _held = self.shelf.hold(cx)?;
-        self.sweep()?;
-        let installed = self.shelf.installed()?.map(|i| i.handle);
-        for (instance, shelved) in self.shelf.all()? {
-            let kept = shelved.edited
-                || Some(&instance.handle) == installed.as_ref()
-                || window.iter().any(|w| w.handle == instance.handle);
-            if !kept {
-                self.shelf.drop_instance(&instance.handle)?;
-                cx.check()?;
-            }
-        }
-        self.shelf.forget_edited()?;
-        self.shelf.sweep_contents()
-    }
 }
 
 /// The same release by the digest that an earlier version gave it.
-fn as_before(made: &Release, content: &[u8]) -> Release {
+pub(crate) fn as_before(made: &Release, content: &[u8]) -> Release {
     let artifact = Artifact::new(made.artifact().reference.clone(), unkeyed(content));
     let bare = Release::new(made.backend().clone(), artifact);
     let facets = made.facets().iter();

@@ -1,0 +1,78 @@
+//! What is kept on the shelf, and what goes. All of it blocks.
+
+use rollback_core::backend::{Availability, End, Instance};
+use rollback_core::context::Context;
+use rollback_core::error::BackendError;
+use rollback_core::id::DeploymentId;
+
+use crate::files;
+use crate::search;
+use crate::unit::Unit;
+
+impl Unit {
+    /// How near a candidate is.
+    pub(crate) fn availability(&self, end: &End) -> Result<Availability, BackendError> {
+        let Some(wanted) = end.release() else {
+            return Ok(Availability::Local);
+        };
+        let stands = match end.instance() {
+            Some(instance) => self.shelf.get(&instance.handle)?.is_some(),
+            None => false,
+        };
+        let here = self.shelf.content(wanted)?.is_some();
+        Ok(match (stands && here, self.content(wanted)) {
+            (true, _) => Availability::Standby,
+            (false, Ok(_)) => Availability::Local,
+            (false, Err(_)) => {
+                Availability::Gone("its content is not on the shelf any more".into())
+            }
+        })
+    }
+
+    /// Removes what this deployment shelved and never made live.
+    pub(crate) fn discard(&self, cx: &Context, by: &DeploymentId) -> Result<(), BackendError> {
+        let _held = self.shelf.hold(cx)?;
+        let installed = self.shelf.installed()?.map(|i| i.handle);
+        for (instance, shelved) in self.shelf.all()? {
+            let ours = shelved.by.as_ref() == Some(by);
+            if ours && !shelved.was_live && Some(&instance.handle) != installed.as_ref() {
+                // Forward, `to` is ours and live; only a way back finds one that never was.
+                self.shelf.drop_instance(&instance.handle)?;
+                cx.check()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes from the shelf what is neither in the window nor in place, and what killed
+    /// processes left.
+    pub(crate) fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
+        let _held = self.shelf.hold(cx)?;
+        self.sweep()?;
+        let installed = self.shelf.installed()?.map(|i| i.handle);
+        for (instance, shelved) in self.shelf.all()? {
+            let kept = shelved.edited
+                || Some(&instance.handle) == installed.as_ref()
+                || window.iter().any(|w| w.handle == instance.handle);
+            if !kept {
+                self.shelf.drop_instance(&instance.handle)?;
+                cx.check()?;
+            }
+        }
+        self.shelf.forget_edited()?;
+        self.shelf.sweep_contents()
+    }
+
+    /// Removes what killed processes left half-written. The lock is held.
+    pub(crate) fn sweep(&self) -> Result<(), BackendError> {
+        self.shelf.sweep()?;
+        let own = search::own_path(&self.config);
+        let Some(dir) = own.parent() else {
+            return Ok(());
+        };
+        let (unit, copies) = (self.config.unit.as_str(), self.copies()?);
+        files::sweep(dir, |name| {
+            files::temporary_of(name) == Some(unit) || name.starts_with(&copies)
+        })
+    }
+}

@@ -29,6 +29,7 @@ async fn what_broke_elsewhere_does_not_break_here() {
     a_deleted_unit_file_is_seen_as_missing(world()).await;
     enablement_is_made_as_asked_watched_and_undone(world()).await;
     enablement_is_left_alone_unless_asked(world()).await;
+    todays_configuration_says_whether_it_is_enabled_and_nothing_else(world()).await;
     what_another_instance_does_says_nothing_of_this_one(world()).await;
 }
 
@@ -233,6 +234,26 @@ async fn enablement_is_left_alone_unless_asked(world: Arc<SystemdWorld>) {
     world.call(&["Reload"]);
     d.deploy(Build::V2).await;
     assert!(link.is_symlink());
+}
+
+async fn todays_configuration_says_whether_it_is_enabled_and_nothing_else(
+    world: Arc<SystemdWorld>,
+) {
+    installable(&world);
+    world.enable.store(true, Ordering::SeqCst);
+    let d = Driver::new(world.clone());
+    let op = d.deploy(Build::V1).await;
+    world.call(&["DisableUnitFiles", "asb", "1", &world.unit, "false"]);
+    world.call(&["Reload"]);
+    let live = d.live().await.release().cloned().unwrap();
+    let recorded = op.to.release().unwrap();
+    assert_ne!(live, *recorded, "it is seen that somebody has disabled it");
+    let cx = Driver::cx();
+    let today = world.systemd().configured(&cx, Some(&live)).await.unwrap();
+    assert_eq!(today.as_ref(), Some(recorded), "the next switch enables it");
+    world.enable.store(false, Ordering::SeqCst);
+    let today = world.systemd().configured(&cx, Some(&live)).await.unwrap();
+    assert_eq!(today, None, "the unit is its reference's, all of it");
 }
 
 async fn what_another_instance_does_says_nothing_of_this_one(world: Arc<SystemdWorld>) {

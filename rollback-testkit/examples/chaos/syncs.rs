@@ -23,14 +23,11 @@ pub(crate) fn play(asked: &Asked) -> Option<Tally> {
             let ground = stage.fresh(task);
             let mut breaches = Breaches::default();
             match watched(&ground, task, nth_site, &stage.dir().join("go")) {
-                Ok(left) => {
-                    for what in left {
-                        breaches.add(
-                            "not on the disk when it was done",
-                            format!("{task} of {}: {what}", site.id()),
-                        );
-                    }
-                }
+                Ok(left) if left.is_empty() => {}
+                Ok(left) => breaches.add(
+                    "not on the disk when it was done",
+                    format!("{task} of {}: {}", site.id(), left.join(", ")),
+                ),
                 Err(why) => {
                     unavailable(&why);
                     return None;
@@ -84,8 +81,12 @@ fn may_be_lost(name: &Path) -> bool {
         "history.db-wal",
         // The index of records is not believed after another boot.
         "/index/",
-        // Nor is the note of the record that was opened last.
-        "opening.json",
+        // Nor is the note that a writer has ended well; the last number is a hint, and the room to
+        // end in is empty.
+        "history/sequence",
+        "history/.new-sequence",
+        "/ended",
+        "/reserve",
         // What is on its way out, or was never in.
         ".rollback/trash",
         ".git/rollback/",

@@ -1,7 +1,9 @@
 //! Commands that deploy: forward, back, anew.
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use rollback_core::engine::Report;
 use rollback_core::history::{Conflict, Liveness};
 use rollback_core::id::WorkloadId;
 use rollback_core::plan::{Plan, Refusal};
@@ -10,7 +12,7 @@ use rollback_examples::abbreviation::Abbreviation;
 
 use crate::args::{Back, Go, How, RestoreWhat};
 use crate::ask;
-use crate::end::{self, End, FAILED, REFUSED};
+use crate::end::{self, End, FAILED, REFUSED, USAGE};
 use crate::follow;
 use crate::out::{aside, say};
 use crate::words;
@@ -85,14 +87,33 @@ pub(crate) async fn redeploy(world: &World, id: &Abbreviation, go_: Go) -> Resul
     let workload = world.workload(Some(workload))?;
     let request = Request::redeploy(workload, id, world.actor.clone());
     let plan = plan(world, &with(request, &go_.how)?, go_.yes).await?;
-    go(world, plan, go_.yes, false).await
+    go(world, plan, go_.yes, go_.json).await
 }
 
 pub(crate) async fn deploy(world: &World, reference: String, go_: Go) -> Result<ExitCode, End> {
     let workload = world.workload(go_.how.workload.clone())?;
     let request = Request::deploy(workload, reference, world.actor.clone());
     let plan = plan(world, &with(request, &go_.how)?, go_.yes).await?;
-    go(world, plan, go_.yes, false).await
+    go(world, plan, go_.yes, go_.json).await
+}
+
+/// Carries out what was shown to somebody before: if anything has moved since, it is stale.
+pub(crate) async fn execute(
+    world: &World,
+    file: &Path,
+    yes: bool,
+    json: bool,
+) -> Result<ExitCode, End> {
+    let text = match file == Path::new("-") {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(file),
+    };
+    let file = file.display();
+    let text = text.map_err(|e| End::new(USAGE, format!("{file} cannot be read: {e}")))?;
+    let plan: Plan = serde_json::from_str(&text)
+        .map_err(|e| End::new(USAGE, format!("{file} is no plan of preview --json: {e}")))?;
+    world.deploys(plan.workload())?;
+    go(world, plan, yes, json).await
 }
 
 /// The plan. What a dead process left unfinished on the workload is settled first, as the engine
@@ -135,16 +156,14 @@ async fn go(world: &World, plan: Plan, yes: bool, json: bool) -> Result<ExitCode
     if !yes {
         ask::confirm()?;
     }
-    let report = follow::to_the_end(world, plan).await?;
-    if json {
-        say!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        say!("{}", follow::ending(&report));
-    }
-    Ok(end::code_of_run(&report))
+    told(&follow::to_the_end(world, plan).await?, json)
 }
 
-pub(crate) async fn adopt(world: &World, workload: Option<WorkloadId>) -> Result<ExitCode, End> {
+pub(crate) async fn adopt(
+    world: &World,
+    workload: Option<WorkloadId>,
+    json: bool,
+) -> Result<ExitCode, End> {
     let workload = world.workload(workload)?;
     let adopted = world.engine.adopt(&workload, world.actor.clone()).await;
     let report = adopted.map_err(|e| match e.refusal() {
@@ -158,12 +177,26 @@ pub(crate) async fn adopt(world: &World, workload: Option<WorkloadId>) -> Result
         ),
         _ => End::from(e),
     })?;
-    say!("{}", follow::ending(&report));
-    Ok(end::code_of_run(&report))
+    told(&report, json)
 }
 
-pub(crate) async fn recover(world: &World) -> Result<ExitCode, End> {
+/// Says how a run ended.
+fn told(report: &Report, json: bool) -> Result<ExitCode, End> {
+    if json {
+        say!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        say!("{}", follow::ending(report));
+    }
+    Ok(end::code_of_run(report))
+}
+
+pub(crate) async fn recover(world: &World, json: bool) -> Result<ExitCode, End> {
     let recovered = world.engine.recover().await?;
+    if json {
+        say!("{}", serde_json::to_string_pretty(&recovered)?);
+        let failed = recovered.iter().any(|one| one.result.is_err());
+        return Ok(ExitCode::from(if failed { FAILED } else { 0 }));
+    }
     if recovered.is_empty() {
         say!("Nothing was left unfinished.");
     }

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -18,7 +19,8 @@ Exit codes:
   5  degraded, by itself or by its automatic rollback
   6  busy, or changed meanwhile
   7  no such thing, or no history there
-  8  the history or the platform cannot be reached";
+  8  the history or the platform cannot be reached
+  130  left by a second Ctrl-C, unfinished; the first one asks the deployment to stop";
 
 const JSON_KEYS: &str = "\
 Each deployment as JSON is its whole record, and for scripts:
@@ -51,7 +53,7 @@ pub(crate) struct Cli {
     pub(crate) store: String,
     /// The workloads; workloads.json beside the history unless said.
     #[arg(long, global = true)]
-    pub(crate) config: Option<std::path::PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Who you are; recorded. Unless said: USER, SUDO_USER or LOGNAME, or else your uid.
     #[arg(long, global = true)]
     pub(crate) user: Option<String>,
@@ -67,6 +69,9 @@ pub(crate) enum Command {
     Status {
         /// Of this workload only
         workload: Option<WorkloadId>,
+        /// As JSON
+        #[arg(long, alias = "json-output")]
+        json: bool,
     },
     /// One deployment in full
     Show {
@@ -125,11 +130,18 @@ pub(crate) enum Command {
         /// On which workload; may be left out if there is only one
         #[arg(long)]
         workload: Option<WorkloadId>,
+        /// As JSON
+        #[arg(long, alias = "json-output")]
+        json: bool,
     },
     /// Ask a deployment in flight to stop, and wait until it has
     Cancel(Cancel),
     /// Settle what a crash left unfinished
-    Recover,
+    Recover {
+        /// As JSON
+        #[arg(long, alias = "json-output")]
+        json: bool,
+    },
     /// Forget old records, and let go what only they needed
     Cleanup(Cleanup),
     /// Keep a deployment from clean-ups
@@ -178,13 +190,81 @@ pub(crate) enum Command {
     /// Set a workload's policy, for good
     Configure(Configure),
     /// Read everything, and say what is wrong with it
-    Verify,
+    Verify {
+        /// As JSON
+        #[arg(long, alias = "json-output")]
+        json: bool,
+    },
+    /// Carry out a plan that preview --json made, approved since, wherever that was
+    Execute {
+        /// The file that it is in; - for the standard input
+        plan: PathBuf,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+        /// As JSON
+        #[arg(long, alias = "json-output")]
+        json: bool,
+    },
+    /// Give up what a dead process left in flight and recover cannot settle, and say so on record
+    Abandon {
+        /// On which workload
+        workload: WorkloadId,
+        /// Why; recorded
+        why: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Copy the whole history, while others go on writing
+    Backup {
+        /// To where nothing is yet
+        to: PathBuf,
+    },
+    /// Put a copy in the history's place. What was there is kept beside it; a JSON history is moved
+    /// away first
+    Restore {
+        /// The copy
+        from: PathBuf,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Make the index anew, after files of a JSON history were restored or removed by hand
+    RebuildIndex,
 }
 
 impl Command {
-    /// Whether it puts a first deployment on record, and so may begin a history.
-    pub(crate) fn may_begin(&self) -> bool {
-        matches!(self, Self::Adopt { .. } | Self::Deploy { .. })
+    /// The workload whose first deployment it may put on record, where it may, and if it is named.
+    pub(crate) fn first_deployment(&self) -> Option<Option<&WorkloadId>> {
+        match self {
+            Self::Adopt { workload, .. } => Some(workload.as_ref()),
+            Self::Deploy { go, .. } => Some(go.how.workload.as_ref()),
+            _ => None,
+        }
+    }
+
+    /// Whether it is nothing without knowing how workloads are deployed. What only reads, or adds
+    /// to records, goes on without.
+    pub(crate) fn needs_catalog(&self) -> bool {
+        !matches!(
+            self,
+            Self::List(_)
+                | Self::Status { .. }
+                | Self::Show { .. }
+                | Self::Compare { .. }
+                | Self::Stats { .. }
+                | Self::Cancel(_)
+                | Self::Pin { .. }
+                | Self::Unpin { .. }
+                | Self::Note { .. }
+                | Self::MarkBad { .. }
+                | Self::ClearBad { .. }
+                | Self::Verify { .. }
+                | Self::Abandon { .. }
+                | Self::Backup { .. }
+                | Self::RebuildIndex
+        )
     }
 }
 
@@ -319,6 +399,9 @@ pub(crate) struct Go {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// As JSON
+    #[arg(long, alias = "json-output")]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -336,6 +419,9 @@ pub(crate) struct Cleanup {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// As JSON
+    #[arg(long, alias = "json-output")]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -364,6 +450,9 @@ pub(crate) struct Configure {
     /// Say what would change, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// As JSON
+    #[arg(long, alias = "json-output")]
+    pub(crate) json: bool,
 }
 
 fn mode(text: &str) -> Result<RollbackMode, String> {

@@ -8,8 +8,10 @@ use rollback_core::policy::{AfterRollback, Keep};
 use rollback_examples::abbreviation::Abbreviation;
 
 use crate::args::Configure;
+use crate::ask;
 use crate::end::{End, REFUSED};
 use crate::out::say;
+use crate::place::Kind;
 use crate::text::ago;
 use crate::world::World;
 
@@ -99,6 +101,37 @@ pub(crate) async fn lift_hold(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Gives up what recovery cannot end. Nothing is done at the platform.
+pub(crate) async fn abandon(
+    world: &World,
+    workload: WorkloadId,
+    why: &str,
+    yes: bool,
+) -> Result<ExitCode, End> {
+    let why = why.parse()?;
+    if !yes {
+        say!("What is in flight on {workload} is given up; nothing is done at the platform.");
+        ask::confirm()?;
+    }
+    let actor = world.actor.clone();
+    let id = world.engine.abandon(&workload, why, actor).await?;
+    say!(
+        "{id} was given up. What is live is not known: look at the platform, then adopt or deploy."
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn rebuild_index(world: &World) -> Result<ExitCode, End> {
+    match &world.opened.kind {
+        Kind::Json(store) => {
+            store.rebuild_index().await?;
+            say!("The index was made anew from the records.");
+        }
+        Kind::Sqlite(_) => say!("Only a JSON history has an index of its own; nothing was done."),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(crate) async fn configure(world: &World, c: Configure) -> Result<ExitCode, End> {
     let workload = world.workload(c.workload)?;
     let mut policy = world.engine.rules(&workload).await?.policy;
@@ -129,6 +162,10 @@ pub(crate) async fn configure(world: &World, c: Configure) -> Result<ExitCode, E
             .configure(&workload, policy.as_ref(), actor)
             .await?
     };
+    if c.json {
+        say!("{}", serde_json::to_string_pretty(&done)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     for change in &done.changes {
         say!("{change}");
     }

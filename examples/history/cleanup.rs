@@ -31,10 +31,12 @@ struct Goes {
 pub(crate) async fn run(world: &World, cleanup: Cleanup) -> Result<ExitCode, End> {
     let workloads = match &cleanup.workload {
         Some(workload) => {
-            world.deploys(workload)?;
+            world
+                .knows(Some(workload.service()), Some(workload.target()))
+                .await?;
             vec![workload.clone()]
         }
-        None => world.catalog()?.to_vec(),
+        None => everywhere(world).await?,
     };
     let everything = cleanup.newest == Some(0) && cleanup.days == Some(0);
     if everything && !cleanup.yes && !cleanup.dry_run {
@@ -48,11 +50,17 @@ pub(crate) async fn run(world: &World, cleanup: Cleanup) -> Result<ExitCode, End
     }
     let mut count = 0;
     for goes in &all {
-        tell(world, goes).await?;
+        if !cleanup.json {
+            tell(world, goes).await?;
+        }
         count += goes.records.len();
     }
     if cleanup.dry_run {
-        say!("{} would be forgotten.", records(count));
+        let will: Vec<&CleanedUp> = all.iter().map(|goes| &goes.will).collect();
+        match cleanup.json {
+            true => say!("{}", serde_json::to_string_pretty(&will)?),
+            false => say!("{} would be forgotten.", records(count)),
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let anything = all
@@ -61,15 +69,29 @@ pub(crate) async fn run(world: &World, cleanup: Cleanup) -> Result<ExitCode, End
     if anything && !cleanup.yes {
         ask::confirm()?;
     }
-    let mut forgotten = 0;
+    let mut all_done = Vec::new();
     for goes in all {
         let rules = Some(goes.rules);
         let done = world.engine.clean_up(&goes.workload, rules, &world.actor);
-        forgotten += done.await?.forgotten.len();
+        all_done.push(done.await?);
     }
+    if cleanup.json {
+        say!("{}", serde_json::to_string_pretty(&all_done)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let forgotten: usize = all_done.iter().map(|done| done.forgotten.len()).sum();
     let verb = if forgotten == 1 { "was" } else { "were" };
     say!("{} {verb} forgotten.", records(forgotten));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The workloads of the file; without one, those on record.
+async fn everywhere(world: &World) -> Result<Vec<WorkloadId>, End> {
+    if let Ok(catalog) = world.catalog() {
+        return Ok(catalog.to_vec());
+    }
+    let states = world.store.workloads().await?.states;
+    Ok(states.into_iter().map(|s| s.workload).collect())
 }
 
 async fn goes(world: &World, workload: WorkloadId, cleanup: &Cleanup) -> Result<Goes, End> {
@@ -138,7 +160,7 @@ async fn tell(world: &World, goes: &Goes) -> Result<(), End> {
         1 => say!("{workload}: 1 record goes"),
         count => say!("{workload}: {count} records go"),
     }
-    let ids = world.ids().await?;
+    let ids = world.ids(goes.records.iter().map(Deployment::id)).await?;
     for d in &goes.records {
         let when = ago(d.new_deployment().opened_at, world.now);
         let (what, how) = (d.trigger().kind(), ended(d));
@@ -152,6 +174,11 @@ async fn tell(world: &World, goes: &Goes) -> Result<(), End> {
         say!(
             "  no rollback goes to these any more: {}",
             goes.releases.join(", ")
+        );
+    }
+    if world.deploys(workload).is_err() {
+        say!(
+            "  how this workload is deployed is not known, so what its records let go stays there"
         );
     }
     let numbers = by_the_numbers(world, goes).await?;

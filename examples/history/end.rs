@@ -17,6 +17,7 @@ pub(crate) const DEGRADED: u8 = 5;
 pub(crate) const BUSY: u8 = 6;
 pub(crate) const UNKNOWN: u8 = 7;
 pub(crate) const AWAY: u8 = 8;
+pub(crate) const LEFT: u8 = 130;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ impl End {
 impl From<Error> for End {
     fn from(e: Error) -> Self {
         let code = match e.kind() {
+            // What no rule refused was not understood.
+            ErrorKind::InvalidTarget if e.refusal().is_none() => USAGE,
             ErrorKind::InvalidTarget | ErrorKind::Refused | ErrorKind::AlreadyLive => REFUSED,
             ErrorKind::Conflict | ErrorKind::Stale => BUSY,
             ErrorKind::NotFound | ErrorKind::NotRegistered => UNKNOWN,

@@ -14,7 +14,7 @@ use crate::args::List;
 use crate::end::{End, USAGE};
 use crate::out::{aside, say};
 use crate::table::{Column, Table, Width};
-use crate::text::{DAY, ago, ended, release, took, verdict};
+use crate::text::{DAY, ago, fate, release, took, verdict};
 use crate::words;
 use crate::world::World;
 
@@ -44,7 +44,8 @@ pub(crate) async fn run(world: &World, list: List) -> Result<ExitCode, End> {
     } else if history.rows.is_empty() {
         say!("No deployments.");
     } else {
-        let ids = world.ids().await?;
+        let shown = history.rows.iter().map(|row| row.deployment.id());
+        let ids = world.ids(shown).await?;
         let rows = history.rows.iter().map(|row| line(world, &ids, row));
         let table = Table::new(&COLUMNS, rows.collect(), width);
         say!("{}", table.text);
@@ -102,7 +103,7 @@ fn line(world: &World, ids: &Ids, row: &Row) -> Vec<String> {
         d.workload().to_string(),
         d.trigger().kind().to_string(),
         release(d),
-        ended(d),
+        fate(row),
         verdict(d),
         d.actor().name().to_string(),
         ago(d.new_deployment().opened_at, world.now),

@@ -9,13 +9,16 @@
 mod act;
 mod args;
 mod ask;
+mod bare;
 mod cancel;
 mod change;
 mod cleanup;
+mod copies;
 mod end;
 mod follow;
 mod list;
 mod out;
+mod place;
 mod read;
 mod status;
 mod table;
@@ -36,17 +39,23 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(e) => return End::from(e.to_string()).tell(),
     };
-    out::end(match runtime.block_on(run(cli)) {
+    let ended = runtime.block_on(run(cli));
+    // What still runs was left by who typed this; nobody waits for it.
+    runtime.shutdown_background();
+    out::end(match ended {
         Ok(code) => code,
         Err(end) => end.tell(),
     })
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, End> {
+    if let Command::Restore { from, yes } = &cli.command {
+        return copies::restore(&cli.store, from, *yes).await;
+    }
     let world = World::open(&cli).await?;
     match cli.command {
         Command::List(list) => list::run(&world, list).await,
-        Command::Status { workload } => status::run(&world, workload).await,
+        Command::Status { workload, json } => status::run(&world, workload, json).await,
         Command::Show { id, json } => read::show(&world, &id, json).await,
         Command::Compare { from, to, json } => read::compare(&world, &from, &to, json).await,
         Command::Stats {
@@ -54,14 +63,23 @@ async fn run(cli: Cli) -> Result<ExitCode, End> {
             days,
             json,
         } => read::stats(&world, service, days, json).await,
-        Command::Verify => read::verify(&world).await,
+        Command::Verify { json } => read::verify(&world, json).await,
         Command::Preview(back) => act::preview(&world, back).await,
         Command::Rollback { back, yes } => act::rollback(&world, back, yes).await,
         Command::Redeploy { id, go } => act::redeploy(&world, &id, go).await,
         Command::Deploy { reference, go } => act::deploy(&world, reference, go).await,
-        Command::Adopt { workload } => act::adopt(&world, workload).await,
+        Command::Adopt { workload, json } => act::adopt(&world, workload, json).await,
         Command::Cancel(cancel) => cancel::run(&world, cancel).await,
-        Command::Recover => act::recover(&world).await,
+        Command::Recover { json } => act::recover(&world, json).await,
+        Command::Execute { plan, yes, json } => {
+            Box::pin(act::execute(&world, &plan, yes, json)).await
+        }
+        Command::Abandon { workload, why, yes } => {
+            change::abandon(&world, workload, &why, yes).await
+        }
+        Command::Backup { to } => copies::backup(&world, &to).await,
+        Command::Restore { .. } => Ok(ExitCode::SUCCESS),
+        Command::RebuildIndex => change::rebuild_index(&world).await,
         Command::Cleanup(cleanup) => cleanup::run(&world, cleanup).await,
         Command::Pin { id } => change::pin(&world, &id).await,
         Command::Unpin { id } => change::unpin(&world, &id).await,

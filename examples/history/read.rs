@@ -6,7 +6,6 @@ use std::time::Duration;
 use rollback_core::event::Event;
 use rollback_core::history::{Query, Sequence};
 use rollback_core::id::ServiceName;
-use rollback_core::lineage::Standing;
 use rollback_core::prelude::*;
 use rollback_examples::abbreviation::Abbreviation;
 use serde_json::json;
@@ -14,7 +13,7 @@ use serde_json::json;
 use crate::end::{AWAY, End, FAILED, UNKNOWN};
 use crate::list::as_json;
 use crate::out::say;
-use crate::text::{DAY, ago, ended, field, release, span, took};
+use crate::text::{DAY, ago, fate, field, release, span, took};
 use crate::words;
 use crate::world::World;
 
@@ -35,6 +34,9 @@ pub(crate) async fn show(world: &World, id: &Abbreviation, json: bool) -> Result
     let new = d.new_deployment();
     say!("{id}\n");
     field("workload", d.workload().to_string());
+    if let Some(backend) = new.backend() {
+        field("backend", backend.as_str());
+    }
     field("what", trigger(d));
     field("release", release(d));
     field(
@@ -50,18 +52,24 @@ pub(crate) async fn show(world: &World, id: &Abbreviation, json: bool) -> Result
     for (name, value) in &new.labels {
         field("label", format!("{name}={value}"));
     }
-    field("outcome", ended(d));
+    field("outcome", fate(&row));
     field("health", d.verdict().to_string());
     field("took", took(d));
+    field(
+        "was live",
+        new.from
+            .release()
+            .map_or_else(|| "nothing".to_owned(), ToString::to_string),
+    );
     if let Some(replaced) = new.replaces.known() {
         field("replaced", replaced.to_string());
     }
-    if let Some(by) = &row.replaced_by {
-        let how = match row.standing {
-            Standing::RolledBack => "abandoned by",
-            _ => "replaced by",
-        };
-        field(how, by.to_string());
+    // What put right what it broke is its end, and took no place.
+    if let Some(by) = row.replaced_by.as_ref().filter(|_| d.went_live()) {
+        field("replaced by", by.to_string());
+    }
+    if let Some(by) = &row.abandoned_by {
+        field("abandoned by", by.to_string());
     }
     field(
         "rollback point",
@@ -179,7 +187,7 @@ pub(crate) async fn stats(
         return Ok(ExitCode::SUCCESS);
     }
     say!("\nrecent failures");
-    let ids = world.ids().await?;
+    let ids = world.ids(&stats.recent_failures).await?;
     for id in &stats.recent_failures {
         let record = world.engine.get(id).await?;
         let summary = record.settlement().map_or("", |s| s.summary.as_str());
@@ -188,22 +196,26 @@ pub(crate) async fn stats(
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn verify(world: &World) -> Result<ExitCode, End> {
+pub(crate) async fn verify(world: &World, json: bool) -> Result<ExitCode, End> {
     let faults = world
         .engine
         .verify()
         .await
         .map_err(|e| End::new(AWAY, words::of(&e)))?;
-    for fault in &faults {
-        say!("{}", words::typed(&fault.to_string()));
-    }
-    if faults.is_empty() {
-        say!("All is well.");
-        Ok(ExitCode::SUCCESS)
+    if json {
+        say!("{}", serde_json::to_string_pretty(&faults)?);
     } else {
-        Err(End::new(
-            FAILED,
-            format!("{} things are wrong", faults.len()),
-        ))
+        for fault in &faults {
+            say!("{}", words::typed(&fault.to_string()));
+        }
+    }
+    match faults.len() {
+        0 if json => Ok(ExitCode::SUCCESS),
+        0 => {
+            say!("All is well.");
+            Ok(ExitCode::SUCCESS)
+        }
+        1 => Err(End::new(FAILED, "1 thing is wrong")),
+        several => Err(End::new(FAILED, format!("{several} things are wrong"))),
     }
 }

@@ -6,19 +6,29 @@ use rollback_core::deployment::Outcome;
 use rollback_core::drift::Drift;
 use rollback_core::engine::{CanRollBack, HealthReport};
 use rollback_core::error::ErrorKind;
-use rollback_core::history::{InFlight, Liveness, Query, WorkloadState};
+use rollback_core::history::{
+    Amended, InFlight, Liveness, Query, States, WasAmended, WorkloadState,
+};
 use rollback_core::id::{DeploymentId, WorkloadId};
 use rollback_core::prelude::*;
+use serde_json::{Value, json};
 
-use crate::end::{End, UNKNOWN};
-use crate::out::say;
+use crate::end::{AWAY, End, UNKNOWN};
+use crate::out::{aside, say};
 use crate::text::{ago, field, release, verdict};
 use crate::words;
 use crate::world::World;
 
-pub(crate) async fn run(world: &World, only: Option<WorkloadId>) -> Result<ExitCode, End> {
+pub(crate) async fn run(
+    world: &World,
+    only: Option<WorkloadId>,
+    json: bool,
+) -> Result<ExitCode, End> {
     let known = world.engine.workloads().await?;
-    let mut states = world.store.workloads().await?.states;
+    let States {
+        mut states,
+        mut damaged,
+    } = world.store.workloads().await?;
     for state in known.states {
         if states.iter().all(|s| s.workload != state.workload) {
             states.push(state);
@@ -26,20 +36,74 @@ pub(crate) async fn run(world: &World, only: Option<WorkloadId>) -> Result<ExitC
     }
     if let Some(only) = &only {
         states.retain(|s| s.workload == *only);
-        if states.is_empty() {
+        damaged.retain(|d| d.workload == *only);
+        if states.is_empty() && damaged.is_empty() {
             return Err(End::new(UNKNOWN, format!("nothing is known of {only}")));
         }
     }
+    let mut told = Vec::new();
     for (i, state) in states.iter().enumerate() {
+        if json {
+            told.push(as_json(world, state).await?);
+            continue;
+        }
         if i > 0 {
             say!();
         }
         one(world, state).await?;
     }
-    if states.is_empty() {
+    if json {
+        say!("{}", serde_json::to_string_pretty(&told)?);
+    } else if states.is_empty() && damaged.is_empty() {
         say!("No workloads.");
     }
-    Ok(ExitCode::SUCCESS)
+    for one in &damaged {
+        aside!(
+            "history: {}: {}",
+            one.workload,
+            words::typed(&one.error.to_string())
+        );
+    }
+    Ok(ExitCode::from(if damaged.is_empty() { 0 } else { AWAY }))
+}
+
+/// The state, the live `record`, how it is `now`, the `rules`, and whether a `rollback` would go
+/// ahead: all that is told to people.
+async fn as_json(world: &World, state: &WorkloadState) -> Result<Value, End> {
+    let workload = &state.workload;
+    let mut told = serde_json::to_value(state)?;
+    if let Some(id) = state.live.known() {
+        told["record"] = match world.engine.get(id).await {
+            Ok(record) => serde_json::to_value(record)?,
+            Err(e) => json!({ "error": words::of(&e) }),
+        };
+    }
+    if let Err(why) = world.deploys(workload) {
+        told["now"] = json!({ "error": why.text() });
+        return Ok(told);
+    }
+    told["now"] = match world.engine.health(workload).await {
+        Ok(seen) => json!({
+            "live": seen.live,
+            "verdict": seen.verdict(),
+            "checks": seen.checks.iter().map(|(name, seen)| match seen {
+                Ok(_) => json!({ "name": name, "healthy": true }),
+                Err(why) => json!({ "name": name, "healthy": false, "why": why }),
+            }).collect::<Vec<_>>(),
+            "drift": seen.drift,
+            "behind": seen.behind,
+        }),
+        Err(e) => json!({ "error": words::of(&e) }),
+    };
+    told["rules"] = serde_json::to_value(world.engine.rules(workload).await?)?;
+    let asked = world.engine.can_roll_back(workload, world.actor.clone());
+    told["rollback"] = match asked.await {
+        CanRollBack::Yes(plan) => json!({ "can": "yes", "plan": plan }),
+        CanRollBack::No(refusal) => json!({ "can": "no", "why": words::refused(&refusal) }),
+        CanRollBack::NotNow(e) => json!({ "can": "not_now", "why": words::of(&e) }),
+        _ => json!({ "can": "unknown" }),
+    };
+    Ok(told)
 }
 
 async fn one(world: &World, state: &WorkloadState) -> Result<(), End> {
@@ -57,6 +121,9 @@ async fn one(world: &World, state: &WorkloadState) -> Result<(), End> {
     if let Some(hold) = &state.hold {
         let since = ago(hold.since, world.now);
         field("  held", format!("by {}: {} ({since})", hold.by, hold.why));
+    }
+    if let Some(last) = state.amendments.last() {
+        field("  last changed", changed(last, world.now));
     }
     if world.deploys(workload).is_ok() {
         rules(world, workload).await?;
@@ -124,6 +191,16 @@ async fn now(world: &World, state: &WorkloadState) -> Result<(), End> {
             return Ok(());
         }
     };
+    if let Some(published) = &seen.behind {
+        field(
+            "  behind",
+            format!(
+                "{published} was deployed here and is not on record: an older copy of the history \
+                 was put back\nadopt puts on record what is live; until then nothing is deployed or \
+                 rolled back by itself"
+            ),
+        );
+    }
     match &seen.drift {
         Drift::NoRecord if seen.live.is_some() => {
             let live = with_name(&seen);
@@ -183,7 +260,7 @@ async fn advice(world: &World, state: &WorkloadState, drift: &Drift) -> Result<S
     };
     let back = match way_back(world, &state.workload, id).await {
         Ok(options) => {
-            let ids = world.ids().await?;
+            let ids = world.ids([id]).await?;
             let id = ids.short(id);
             format!("rollback {id}{options} to put back what is on record")
         }
@@ -224,6 +301,19 @@ fn who_runs(in_flight: &InFlight) -> String {
         "{}, process {} on {}, {alive}",
         in_flight.deployment, holder.pid, holder.host
     )
+}
+
+/// Who changed last what holds for a workload: also what is there no more, such as a hold.
+fn changed(last: &Amended, now: Timestamp) -> String {
+    let what = match &last.what {
+        WasAmended::Held { why } => format!("held: {why}"),
+        WasAmended::HoldLifted { of, why } => format!("hold of {of} lifted: {why}"),
+        WasAmended::PolicySet => "policy set".to_owned(),
+        WasAmended::PolicyCleared => "policy cleared".to_owned(),
+        WasAmended::Abandoned { deployment, why } => format!("{deployment} abandoned: {why}"),
+        _ => "changed".to_owned(),
+    };
+    format!("{what} (by {}, {})", last.by, ago(last.at, now))
 }
 
 async fn rules(world: &World, workload: &WorkloadId) -> Result<(), End> {

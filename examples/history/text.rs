@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use rollback_core::deployment::Deployment;
+use rollback_core::deployment::{Deployment, Outcome};
+use rollback_core::engine::Row;
 use rollback_core::health::Verdict;
+use rollback_core::lineage::Standing;
 use rollback_core::time::Timestamp;
 
 use crate::out::say;
@@ -49,6 +51,17 @@ pub(crate) fn ended(d: &Deployment) -> String {
     match d.outcome() {
         Some(outcome) => outcome.to_string(),
         None => d.phase().to_string(),
+    }
+}
+
+/// The same, and whether a rollback went past it since.
+pub(crate) fn fate(row: &Row) -> String {
+    let ended = ended(&row.deployment);
+    match (row.standing, row.deployment.outcome()) {
+        (Standing::RolledBack, Some(outcome)) if outcome != Outcome::FailedAndRolledBack => {
+            format!("{ended}, rolled back")
+        }
+        _ => ended,
     }
 }
 

@@ -5,7 +5,7 @@ use rollback_core::history::{Conflict, Liveness};
 use rollback_core::plan::Refusal;
 
 /// Advice to programs, and what can be typed instead.
-const ADVICE: [(&str, &str); 9] = [
+const ADVICE: [(&str, &str); 10] = [
     (
         "this workload is not in the engine's catalog",
         "how this workload is deployed is not known",
@@ -31,6 +31,7 @@ const ADVICE: [(&str, &str); 9] = [
         "restore the file from a copy",
     ),
     ("restore them, or forget them first", "restore them first"),
+    ("rebuild the index", "run rebuild-index"),
     ("preview again", "type it again"),
     (
         "list the history for the ids it has",

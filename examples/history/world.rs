@@ -3,98 +3,34 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rollback_core::engine::RollbackEngine;
+use rollback_core::engine::{RollbackEngine, Workload};
 use rollback_core::history::{HistoryStore, Query};
 use rollback_core::id::{Actor, DeploymentId, ServiceName, TargetName, WorkloadId};
 use rollback_core::time::{Clock, SystemClock, Timestamp};
-use rollback_examples::abbreviation::{Abbreviation, Ids};
+use rollback_examples::abbreviation::{Abbreviation, Ids, NotOne, alike};
 use rollback_examples::catalog::{self, Catalog};
-use rollback_json::JsonStore;
-use rollback_sqlite::SqliteStore;
 
-use crate::args::Cli;
-use crate::end::{AWAY, End, UNKNOWN, USAGE};
+use crate::args::{Cli, Command};
+use crate::bare::Bare;
+use crate::end::{End, UNKNOWN, USAGE};
+use crate::out::aside;
+use crate::place::{Opened, Place};
+use crate::words;
 
-/// The largest page that stores give.
-const PAGE: usize = 1_000;
+/// How many candidates for what was typed are looked at.
+const CANDIDATES: usize = 1_000;
+/// How many ids are named where nothing is a candidate: enough to see how they look.
+const NEWEST: usize = 3;
 
 pub(crate) struct World {
     pub(crate) engine: RollbackEngine,
     pub(crate) store: Arc<dyn HistoryStore>,
+    pub(crate) opened: Opened,
     pub(crate) actor: Actor,
     pub(crate) now: Timestamp,
-    /// The file of the workloads, and which it has.
+    /// The file of the workloads, and which it has; or what is wrong with it.
     config: Option<PathBuf>,
-    catalog: Vec<WorkloadId>,
-}
-
-/// A store by kind and place.
-enum Place {
-    Sqlite(PathBuf),
-    Json(PathBuf),
-}
-
-impl Place {
-    fn of(text: &str) -> Self {
-        if let Some(path) = text.strip_prefix("sqlite:") {
-            return Self::Sqlite(path.into());
-        }
-        if let Some(path) = text.strip_prefix("json:") {
-            return Self::Json(path.into());
-        }
-        let path = PathBuf::from(text);
-        let inside = path.join("history.db");
-        match (path.is_dir(), inside.is_file()) {
-            (true, true) => Self::Sqlite(inside),
-            (true, false) => Self::Json(path),
-            (false, _) => Self::Sqlite(path),
-        }
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Sqlite(path) | Self::Json(path) => path,
-        }
-    }
-
-    /// Refuses where there is no history. Opening would make one, and an empty history is no answer
-    /// to a typing error. An empty directory was made for something: what puts the first deployment
-    /// on record begins a history there.
-    fn check(&self, may_begin: bool) -> Result<(), End> {
-        let path = self.path();
-        let is_there = match self {
-            Self::Sqlite(path) if path.is_file() => {
-                let meta = path.metadata().map_err(|e| {
-                    let text = format!("{} cannot be examined: {e}", path.display());
-                    End::new(AWAY, text)
-                })?;
-                if meta.len() == 0 {
-                    let text = format!(
-                        "{} is an empty file and no history; nothing was changed (name a history \
-                         with --store)",
-                        path.display()
-                    );
-                    return Err(End::new(UNKNOWN, text));
-                }
-                true
-            }
-            // What is in the way of a history, opening says best.
-            Self::Sqlite(path) => path.exists(),
-            Self::Json(path) if path.is_dir() => {
-                let has = |name| path.join(name).exists();
-                may_begin || has("format.json") || has("workloads")
-            }
-            Self::Json(path) => path.exists(),
-        };
-        if is_there {
-            return Ok(());
-        }
-        let text = format!(
-            "there is no history at {}; nothing was created (name one with --store)",
-            path.display()
-        );
-        Err(End::new(UNKNOWN, text))
-    }
+    catalog: Result<Vec<WorkloadId>, String>,
 }
 
 /// Who types this: never nobody, for it is recorded.
@@ -110,45 +46,81 @@ fn user(cli: &Cli) -> String {
     named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
+/// The workloads of a file; none if there is none. `Err` says what is wrong with it.
+fn read(config: Option<&Path>) -> Result<Vec<Workload>, String> {
+    let Some(path) = config else {
+        return Ok(Vec::new());
+    };
+    let read = Catalog::read(path).map_err(|e| e.to_string())?;
+    let entries = read.workloads.iter();
+    let workloads = entries.map(|entry| {
+        let workload = entry.workload();
+        workload.map_err(|e| format!("{}: {}: {e}", path.display(), entry.workload))
+    });
+    workloads.collect()
+}
+
+fn engine(
+    store: &Arc<dyn HistoryStore>,
+    workloads: Vec<Workload>,
+) -> Result<RollbackEngine, rollback_core::error::Error> {
+    let builder = RollbackEngine::builder_shared(Arc::clone(store));
+    let builder = workloads.into_iter().fold(builder, |b, w| b.workload(w));
+    builder.build()
+}
+
 impl World {
     pub(crate) async fn open(cli: &Cli) -> Result<Self, End> {
         let place = Place::of(&cli.store);
-        place.check(cli.command.may_begin())?;
-        let store: Arc<dyn HistoryStore> = match &place {
-            Place::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
-            Place::Json(path) => Arc::new(JsonStore::open(path).await?),
-        };
-        let beside = place.path().parent().unwrap_or(Path::new("."));
         let config = match &cli.config {
             Some(path) => Some(path.clone()),
-            None => Some(beside.join(catalog::FILE)).filter(|p| p.exists()),
+            None => Some(place.beside().join(catalog::FILE)).filter(|p| p.exists()),
         };
-        let mut builder = RollbackEngine::builder_shared(Arc::clone(&store));
-        let mut catalog = Vec::new();
-        if let Some(path) = &config {
-            let read = Catalog::read(path).map_err(|e| End::new(USAGE, e.to_string()))?;
-            for entry in &read.workloads {
-                let workload = entry.workload().map_err(|e| e.to_string())?;
-                builder = builder.workload(workload);
-                catalog.push(entry.workload.clone());
+        let mut workloads = read(config.as_deref());
+        let mut names = match &workloads {
+            Ok(all) => Ok(all.iter().map(|w| w.id().clone()).collect::<Vec<_>>()),
+            Err(why) => Err(why.clone()),
+        };
+        let opened = place.open(begins(&cli.command, &names)).await?;
+        let store = Arc::clone(&opened.store);
+        if let (Ok(all), Ok(names), Command::Cleanup(_)) = (&mut workloads, &names, &cli.command) {
+            // What is only on record can be trimmed, too.
+            for state in store.workloads().await?.states {
+                if !names.contains(&state.workload) {
+                    all.push(Workload::new(state.workload, Bare::new()?));
+                }
             }
         }
+        let engine = match workloads.and_then(|all| {
+            let file = config.as_deref().unwrap_or(Path::new(catalog::FILE));
+            let built = engine(&store, all);
+            built.map_err(|e| format!("{}: {}", file.display(), words::of(&e)))
+        }) {
+            Ok(engine) => engine,
+            Err(why) if cli.command.needs_catalog() => return Err(End::new(USAGE, why)),
+            Err(why) => {
+                aside!("history: {why}; going on without it");
+                names = Err(why);
+                engine(&store, Vec::new())?
+            }
+        };
         Ok(Self {
-            engine: builder.build()?,
+            engine,
             store,
+            opened,
             actor: Actor::user_via(&user(cli), "cli")?,
             now: SystemClock.now(),
             config,
-            catalog,
+            catalog: names,
         })
     }
 
     /// Whether it is known how this workload is deployed; `Err` says why not.
     pub(crate) fn deploys(&self, workload: &WorkloadId) -> Result<(), End> {
-        if self.catalog.contains(workload) {
+        let catalog = self.catalog()?;
+        if catalog.contains(workload) {
             return Ok(());
         }
-        let catalog = self.catalog()?;
         let known: Vec<_> = catalog.iter().map(ToString::to_string).collect();
         let file = self.config.as_deref().unwrap_or(Path::new(catalog::FILE));
         let text = format!(
@@ -161,12 +133,11 @@ impl World {
 
     /// The workloads that can be deployed; `Err` says why there are none.
     pub(crate) fn catalog(&self) -> Result<&[WorkloadId], End> {
-        if !self.catalog.is_empty() {
-            return Ok(&self.catalog);
-        }
-        let why = match &self.config {
-            Some(path) => format!("{} has none", path.display()),
-            None => format!("there is no {} beside the history", catalog::FILE),
+        let why = match (&self.catalog, &self.config) {
+            (Ok(catalog), _) if !catalog.is_empty() => return Ok(catalog),
+            (Err(why), _) => return Err(End::new(USAGE, why.clone())),
+            (Ok(_), Some(path)) => format!("{} has none", path.display()),
+            (Ok(_), None) => format!("there is no {} beside the history", catalog::FILE),
         };
         let text = format!("no workloads are known: {why}; name a file of them with --config");
         Err(End::new(UNKNOWN, text))
@@ -179,18 +150,20 @@ impl World {
         service: Option<&ServiceName>,
         target: Option<&TargetName>,
     ) -> Result<(), End> {
-        let states = self.store.workloads().await?.states;
-        let mut known = states.iter().map(|s| &s.workload).chain(&self.catalog);
-        let meant = |w: &WorkloadId| {
-            service.is_none_or(|s| s == w.service()) && target.is_none_or(|t| t == w.target())
-        };
         let what = match (service, target) {
             (None, None) => return Ok(()),
             (Some(service), None) => service.to_string(),
             (None, Some(target)) => format!("@{target}"),
             (Some(service), Some(target)) => format!("{service}@{target}"),
         };
-        match known.any(meant) {
+        let meant = |w: &WorkloadId| {
+            service.is_none_or(|s| s == w.service()) && target.is_none_or(|t| t == w.target())
+        };
+        let states = self.store.workloads().await?;
+        let damaged = states.damaged.iter().map(|d| &d.workload);
+        let mut known = states.states.iter().map(|s| &s.workload).chain(damaged);
+        let listed = self.catalog.iter().flatten().any(meant);
+        match listed || known.any(meant) {
             true => Ok(()),
             false => Err(End::new(UNKNOWN, format!("nothing is known of {what}"))),
         }
@@ -198,27 +171,36 @@ impl World {
 
     /// The deployment that is meant.
     pub(crate) async fn id(&self, typed: &Abbreviation) -> Result<DeploymentId, End> {
-        // What is whole needs no look at all the others.
+        // What is whole needs no look at others.
         if let Some(id) = typed.whole()
             && self.store.get(&id).await?.is_some()
         {
             return Ok(id);
         }
-        Ok(self.ids().await?.find(typed)?.clone())
+        let found = self.store.find(&typed.to_string(), CANDIDATES).await?;
+        if !found.is_empty() {
+            return Ok(Ids::new(found).find(typed)?.clone());
+        }
+        let newest = self.store.list(&Query::default().limit(NEWEST)).await?;
+        let newest = newest.deployments.iter().map(|d| d.id().clone());
+        Err(End::from(NotOne::Unknown {
+            typed: typed.clone(),
+            newest: newest.collect(),
+        }))
     }
 
-    /// The ids of all deployments: no page of them says which short form is unique.
-    pub(crate) async fn ids(&self) -> Result<Ids, End> {
-        let mut query = Query::default().limit(PAGE);
-        let mut newest_first = Vec::new();
-        loop {
-            let page = self.store.list(&query).await?;
-            newest_first.extend(page.deployments.iter().map(|d| d.id().clone()));
-            match page.next {
-                Some(next) => query.before = Some(next),
-                None => return Ok(Ids::new(newest_first)),
-            }
+    /// All ids that look like one of these: among them it shows which short form means one alone.
+    pub(crate) async fn ids(
+        &self,
+        shown: impl IntoIterator<Item = &DeploymentId>,
+    ) -> Result<Ids, End> {
+        let mut all = Vec::new();
+        for id in shown {
+            all.extend(self.store.find(alike(id), CANDIDATES).await?);
         }
+        all.sort_unstable();
+        all.dedup();
+        Ok(Ids::new(all))
     }
 
     /// The workload that is meant to be acted on: the one named, or the only one there is.
@@ -235,5 +217,16 @@ impl World {
                 Err(End::new(USAGE, text))
             }
         }
+    }
+}
+
+/// Whether a command may begin a history: it puts a first deployment on record, of what the file of
+/// workloads says how to deploy.
+fn begins(command: &Command, catalog: &Result<Vec<WorkloadId>, String>) -> bool {
+    let Ok(catalog) = catalog else { return false };
+    match command.first_deployment() {
+        Some(Some(named)) => catalog.contains(named),
+        Some(None) => !catalog.is_empty(),
+        None => false,
     }
 }

@@ -11,7 +11,9 @@ use rollback_core::id::WorkloadId;
 use rollback_core::policy::{Policy, RollbackMode};
 use rollback_git::{GitBackend, GitConfig};
 use rollback_health::HttpCheck;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// The file beside a history.
 pub const FILE: &str = "workloads.json";
@@ -42,12 +44,20 @@ pub struct Entry {
     /// The gate's patience.
     #[serde(default)]
     pub gate: Gate,
-    /// What a failed gate sets off.
-    #[serde(default)]
+    /// What a failed gate sets off. `true` and `false` are taken for `record` and `off`.
+    #[serde(default, deserialize_with = "mode")]
     pub rollback: RollbackMode,
     /// What it needs.
     #[serde(default)]
     pub depends_on: Vec<WorkloadId>,
+}
+
+fn mode<'de, D: Deserializer<'de>>(from: D) -> Result<RollbackMode, D::Error> {
+    Ok(match Value::deserialize(from)? {
+        Value::Bool(true) => RollbackMode::Record,
+        Value::Bool(false) => RollbackMode::Off,
+        word => serde_json::from_value(word).map_err(D::Error::custom)?,
+    })
 }
 
 impl Catalog {

@@ -61,24 +61,34 @@ async fn nothing_at_all_is_kept_by_nobody_in_a_hurry(kind: &str) {
     assert!(left.ids().len() < before.len());
 }
 
-async fn without_workloads_that_is_said(kind: &str) {
-    let left = Left::nothing_but(kind).await;
+async fn a_history_without_workloads_can_be_trimmed(kind: &str) {
+    let left = deployed(kind).await;
+    let ids = left.ids();
+    std::fs::remove_file(left.kept().join("workloads.json")).unwrap();
+    let asked = left.type_here(&["cleanup", "1", "0"]).ends(4);
+    assert!(
+        asked.out.contains("api@web-1: 3 records go"),
+        "{}",
+        asked.out
+    );
+    let said = "how this workload is deployed is not known, so what its records let go stays";
+    assert!(asked.out.contains(said), "{}", asked.out);
+    assert_eq!(left.ids(), ids);
     for args in [
-        ["cleanup", "1", "0"],
-        ["cleanup", "--workload", "api@web-1"],
+        ["cleanup", "1", "0", "--yes"].as_slice(),
+        &["cleanup", "1", "0", "--yes", "--workload", "api@web-1"],
     ] {
-        let refused = left.type_here(&args).ends(7);
-        assert!(
-            refused
-                .err
-                .contains("there is no workloads.json beside the history")
-        );
-        assert!(refused.err.contains("--config"), "{}", refused.err);
+        left.type_here(args).ends(0);
+        let left_over = left.ids();
+        assert_eq!((left_over.len(), &left_over[0]), (3, &ids[0]));
     }
+    left.type_here(&["cleanup", "1", "0", "--workload", "nothing@web-1"])
+        .ends(7);
+    left.type_here(&["verify"]).ends(0);
 }
 
 on_both_stores!(
     nothing_goes_unasked,
     nothing_at_all_is_kept_by_nobody_in_a_hurry,
-    without_workloads_that_is_said,
+    a_history_without_workloads_can_be_trimmed,
 );

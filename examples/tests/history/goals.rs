@@ -67,7 +67,6 @@ async fn advice_is_what_can_be_typed(kind: &str) {
         &["adopt", "--workload", "foo@bar"],
         &["hold", "freeze", "--workload", "foo@bar"],
         &["configure", "--workload", "foo@bar"],
-        &["cleanup", "--workload", "foo@bar"],
     ] {
         let refused = left.type_here(args).ends(7);
         let said = "workloads.json has no foo@bar; it has api@web-1\n";

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::left::{Left, Typed};
 
 /// Another process that deploys.
-struct Deploying(Option<Child>);
+pub(crate) struct Deploying(Option<Child>);
 
 impl Deploying {
     fn of(left: &Left, reference: &str) -> Self {
@@ -24,7 +24,7 @@ impl Deploying {
         Typed::of(self.0.take().unwrap().wait_with_output().unwrap())
     }
 
-    fn killed(mut self) {
+    pub(crate) fn killed(mut self) {
         let mut child = self.0.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
@@ -41,7 +41,7 @@ impl Drop for Deploying {
 }
 
 /// Something live, and a gate that waits for as long as a test may take.
-async fn patient(kind: &str) -> Left {
+pub(crate) async fn patient(kind: &str) -> Left {
     let left = Left::with(kind).await;
     left.type_here(&["adopt"]).ends(0);
     left.configure(|entry| entry["gate"]["start_period"] = 60_000.into());
@@ -49,13 +49,13 @@ async fn patient(kind: &str) -> Left {
 }
 
 /// A deployment at its gate.
-fn at_the_gate(left: &Left) -> Deploying {
+pub(crate) fn at_the_gate(left: &Left) -> Deploying {
     let deploying = Deploying::of(left, "v3");
     once(left, "switched");
     deploying
 }
 
-fn newest(left: &Left) -> Value {
+pub(crate) fn newest(left: &Left) -> Value {
     let list = left.type_here(&["list", "--limit", "1", "--json"]).ends(0);
     let mut list: Vec<Value> = serde_json::from_str(&list.out).unwrap();
     list.remove(0)
@@ -63,7 +63,7 @@ fn newest(left: &Left) -> Value {
 
 /// Waits until the deployment in flight has come so far.
 #[track_caller]
-fn once(left: &Left, event: &str) {
+pub(crate) fn once(left: &Left, event: &str) {
     let start = Instant::now();
     loop {
         let newest = newest(left);
@@ -76,7 +76,7 @@ fn once(left: &Left, event: &str) {
     }
 }
 
-fn id(record: &Value) -> String {
+pub(crate) fn id(record: &Value) -> String {
     record["id"].as_str().unwrap().to_owned()
 }
 

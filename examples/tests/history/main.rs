@@ -20,10 +20,16 @@ macro_rules! on_both_stores {
     };
 }
 
+mod abandoned;
+mod as_json;
+mod beginning;
+mod catalog_file;
 mod cleanup;
 mod degraded;
+mod given_up;
 mod goals;
 mod in_flight;
+mod interrupting;
 mod left;
 mod narrow;
 mod nowhere;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rollback_core::deployment::{NewDeployment, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
-use rollback_core::event::TimedEvent;
+use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
     Abandonment, Begun, Damaged, Exclusion, Holder, Lease, Liveness, Sequence, States, Then,
     Version, WorkloadState,
@@ -78,6 +78,9 @@ impl Inner {
             }
             writer.checkpoint();
             done = writer.transact(&self.place, &mut step);
+            if last {
+                self.room.refill();
+            }
         }
         done.map_err(|e| e.at(self.path()))
     }
@@ -92,6 +95,10 @@ impl Inner {
     }
 
     pub(crate) fn append(&self, claim: &Claim, event: &TimedEvent) -> Result<(), StoreError> {
+        if matches!(event.event, Event::SwitchIntended) {
+            // What could not be gone back from is not switched to.
+            self.room.keep_to_go_back()?;
+        }
         let mut writer = self.writer()?;
         let mut known = writer.known(claim);
         let step = |tx: &Connection| write::append(tx, claim, event, known.take());

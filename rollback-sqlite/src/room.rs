@@ -14,6 +14,8 @@ use rustix::io::Errno;
 /// clean-up's first steps. A log of which everything is in the file is written over from its
 /// start, so this need not hold all of them at once.
 const SIZE: u64 = 256 * 1024;
+/// What going back takes at least: without so much nothing is switched.
+const LEAST: u64 = 64 * 1024;
 const BLOCK: u64 = 512;
 
 /// A file whose space is given up when a write finds no other. No deployment begins without it.
@@ -30,12 +32,27 @@ impl Room {
         }
     }
 
-    /// Makes sure that the space is kept. `Full` if there is not so much.
+    /// Makes sure that the space is kept, before a deployment begins. `Full` if there is not so
+    /// much.
     pub(crate) fn keep(&self) -> Result<(), StoreError> {
-        if self.is_kept() {
+        self.keep_of(SIZE)
+    }
+
+    /// Makes sure that there is enough of it to go back, before anything is switched.
+    pub(crate) fn keep_to_go_back(&self) -> Result<(), StoreError> {
+        self.keep_of(LEAST)
+    }
+
+    /// Takes what can be had again, after it was given up: else somebody else would.
+    pub(crate) fn refill(&self) {
+        let _ = self.keep_of(2 * LEAST).or_else(|_| self.keep_of(LEAST));
+    }
+
+    fn keep_of(&self, size: u64) -> Result<(), StoreError> {
+        if self.is_kept(size) {
             return Ok(());
         }
-        self.make().map_err(|e| {
+        self.make(size).map_err(|e| {
             self.give_up();
             match e.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => full(&self.path),
@@ -53,19 +70,19 @@ impl Room {
         fs::remove_file(&self.path).is_ok()
     }
 
-    fn is_kept(&self) -> bool {
+    fn is_kept(&self, size: u64) -> bool {
         fs::symlink_metadata(&self.path)
-            .is_ok_and(|meta| meta.is_file() && meta.blocks() * BLOCK >= SIZE)
+            .is_ok_and(|meta| meta.is_file() && meta.blocks() * BLOCK >= size)
     }
 
-    fn make(&self) -> io::Result<()> {
+    fn make(&self, size: u64) -> io::Result<()> {
         let mut file = owner::open_or_create(&self.path)?;
-        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, SIZE) {
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size) {
             // Not every file system can promise space; then it is taken.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
                 file.seek(SeekFrom::Start(0))?;
                 // What no file system stores in less.
-                let mut random = File::open("/dev/urandom")?.take(SIZE);
+                let mut random = File::open("/dev/urandom")?.take(size);
                 io::copy(&mut random, &mut file)?;
                 file.sync_all()
             }
@@ -89,9 +106,13 @@ mod tests {
         assert!(meta.blocks() * BLOCK >= SIZE);
         // What was cut short is no room.
         fs::write(dir.path().join("reserve"), "").unwrap();
-        assert!(!room.is_kept());
+        assert!(!room.is_kept(LEAST));
         room.keep().unwrap();
-        assert!(room.is_kept());
+        assert!(room.is_kept(SIZE));
         assert!(room.give_up());
+        room.keep_to_go_back().unwrap();
+        assert!(room.is_kept(LEAST) && !room.is_kept(SIZE));
+        room.keep().unwrap();
+        assert!(room.is_kept(SIZE));
     }
 }

@@ -404,6 +404,39 @@ async fn on_a_full_disk_what_had_begun_could_not_be_ended() {
 }
 
 #[tokio::test]
+async fn nothing_is_switched_without_the_room_to_go_back() {
+    let Some(mount) = Tmpfs::mount("size=1m") else {
+        return;
+    };
+    let store = SqliteStore::open(history(&mount)).await.unwrap();
+    let new = sample("api@x", 1);
+    let begun = support::begin(&store, &new).await.unwrap();
+    let event = |n, event| TimedEvent { at: at(n), event };
+    let lease = &begun.lease;
+    let step = event(2, Event::PrepareIntended);
+    store.append(lease, &step).await.unwrap();
+    let prepared = Event::Prepared(rollback_core::backend::Prepared {
+        rollout: rollback_core::backend::Rollout::Replace,
+        to: rollback_core::backend::Instance {
+            release: new.to.release().unwrap().clone(),
+            handle: rollback_core::backend::Handle::new("place"),
+        },
+        way_back: rollback_core::backend::WayBack::Exact,
+    });
+    store.append(lease, &event(3, prepared)).await.unwrap();
+    // Somebody else has used up everything.
+    fs::remove_file(mount.path().join("history.db.locks/reserve")).unwrap();
+    let filler = fill(&mount);
+    let switch = event(4, Event::SwitchIntended);
+    let refused = store.append(lease, &switch).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Full, "{refused}");
+    fs::remove_file(filler).unwrap();
+    store.append(lease, &switch).await.unwrap();
+    let record = store.get(&new.id).await.unwrap().unwrap();
+    assert_eq!(record.events().len(), 3);
+}
+
+#[tokio::test]
 async fn on_a_full_disk_the_clean_up_that_frees_space_failed() {
     let Some(mount) = Tmpfs::mount("size=1m") else {
         return;

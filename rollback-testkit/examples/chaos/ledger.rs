@@ -1,7 +1,7 @@
 //! [`Ledger`]: what was tried, and what was acknowledged, as the programs saw it. It lies outside
 //! of what is crashed, and a line is on the disk before what it says counts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -96,6 +96,13 @@ impl Ledger {
     }
 }
 
+/// Whether others were about to set the same at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Company {
+    None,
+    Others,
+}
+
 /// What a log says.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
@@ -107,8 +114,6 @@ pub(crate) struct Told {
     pub(crate) reported: BTreeMap<String, String>,
     /// Settings whose value is certain.
     pub(crate) settings: BTreeMap<String, String>,
-    /// Settings that somebody touched.
-    pub(crate) touched: BTreeSet<String>,
     /// Notes, by deployment.
     pub(crate) notes: BTreeMap<String, Vec<String>>,
     /// What must not have happened: its class, and what.
@@ -116,7 +121,7 @@ pub(crate) struct Told {
     /// Between [`Line::Cutting`] and [`Line::Back`].
     cutting: bool,
     /// Who is about to set what.
-    open: BTreeSet<(u64, String)>,
+    open: BTreeMap<(u64, String), Company>,
 }
 
 impl Told {
@@ -167,8 +172,20 @@ impl Told {
             }
             Line::Setting { by, what, .. } => {
                 self.settings.remove(&what);
-                self.touched.insert(what.clone());
-                self.open.insert((by, what));
+                // With two under way at once nobody knows which of them came last.
+                let mut alone = true;
+                for ((_, other), with) in &mut self.open {
+                    if *other == what {
+                        alone = false;
+                        *with = Company::Others;
+                    }
+                }
+                let with = if alone {
+                    Company::None
+                } else {
+                    Company::Others
+                };
+                self.open.insert((by, what), with);
             }
             Line::Set {
                 by,
@@ -176,16 +193,15 @@ impl Told {
                 value,
                 ok,
             } => {
-                self.open.remove(&(by, what.clone()));
-                // With another one under way nobody knows which of the two came last.
-                if ok && !self.open.iter().any(|(_, other)| *other == what) {
+                let with = self.open.remove(&(by, what.clone()));
+                if ok && with != Some(Company::Others) {
                     self.settings.insert(what, value);
                 }
             }
             Line::Noted { deployment, text } => {
                 self.notes.entry(deployment).or_default().push(text);
             }
-            Line::Dead { by } => self.open.retain(|(who, _)| who >> 32 != by),
+            Line::Dead { by } => self.open.retain(|(who, _), _| who >> 32 != by),
             Line::Wrong { class, what } => self.wrong.push((class, what)),
         }
     }

@@ -90,7 +90,7 @@ fn may_be_lost(name: &Path) -> bool {
         // What is on its way out, or was never in.
         ".rollback/trash",
         ".git/rollback/",
-        "current.next",
+        ".next",
         // Not ours: what the restart command writes.
         "serving/",
     ];

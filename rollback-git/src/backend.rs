@@ -240,9 +240,7 @@ impl Inner {
     /// Removes what the deployment made and never made live.
     fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
         cx.check()?;
-        self.root.owner()?;
-        self.root.admits(cx)?;
-        self.root.sweep()?;
+        self.root.tidy(cx)?;
         let keep = op.to.instance().map(|i| i.handle.as_str());
         let live = self.live_name()?;
         let (mut gone, mut stays) = (Vec::new(), false);
@@ -271,9 +269,7 @@ impl Inner {
 
     fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
         cx.check()?;
-        self.root.owner()?;
-        self.root.admits(cx)?;
-        self.root.sweep()?;
+        self.root.tidy(cx)?;
         let live = self.live_name()?;
         let kept = |name: &str| {
             live.as_deref() == Some(name) || window.iter().any(|i| i.handle.as_str() == name)

@@ -8,6 +8,7 @@ use rollback_core::release::Release;
 use crate::backend::Inner;
 use crate::client;
 use crate::release::{Note, Record, Taken};
+use crate::root::Owner;
 use crate::scan::Scan;
 use crate::seal::Seal;
 use crate::view::{HAND_MADE, Lazy};
@@ -30,14 +31,14 @@ impl Inner {
             // Whether it was there once, the repository knows.
             lazy.get(self)?;
         }
-        self.root.claim()?;
+        let owner = self.root.claim(cx)?;
         cx.check()?;
         let handle = match self.standing(cx, &lazy, &op.to, may_take(op))? {
             Some(handle) => {
-                self.take(cx, &lazy, op, &handle)?;
+                self.take(cx, &lazy, op, &owner, &handle)?;
                 handle
             }
-            None => self.build(cx, &lazy, op, release)?,
+            None => self.build(cx, &lazy, op, &owner, release)?,
         };
         cx.check()?;
         // There is time for it now: nothing that is live waits.
@@ -58,6 +59,7 @@ impl Inner {
         cx: &Context,
         lazy: &Lazy,
         op: &Operation,
+        owner: &Owner,
         handle: &Handle,
     ) -> Result<(), BackendError> {
         let name = handle.as_str();
@@ -70,7 +72,9 @@ impl Inner {
         // The pin may have been lost since; the directory's own deployment holds it.
         match (lazy.get(self), client::commit_id(&record.commit)) {
             (Ok(client), Some(commit)) if client.has(commit) => {
-                client.pins(&self.root).add(&record.deployment, commit)
+                client
+                    .pins(&self.root)
+                    .add(owner, &record.deployment, commit)
             }
             _ => {
                 cx.say(format!("{name} stands, and its commit cannot be kept"));
@@ -107,6 +111,7 @@ impl Inner {
         cx: &Context,
         lazy: &Lazy,
         op: &Operation,
+        owner: &Owner,
         release: &Release,
     ) -> Result<Handle, BackendError> {
         let artifact = release.artifact();
@@ -133,7 +138,7 @@ impl Inner {
         cx.check()?;
         let pins = client.pins(&self.root);
         durable::sync(cx, client.repository(), commit, &closure, &pins.commits()?)?;
-        pins.add(&op.deployment, commit)?;
+        pins.add(owner, &op.deployment, commit)?;
         cx.check()?;
         let files = closure.files;
         cx.say(format!("writing {} files", files.len()));

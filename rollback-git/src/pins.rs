@@ -58,18 +58,22 @@ impl<'a> Pins<'a> {
     }
 
     /// Keeps the commit from git's cleaning, durably.
-    pub(crate) fn add(&self, deployment: &DeploymentId, commit: Oid) -> Result<(), BackendError> {
-        let owner = self.root.claim()?;
+    pub(crate) fn add(
+        &self,
+        owner: &Owner,
+        deployment: &DeploymentId,
+        commit: Oid,
+    ) -> Result<(), BackendError> {
         let name = format!("{PREFIX}{}-{deployment}", owner.root);
         let place = self.worktrees().join(&name);
         let fail = |e| error::io("the commit cannot be pinned", place.display(), e);
-        self.sweep(&owner)?;
+        self.sweep(owner)?;
         let there = fs::read_to_string(place.join("HEAD"));
         if there.is_ok_and(|head| head.trim_end() == commit.to_string()) {
             // Whoever put it there may not have lived to make it durable.
             return sync_dir(&self.worktrees());
         }
-        let workshop = self.workshop(&owner);
+        let workshop = self.workshop(owner);
         file::make_dir(&workshop, 0o755)?;
         file::make_dir(&self.worktrees(), 0o755)?;
         let next = workshop.join(&name);
@@ -98,7 +102,7 @@ impl<'a> Pins<'a> {
         file::new(&next.join("rollback.json"), PUBLIC, &pin).map_err(fail)?;
         sync_dir(&next)?;
         if place.exists() {
-            self.take_away(&owner, &name)?;
+            self.take_away(owner, &name)?;
         }
         fs::rename(&next, &place).map_err(fail)?;
         sync_dir(&self.worktrees())

@@ -223,11 +223,28 @@ impl Releases {
     /// Deletes what was removed. What cannot be deleted is said, and stays for the next time: it is
     /// in nobody's way.
     pub(crate) fn empty_trash(&self, cx: &Context) {
-        for entry in fs::read_dir(self.trash()).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if let Err(e) = absent_is_fine(delete(&path)) {
-                tracing::warn!(trash = %path.display(), error = %e, "it cannot be deleted now");
-                cx.say(format!("{} cannot be deleted now: {e}", path.display()));
+        let trash = self.trash();
+        let entries: Vec<_> = fs::read_dir(&trash)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .collect();
+        if entries.is_empty() {
+            return;
+        }
+        let say = |what: &Path, e: &dyn std::fmt::Display| {
+            tracing::warn!(trash = %what.display(), error = %e, "it cannot be deleted now");
+            cx.say(format!("{} cannot be deleted now: {e}", what.display()));
+        };
+        // Whoever removed it may not have lived to make that durable: half a release must not come
+        // back.
+        let releases = self.root.path().join("releases");
+        if let Err(e) = sync_dir(&releases).and_then(|()| self.sync_notes()) {
+            return say(&trash, &e);
+        }
+        for entry in entries {
+            if let Err(e) = absent_is_fine(delete(&entry.path())) {
+                say(&entry.path(), &e);
             }
         }
     }

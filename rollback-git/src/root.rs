@@ -78,10 +78,10 @@ impl Root {
 
     /// Makes the directories that everything else needs, and the root this workload's own. Sweeps
     /// what a killed writer left.
-    pub(crate) fn claim(&self) -> Result<Owner, BackendError> {
+    pub(crate) fn claim(&self, cx: &Context) -> Result<Owner, BackendError> {
         let state = self.state();
         // Asked first: nothing is made in a root of another's.
-        let owner = self.owner()?;
+        self.owner()?;
         for (dir, mode) in [
             (self.path.clone(), 0o755),
             (self.path.join("releases"), 0o755),
@@ -91,8 +91,9 @@ impl Root {
         ] {
             file::make_dir(&dir, mode)?;
         }
-        self.sweep()?;
-        if let Some(owner) = owner {
+        let turn = self.lock(cx)?;
+        self.sweep(&turn)?;
+        if let Some(owner) = self.owner()? {
             return Ok(owner);
         }
         let owner = Owner {
@@ -104,16 +105,24 @@ impl Root {
         Ok(owner)
     }
 
-    /// Removes what a killed writer left.
-    pub(crate) fn sweep(&self) -> Result<(), BackendError> {
+    /// Begins to clean up: what a killed writer left goes, if anything was ever made here.
+    pub(crate) fn tidy(&self, cx: &Context) -> Result<(), BackendError> {
+        self.owner()?;
+        if !self.state().is_dir() {
+            return Ok(());
+        }
+        let turn = self.lock(cx)?;
+        self.sweep(&turn)
+    }
+
+    /// In one's turn alone: what looks left may be what somebody writes just now.
+    fn sweep(&self, _: &Turn) -> Result<(), BackendError> {
         file::sweep(&self.state())?;
         file::sweep(&self.state().join("releases"))
     }
 
-    /// Waits for one's turn to publish, and takes it if the context's token admits it: `Fenced` if
-    /// somebody who took over has published here since. The token is kept first, so that what is
-    /// published is never newer than it.
-    pub(crate) fn turn(&self, cx: &Context) -> Result<Turn, BackendError> {
+    /// Waits for one's turn to publish: `Fenced` if somebody who took over has published here since.
+    pub(crate) fn lock(&self, cx: &Context) -> Result<Turn, BackendError> {
         let path = self.state().join("lock");
         let fail = |e| error::io("the root cannot be locked", path.display(), e);
         let file = OpenOptions::new()
@@ -127,19 +136,27 @@ impl Root {
         loop {
             match file.try_lock() {
                 Ok(()) => break,
-                Err(TryLockError::WouldBlock) => cx.check()?,
+                Err(TryLockError::WouldBlock) => {
+                    std::thread::sleep(PAUSE);
+                    cx.check()?;
+                }
                 Err(TryLockError::Error(e)) => return Err(fail(e)),
             }
-            std::thread::sleep(PAUSE.min(cx.remaining()));
         }
-        let published = self.published()?;
-        cx.may_publish(published.as_ref())?;
+        self.admits(cx)?;
+        Ok(Turn { _file: file })
+    }
+
+    /// The same, for who publishes now: the token is kept first, so that what is published is never
+    /// newer than it.
+    pub(crate) fn turn(&self, cx: &Context) -> Result<Turn, BackendError> {
+        let turn = self.lock(cx)?;
         if let Some(own) = cx.fence()
-            && published.as_ref() != Some(own)
+            && self.published()?.as_ref() != Some(own)
         {
             file::write_json(&self.fence_path(), own)?;
         }
-        Ok(Turn { _file: file })
+        Ok(turn)
     }
 
     /// Refuses who was taken for dead, before anything is done.

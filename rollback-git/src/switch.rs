@@ -67,7 +67,7 @@ impl Inner {
     pub(crate) fn swap(&self, cx: &Context, op: &Operation) -> Result<Swapped, BackendError> {
         let untouched = BackendError::untouched;
         cx.check().map_err(untouched)?;
-        let current = self.link.swappable().map_err(untouched)?;
+        self.link.swappable().map_err(untouched)?;
         let to = match &op.to {
             End::Nothing => None,
             End::Placed(instance) => Some(instance.handle.clone()),
@@ -86,6 +86,11 @@ impl Inner {
         {
             return Err(error::gone("the release directory is gone", dir.display()).untouched());
         }
+        self.root.claim(cx).map_err(untouched)?;
+        cx.check().map_err(untouched)?;
+        // Nobody publishes between this look at the token and at the link, and the new link.
+        let turn = self.root.turn(cx).map_err(untouched)?;
+        let current = self.link.swappable().map_err(untouched)?;
         let there = match (&current, &dir) {
             (Current::Link(at), Some(dir)) => at == dir,
             (Current::Absent, None) => true,
@@ -106,12 +111,9 @@ impl Inner {
         }
         let command = self.command(&state, dir.as_ref());
         let next = self.next(&state, command.as_ref(), to.is_none())?;
-        self.root.claim().map_err(untouched)?;
         cx.check().map_err(untouched)?;
         self.take_live(cx, op, name).map_err(untouched)?;
         cx.check().map_err(untouched)?;
-        // Nobody publishes between this look at the token and the link.
-        let turn = self.root.turn(cx).map_err(untouched)?;
         if let Next::Run { deaths } = next {
             let by = Engine::this();
             state.restart = Restart::Begun { by, deaths };
@@ -247,6 +249,8 @@ impl Inner {
     /// What was built in the release since it was taken belongs to it; the switch is done.
     pub(crate) fn seal(&self, cx: &Context, state: &Switched) -> Result<(), BackendError> {
         cx.check()?;
+        // Whoever has taken over meanwhile may have swept what is written here.
+        let _turn = self.root.lock(cx)?;
         if let Some(name) = &state.to
             && let Some(mut record) = self.releases.record(name)?
             && let Some(taken) = record.taken.take()

@@ -85,13 +85,14 @@ impl Engine {
 impl Service {
     fn of(pid: Pid) -> Option<Self> {
         let groups = String::from_utf8(of(pid, "cgroup")?).ok()?;
-        // `<number>:<controllers>:<path>` (cgroups(7)); the manager's own hierarchy has no number's
-        // worth of controllers, or its name.
-        let path = groups.lines().find_map(|line| {
+        // `<number>:<controllers>:<path>` (cgroups(7)); the manager's own hierarchy is number 0, or
+        // has a name.
+        let unit = groups.lines().find_map(|line| {
             let (head, path) = line.rsplit_once(':')?;
-            (head == "0:" || head.ends_with(":name=systemd")).then_some(path)
+            let managed = head == "0:" || head.ends_with(":name=systemd");
+            let mut parts = path.rsplit('/').filter(|_| managed);
+            parts.find(|part| part.ends_with(".service"))
         })?;
-        let unit = path.rsplit('/').find(|part| part.ends_with(".service"))?;
         Some(Self {
             unit: unit.to_owned(),
             invocation: std::env::var("INVOCATION_ID").ok()?,

@@ -1,6 +1,7 @@
 //! A world of one git workload: a real repository and a real deploy root.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
+pub mod disk;
 pub mod other;
 
 use std::ops::{Deref, DerefMut};

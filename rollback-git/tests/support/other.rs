@@ -92,14 +92,23 @@ impl Drop for Other {
     }
 }
 
-/// The site of the parent, in a child that has said that it is ready and was told what to do;
-/// `None` in a process that is no child.
-pub fn told() -> Option<(Site, String)> {
-    let dir = std::env::var_os(PLACE)?;
+/// The site of the parent; `None` in a process that is no child.
+pub fn parents() -> Option<Site> {
+    Some(Site::at(std::env::var_os(PLACE)?.as_ref()))
+}
+
+/// Says that this child is ready, and gives what it is told then.
+pub fn ready() -> String {
     // Some systems let only a parent watch a process. Where there is no such rule this fails.
     let _ = rustix::process::set_ptracer(rustix::process::PTracer::Any);
     say("ready");
-    Some((Site::at(dir.as_ref()), listen()))
+    listen()
+}
+
+/// Both, for a child that has nothing to do before it is ready.
+pub fn told() -> Option<(Site, String)> {
+    let site = parents()?;
+    Some((site, ready()))
 }
 
 /// What the child says to its parent, after whatever the test harness has printed.

@@ -88,7 +88,7 @@ pub(crate) enum Restart {
     Due,
     /// This process has begun it. So many before it have died of it, or while it ran.
     Begun { by: Engine, deaths: u32 },
-    /// It has succeeded, and the release was sealed.
+    /// It has succeeded.
     Done,
 }
 

@@ -246,31 +246,35 @@ impl Inner {
         *self.restarted.lock().unwrap_or_else(|e| e.into_inner()) = Some(done);
     }
 
-    /// What was built in the release since it was taken belongs to it; the switch is done.
+    /// The command has succeeded: that first, so that it is not run again. What was built in the
+    /// release since it was taken belongs to it.
     pub(crate) fn seal(&self, cx: &Context, state: &Switched) -> Result<(), BackendError> {
         cx.check()?;
         // Whoever has taken over meanwhile may have swept what is written here.
         let _turn = self.root.lock(cx)?;
-        if let Some(name) = &state.to
-            && let Some(mut record) = self.releases.record(name)?
-            && let Some(taken) = record.taken.take()
-        {
-            let since = Some(self.releases.clock()?);
-            let lazy = Lazy::default();
-            let changed = taken.changed();
-            let looked = self.changes(cx, &lazy, name, &record, since)?;
-            looked
-                .seal
-                .absorbing(&looked.scan, &changed, &self.ignored)
-                .write(&self.releases.seal(name))?;
-            self.releases.write_record(name, &record)?;
+        let done = Switched {
+            restart: Restart::Done,
+            ..state.clone()
+        };
+        if self.releases.switched()?.as_ref() == Some(&done) {
+            // Whoever wrote it may not have lived to make it durable.
+            sync_dir(&self.root.state())?;
+        } else {
+            self.releases.write_switched(&done)?;
         }
-        if state.restart != Restart::Done {
-            let restart = Restart::Done;
-            let state = state.clone();
-            self.releases
-                .write_switched(&Switched { restart, ..state })?;
-        }
-        Ok(())
+        let Some(name) = &state.to else { return Ok(()) };
+        let Some(mut record) = self.releases.record(name)? else {
+            return Ok(());
+        };
+        let Some(taken) = record.taken.take() else {
+            return Ok(());
+        };
+        let since = Some(self.releases.clock()?);
+        let looked = self.changes(cx, &Lazy::default(), name, &record, since)?;
+        looked
+            .seal
+            .absorbing(&looked.scan, &taken.changed(), &self.ignored)
+            .write(&self.releases.seal(name))?;
+        self.releases.write_record(name, &record)
     }
 }

@@ -11,6 +11,7 @@ use std::process::Command;
 
 use rollback_core::backend::{Availability, Backend, End, Operation};
 use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_git::GitBackend;
 use rollback_testkit::fixtures::strace::{Call, Strace, not_durable};
 use rollback_testkit::service::unavailable;
 use rollback_testkit::world::Build;
@@ -60,8 +61,7 @@ impl Verb {
         }
     }
 
-    async fn call(self, site: &Site, op: &Operation) -> Result<(), BackendError> {
-        let git = site.git();
+    async fn call(self, git: &GitBackend, op: &Operation) -> Result<(), BackendError> {
         match self {
             Self::Prepare | Self::Take => git.prepare(&cx(), op).await.map(|_| ()),
             Self::Switch => git.switch(&cx(), op).await.map(|_| ()),
@@ -135,11 +135,11 @@ fn child() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let op = verb.operation(&site).await;
+        let (op, git) = (verb.operation(&site).await, site.git());
         ready();
         let mut last = Ok(());
         for _ in 0..tries {
-            last = verb.call(&site, &op).await;
+            last = verb.call(&git, &op).await;
             if last.is_ok() {
                 break;
             }
@@ -245,7 +245,7 @@ async fn goes_on(verb: Verb, site: &Site, context: &str) {
     let fail = |what: &str, e: BackendError| -> ! { panic!("{context}: {what}: {e}") };
     let before = site.restarts();
     let op = verb.operation(site).await;
-    verb.call(site, &op)
+    verb.call(&git, &op)
         .await
         .unwrap_or_else(|e| fail("again", e));
     match verb {
@@ -289,7 +289,7 @@ async fn goes_on(verb: Verb, site: &Site, context: &str) {
     tidy(site, context);
 }
 
-async fn op_from(git: &rollback_git::GitBackend, context: &str) -> End {
+async fn op_from(git: &GitBackend, context: &str) -> End {
     let seen = git.observe(&cx(), &[]).await.unwrap();
     let live = seen
         .live_instance()
@@ -336,7 +336,6 @@ async fn killed_everywhere(verb: Verb) {
         }
         goes_on(verb, &copy.site, &context).await;
     }
-    eprintln!("{verb:?}: killed at {} calls", seen.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

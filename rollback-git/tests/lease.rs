@@ -10,9 +10,14 @@ use std::time::Duration;
 
 use rollback_core::backend::{Backend, End, Operation};
 use rollback_core::context::Context;
-use rollback_core::error::{BackendErrorKind, LiveImpact};
+use rollback_core::engine::{RollbackEngine, Workload};
+use rollback_core::error::{BackendErrorKind, Error, ErrorKind, LiveImpact};
 use rollback_core::history::{Epoch, Fence, HistoryId};
+use rollback_core::id::Actor;
+use rollback_sqlite::SqliteStore;
+use rollback_testkit::fixtures::strace::{Call, Strace};
 use rollback_testkit::world::Build;
+use support::other::{Other, listen, say, told};
 use support::{GitWorld, Site, cx};
 
 fn fence(history: &str, op: &Operation, epoch: u64) -> Fence {
@@ -105,31 +110,28 @@ async fn the_token_was_looked_at_and_the_link_moved_after_somebody_else_had() {
     }
 }
 
-#[test]
-fn a_blocking_step_outlived_its_lease() {
-    type End = fn(tokio::runtime::Runtime);
-    let ends: [(&str, End); 3] = [
-        ("dropped", |runtime| {
+/// How a runtime ends, as when `main` returns.
+fn end(runtime: tokio::runtime::Runtime, how: &str) {
+    match how {
+        "dropped" => {
             // Waits for the blocking step: elsewhere.
             std::thread::spawn(move || drop(runtime));
-        }),
-        (
-            "in the background",
-            tokio::runtime::Runtime::shutdown_background,
-        ),
-        ("in time", |runtime| {
-            runtime.shutdown_timeout(Duration::from_millis(50))
-        }),
-    ];
-    for (how, end) in ends {
+        }
+        "in the background" => runtime.shutdown_background(),
+        _ => runtime.shutdown_timeout(Duration::from_millis(50)),
+    }
+}
+
+const ENDS: [&str; 3] = ["dropped", "in the background", "in time"];
+
+#[test]
+fn a_blocking_step_outlived_its_lease() {
+    for how in ENDS {
         let w = GitWorld::new();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let op = runtime.block_on(async {
-            let one = w
-                .deploy(1, rollback_core::backend::End::Nothing, Build::V1)
-                .await;
-            w.prepared(2, rollback_core::backend::End::Placed(one), Build::V2)
-                .await
+            let one = w.deploy(1, End::Nothing, Build::V1).await;
+            w.prepared(2, End::Placed(one), Build::V2).await
         });
         let lock = held(&w);
         let lease: Arc<str> = "held".into();
@@ -137,7 +139,7 @@ fn a_blocking_step_outlived_its_lease() {
         let cx = Context::new(Duration::from_secs(20)).keeping(Arc::new(lease));
         runtime.spawn(async move { git.switch(&cx, &op).await });
         std::thread::sleep(Duration::from_millis(200));
-        end(runtime);
+        end(runtime, how);
         // It waits for its turn, and acts as soon as it comes: the lease is held until then.
         std::thread::sleep(Duration::from_millis(100));
         assert!(alive.upgrade().is_some(), "{how}: the lease was given up");
@@ -160,4 +162,104 @@ fn ended(alive: &Weak<str>) {
         std::thread::sleep(Duration::from_millis(10));
     }
     panic!("the step never ends");
+}
+
+async fn engine(site: &Site) -> RollbackEngine {
+    let store = SqliteStore::open(site.dir.join("history.db"))
+        .await
+        .unwrap();
+    let workload = Workload::new(site.workload.clone(), site.git());
+    RollbackEngine::builder(store)
+        .workload(workload)
+        .build()
+        .unwrap()
+}
+
+async fn deployed(engine: &RollbackEngine, site: &Site, reference: &str) -> Result<String, Error> {
+    let run = engine.deploy(&site.workload, reference, Actor::user("lease").unwrap());
+    Ok(run.await?.await?.deployment().id().to_string())
+}
+
+/// Not a test by itself: deploys v2 in a runtime that ends while it does.
+#[test]
+fn child_whose_runtime_ends() {
+    let Some((site, how)) = told() else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let done = runtime.spawn(async move {
+        let id = deployed(&engine(&site).await, &site, "v2").await;
+        say(&id.unwrap());
+    });
+    if how == "none" {
+        return runtime.block_on(done).unwrap();
+    }
+    listen();
+    end(runtime, &how);
+    say("ended");
+    // The process lives on.
+    listen();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_ended_in_mid_switch_moved_the_link_after_another_process_had() {
+    let world = async || {
+        let w = GitWorld::new();
+        deployed(&engine(&w).await, &w, "v1").await.unwrap();
+        w
+    };
+    let w = world().await;
+    let mut other = Other::spawn("child_whose_runtime_ends", &w);
+    let strace = match Strace::watch(other.id()) {
+        Ok(strace) => strace,
+        Err(why) => return rollback_testkit::service::unavailable(&why),
+    };
+    other.tell("none");
+    other.hear();
+    other.wait();
+    let moves = |c: &Call| c.publishes() && c.to_string().contains("root/current\"");
+    let calls = strace.calls(&w.dir);
+    let moved = calls.iter().find(|c| moves(c)).unwrap();
+
+    for how in ENDS {
+        let w = world().await;
+        let before = std::fs::read(w.root().join(".rollback/switched.json")).unwrap();
+        let mut other = Other::spawn("child_whose_runtime_ends", &w);
+        let held = Strace::hold_at(other.id(), moved, Duration::from_secs(2)).unwrap();
+        other.tell(how);
+        for _ in 0..1_000 {
+            if std::fs::read(w.root().join(".rollback/switched.json")).unwrap() != before {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        other.tell("end");
+        assert_eq!(other.hear().as_deref(), Some("ended"), "{how}");
+        assert_eq!(w.serves().as_deref(), Some("v1"), "{how}: it is still held");
+        let engine = engine(&w).await;
+        let mut refused = 0;
+        let id = loop {
+            assert!(refused < 1_000, "{how}: the lease is never given up");
+            for recovered in engine.recover().await.unwrap() {
+                recovered.result.unwrap();
+            }
+            match deployed(&engine, &w, "v3").await {
+                Ok(id) => break id,
+                Err(e) => assert_eq!(e.kind(), ErrorKind::Conflict, "{how}: {e}"),
+            }
+            refused += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert!(refused > 0, "{how}: it acted still, and its lease was free");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(w.serves().as_deref(), Some("v3"), "{how}");
+        let live = engine.state(&w.workload).await.unwrap().live;
+        assert_eq!(live.known().map(ToString::to_string), Some(id), "{how}");
+        drop(held);
+        other.kill();
+    }
 }

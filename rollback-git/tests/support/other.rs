@@ -118,7 +118,8 @@ pub fn say(line: &str) {
     out.flush().unwrap();
 }
 
-fn listen() -> String {
+/// What the child is told by its parent.
+pub fn listen() -> String {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).unwrap();
     line.trim_end().to_owned()

@@ -267,7 +267,7 @@ impl Inner {
             return Ok(());
         };
         let Some(taken) = record.taken.take() else {
-            return Ok(());
+            return self.releases.sync_notes();
         };
         let since = Some(self.releases.clock()?);
         let looked = self.changes(cx, &Lazy::default(), name, &record, since)?;

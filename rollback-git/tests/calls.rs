@@ -179,14 +179,14 @@ fn lost(calls: &[Call]) -> Vec<PathBuf> {
         assert!(kept, "the link's directory was not synced");
     }
     let dear = |path: &&Path| {
-        let trivial = [
-            "restarts",
-            "root/current",
-            "root/.rollback/lock",
-            "root/.rollback/clock.next",
-        ];
+        let trivial = ["restarts", "root/current", "root/.rollback/lock"];
         let path = path.to_str().unwrap();
-        !trivial.contains(&path) && !path.contains("/trash/") && !path.starts_with("repo/rollback/")
+        // What is not whole yet is swept by whoever comes next.
+        let next = path.ends_with(".next");
+        !next
+            && !trivial.contains(&path)
+            && !path.contains("/trash/")
+            && !path.starts_with("repo/rollback/")
     };
     not_durable(calls)
         .into_iter()

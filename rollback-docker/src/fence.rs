@@ -46,15 +46,14 @@ pub(crate) fn parse(tag: &str) -> Option<Fence> {
     })
 }
 
-/// The newest token at the target. Between histories there is no order: then the one whose
-/// container is live.
+/// The newest token at the target. Of two histories, between which there is no order, one may have
+/// been cut off before it took the other's away: then that of the live container.
 pub(crate) fn newest(pins: &Pins, live: Option<&Container>) -> Option<Fence> {
     let of_live = live.and_then(Container::fence);
     let history = of_live.map(|f| &f.history);
-    pins.fences()
-        .chain(of_live)
-        .max_by_key(|f| (Some(&f.history) == history, f.sequence, f.epoch))
-        .cloned()
+    let kept = pins.fences();
+    let newest = kept.max_by_key(|f| (Some(&f.history) == history, f.sequence, f.epoch));
+    newest.or(of_live).cloned()
 }
 
 impl DockerBackend {

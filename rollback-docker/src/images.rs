@@ -80,15 +80,21 @@ impl Client {
         repository: &str,
         tag: &str,
     ) -> Result<(), BackendError> {
+        let fail = |e| error::docker("cannot pin the image", image, e);
+        self.put_tag(image, repository, tag).await.map_err(fail)
+    }
+
+    async fn put_tag(
+        &self,
+        image: &str,
+        repository: &str,
+        tag: &str,
+    ) -> Result<(), bollard::errors::Error> {
         let options = TagImageOptionsBuilder::default()
             .repo(repository)
             .tag(tag)
             .build();
-        let fail = |e| error::docker("cannot pin the image", image, e);
-        self.docker
-            .tag_image(image, Some(options))
-            .await
-            .map_err(fail)
+        self.docker.tag_image(image, Some(options)).await
     }
 
     /// Keeps a mark as a tag: on an image that is here or, without one, on an empty one.
@@ -98,10 +104,13 @@ impl Client {
         repository: &str,
         tag: &str,
     ) -> Result<(), BackendError> {
-        if let Some(image) = image
-            && self.image(image).await?.is_some()
-        {
-            return self.tag(image, repository, tag).await;
+        if let Some(image) = image {
+            match self.put_tag(image, repository, tag).await {
+                Ok(()) => return Ok(()),
+                // Somebody has removed it by force; its container runs all the same.
+                Err(e) if error::status(&e) == Some(404) => {}
+                Err(e) => return Err(error::docker("cannot keep a mark", tag, e)),
+            }
         }
         let options = CreateImageOptionsBuilder::default()
             .from_src("-")

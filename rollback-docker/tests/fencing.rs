@@ -185,5 +185,18 @@ async fn a_local_image_alone_is_enough_for_a_token() {
     let op = run(&w, &cx, op).await;
     let seen = backend.observe(&cx, std::slice::from_ref(&op.to)).await;
     assert_eq!(seen.unwrap().published.as_ref(), cx.fence());
+    assert_eq!(w.serving().await.as_deref(), Some("local")); // Nor is an image needed: its container starts all the same.
+    let registry = w.docker();
+    let next = w
+        .plan(&registry, op.to.clone(), &w.reference(Build::V1))
+        .await;
+    let next = w.run(&registry, next).await;
+    let image = w.inspect(op.to.instance().unwrap().handle.as_str(), "{{.Image}}");
+    w.fixture.must(&["rmi", "-f", &image]);
+    let back = w.operation(next.to, op.to);
+    let cx = under(&history(), &back, 8);
+    run(&w, &cx, back).await;
+    let seen = backend.observe(&cx, &[]).await.unwrap();
+    assert_eq!(seen.published.as_ref(), cx.fence());
     assert_eq!(w.serving().await.as_deref(), Some("local"));
 }

@@ -208,6 +208,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_port_is_busy_whoever_of_dockers_parts_says_so() {
+        for (message, busy) in [
+            (
+                "driver failed: Bind for 0.0.0.0:80 failed: port is already allocated",
+                true,
+            ),
+            ("listen tcp4 0.0.0.0:80: bind: address already in use", true),
+            (
+                "failed to set up container networking: Address already in use",
+                true,
+            ),
+            ("no such file or directory", false),
+        ] {
+            let e = Bollard::DockerResponseServerError {
+                status_code: 500,
+                message: message.to_owned(),
+            };
+            assert_eq!(is_port_busy(&e), busy, "{message}");
+        }
+    }
+
+    #[test]
     fn what_a_registry_says_is_told_apart() {
         for (text, kind) in [
             (

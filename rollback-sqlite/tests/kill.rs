@@ -146,6 +146,20 @@ async fn a_verb_that_is_killed_anywhere_is_done_or_not_done_and_leaves_nothing_t
 }
 
 #[tokio::test]
+async fn whoever_writes_after_a_kill_may_be_killed_too() {
+    let _alone = ALONE.lock().await;
+    let mut kills = 0;
+    for verb in [Verb::Begin, Verb::FinishAndAmend] {
+        let Some(more) = kills::sweep_twice(Here, verb, &Here).await else {
+            return;
+        };
+        kills += more;
+    }
+    eprintln!("{kills} second kills");
+    assert!(kills > 10, "only {kills}");
+}
+
+#[tokio::test]
 async fn what_is_done_again_while_it_fails_is_done_once_and_acknowledged_when_it_is_kept() {
     let _alone = ALONE.lock().await;
     let Some(calls) = Place::new().await.calls("insist") else {

@@ -212,6 +212,9 @@ async fn damage_anywhere_panics_nothing_loses_no_whole_record_and_stays_in_its_w
     let base = base(&dir.path().join("base")).await;
     let mut went_on = 0;
     for seed in seeds {
+        if seed % 50 == 0 {
+            eprintln!("from seed {seed} on");
+        }
         let root = dir.path().join("damaged");
         lay(&base.late, &root);
         let mut random = Random(seed);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rollback_core::history::HistoryStore;
 use rollback_core::id::WorkloadId;
 use rollback_json::JsonStore;
-use rollback_testkit::store_suite::{StoreHarness, full_disk, test_all, test_amending};
+use rollback_testkit::store_suite::{StoreHarness, full_disk, test_all};
 
 struct Dir(tempfile::TempDir);
 
@@ -36,11 +36,6 @@ fn fresh() -> Box<dyn StoreHarness> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_json_store_conforms() {
     test_all(fresh).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_json_store_conforms_about_what_changes_outside_of_deployments() {
-    test_amending(fresh).await;
 }
 
 #[tokio::test]

@@ -56,21 +56,18 @@ pub trait StoreHarness: Send + Sync {
     }
 }
 
-/// Runs each named case on fresh data.
-macro_rules! run {
-    ($fresh:expr, $($module:ident::$case:ident),* $(,)?) => {
-        $(
-            let name = Named(stringify!($case));
-            Box::pin($module::$case(&*$fresh())).await;
-            drop(name);
-        )*
-    };
-}
-
 /// Runs every case, each on fresh data. Panics at the first that fails, with its name on stderr.
 pub async fn test_all(fresh: impl Fn() -> Box<dyn StoreHarness>) {
+    macro_rules! run {
+        ($($module:ident::$case:ident),* $(,)?) => {
+            $(
+                let name = Named(stringify!($case));
+                Box::pin($module::$case(&*fresh())).await;
+                drop(name);
+            )*
+        };
+    }
     run![
-        fresh,
         leases::a_deployment_begins_goes_on_and_settles,
         leases::a_begin_on_an_old_version_is_stale,
         leases::a_held_lease_is_a_living_conflict_and_is_never_taken_over,
@@ -90,6 +87,16 @@ pub async fn test_all(fresh: impl Fn() -> Box<dyn StoreHarness>) {
         writing::a_known_id_cannot_begin_again,
         writing::an_oversized_record_is_refused,
         writing::holds_and_policies_last_and_move_the_version,
+        leases::a_holder_lives_as_long_as_anybody_keeps_its_lease,
+        amending::a_history_keeps_its_identity,
+        amending::no_sequence_up_to_an_advance_is_given,
+        amending::an_amendment_of_an_old_version_is_stale_and_changes_nothing,
+        amending::of_eight_amendments_at_once_exactly_one_is_made,
+        amending::who_did_what_is_remembered,
+        amending::what_a_dead_holder_left_can_be_abandoned,
+        amending::nothing_is_abandoned_while_its_holder_lives,
+        amending::deployments_are_found_by_how_their_ids_begin,
+        amending::a_damaged_workload_hides_no_other,
         writing::annotations_last,
         writing::forget_is_all_or_nothing,
         reading::an_unseen_workload_is_at_version_zero,
@@ -102,24 +109,6 @@ pub async fn test_all(fresh: impl Fn() -> Box<dyn StoreHarness>) {
         reading::summaries_say_what_the_records_say,
         reading::a_summary_follows_its_deployment_to_its_end,
         reading::a_sound_store_verifies_without_a_fault,
-    ];
-}
-
-/// Runs the cases about what changes outside of deployments: settings, identities, what is given
-/// up, who keeps a lease.
-pub async fn test_amending(fresh: impl Fn() -> Box<dyn StoreHarness>) {
-    run![
-        fresh,
-        leases::a_holder_lives_as_long_as_anybody_keeps_its_lease,
-        amending::a_history_keeps_its_identity,
-        amending::no_sequence_up_to_an_advance_is_given,
-        amending::an_amendment_of_an_old_version_is_stale_and_changes_nothing,
-        amending::of_eight_amendments_at_once_exactly_one_is_made,
-        amending::who_did_what_is_remembered,
-        amending::what_a_dead_holder_left_can_be_abandoned,
-        amending::nothing_is_abandoned_while_its_holder_lives,
-        amending::deployments_are_found_by_how_their_ids_begin,
-        amending::a_damaged_workload_hides_no_other,
     ];
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rollback_core::history::HistoryStore;
 use rollback_core::memory::MemoryStore;
-use rollback_testkit::store_suite::{StoreHarness, test_all, test_amending};
+use rollback_testkit::store_suite::{StoreHarness, test_all};
 
 struct Memory(MemoryStore);
 
@@ -19,5 +19,4 @@ impl StoreHarness for Memory {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_store_passes_the_suite() {
     test_all(|| Box::new(Memory(MemoryStore::new()))).await;
-    test_amending(|| Box::new(Memory(MemoryStore::new()))).await;
 }

@@ -18,13 +18,12 @@ fn no_single_drop_of_recovery_breaks_a_promise() {
 }
 
 #[test]
-#[ignore = "core is being mended"]
+#[ignore = "takes minutes; run it before a release: --ignored"]
 fn no_single_drop_in_trouble_breaks_a_promise() {
     finds_nothing("single drops in trouble", simulator::troubled);
 }
 
 #[test]
-#[ignore = "core is being mended"]
 fn no_pair_of_drops_in_trouble_breaks_a_promise() {
     let pairs = from_environment("PAIRS").unwrap_or(2_000);
     let seed = from_environment("SEED").unwrap_or_else(|| {

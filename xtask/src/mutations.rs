@@ -81,7 +81,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         what: "the directory is synced after a file was removed",
         find: "    sync_dir(parent(path))\n",
         replace: "    Ok(())\n",
-        proofs: &[TEST_JSON_CRASH],
+        proofs: &[TEST_JSON_CRASH, CHAOS_SYNC_JSON],
     },
     Mutation {
         file: "rollback-json/src/folder/writing.rs",

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rollback_core::policy::{Keep, Retention};
 use rollback_core::prelude::*;
 use rollback_testkit::intercept::InterceptedStore;
 use rollback_testkit::service::unavailable;
@@ -31,6 +32,8 @@ const HOWS: [&str; 5] = ["kill", "eio", "enospc", "eio+", "enospc+"];
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
+    /// Deploys where nothing was ever deployed, and there is no history yet.
+    First,
     Deploy,
     DeploySick,
     RollBack,
@@ -42,7 +45,8 @@ pub(crate) enum Task {
 
 impl Task {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
+        Self::First,
         Self::Deploy,
         Self::DeploySick,
         Self::RollBack,
@@ -132,6 +136,8 @@ pub(crate) fn play(asked: &Asked) -> Option<Tally> {
 pub(crate) struct Stage {
     dir: tempfile::TempDir,
     library: PathBuf,
+    /// Repositories alone.
+    empty: Ground,
     whole: Ground,
     /// A kill left each workload of it in the middle of a preparation.
     interrupted: Ground,
@@ -152,16 +158,20 @@ impl Stage {
         };
         let built = rounds::run(&whole, "history", &["1"], PATIENCE);
         assert!(built.0.is_empty(), "{built:?}");
-        let interrupted = Ground {
-            dir: dir.path().join("interrupted"),
-            log: dir.path().join("interrupted.log"),
+        let named = |name: &str| Ground {
+            dir: dir.path().join(name),
+            log: dir.path().join(format!("{name}.log")),
             store: whole.store,
         };
+        let (empty, interrupted) = (named("empty"), named("interrupted"));
+        empty.make().unwrap();
+        File::create(&empty.log).unwrap();
         copy(&whole.dir, &interrupted.dir);
         fs::copy(&whole.log, &interrupted.log).unwrap();
         let stage = Self {
             dir,
             library,
+            empty,
             whole,
             interrupted,
         };
@@ -184,10 +194,10 @@ impl Stage {
 
     /// A ground of its own, as it was before.
     pub(crate) fn fresh(&self, task: Task) -> Ground {
-        let from = if task == Task::Recover {
-            &self.interrupted
-        } else {
-            &self.whole
+        let from = match task {
+            Task::First => &self.empty,
+            Task::Recover => &self.interrupted,
+            _ => &self.whole,
         };
         let ground = Ground {
             dir: self.dir().join("faulty"),
@@ -266,13 +276,16 @@ pub(crate) async fn perform(ground: &Ground, task: Task, site: &Site, start: Sta
     let engine = ground.engine(Arc::new(store));
     let (id, me) = (site.id(), Actor::user("chaos").unwrap());
     let run = match task {
-        Task::Deploy => engine.deploy(&id, "v8", me).await,
+        Task::First | Task::Deploy => engine.deploy(&id, "v8", me).await,
         Task::DeploySick => engine.deploy(&id, "v19", me).await,
         Task::RollBack => engine.rollback(&id, Goal::Previous, me).await,
         Task::CleanUp => {
-            let _ = engine
-                .clean_up(&id, Some(crate::worker::strict()), &me)
-                .await;
+            // Something of what was built before goes.
+            let rules = Retention {
+                records: Keep::new(1, 0),
+                artifacts: Keep::new(1, 0),
+            };
+            let _ = engine.clean_up(&id, Some(rules), &me).await;
             return;
         }
         Task::Note => {

@@ -428,7 +428,7 @@ impl Hand {
 }
 
 /// What a clean-up by hand keeps.
-pub(crate) fn strict() -> Retention {
+fn strict() -> Retention {
     Retention {
         records: Keep::new(CLEANED, 0),
         artifacts: Keep::new(3, 0),

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use rollback_testkit::fixtures::strace::{Strace, not_durable, not_written_through};
+use rollback_testkit::fixtures::strace::{Call, Strace, not_durable, not_written_through};
 use rollback_testkit::service::unavailable;
 
 use crate::faults::{Stage, Task};
@@ -57,16 +57,36 @@ fn watched(ground: &Ground, task: Task, nth_site: usize, go: &Path) -> Result<Ve
     let calls = watching?.calls(&ground.dir);
     assert!(ended.success(), "{task}: {ended}");
     assert!(!calls.is_empty(), "{task} changes nothing");
-    let names = not_durable(&calls)
-        .into_iter()
-        .map(|name| ("the name", name));
-    let contents = not_written_through(&calls)
-        .into_iter()
-        .map(|name| ("the content", name));
-    let left = names.chain(contents).filter(|(_, name)| !may_be_lost(name));
+    let names = not_durable(&calls).into_iter();
+    let contents = not_written_through(&calls).into_iter();
+    let at_the_end = names
+        .map(|name| ("the name", name))
+        .chain(contents.map(|name| ("the content", name)));
+    let left = at_the_end
+        .chain(before_commits(&calls))
+        .filter(|(_, name)| !may_be_lost(name));
     Ok(left
         .map(|(what, name)| format!("{what} of {}", name.display()))
         .collect())
+}
+
+/// A commit of the JSON store builds on what came before it: that is on the disk first.
+fn before_commits(calls: &[Call]) -> impl Iterator<Item = (&'static str, &Path)> {
+    let commits = calls.iter().enumerate().filter(|(_, call)| {
+        let name = call.changed();
+        call.publishes() && name.is_some_and(|name| name.ends_with("state.json"))
+    });
+    commits.flat_map(|(nth, commit)| {
+        let names = not_durable(&calls[..nth]).into_iter();
+        // The state's own file is about to get its name.
+        let around = commit.changed().and_then(Path::parent);
+        let own = move |name: &Path| {
+            around.is_some_and(|dir| name.starts_with(dir) && name.parent() != Some(dir))
+        };
+        names
+            .filter(move |name| own(name))
+            .map(|name| ("before a commit, the name", name))
+    })
 }
 
 /// What is made anew, or looked at again, after a power cut.

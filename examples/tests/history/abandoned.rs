@@ -64,12 +64,8 @@ async fn show_says_which_backend_and_what_was_live_before(kind: &str) {
 async fn one_thing_that_is_wrong_is_one_thing() {
     let left = Left::with("json").await;
     left.type_here(&["adopt"]).ends(0);
-    left.type_here(&["deploy", "v1", "--yes"]).ends(0);
-    let record = format!("{}.json", left.ids()[1]);
-    let records = left
-        .kept()
-        .join("empty.json/workloads/api@web-1/records/000000");
-    std::fs::remove_file(records.join(record)).unwrap();
+    let stray = left.kept().join("empty.json/workloads/no workload");
+    std::fs::create_dir(stray).unwrap();
     let said = left.type_here(&["verify"]).ends(1);
     assert!(
         said.err.ends_with("history: 1 thing is wrong\n"),

@@ -18,7 +18,6 @@ fn no_single_drop_of_recovery_breaks_a_promise() {
 }
 
 #[test]
-#[ignore = "takes minutes; run it before a release: --ignored"]
 fn no_single_drop_in_trouble_breaks_a_promise() {
     finds_nothing("single drops in trouble", simulator::troubled);
 }

@@ -25,6 +25,8 @@ pub enum Decision {
     Conclude,
     /// An adoption that was not settled: nothing was changed, settle as interrupted.
     Drop,
+    /// It was live, and somebody has put the former release back by hand: touch nothing, say so.
+    PutBack,
     /// Something that this deployment does not know is live: touch nothing, say so.
     Leave,
 }
@@ -39,6 +41,7 @@ impl fmt::Display for Decision {
             Self::Gate => "it is live: judge it",
             Self::Conclude => "it is live and judged: conclude",
             Self::Drop => "nothing was changed: settle",
+            Self::PutBack => "the former release was put back by hand: touch nothing",
             Self::Leave => "something else is live: touch nothing",
         })
     }
@@ -55,7 +58,14 @@ pub fn is_foreign(op: &Operation, fence: Option<&Fence>, observed: &Observation)
         let is = |end: &End| end.instance().is_some_and(|end| end.handle == live.handle);
         is(&op.to) || is(&op.from)
     };
-    fence.is_some_and(fenced_off) || matches!(&observed.live, Live::One(s) if !own(&s.instance))
+    // Before `prepare` has placed it, the end may be among what is seen, and cannot be told.
+    let placed = op.to.instance().is_some();
+    fence.is_some_and(fenced_off)
+        || match &observed.live {
+            Live::Nothing => false,
+            Live::One(s) => !own(&s.instance),
+            Live::Mixed(all, _) => placed && all.iter().any(|s| !own(&s.instance)),
+        }
 }
 
 /// Decides. Never guesses: what neither record nor platform knows is left alone, whatever was to be
@@ -68,6 +78,14 @@ pub fn decide(deployment: &Deployment, fence: Option<&Fence>, observed: &Observa
     let to = op.to.instance();
     if is_foreign(&op, fence, observed) {
         return Decision::Leave;
+    }
+    let shows = |end: &End| end.instance().is_some_and(|i| observed.shows(i));
+    // An end that is not yet, or no more, this deployment's to make live was made so by a person.
+    if !deployment.switch_began() && shows(&op.to) {
+        return Decision::Leave;
+    }
+    if deployment.cause().is_none() && deployment.switched().is_some() && shows(&op.from) {
+        return Decision::PutBack;
     }
     if deployment.cause().is_some() {
         return Decision::ContinueBack;
@@ -105,7 +123,8 @@ fn stopped(sighting: &Sighting) -> bool {
     matches!(sighting.running, Running::No(_))
 }
 
-/// Whether what runs is not what the switch, or a remediation, has started: its evidence is another.
+/// Whether what runs is not what the switch has started: its evidence is another. So it is after a
+/// reboot, and also where a restart hook or a remediation has started it: a look more costs nothing.
 fn started_since(deployment: &Deployment, sighting: &Sighting) -> bool {
     let Some(switched) = deployment.switched() else {
         return false;

@@ -88,9 +88,12 @@ impl Kept {
         // The proof that health is judged here at all: without it, *last healthy* would fall back to
         // a release that nobody has judged.
         let judged = lineage.newest_judged_at();
+        // What was published last is on record, or the history would seem to be behind it.
+        let newest = (!self.records.is_empty()).then_some(0);
         // What leads from the live release to the one before it.
         let way = lineage.live_at().map(|live| lineage.way_to_previous(live));
-        for i in judged.into_iter().chain(way.into_iter().flatten()) {
+        let way = way.into_iter().flatten();
+        for i in judged.into_iter().chain(newest).chain(way) {
             self.records[i] = true;
         }
         // A rollback without the record it goes back to would have another provenance, and `previous`

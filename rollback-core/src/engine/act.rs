@@ -106,36 +106,18 @@ impl Runner {
         F: Future<Output = Result<T, BackendError>>,
     {
         let stop = Cancellation::new();
-        let _stop_on_drop = StopOnDrop(stop.clone());
         let cx = self.context(limits.timeout, &stop);
-        let deadline = cx.deadline();
-        let mut effect = pin!(caught(effect(cx)));
-        let mut told_elsewhere = pin!(self.told_elsewhere(limits.cancellable));
-        let mut overran = false;
-        loop {
-            let told = stop.is_cancelled();
+        let told = async {
             tokio::select! {
-                biased;
-                result = &mut effect => {
-                    let result = result.unwrap_or_else(|panic| {
-                        Err(BackendError::new(BackendErrorKind::Failed, panic)
-                            .advice("report it to the author of that hook or backend"))
-                    });
-                    return result.map_err(|e| in_time(e, overran));
-                }
-                () = tokio::time::sleep_until(deadline), if !told => {
-                    overran = true;
-                    stop.cancel();
-                }
-                () = self.cancellation.cancelled(), if limits.cancellable && !told => stop.cancel(),
-                told = &mut told_elsewhere, if !told => {
+                () = self.cancellation.cancelled(), if limits.cancellable => {}
+                told = self.told_elsewhere(limits.cancellable) => {
                     if let Told::Cancelled = told {
                         self.cancellation.cancel();
                     }
-                    stop.cancel();
                 }
             }
-        }
+        };
+        to_its_end(cx, stop, effect, told).await
     }
 
     /// Until another process has taken the workload, or asked this one to stop, where that counts.
@@ -216,20 +198,25 @@ impl Runner {
     {
         let mut patience = Patience::of(limits.timeout);
         loop {
-            let error = match self.act(limits, &effect).await {
+            let mut error = match self.act(limits, &effect).await {
                 Ok(done) => return Ok(done),
                 Err(e) => e,
             };
-            let insists = !self.is_cancellable()
-                && !matches!(
-                    error.kind(),
-                    BackendErrorKind::Cancelled | BackendErrorKind::Fenced
-                );
-            if !insists || !patience.tries_again(&error, &self.progress).await {
-                return Err(Failed::For(error, insists));
-            }
-            if self.sees_foreign().await {
-                return Err(Failed::Foreign);
+            // Never acts blind: a look that fails is a failed try.
+            loop {
+                let insists = !self.is_cancellable()
+                    && !matches!(
+                        error.kind(),
+                        BackendErrorKind::Cancelled | BackendErrorKind::Fenced
+                    );
+                if !insists || !patience.tries_again(&error, &self.progress).await {
+                    return Err(Failed::For(error, insists));
+                }
+                match self.sees_foreign().await {
+                    Ok(true) => return Err(Failed::Foreign),
+                    Ok(false) => break,
+                    Err(e) => error = e,
+                }
             }
         }
     }
@@ -365,6 +352,42 @@ impl Runner {
         Error::new(ErrorKind::Interrupted, "the run has no lease")
             .on(self.deployment.id())
             .advice("report this as a bug")
+    }
+}
+
+/// Carries out what is never dropped half-way: at the context's deadline, or when `told` is over, it
+/// is told to stop, and waited for. A panic in it is a failure.
+pub(super) async fn to_its_end<T, F>(
+    cx: Context,
+    stop: Cancellation,
+    effect: impl FnOnce(Context) -> F,
+    told: impl Future<Output = ()>,
+) -> Result<T, BackendError>
+where
+    F: Future<Output = Result<T, BackendError>>,
+{
+    let _stop_on_drop = StopOnDrop(stop.clone());
+    let deadline = cx.deadline();
+    let mut effect = pin!(caught(effect(cx)));
+    let mut told = pin!(told);
+    let mut overran = false;
+    loop {
+        let stopping = stop.is_cancelled();
+        tokio::select! {
+            biased;
+            result = &mut effect => {
+                let result = result.unwrap_or_else(|panic| {
+                    Err(BackendError::new(BackendErrorKind::Failed, panic)
+                        .advice("report it to the author of that hook or backend"))
+                });
+                return result.map_err(|e| in_time(e, overran));
+            }
+            () = tokio::time::sleep_until(deadline), if !stopping => {
+                overran = true;
+                stop.cancel();
+            }
+            () = &mut told, if !stopping => stop.cancel(),
+        }
     }
 }
 

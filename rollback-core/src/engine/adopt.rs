@@ -52,12 +52,10 @@ pub(super) async fn adopt(
         Live::Mixed(_, why) => return Err(Refusal::MixedLive { why: why.clone() }.into()),
         Live::One(sighting) => sighting,
     };
-    let identity = inner.identity().await?;
-    let published = Published::judge(observed.published.as_ref(), &identity, &records);
-    let behind = match published {
+    let behind = match inner.published(&observed, &records).await? {
         // From now on this history is ahead of what it once published.
         Published::Ahead(fence) => {
-            inner.store.advance(fence.sequence).await?;
+            inner.advance(fence.sequence).await?;
             true
         }
         _ => false,

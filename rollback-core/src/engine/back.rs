@@ -18,6 +18,10 @@ use crate::recover::is_foreign;
 pub(super) const LEFT: &str = "Something else is live than this deployment knows, and was left \
     alone. Look at the platform, then adopt or deploy.";
 
+/// What it says where a person was quicker than recovery.
+pub(super) const PUT_BACK: &str = "It had gone live, and what was live before was put back by \
+    hand; that was left as it is.";
+
 impl Runner {
     /// Turns round. What follows depends only on whether a switch was begun.
     pub(super) async fn go_back(&mut self, cause: Cause) -> Result<Step, Error> {
@@ -75,18 +79,25 @@ impl Runner {
         self.journal(Event::SwitchBackIntended).await?;
         let op = self.deployment.operation().reversed();
         let mut patience = Patience::of(self.deadlines().switch);
-        let error = loop {
-            match self.switch_to(op.clone()).await {
+        let error = 'trying: loop {
+            let mut error = match self.switch_to(op.clone()).await {
                 Ok(evidence) => {
                     self.journal(Event::SwitchedBack { evidence }).await?;
                     return Ok(Step::RetireBack);
                 }
                 Err(e) if e.kind() == BackendErrorKind::Fenced => return self.fenced(&e).await,
-                Err(e) if patience.tries_again(&e, &self.progress).await => {}
-                Err(e) => break e,
-            }
-            if self.sees_foreign().await {
-                return Ok(self.leave());
+                Err(e) => e,
+            };
+            // Never acts blind: a look that fails is a failed try.
+            loop {
+                if !patience.tries_again(&error, &self.progress).await {
+                    break 'trying error;
+                }
+                match self.sees_foreign().await {
+                    Ok(true) => return Ok(self.leave()),
+                    Ok(false) => break,
+                    Err(e) => error = e,
+                }
             }
         };
         if error.is_transient() {
@@ -105,11 +116,10 @@ impl Runner {
         .await
     }
 
-    /// Whether somebody has put something else in place, which is not taken away. What cannot be
-    /// seen now is tried again.
-    pub(super) async fn sees_foreign(&self) -> bool {
-        let observed = self.observe().await;
-        observed.is_ok_and(|o| is_foreign(&self.deployment.operation(), self.fence().as_ref(), &o))
+    /// Whether somebody has put something else in place, which is not taken away.
+    pub(super) async fn sees_foreign(&self) -> Result<bool, BackendError> {
+        let (op, fence) = (self.deployment.operation(), self.fence());
+        Ok(is_foreign(&op, fence.as_ref(), &self.observe().await?))
     }
 
     /// Something else is live than this deployment knows: it is left alone.
@@ -145,16 +155,16 @@ impl Runner {
             {
                 return Ok(Step::RetireBack);
             }
-            Live::One(s) if is(&back.from, s) => {
-                self.put_away(back.reversed()).await?;
-                LiveRecord::Known(id)
-            }
+            Live::One(s) if is(&back.from, s) => match self.put_away(back.reversed()).await? {
+                Some(fenced) => return Ok(fenced),
+                None => LiveRecord::Known(id),
+            },
             // In its place, and perhaps not what runs: what was to follow it is put away, and a
             // person has to look.
-            Live::One(s) if is(&back.to, s) => {
-                self.put_away(back.clone()).await?;
-                fallback
-            }
+            Live::One(s) if is(&back.to, s) => match self.put_away(back.clone()).await? {
+                Some(fenced) => return Ok(fenced),
+                None => fallback,
+            },
             Live::Nothing => LiveRecord::Nothing,
             _ => LiveRecord::Unknown,
         };
@@ -177,13 +187,18 @@ impl Runner {
         ))
     }
 
-    /// Leaves only what the operation ends with running, as far as the platform lets us.
-    async fn put_away(&mut self, op: Operation) -> Result<(), Error> {
+    /// Leaves only what the operation ends with running, as far as the platform lets us. `Some`: a
+    /// later actor was there.
+    async fn put_away(&mut self, op: Operation) -> Result<Option<Step>, Error> {
         self.journal(Event::RetireIntended).await?;
-        if self.retire_op(op).await.is_ok() {
-            self.journal(Event::Retired).await?;
+        match self.retire_op(op).await {
+            Ok(()) => self.journal(Event::Retired).await?,
+            Err(e) if e.kind() == BackendErrorKind::Fenced => {
+                return self.fenced(&e).await.map(Some);
+            }
+            Err(_) => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     pub(super) async fn retire_back(&mut self) -> Result<Step, Error> {
@@ -259,7 +274,7 @@ impl Runner {
     pub(super) async fn settle(
         &mut self,
         settlement: Settlement,
-        then: Then,
+        mut then: Then,
     ) -> Result<Option<Step>, Error> {
         let at = self.inner.clock.now();
         let mut tried = 0;
@@ -269,6 +284,14 @@ impl Runner {
             };
             match self.inner.store.finish(lease, &settlement, at, &then).await {
                 Ok(finished) => break finished,
+                Err((lease, e))
+                    if !e.is_transient() && matches!(then, Then::ReleaseAndAmend(_)) =>
+                {
+                    // The failed record is damaged, or gone: no reason to leave this one open.
+                    tracing::warn!(error = %e, "the failed deployment's record was not amended");
+                    self.lease = Some(lease);
+                    then = Then::Release;
+                }
                 Err((lease, e)) => {
                     self.lease = Some(lease);
                     tried += 1;

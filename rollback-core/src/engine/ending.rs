@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::patience::Patience;
+use super::report::NotAttempted;
 use super::runner::{Runner, Step};
 use super::successor::{Successor, successor};
 use super::upkeep;
@@ -32,6 +33,12 @@ impl Runner {
             Ok(Ok(successor)) => self.open_successor(successor).await,
             Ok(Err(why)) => {
                 self.not_attempted = Some(why);
+                Ok(Step::Retire)
+            }
+            // Recovery would meet the same: a person has to know.
+            Err(error) if !error.is_transient() => {
+                tracing::error!(deployment = %self.deployment.id(), %error, "no way back is known");
+                self.not_attempted = Some(NotAttempted::NotLookedUp);
                 Ok(Step::Retire)
             }
             // Neither on nor back without knowing: recovery tries again.
@@ -156,8 +163,12 @@ impl Runner {
                 text: why(format!("skipped over by {}", new.id)),
             };
             for skipped in &new.skips {
-                let record = self.inner.store.get(skipped).await;
-                let record = record.map_err(|e| self.unrecorded(e))?;
+                let record = match self.inner.store.get(skipped).await {
+                    Ok(record) => record,
+                    // Damaged: it is no rollback target as it is.
+                    Err(e) if !e.is_transient() => continue,
+                    Err(e) => return Err(self.unrecorded(e)),
+                };
                 // What somebody said of it before is worth more.
                 if record.is_some_and(|d| d.annotations().bad.is_some()) {
                     continue;
@@ -166,7 +177,9 @@ impl Runner {
                 match self.inner.store.annotate(skipped, &what).await {
                     Ok(()) => {}
                     // Retention may have let it go meanwhile.
-                    Err(e) if e.kind() == StoreErrorKind::NotFound => {}
+                    Err(e) if !e.is_transient() => {
+                        tracing::warn!(deployment = %skipped, error = %e, "it was not marked");
+                    }
                     Err(e) => return Err(self.unrecorded(e)),
                 }
             }

@@ -84,7 +84,7 @@ impl RollbackEngine {
         new.opened_at = self.inner.clock.now();
         let (workload, version) = (new.workload.clone(), plan.version);
         if let Some(past) = plan.past {
-            self.inner.store.advance(past).await?;
+            self.inner.advance(past).await?;
         }
         let step = Step::Guard(Box::new(plan));
         match start::begin(&self.inner, new, version, step).await {

@@ -3,9 +3,11 @@
 use super::ask;
 use super::inner::Inner;
 use crate::dependencies::{Relation, trouble};
+use crate::deployment::Deployment;
 use crate::engine::Workload;
-use crate::error::Error;
+use crate::error::{Error, StoreError};
 use crate::guard::Ruling;
+use crate::history::WorkloadState;
 use crate::id::{GuardName, WorkloadId};
 use crate::plan::{Migrations, Plan, Refusal, Warning};
 use crate::policy::OnMigrations;
@@ -73,18 +75,31 @@ async fn dependencies(inner: &Inner, id: &WorkloadId) -> Result<Ruling, Error> {
     let needed_by = inner.graph.needed_by(id).map(|w| (Relation::Dependent, w));
     let mut troubles = Vec::new();
     for (relation, neighbour) in needs.chain(needed_by) {
-        let state = inner.store.workload(neighbour).await?;
-        let live = match state.live.known() {
-            Some(id) => inner.store.get(id).await?,
-            None => None,
-        };
-        troubles.extend(trouble(relation, &state, live.as_ref()));
+        match neighbours(inner, neighbour).await {
+            Ok((state, live)) => troubles.extend(trouble(relation, &state, live.as_ref())),
+            Err(e) if e.is_transient() => return Err(e.into()),
+            // Its damage is a trouble like any other, and can be forced like any other.
+            Err(e) => troubles.push(format!("{neighbour} cannot be read: {e}")),
+        }
     }
     Ok(if troubles.is_empty() {
         Ruling::Allow
     } else {
         Ruling::Refuse(troubles.join("; "))
     })
+}
+
+/// A neighbour's state, and its live deployment.
+async fn neighbours(
+    inner: &Inner,
+    id: &WorkloadId,
+) -> Result<(WorkloadState, Option<Deployment>), StoreError> {
+    let state = inner.store.workload(id).await?;
+    let live = match state.live.known() {
+        Some(id) => inner.store.get(id).await?,
+        None => None,
+    };
+    Ok((state, live))
 }
 
 fn migrations(plan: &Plan) -> Ruling {

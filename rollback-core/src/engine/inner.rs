@@ -7,15 +7,19 @@ use tokio::sync::OnceCell;
 
 use super::observing::Observing;
 use super::run::Channels;
+use crate::backend::Observation;
 use crate::dependencies::Graph;
 use crate::deployment::Deployment;
 use crate::engine::Workload;
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Authorizer};
-use crate::history::{HistoryStore, Identity, Query};
+use crate::history::{HistoryStore, Identity, Published, Query, Sequence};
 use crate::id::{DeploymentId, WorkloadId};
 use crate::plan::Refusal;
 use crate::time::Clock;
+
+/// The farthest that a history advances.
+const FARTHEST: u64 = u64::MAX / 4;
 
 #[derive(Debug)]
 pub(super) struct Inner {
@@ -45,6 +49,39 @@ impl Inner {
     pub(super) async fn identity(&self) -> Result<Identity, Error> {
         let asked = || async { self.store.identity().await };
         Ok(self.identity.get_or_try_init(asked).await?.clone())
+    }
+
+    /// What this history makes of the token at a target.
+    pub(super) async fn published<'a>(
+        &self,
+        observed: &'a Observation,
+        records: &[Deployment],
+    ) -> Result<Published<'a>, Error> {
+        let identity = self.identity().await?;
+        match Published::judge(observed.published.as_ref(), &identity, records) {
+            // A record that is there, and damaged, is not one that never was.
+            Published::Ahead(fence) => match self.store.get(&fence.deployment).await {
+                Ok(None) => Ok(Published::Ahead(fence)),
+                Err(e) if e.is_transient() => Err(e.into()),
+                Ok(Some(_)) | Err(_) => Ok(Published::Known),
+            },
+            published => Ok(published),
+        }
+    }
+
+    /// Gets this history past what it once published.
+    pub(super) async fn advance(&self, past: Sequence) -> Result<(), Error> {
+        // A garbled token must not use up the numbers of every workload.
+        if past.0 > FARTHEST {
+            return Err(Error::new(
+                ErrorKind::InvalidTarget,
+                format!(
+                    "the token at the target has the number {past}, which nothing has ever given"
+                ),
+            )
+            .advice("it is damaged: remove it at the target, then adopt"));
+        }
+        Ok(self.store.advance(past).await?)
     }
 
     /// Refuses what the authorizer does not allow.

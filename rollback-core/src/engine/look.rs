@@ -61,8 +61,7 @@ impl RollbackEngine {
         let observed = ask::observe(limit, backend, &[]).await?;
         let drift = drift(record.as_ref().and_then(Deployment::instance), &observed);
         let records = inner.records(workload).await?;
-        let identity = inner.identity().await?;
-        let behind = match Published::judge(observed.published.as_ref(), &identity, &records) {
+        let behind = match inner.published(&observed, &records).await? {
             Published::Ahead(fence) => Some(fence.clone()),
             _ => None,
         };

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::inner::Inner;
-use super::{planning, recovery};
+use super::{act, planning, recovery};
 use crate::backend::Instance;
-use crate::context::Context;
+use crate::context::{Cancellation, Context};
 use crate::deployment::{Annotation, Deployment, Note, TriggerKind};
 use crate::engine::RollbackEngine;
 use crate::error::{Error, ErrorKind, StoreErrorKind};
@@ -314,8 +314,13 @@ impl RollbackEngine {
             self.inner().store.forget(forgotten).await?;
         }
         let policy = self.rules(workload).await?.policy;
-        let cx = Context::new(policy.deadlines.retire).keeping(exclusion.keep());
-        entry.backend.retain(&cx, &window).await?;
+        let stop = Cancellation::new();
+        let cx = Context::new(policy.deadlines.retire)
+            .with_cancellation(stop.clone())
+            .keeping(exclusion.keep());
+        let (backend, window) = (&entry.backend, &window);
+        let retain = |cx| async move { backend.retain(&cx, window).await };
+        act::to_its_end(cx, stop, retain, std::future::pending()).await?;
         drop(exclusion);
         Ok(cleaned_up)
     }

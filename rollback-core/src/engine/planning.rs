@@ -186,14 +186,14 @@ async fn published(
     request: &Request,
     records: &[Deployment],
 ) -> Result<(Option<Warning>, Option<Sequence>), Error> {
-    let identity = inner.identity().await?;
-    match Published::judge(observed.published.as_ref(), &identity, records) {
+    match inner.published(observed, records).await? {
         Published::Nothing | Published::Known => Ok((None, None)),
         Published::Elsewhere(fence) => {
             let published = Box::new(fence.clone());
             Ok((Some(Warning::PublishedElsewhere { published }), None))
         }
-        Published::Ahead(fence) if observed.live == Live::Nothing => {
+        // Nothing, or a mixture, cannot be adopted.
+        Published::Ahead(fence) if !matches!(observed.live, Live::One(_)) => {
             let published = Box::new(fence.clone());
             let warning = Warning::HistoryBehind { published };
             Ok((Some(warning), Some(fence.sequence)))

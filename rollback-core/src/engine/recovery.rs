@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::back::LEFT;
+use super::back::{LEFT, PUT_BACK};
 use super::inner::Inner;
 use super::report::Report;
 use super::runner::Step;
@@ -203,6 +203,11 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, Error> {
             Outcome::Interrupted,
             deployment.new_deployment().fallback.clone(),
             adopt::INTERRUPTED,
+        ),
+        Decision::PutBack => settle(
+            Outcome::Interrupted,
+            deployment.new_deployment().fallback.clone(),
+            PUT_BACK,
         ),
         Decision::Leave => settle(Outcome::Interrupted, LiveRecord::Unknown, LEFT),
     };

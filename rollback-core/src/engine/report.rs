@@ -45,6 +45,8 @@ pub enum NotAttempted {
     Migrations,
     /// The history is behind what is live: an older copy of it was put back.
     HistoryBehind,
+    /// Where to could not be looked up, and trying again will not help; the log says why.
+    NotLookedUp,
 }
 
 /// How a run ended.
@@ -107,6 +109,9 @@ impl Report {
                         "there is no rollback point for an automatic rollback"
                     }
                     NotAttempted::WasARollback => "a rollback is not rolled back by itself",
+                    NotAttempted::NotLookedUp => {
+                        "where an automatic rollback would go could not be looked up: preview a rollback to see why"
+                    }
                     NotAttempted::HistoryBehind => {
                         "the history is behind what is live: adopt what is live, then roll back by hand"
                     }

@@ -15,6 +15,7 @@ use crate::lineage::Lineage;
 use crate::plan::Migrations;
 use crate::planner::Selection;
 use crate::policy::{OnMigrations, Policy, RollbackMode};
+use crate::release::Restore;
 use crate::request::{Goal, Reapply};
 
 /// An automatic rollback to be opened.
@@ -42,20 +43,20 @@ pub(super) async fn successor(
     let live = LiveRecord::Known(failed.id().clone());
     let lineage = Lineage::new(&records, &live);
     let policy: Policy = own.policy.clone();
-    let restore = policy
-        .restore
-        .clone()
-        .unwrap_or(crate::release::Restore::Everything);
+    let restore = policy.restore.clone().unwrap_or(Restore::Everything);
     let failed_end = failed.operation().to;
     let limit = policy.deadlines.observe;
     let backend = workload.backend.as_ref();
     let observed = ask::observe(limit, backend, &[]).await?;
-    let identity = inner.identity().await?;
-    if let Published::Ahead(_) = Published::judge(observed.published.as_ref(), &identity, &records)
-    {
+    let published = inner.published(&observed, &records).await?;
+    if let Published::Ahead(_) = published {
         return Ok(Err(NotAttempted::HistoryBehind));
     }
-    let today = planning::today(limit, backend, failed_end.release()).await?;
+    // What restores everything needs nothing of today's.
+    let today = match restore {
+        Restore::Everything => failed_end.release().cloned(),
+        _ => planning::today(limit, backend, failed_end.release()).await?,
+    };
     let selection = Selection {
         workload: failed.workload(),
         goal: &Goal::LastHealthy,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::context::Cancellation;
 use crate::engine::RollbackEngine;
@@ -43,25 +43,35 @@ impl RollbackEngine {
         let ended = Cancellation::new();
         let (engine, until) = (self.clone(), ended.clone());
         let task = tokio::spawn(async move {
-            // Not dropped half-way by `ended`: what has been taken over is brought to rest.
+            // Each round by itself: one workload that takes long, or never ends, holds up no other.
+            // What a round has taken over is alive to the next one.
+            let mut rounds = JoinSet::new();
             while !until.is_cancelled() {
-                match engine.recover().await {
-                    Ok(recovered) => {
-                        for one in recovered.iter().filter(|one| one.result.is_ok()) {
-                            tracing::info!(workload = %one.workload, "recovered");
-                        }
-                    }
-                    Err(error) => tracing::warn!(%error, "nothing could be recovered"),
-                }
+                let engine = engine.clone();
+                rounds.spawn(async move { round(&engine).await });
                 tokio::select! {
                     () = until.cancelled() => {}
                     () = tokio::time::sleep(every) => {}
                 }
+                while rounds.try_join_next().is_some() {}
             }
+            // What has been taken over is brought to rest.
+            while rounds.join_next().await.is_some() {}
         });
         Supervision {
             ended,
             task: Some(task),
         }
+    }
+}
+
+async fn round(engine: &RollbackEngine) {
+    match engine.recover().await {
+        Ok(recovered) => {
+            for one in recovered.iter().filter(|one| one.result.is_ok()) {
+                tracing::info!(workload = %one.workload, "recovered");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "nothing could be recovered"),
     }
 }

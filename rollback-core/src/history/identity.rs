@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::{Epoch, Lease, Sequence};
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Outcome, TriggerKind};
 use crate::id::{DeploymentId, InvalidId};
 
 /// A random name of 16 hex digits, given once.
@@ -175,9 +175,14 @@ impl<'a> Published<'a> {
         if fence.history != identity.history {
             return Published::Elsewhere(fence);
         }
+        // An adoption that did not succeed has caught up with nothing.
+        let caught_up = |d: &&Deployment| {
+            d.trigger().kind() != TriggerKind::Adopt || d.outcome() == Some(Outcome::Succeeded)
+        };
         let newer = records
             .iter()
-            .take_while(|d| d.sequence() >= fence.sequence);
+            .take_while(|d| d.sequence() >= fence.sequence)
+            .filter(caught_up);
         let mut any = false;
         for d in newer {
             any = true;

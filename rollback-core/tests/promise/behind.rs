@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use rollback_core::engine::{AutomaticRollback, NotAttempted, RollbackEngine, Workload};
 use rollback_core::guard::ReleaseTask;
-use rollback_core::history::{Fence, Sequence};
+use rollback_core::history::{Fence, HistoryStore, Holder, Sequence};
 use rollback_core::prelude::*;
 
 use crate::from_the_future;
@@ -135,5 +135,68 @@ async fn a_history_behind_a_target_where_nothing_is_live_had_no_way_out() {
     let report = b.deploy("v2").await;
     assert!(report.succeeded());
     assert!(report.deployment().sequence() > Sequence(1_000));
+    assert!(b.deploy("v3").await.succeeded());
+}
+
+#[tokio::test]
+async fn an_adoption_that_was_not_finished_had_caught_up_with_what_was_published() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    let published = from_the_future(&b).await;
+    b.shelf.0.lock().unwrap().published = Some(published.clone());
+    b.store.advance(published.sequence).await.unwrap();
+    // As `adopt` begins, and dies.
+    let live = b.shelf.0.lock().unwrap().live.clone().unwrap();
+    let state = crate::state(&b).await;
+    let newest = b.engine.list(&Query::workload(&b.api)).await.unwrap();
+    let new = NewDeployment {
+        id: DeploymentId::generate(SystemClock.now()),
+        trigger: Trigger::Adopt,
+        from: End::Placed(live.clone()),
+        to: End::Placed(live),
+        ..newest.deployments[0].new_deployment().clone()
+    };
+    let holder = Holder::this_process(SystemClock.now());
+    drop(b.store.begin(&new, &holder, state.version).await.unwrap());
+    b.engine.recover().await.unwrap();
+    let e = b.engine.deploy(&b.api, "v2", me()).await.unwrap_err();
+    assert!(
+        matches!(e.refusal(), Some(Refusal::HistoryBehind { .. })),
+        "{e}"
+    );
+    assert!(b.engine.adopt(&b.api, me()).await.unwrap().succeeded());
+    assert!(b.deploy("v2").await.succeeded());
+}
+
+#[tokio::test]
+async fn a_damaged_token_used_up_the_numbers_of_every_workload() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    let mut garbled = from_the_future(&b).await;
+    garbled.sequence = Sequence(u64::MAX);
+    b.shelf.0.lock().unwrap().published = Some(garbled);
+    let e = b.engine.adopt(&b.api, me()).await.unwrap_err();
+    assert!(e.to_string().contains("remove it at the target"), "{e}");
+    b.shelf.0.lock().unwrap().published = None;
+    let report = b.deploy("v2").await;
+    assert_eq!(report.deployment().sequence(), Sequence(2));
+}
+
+#[tokio::test]
+async fn with_nothing_kept_a_history_seemed_to_be_behind_what_it_had_published() {
+    use rollback_core::policy::{Keep, Retention};
+    let none = Keep::new(0, 0);
+    let policy = Policy {
+        retention: Retention {
+            records: none,
+            artifacts: none,
+        },
+        ..Policy::default()
+    };
+    let b = Bench::with(|w| w.policy(policy));
+    b.deploy("v1").await;
+    b.shelf.0.lock().unwrap().switch_fails.insert("v2".into());
+    b.deploy("v2").await;
+    b.engine.clean_up(&b.api, None, &me()).await.unwrap();
     assert!(b.deploy("v3").await.succeeded());
 }

@@ -100,3 +100,44 @@ async fn what_was_started_anew_while_it_put_away_could_never_be_judged_again() {
         }
     }
 }
+
+#[tokio::test]
+async fn recovery_undid_what_a_person_had_put_back_by_hand() {
+    // The new release was live and judged sick; somebody has put the former one back since.
+    let b = Bench::new();
+    let v1 = b.deploy("v1").await.deployment().clone();
+    let sick = instance("sick-v2");
+    let mut events = judged(&sick, 0);
+    events.pop();
+    events.push(Event::Judged {
+        site: Site::Live,
+        verdict: Verdict::failed("it answers 500"),
+        notes: Vec::new(),
+    });
+    left_by_the_dead(&b, "sick-v2", events).await;
+    let switches = b.shelf.0.lock().unwrap().switches;
+    let recovered = b.engine.recover().await.unwrap();
+    let report = recovered[0].result.as_ref().unwrap();
+    assert_eq!(report.outcome(), Outcome::Interrupted);
+    assert_eq!(report.live(), &LiveRecord::Known(v1.id().clone()));
+    assert_eq!(b.shelf.live().as_deref(), Some("v1"));
+    assert_eq!(b.shelf.0.lock().unwrap().switches, switches);
+}
+
+#[tokio::test]
+async fn recovery_put_away_a_target_that_somebody_had_made_live_by_hand() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    let v2 = instance("v2");
+    let events = vec![Event::PrepareIntended, prepared(&v2)];
+    left_by_the_dead(&b, "v2", events).await;
+    let before = {
+        let mut target = b.shelf.0.lock().unwrap();
+        target.live = Some(v2);
+        target.retires
+    };
+    let recovered = b.engine.recover().await.unwrap();
+    let report = recovered[0].result.as_ref().unwrap();
+    assert_eq!(report.live(), &LiveRecord::Unknown);
+    assert_eq!(b.shelf.0.lock().unwrap().retires, before);
+}

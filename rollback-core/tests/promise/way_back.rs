@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rollback_core::engine::AutomaticRollback;
+use rollback_core::engine::{AutomaticRollback, NotAttempted};
 use rollback_core::history::HistoryStore;
 use rollback_core::prelude::*;
 
@@ -111,4 +111,22 @@ async fn a_cancel_that_met_an_automatic_rollback_put_the_sick_release_back() {
     let report = run.await.unwrap();
     assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
     assert_eq!(b.shelf.live().as_deref(), Some("v1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_fails_for_good_locked_the_workload_with_the_sick_release_live() {
+    let artifact = Policy {
+        restore: Some(Restore::Artifact),
+        rollback: RollbackMode::Auto,
+        ..Policy::default()
+    };
+    let b = Bench::with(|w| w.policy(artifact));
+    b.deploy("v1").await;
+    b.shelf.0.lock().unwrap().configured_fails = true;
+    let report = b.deploy("sick-v2").await;
+    let AutomaticRollback::NotAttempted { reason } = report.automatic_rollback() else {
+        panic!("{}", report.summary())
+    };
+    assert_eq!(reason, &NotAttempted::NotLookedUp);
+    assert!(state(&b).await.in_flight.is_none());
 }

@@ -41,6 +41,8 @@ pub struct Target {
     pub not_yet: usize,
     /// The same of one release alone.
     pub not_yet_of: BTreeMap<String, usize>,
+    /// Today's configuration cannot be read.
+    pub configured_fails: bool,
     /// For so many more times, switching to what is not sick fails.
     pub switch_fails_for: usize,
 }
@@ -231,6 +233,12 @@ impl Backend for Shelf {
         live: Option<&Release>,
     ) -> Result<Option<Release>, BackendError> {
         let target = self.reach()?;
+        if target.configured_fails {
+            return Err(BackendError::new(
+                BackendErrorKind::Corrupt,
+                "the key is damaged",
+            ));
+        }
         let Some(live) = live else { return Ok(None) };
         let mut release = Release::new(self.kind(), live.artifact().clone());
         if !target.env.is_empty() {

@@ -50,7 +50,8 @@ proptest! {
             let needed = kept().any(|k| h.plain[k].restores == Some(i))
                 || kept().any(|k| h.abandoned_by(k) == Some(i))
                 || h.to_previous().contains(&i)
-                || h.newest_judged() == Some(i);
+                || h.newest_judged() == Some(i)
+                || i + 1 == h.plain.len();
             prop_assert!(needed, "{i} stays for nothing");
         }
     }

@@ -209,7 +209,7 @@ impl History {
         self.plain.push(Plain {
             release,
             day: self.day,
-            placed: fate != Fate::NeverSwitched,
+            placed: !matches!(fate, Fate::NeverSwitched | Fate::Lost),
             went_live: stays,
             verdict: match fate {
                 Fate::Passed => Some(true),

@@ -117,14 +117,20 @@ impl History {
             // With and without an instance: it makes no difference.
             Fate::NeverSwitched if i.is_multiple_of(2) => vec![Event::PrepareIntended, prepared],
             Fate::NeverSwitched => vec![Event::PrepareIntended, back],
-            Fate::SwitchedBack | Fate::Lost => {
-                vec![
-                    Event::PrepareIntended,
-                    prepared,
-                    Event::SwitchIntended,
-                    back,
-                ]
-            }
+            Fate::SwitchedBack => vec![
+                Event::PrepareIntended,
+                prepared,
+                Event::SwitchIntended,
+                Event::Switched { evidence },
+                back,
+            ],
+            // Of a switch that left no evidence nothing need stand at the target.
+            Fate::Lost => vec![
+                Event::PrepareIntended,
+                prepared,
+                Event::SwitchIntended,
+                back,
+            ],
             _ => vec![
                 Event::PrepareIntended,
                 prepared,

@@ -34,6 +34,8 @@ const HOWS: [&str; 5] = ["kill", "eio", "enospc", "eio+", "enospc+"];
 pub(crate) enum Task {
     /// Deploys where nothing was ever deployed, and there is no history yet.
     First,
+    /// Commits a version, and deploys it: git has not waited for the disk.
+    Fresh,
     Deploy,
     DeploySick,
     RollBack,
@@ -45,8 +47,9 @@ pub(crate) enum Task {
 
 impl Task {
     /// All of them.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::First,
+        Self::Fresh,
         Self::Deploy,
         Self::DeploySick,
         Self::RollBack,
@@ -276,6 +279,12 @@ pub(crate) async fn perform(ground: &Ground, task: Task, site: &Site, start: Sta
     let engine = ground.engine(Arc::new(store));
     let (id, me) = (site.id(), Actor::user("chaos").unwrap());
     let run = match task {
+        Task::Fresh => {
+            if crate::site::add(&ground.repository(site), "fresh", false).is_err() {
+                return;
+            }
+            engine.deploy(&id, "fresh", me).await
+        }
         Task::First | Task::Deploy => engine.deploy(&id, "v8", me).await,
         Task::DeploySick => engine.deploy(&id, "v19", me).await,
         Task::RollBack => engine.rollback(&id, Goal::Previous, me).await,

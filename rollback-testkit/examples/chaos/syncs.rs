@@ -110,8 +110,9 @@ fn may_be_lost(name: &Path) -> bool {
         ".rollback/trash",
         ".git/rollback/",
         ".next",
-        // Not ours: what the restart command writes.
+        // Not ours: what the restart command writes, and the tag of who committed.
         "serving/",
+        "refs/tags/",
     ];
     parts.iter().any(|part| text.contains(part))
 }

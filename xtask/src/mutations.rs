@@ -321,8 +321,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         file: "rollback-core/src/engine/back.rs",
         what: "it is looked who is live before somebody's work is taken away",
-        find: "        observed.is_ok_and(|o| is_foreign(&self.deployment.operation(), self.fence().as_ref(), &o))\n",
-        replace: "        observed.is_ok_and(|o| is_foreign(&self.deployment.operation(), self.fence().as_ref(), &o) && false)\n",
+        find: "        Ok(is_foreign(&op, fence.as_ref(), &self.observe().await?))\n",
+        replace: "        Ok(is_foreign(&op, fence.as_ref(), &self.observe().await?) && false)\n",
         proofs: &[
             TEST_CORE,
             TEST_TESTKIT_RULES,

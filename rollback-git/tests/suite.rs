@@ -3,7 +3,7 @@
 mod support;
 
 use async_trait::async_trait;
-use rollback_testkit::backend_suite::{WorldBuilder, test_all};
+use rollback_testkit::backend_suite::{WorldBuilder, test_all, test_contract};
 use rollback_testkit::world::World;
 
 struct Builder;
@@ -18,4 +18,5 @@ impl WorldBuilder for Builder {
 #[tokio::test(flavor = "multi_thread")]
 async fn git_backend_passes_the_suite() {
     test_all(&Builder).await;
+    test_contract(&Builder).await;
 }

@@ -111,8 +111,15 @@ async fn a_preparation_that_is_undone_leaves_its_volumes_and_its_image() {
     let reference = format!("{}/{}:volume", w.fixture.registry(), w.name);
     let lines = ["ENV VERSION=volume", "VOLUME /data"];
     let digest = w.fixture.publish(&reference, &lines);
-    let volumes = || w.fixture.must(&["volume", "ls", "-q"]);
-    let before = (volumes(), w.fixture.must(&["images", "-qa", "--no-trunc"]));
+    // dockerd promises no order among those of one second.
+    let told = |command: &[&str]| {
+        let mut lines: Vec<String> = w.fixture.must(command).lines().map(Into::into).collect();
+        lines.sort_unstable();
+        lines
+    };
+    let volumes = || told(&["volume", "ls", "-q"]);
+    let images = || told(&["images", "-qa", "--no-trunc"]);
+    let before = (volumes(), images());
     let backend = w.docker();
     let mut op = w.plan(&backend, End::Placed(live), &reference).await;
     op.to = End::Placed(backend.prepare(&cx(), &op).await.unwrap().to);
@@ -122,6 +129,5 @@ async fn a_preparation_that_is_undone_leaves_its_volumes_and_its_image() {
     w.fixture
         .docker(&["image", "inspect", &digest])
         .unwrap_err();
-    let now = w.fixture.must(&["images", "-qa", "--no-trunc"]);
-    assert_eq!(now, before.1);
+    assert_eq!(images(), before.1);
 }

@@ -243,7 +243,7 @@ async fn a_job_whose_end_nobody_heard_is_followed_all_the_same(world: Arc<System
         switched.unwrap_or_else(|e| panic!("{trouble:?}: {e}"));
         let took = began.elapsed();
         assert!(took > Duration::from_secs(4), "{trouble:?}: {took:?}");
-        assert!(took < Duration::from_secs(15), "{trouble:?}: {took:?}");
+        assert!(took < Duration::from_secs(60), "{trouble:?}: {took:?}");
         d.expect(build, op.to.instance()).await;
     }
 }

@@ -32,11 +32,13 @@ const PLANTS: [Plant; 14] = [
         copy(&live(ground, site), &stray);
     }),
     ("left over", |ground, site| {
-        fs::write(ground.root(site).join(".rollback/.tmpAbCdEf"), "").unwrap();
+        // Where nobody sweeps: what lies in the deploy root is put right before it is looked for.
+        let beside = ground.root(site).with_file_name(".tmpAbCdEf");
+        fs::write(beside, "").unwrap();
     }),
     ("left over", |ground, site| {
-        let pins = ground.repository(site).join("refs/rollback");
-        fs::write(pins.join(site.id().to_string()).join("x.lock"), "").unwrap();
+        let heads = ground.repository(site).join("refs/heads");
+        fs::write(heads.join("planted.lock"), "").unwrap();
     }),
     ("a pinned commit cannot be read", |ground, site| {
         let (_, commit) = pin(ground, site);

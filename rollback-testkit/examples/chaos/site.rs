@@ -99,16 +99,18 @@ pub(crate) fn pins(path: &Path) -> Result<Pins, git2::Error> {
         mut kept,
         mut broken,
     } = Pins::default();
-    for found in repo.references_glob("refs/rollback/*")? {
-        let found = match found {
-            Ok(found) => found,
-            Err(e) => {
-                broken.push(format!("a pin: {e}"));
-                continue;
-            }
+    let worktrees = fs::read_dir(repo.commondir().join("worktrees"));
+    for entry in worktrees.into_iter().flatten().flatten() {
+        let place = entry.path();
+        let Ok(text) = fs::read_to_string(place.join("rollback.json")) else {
+            continue;
         };
-        let name = found.name().unwrap_or("?").to_owned();
-        match found.peel_to_commit() {
+        let said: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let part = |name: &str| said[name].as_str().unwrap_or("?").to_owned();
+        let name = format!("refs/rollback/{}/{}", part("workload"), part("deployment"));
+        let head = fs::read_to_string(place.join("HEAD")).unwrap_or_default();
+        let commit = git2::Oid::from_str(head.trim()).and_then(|id| repo.find_commit(id));
+        match commit {
             Ok(commit) => {
                 kept.push((name.clone(), commit.id().to_string()));
                 if let Err(e) = commit.tree().and_then(|tree| read_all(&repo, &tree)) {

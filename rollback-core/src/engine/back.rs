@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask;
+use super::ending::is_damage;
 use super::patience::Patience;
 use super::runner::{Runner, Step};
 use crate::backend::{End, Live, Observation, Operation, Running, Sighting};
@@ -284,9 +285,7 @@ impl Runner {
             };
             match self.inner.store.finish(lease, &settlement, at, &then).await {
                 Ok(finished) => break finished,
-                Err((lease, e))
-                    if !e.is_transient() && matches!(then, Then::ReleaseAndAmend(_)) =>
-                {
+                Err((lease, e)) if is_damage(&e) && matches!(then, Then::ReleaseAndAmend(_)) => {
                     // The failed record is damaged, or gone: no reason to leave this one open.
                     tracing::warn!(error = %e, "the failed deployment's record was not amended");
                     self.lease = Some(lease);

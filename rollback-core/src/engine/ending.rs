@@ -8,7 +8,7 @@ use super::runner::{Runner, Step};
 use super::successor::{Successor, successor};
 use super::upkeep;
 use crate::deployment::{Annotation, LiveRecord, Note, Outcome, Settlement, Skipped, Trigger};
-use crate::error::{BackendErrorKind, Error, ErrorKind, StoreErrorKind};
+use crate::error::{BackendErrorKind, Error, ErrorKind, StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::history::{Amend, Amendment, Then};
 use crate::id::ShortText;
@@ -166,7 +166,7 @@ impl Runner {
                 let record = match self.inner.store.get(skipped).await {
                     Ok(record) => record,
                     // Damaged: it is no rollback target as it is.
-                    Err(e) if !e.is_transient() => continue,
+                    Err(e) if is_damage(&e) => continue,
                     Err(e) => return Err(self.unrecorded(e)),
                 };
                 // What somebody said of it before is worth more.
@@ -177,7 +177,7 @@ impl Runner {
                 match self.inner.store.annotate(skipped, &what).await {
                     Ok(()) => {}
                     // Retention may have let it go meanwhile.
-                    Err(e) if !e.is_transient() => {
+                    Err(e) if is_damage(&e) => {
                         tracing::warn!(deployment = %skipped, error = %e, "it was not marked");
                     }
                     Err(e) => return Err(self.unrecorded(e)),
@@ -209,4 +209,12 @@ impl Runner {
         }
         Ok(())
     }
+}
+
+/// Whether it is one record that cannot be read, or is gone: no reason to leave another one open.
+pub(super) fn is_damage(e: &StoreError) -> bool {
+    matches!(
+        e.kind(),
+        StoreErrorKind::Corrupt | StoreErrorKind::NotFound | StoreErrorKind::IllegalEvent
+    )
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
@@ -79,14 +79,6 @@ pub(crate) fn write(
             .map_err(|e| error::git("cannot read a file of the commit", relative.display(), e))?;
         write_one(&path, *kind, blob.content()).map_err(|e| fail(&path, e))?;
     }
-    // Only now, when the file system has had the time to write most of it, and does so at once.
-    for (relative, _) in files.iter().filter(|(_, (kind, _))| *kind != Kind::Link) {
-        cx.check()?;
-        let path = dir.join(relative);
-        File::open(&path)
-            .and_then(|file| file.sync_all())
-            .map_err(|e| fail(&path, e))?;
-    }
     for d in dirs.iter().rev() {
         sync_dir(d)?;
     }
@@ -106,7 +98,8 @@ fn write_one(path: &Path, kind: Kind, content: &[u8]) -> io::Result<()> {
         .open(path)?;
     file.write_all(content)?;
     // The service may run as another user: the umask of whoever deploys must not decide.
-    file.set_permissions(Permissions::from_mode(mode))
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.sync_all()
 }
 
 /// How what was found differs from `files`: path to `added`, `missing`, `modified` or `unreadable`.

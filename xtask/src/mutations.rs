@@ -160,8 +160,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         file: "rollback-git/src/tree.rs",
         what: "a release's files are synced",
-        find: "            .and_then(|file| file.sync_all())\n",
-        replace: "            .map(|_| ())\n",
+        find: "    file.set_permissions(Permissions::from_mode(mode))?;\n    file.sync_all()\n",
+        replace: "    file.set_permissions(Permissions::from_mode(mode))\n",
         proofs: &[CHAOS_SYNC_SQLITE],
     },
     Mutation {

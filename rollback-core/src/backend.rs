@@ -108,6 +108,13 @@ pub enum Reuse {
 }
 
 impl Operation {
+    /// Whether both ends are one instance: what is live is deployed again, where it is.
+    pub fn is_in_place(&self) -> bool {
+        let (from, to) = (self.from.instance(), self.to.instance());
+        from.zip(to)
+            .is_some_and(|(from, to)| from.handle == to.handle)
+    }
+
     /// The operation that undoes this one.
     #[must_use]
     pub fn reversed(&self) -> Self {

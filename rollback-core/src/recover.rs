@@ -76,15 +76,19 @@ pub fn decide(deployment: &Deployment, fence: Option<&Fence>, observed: &Observa
     }
     let op = deployment.operation();
     let to = op.to.instance();
+    // A release that is deployed over itself may be placed where it is: then what is live does not
+    // tell one end from the other.
+    let tells = !op.is_in_place();
     if is_foreign(&op, fence, observed) {
         return Decision::Leave;
     }
     let shows = |end: &End| end.instance().is_some_and(|i| observed.shows(i));
     // An end that is not yet, or no more, this deployment's to make live was made so by a person.
-    if !deployment.switch_began() && shows(&op.to) {
+    if tells && !deployment.switch_began() && shows(&op.to) {
         return Decision::Leave;
     }
-    if deployment.cause().is_none() && deployment.switched().is_some() && shows(&op.from) {
+    let is_ahead = deployment.cause().is_none() && deployment.switched().is_some();
+    if tells && is_ahead && shows(&op.from) {
         return Decision::PutBack;
     }
     if deployment.cause().is_some() {

@@ -26,6 +26,7 @@ pub struct FakeTarget(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     beside: bool,
+    in_place: bool,
     placed: BTreeMap<Handle, Placed>,
     live: Option<Handle>,
     starts: u64,
@@ -64,6 +65,11 @@ impl FakeTarget {
         let target = Self::default();
         target.lock().beside = true;
         target
+    }
+
+    /// From now on its backend places a release where it already stands.
+    pub fn now_in_place(&self) {
+        self.lock().in_place = true;
     }
 
     /// From now on its backend stops one release to start the other.

@@ -2,7 +2,7 @@
 
 use rollback_core::prelude::*;
 
-use crate::support::Bench;
+use crate::support::{Bench, me};
 use crate::{from_the_future, instance, judged, left_by_the_dead, prepared};
 
 #[tokio::test]
@@ -140,4 +140,29 @@ async fn recovery_put_away_a_target_that_somebody_had_made_live_by_hand() {
     let report = recovered[0].result.as_ref().unwrap();
     assert_eq!(report.live(), &LiveRecord::Unknown);
     assert_eq!(b.shelf.0.lock().unwrap().retires, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deploy_of_what_is_live_in_its_own_place_was_taken_for_a_strangers_after_a_crash() {
+    let v1 = instance("v1");
+    let all = judged(&v1, 0);
+    for after in 1..=all.len() {
+        let b = Bench::new();
+        b.shelf.0.lock().unwrap().live = Some(v1.clone());
+        let before = b.engine.adopt(&b.api, me()).await.unwrap();
+        let id = left_by_the_dead(&b, "v1", all[..after].to_vec()).await;
+        let recovered = b.engine.recover().await.unwrap();
+        let report = recovered[0].result.as_ref().unwrap();
+        // Both ends are the same instance: what is live says nothing of who made it so.
+        let expected = match after {
+            1 | 2 => (Outcome::Interrupted, before.deployment().id()),
+            _ => (Outcome::Succeeded, &id),
+        };
+        let live = LiveRecord::Known(expected.1.clone());
+        assert_eq!(
+            (report.outcome(), report.live()),
+            (expected.0, &live),
+            "after {after} events"
+        );
+    }
 }

@@ -204,10 +204,12 @@ impl Backend for FakeBackend {
             if state.lost.contains(&wanted.artifact().digest) {
                 return Err(BackendError::new(Kind::Gone, "it was lost").untouched());
             }
+            let same = |p: &&Placed| state.in_place && p.instance.release == wanted;
             let stands = op
                 .to
                 .instance()
                 .and_then(|i| state.placed.get(&i.handle))
+                .or_else(|| state.placed.values().find(same))
                 .filter(|p| p.complete && !p.tampered)
                 .filter(|p| op.reuse == Reuse::Kept || p.by.as_ref() == Some(&op.deployment));
             match stands {

@@ -53,6 +53,7 @@ pub(super) async fn act(composed: Composed, verb: Verb, release: Release) -> End
     let engine = composed.engine();
     match verb {
         Verb::FirstDeploy | Verb::Deploy => deploy(&engine, release.reference()).await.into(),
+        Verb::DeployAgain => deploy(&engine, "v1").await.into(),
         Verb::Rollback => back(&engine).await.into(),
         Verb::Redeploy => again(&engine).await.into(),
         Verb::Cancel(event, by) => cancelled(engine, composed, release, event, by).await.into(),

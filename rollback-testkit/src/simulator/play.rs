@@ -207,7 +207,7 @@ impl Stage {
             Trouble::ByHand(Hand::Stops) => target.stop_by_hand(),
             Trouble::ByHand(Hand::Removes) => target.remove_by_hand(),
             Trouble::Catalog(Change::Bringing) => match self.play.scenario.bringing {
-                Bringing::Replace => target.now_beside(),
+                Bringing::Replace | Bringing::InPlace => target.now_beside(),
                 Bringing::Beside => target.now_replacing(),
             },
             Trouble::Away(To::WhoRecovers) => target.cut(),

@@ -66,12 +66,16 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn new(bringing: Bringing) -> Self {
+        let target = match bringing {
+            Bringing::Replace | Bringing::InPlace => FakeTarget::replacing(),
+            Bringing::Beside => FakeTarget::beside(),
+        };
+        if bringing == Bringing::InPlace {
+            target.now_in_place();
+        }
         Self {
             disk: Disk::default(),
-            target: match bringing {
-                Bringing::Replace => FakeTarget::replacing(),
-                Bringing::Beside => FakeTarget::beside(),
-            },
+            target,
             clock: Ticks::default(),
             traces: Traces::default(),
             threads: Threads::default(),

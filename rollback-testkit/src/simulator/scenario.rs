@@ -15,6 +15,8 @@ pub(super) enum Verb {
     Rollback,
     /// The release is live after v1, and v1 is deployed anew.
     Redeploy,
+    /// v1 is live, and is deployed again.
+    DeployAgain,
     /// As deploy; at this event somebody cancels it.
     Cancel(&'static str, By),
     /// v1 was made live by hand, and is adopted.
@@ -39,6 +41,8 @@ pub(super) enum By {
 pub(super) enum Bringing {
     Replace,
     Beside,
+    /// As [`Replace`](Self::Replace); a release that stands is placed where it is.
+    InPlace,
 }
 
 /// How the release does.
@@ -132,7 +136,7 @@ const CANCELLED_AT: [&str; 6] = [
 impl Scenario {
     /// Every scenario that differs from all others.
     pub(super) fn all() -> Vec<Self> {
-        let mut all = Vec::new();
+        let mut all = Self::in_place();
         for bringing in [Bringing::Replace, Bringing::Beside] {
             for hanging in [Hanging::Nothing, Hanging::Everything] {
                 let mut add = |verb, release, says| {
@@ -173,6 +177,28 @@ impl Scenario {
         all
     }
 
+    /// Where what is deployed may be what stands, or what is live.
+    fn in_place() -> Vec<Self> {
+        let mut all = Vec::new();
+        for hanging in [Hanging::Nothing, Hanging::Everything] {
+            let mut add = |verb, release| {
+                all.push(Self {
+                    verb,
+                    bringing: Bringing::InPlace,
+                    release,
+                    hanging,
+                    says: Says::Auto,
+                });
+            };
+            for release in [Release::Good, Release::SickAsTheFormer] {
+                add(Verb::DeployAgain, release);
+                add(Verb::Rollback, release);
+            }
+            add(Verb::Redeploy, Release::Good);
+        }
+        all
+    }
+
     /// One of each kind of act, with everything that an embedder can hang on it.
     pub(super) fn of_each_kind() -> Vec<Self> {
         let kind = |verb, bringing, release| Self {
@@ -188,6 +214,7 @@ impl Scenario {
             kind(Verb::Deploy, Bringing::Replace, Release::Sick),
             kind(Verb::Deploy, Bringing::Beside, Release::Sick),
             kind(Verb::Rollback, Bringing::Replace, Release::Good),
+            kind(Verb::DeployAgain, Bringing::InPlace, Release::Good),
             kind(
                 Verb::Cancel("switched", By::Another),
                 Bringing::Beside,
@@ -205,7 +232,7 @@ impl Scenario {
             (Verb::FirstDeploy, Release::Good) => &["", "v2"],
             (Verb::FirstDeploy, _) => &["", "v2"],
             (Verb::Rollback | Verb::Redeploy, _) => &["v1", "v2"],
-            (Verb::Adopt, _) => &["v1"],
+            (Verb::Adopt | Verb::DeployAgain, _) => &["v1"],
             (Verb::AdoptDrifted, _) => &["by-hand"],
             (Verb::CleanUp, _) => &["v3"],
             (_, Release::Good | Release::SickAsTheFormer) => &["v1", "v2"],

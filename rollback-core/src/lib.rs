@@ -81,6 +81,7 @@ pub mod release;
 pub mod request;
 pub mod retention;
 pub mod time;
+pub mod told;
 
 /// What most programs need.
 pub mod prelude {

@@ -200,6 +200,13 @@ impl<'a, R: Summarized> Lineage<'a, R> {
             .filter_map(|restore| self.last_healthy_restoring(restore, true))
     }
 
+    /// Whether older records than these cannot change which ones are the last healthy.
+    pub(crate) fn knows_last_healthy(&self) -> bool {
+        [&self.restore, &Restore::Everything]
+            .into_iter()
+            .all(|restore| self.last_healthy_restoring(restore, false).is_some())
+    }
+
     fn last_healthy_restoring(&self, restore: &Restore, or_unjudged: bool) -> Option<usize> {
         let today = self.live_at().and_then(|i| self.facts[i].release.as_ref());
         let is_live = |i: usize| {

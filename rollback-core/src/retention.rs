@@ -83,7 +83,7 @@ impl Kept {
     fn keep<R: Summarized>(&mut self, lineage: &Lineage<'_, R>, keep: Keep, now: Timestamp) {
         for (i, d) in lineage.facts().iter().enumerate() {
             let counts_for_the_breaker = d.breaker_until.is_some_and(|until| now < until);
-            self.records[i] |= i < keep.newest || younger(d, keep, now) || counts_for_the_breaker;
+            self.records[i] |= i < keep.newest || keep.is_young(d, now) || counts_for_the_breaker;
         }
         // The proof that health is judged here at all: without it, *last healthy* would fall back to
         // a release that nobody has judged.
@@ -136,7 +136,7 @@ impl Kept {
             // The one whose own step this is has not been settled yet.
             let passed = (d.went_live() || d.settled.is_none()) && !d.is_unhealthy();
             let seen = if passed { &mut good } else { &mut failed };
-            let fits = seen.len() < keep.newest || younger(d, keep, now);
+            let fits = seen.len() < keep.newest || keep.is_young(d, now);
             if fits && seen.insert(digest) && !self.protected[i] {
                 window.push(i);
             }
@@ -172,7 +172,10 @@ fn protected<R: Summarized>(
     protected
 }
 
-fn younger(d: &Summary, keep: Keep, now: Timestamp) -> bool {
-    let span = Duration::from_secs(u64::from(keep.days) * 24 * 60 * 60);
-    now.since(d.opened_at) < span
+impl Keep {
+    /// Whether a record stays for its age alone.
+    pub(crate) fn is_young(self, d: &Summary, now: Timestamp) -> bool {
+        let span = Duration::from_secs(u64::from(self.days) * 24 * 60 * 60);
+        now.since(d.opened_at) < span
+    }
 }

@@ -249,9 +249,13 @@ impl HistoryStore for JsonStore {
         self.run(move |s| s.get(&id)).await
     }
 
-    async fn summaries(&self, workload: &WorkloadId) -> Result<Summaries, StoreError> {
+    async fn summaries(
+        &self,
+        workload: &WorkloadId,
+        limit: usize,
+    ) -> Result<Summaries, StoreError> {
         let workload = workload.clone();
-        self.run(move |s| summaries::of(&s.folder(&workload), &s.locks))
+        self.run(move |s| summaries::of(&s.folder(&workload), limit, &s.locks))
             .await
     }
 

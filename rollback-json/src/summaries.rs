@@ -11,17 +11,24 @@ use crate::folder::{Folder, Found, Writing};
 use crate::index::{Line, Row};
 use crate::list::locked;
 
-/// The summaries of one workload, newest first.
-pub(crate) fn of(folder: &Arc<Mutex<Folder>>, locks: &Locks) -> Result<Summaries, StoreError> {
+/// The summaries of one workload, newest first, at most `limit`.
+pub(crate) fn of(
+    folder: &Arc<Mutex<Folder>>,
+    limit: usize,
+    locks: &Locks,
+) -> Result<Summaries, StoreError> {
     let mut folder = locked(folder);
     let (state, fault) = folder.state_for_reading()?;
     let overlay = folder.overlay(&state)?;
     let mut all = Summaries::default();
+    let mut wanted = limit;
     all.unreadable.extend(fault.iter().map(ToString::to_string));
     for shard in folder.shards_with(&overlay)?.into_iter().rev() {
         folder.save_index(shard, locks);
         let newest = Sequence(u64::MAX);
-        for row in folder.rows(shard, (&state, &overlay), newest, usize::MAX, |_| true)? {
+        let rows = folder.rows(shard, (&state, &overlay), newest, wanted, |_| true)?;
+        wanted -= rows.len();
+        for row in rows {
             if let Some(summary) = row.summary {
                 all.summaries.push(*summary);
                 continue;
@@ -33,7 +40,11 @@ pub(crate) fn of(folder: &Arc<Mutex<Folder>>, locks: &Locks) -> Result<Summaries
             }
         }
         all.unreadable.extend(folder.broken(shard));
+        if wanted == 0 {
+            return Ok(all);
+        }
     }
+    all.is_whole = true;
     Ok(all)
 }
 

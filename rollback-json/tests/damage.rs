@@ -153,7 +153,9 @@ async fn read(store: &JsonStore) {
     let _ = store.find("deploy", 100).await;
     let _ = store.identity().await;
     for workload in WORKLOADS {
-        let _ = store.summaries(&workload.parse().unwrap()).await;
+        let _ = store
+            .summaries(&workload.parse().unwrap(), usize::MAX)
+            .await;
     }
 }
 

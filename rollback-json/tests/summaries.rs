@@ -31,7 +31,7 @@ async fn a_list_of_a_long_history_reads_no_record_that_it_does_not_show() {
     }
     let again = JsonStore::open(dir.path()).await.unwrap();
     let workload = "api@x".parse().unwrap();
-    let told = again.summaries(&workload).await.unwrap();
+    let told = again.summaries(&workload, usize::MAX).await.unwrap();
     assert_eq!(told.summaries.len(), 6);
     let engine = RollbackEngine::builder(again).build().unwrap();
     let newest = Query::default().limit(3);

@@ -260,9 +260,13 @@ impl HistoryStore for SqliteStore {
         self.run(move |s| s.read(|c| load(c, &id))).await
     }
 
-    async fn summaries(&self, workload: &WorkloadId) -> Result<Summaries, StoreError> {
+    async fn summaries(
+        &self,
+        workload: &WorkloadId,
+        limit: usize,
+    ) -> Result<Summaries, StoreError> {
         let workload = workload.clone();
-        self.run(move |s| s.read(|c| summaries::of(c, &workload)))
+        self.run(move |s| s.read(|c| summaries::of(c, &workload, limit)))
             .await
     }
 

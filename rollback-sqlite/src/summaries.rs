@@ -86,15 +86,23 @@ pub(crate) fn kept(tx: &Connection, deployment: &Deployment) -> Result<Option<Su
     Ok(body.and_then(|body| decode("", &body).ok()))
 }
 
-/// The summaries of one workload, newest first.
-pub(crate) fn of(connection: &Connection, workload: &WorkloadId) -> Result<Summaries, Failure> {
-    match walk(connection, workload) {
+/// The summaries of one workload, newest first, at most `limit`.
+pub(crate) fn of(
+    connection: &Connection,
+    workload: &WorkloadId,
+    limit: usize,
+) -> Result<Summaries, Failure> {
+    match walk(connection, workload, limit) {
         Err(e) if e.is_damage() => salvage(connection, workload),
         all => all,
     }
 }
 
-fn walk(connection: &Connection, workload: &WorkloadId) -> Result<Summaries, Failure> {
+fn walk(
+    connection: &Connection,
+    workload: &WorkloadId,
+    limit: usize,
+) -> Result<Summaries, Failure> {
     let mut records = connection.prepare_cached(
         "SELECT sequence FROM deployments WHERE service = ?1 AND target = ?2
          ORDER BY sequence DESC",
@@ -110,6 +118,9 @@ fn walk(connection: &Connection, workload: &WorkloadId) -> Result<Summaries, Fai
     let mut bodies = bodies.peekable();
     let mut all = Summaries::default();
     for sequence in records {
+        if all.summaries.len() == limit {
+            return Ok(all);
+        }
         let sequence = sequence?;
         let summary = match body_of(&mut bodies, sequence)? {
             Some(body) => decode::<Summary>(workload, &body).ok(),
@@ -125,6 +136,7 @@ fn walk(connection: &Connection, workload: &WorkloadId) -> Result<Summaries, Fai
             }
         }
     }
+    all.is_whole = true;
     Ok(all)
 }
 
@@ -153,7 +165,10 @@ fn salvage(connection: &Connection, workload: &WorkloadId) -> Result<Summaries, 
         all.unreadable.extend(page.unreadable);
         match page.next {
             Some(next) => query.before = Some::<Sequence>(next),
-            None => return Ok(all),
+            None => {
+                all.is_whole = true;
+                return Ok(all);
+            }
         }
     }
 }

@@ -71,7 +71,11 @@ impl Long {
     }
 
     async fn told(&self) -> Vec<Summary> {
-        let told = self.store.summaries(&self.workload).await.unwrap();
+        let told = self
+            .store
+            .summaries(&self.workload, usize::MAX)
+            .await
+            .unwrap();
         assert_eq!(told.unreadable, Vec::<String>::new());
         told.summaries
     }
@@ -154,7 +158,7 @@ async fn a_history_of_before_there_were_summaries_is_given_them_when_it_is_opene
     // All but the one in flight.
     assert_eq!(rows, 12);
     for state in store.workloads().await.unwrap().states {
-        let told = store.summaries(&state.workload).await.unwrap();
+        let told = store.summaries(&state.workload, usize::MAX).await.unwrap();
         let query = Query::workload(&state.workload);
         let records = store.list(&query).await.unwrap().deployments;
         let wanted: Vec<_> = records.iter().map(Summary::of).collect();

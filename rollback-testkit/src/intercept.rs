@@ -179,8 +179,12 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
         self.inner.list(query).await
     }
 
-    async fn summaries(&self, workload: &WorkloadId) -> Result<Summaries, StoreError> {
-        self.inner.summaries(workload).await
+    async fn summaries(
+        &self,
+        workload: &WorkloadId,
+        limit: usize,
+    ) -> Result<Summaries, StoreError> {
+        self.inner.summaries(workload, limit).await
     }
 
     async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {

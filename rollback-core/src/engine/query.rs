@@ -14,11 +14,12 @@ use crate::engine::RollbackEngine;
 use crate::error::{Error, ErrorKind};
 use crate::history::{Fault, Query, Sequence, Stats};
 use crate::id::{Actor, DeploymentId, WorkloadId};
-use crate::lineage::{Lineage, Standing};
+use crate::lineage::Standing;
 use crate::plan::{Plan, Refusal};
-use crate::points::{NoPoint, Points};
+use crate::points::NoPoint;
 use crate::release::Restore;
 use crate::request::{Goal, Request};
+use crate::told::{Telling, Told};
 
 /// One deployment as the history shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -69,65 +70,55 @@ pub enum CanRollBack {
     NotNow(Error),
 }
 
-/// What a record alone cannot say.
-struct Told {
-    standing: Standing,
-    last_healthy: bool,
-    no_rollback_point: Option<NoPoint>,
-    replaced_by: Option<DeploymentId>,
-    abandoned_by: Option<DeploymentId>,
-}
-
-impl Told {
-    fn of(self, deployment: Deployment) -> Row {
-        Row {
-            deployment,
-            standing: self.standing,
-            last_healthy: self.last_healthy,
-            no_rollback_point: self.no_rollback_point,
-            replaced_by: self.replaced_by,
-            abandoned_by: self.abandoned_by,
-        }
-    }
-}
+/// How many records are read at first; each further look reads four times as many.
+const FIRST: usize = 32;
 
 /// What is told of these deployments of one workload.
 async fn look(
     inner: Arc<Inner>,
     workload: WorkloadId,
     ids: Vec<DeploymentId>,
-) -> Result<Vec<(DeploymentId, Told)>, Error> {
-    let state = inner.store.workload(&workload).await?;
-    let entry = inner.catalog.get(&workload);
-    let policy = match entry {
-        Some(entry) => planning::policy(&state, entry),
-        None => state
-            .policy
-            .as_ref()
-            .map(|stored| stored.policy.clone())
-            .unwrap_or_default(),
-    };
-    let restore = match entry {
-        Some(entry) => planning::restore(&policy, entry),
-        None => policy.restore.clone().unwrap_or(Restore::Everything),
-    };
-    let records = inner.store.summaries(&workload).await?.summaries;
-    let lineage = Lineage::new(&records, &state.live).restoring(restore);
-    let points = Points::new(&lineage, &policy.retention, inner.clock.now());
-    let last_healthy = lineage.last_healthy(policy.fall_back_to_unjudged);
-    let last_healthy = last_healthy.map(|d| &d.id);
-    let told = ids.into_iter().filter_map(|id| {
-        let d = lineage.get(&id)?;
-        let told = Told {
-            standing: lineage.standing(d),
-            last_healthy: last_healthy == Some(&id),
-            no_rollback_point: points.check(d).err(),
-            replaced_by: lineage.replaced_by(d).map(|d| d.id.clone()),
-            abandoned_by: lineage.abandoned_by(d).map(|d| d.id.clone()),
+) -> Result<Vec<Told>, Error> {
+    let mut limit = FIRST.max(2 * ids.len());
+    loop {
+        let state = inner.store.workload(&workload).await?;
+        let entry = inner.catalog.get(&workload);
+        let policy = match entry {
+            Some(entry) => planning::policy(&state, entry),
+            None => state
+                .policy
+                .as_ref()
+                .map(|stored| stored.policy.clone())
+                .unwrap_or_default(),
         };
-        Some((id, told))
-    });
-    Ok(told.collect())
+        let telling = Telling {
+            live: &state.live,
+            restore: match entry {
+                Some(entry) => planning::restore(&policy, entry),
+                None => policy.restore.clone().unwrap_or(Restore::Everything),
+            },
+            policy: &policy,
+            now: inner.clock.now(),
+        };
+        let records = inner.store.summaries(&workload, limit).await?;
+        if let Some(told) = telling.of(&records, &ids) {
+            return Ok(told);
+        }
+        limit = limit.saturating_mul(4);
+    }
+}
+
+impl Row {
+    fn of(deployment: Deployment, told: Told) -> Self {
+        Self {
+            deployment,
+            standing: told.standing,
+            last_healthy: told.last_healthy,
+            no_rollback_point: told.no_rollback_point,
+            replaced_by: told.replaced_by,
+            abandoned_by: told.abandoned_by,
+        }
+    }
 }
 
 impl RollbackEngine {
@@ -156,12 +147,12 @@ impl RollbackEngine {
                 .advice("ask again")
                 .because(e)
             })?;
-            seen.extend(look?);
+            seen.extend(look?.into_iter().map(|told| (told.of.clone(), told)));
         }
         // What was forgotten since the page was read is not shown.
         let rows = page.deployments.into_iter().filter_map(|deployment| {
             let told = seen.remove(deployment.id())?;
-            Some(told.of(deployment))
+            Some(Row::of(deployment, told))
         });
         Ok(History {
             rows: rows.collect(),

@@ -137,20 +137,31 @@ pub trait HistoryStore: fmt::Debug + Send + Sync {
     /// Records, newest first by sequence.
     async fn list(&self, query: &Query) -> Result<Page, StoreError>;
 
-    /// What the rules go by of every record of a workload, newest first: [`Summary::of`] each
-    /// record that [`list`](Self::list) gives of it. Lists ask for it, so a store that knows it
-    /// without reading whole records is faster; unless implemented, they are read.
-    async fn summaries(&self, workload: &WorkloadId) -> Result<Summaries, StoreError> {
-        let mut query = Query::workload(workload).limit(MAX_PAGE);
+    /// What the rules go by of a workload's records, newest first, at most `limit`: [`Summary::of`]
+    /// each record that [`list`](Self::list) gives of it. Lists ask for it, so a store that knows
+    /// it without reading whole records is faster; unless implemented, they are read.
+    async fn summaries(
+        &self,
+        workload: &WorkloadId,
+        limit: usize,
+    ) -> Result<Summaries, StoreError> {
+        let mut query = Query::workload(workload);
         let mut all = Summaries::default();
         loop {
+            query.limit = limit.saturating_sub(all.summaries.len()).min(MAX_PAGE);
+            if query.limit == 0 {
+                return Ok(all);
+            }
             let page = self.list(&query).await?;
             all.summaries
                 .extend(page.deployments.iter().map(Summary::of));
             all.unreadable.extend(page.unreadable);
             match page.next {
                 Some(next) => query.before = Some(next),
-                None => return Ok(all),
+                None => {
+                    all.is_whole = true;
+                    return Ok(all);
+                }
             }
         }
     }

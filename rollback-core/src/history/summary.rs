@@ -121,13 +121,15 @@ pub struct ReleaseSummary {
     pub facets: BTreeMap<String, String>,
 }
 
-/// Summaries of one workload.
+/// Summaries of one workload, of all its records or of the newest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summaries {
     /// Newest first.
     pub summaries: Vec<Summary>,
     /// Records that could not be read: id or sequence, and why. Never fatal to the rest.
     pub unreadable: Vec<String>,
+    /// Whether no older record was left out.
+    pub is_whole: bool,
 }
 
 fn is_false(value: &bool) -> bool {

@@ -326,9 +326,13 @@ impl HistoryStore for DiskStore {
         self.inner.list(query).await
     }
 
-    async fn summaries(&self, workload: &WorkloadId) -> Result<Summaries, StoreError> {
+    async fn summaries(
+        &self,
+        workload: &WorkloadId,
+        limit: usize,
+    ) -> Result<Summaries, StoreError> {
         self.life.goes_on().await;
-        self.inner.summaries(workload).await
+        self.inner.summaries(workload, limit).await
     }
 
     async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {

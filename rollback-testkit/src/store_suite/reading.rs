@@ -69,7 +69,11 @@ pub(super) async fn summaries_say_what_the_records_say(harness: &dyn StoreHarnes
         same_summaries(&*store).await;
     }
     let bad = store.get(annotated).await.unwrap().unwrap();
-    let of_it = store.summaries(bad.workload()).await.unwrap().summaries;
+    let of_it = store
+        .summaries(bad.workload(), usize::MAX)
+        .await
+        .unwrap()
+        .summaries;
     let of_it = of_it.iter().find(|s| s.id == *annotated).unwrap();
     assert!(of_it.bad.is_some() && !of_it.pinned);
     for d in all.iter().rev().take(3) {
@@ -102,7 +106,7 @@ pub(super) async fn a_summary_follows_its_deployment_to_its_end(harness: &dyn St
         same_summaries(&*store).await;
     }
     let newest = store
-        .summaries(&new.workload)
+        .summaries(&new.workload, usize::MAX)
         .await
         .unwrap()
         .summaries
@@ -120,9 +124,15 @@ async fn same_summaries(store: &dyn HistoryStore) {
             .iter()
             .filter(|d| *d.workload() == workload);
         let expected: Vec<Summary> = of_it.map(Summary::of).collect();
-        let told = store.summaries(&workload).await.unwrap();
-        assert_eq!(told.summaries, expected, "{workload}");
-        assert_eq!(told.unreadable, Vec::<String>::new());
+        for limit in [0, 1, 3, expected.len(), expected.len() + 1, usize::MAX] {
+            let told = store.summaries(&workload, limit).await.unwrap();
+            let newest = &expected[..expected.len().min(limit)];
+            assert_eq!(told.summaries, newest, "{workload}, at most {limit}");
+            assert_eq!(told.unreadable, Vec::<String>::new());
+            // All of them, and no more, may be taken for a part.
+            assert!(!told.is_whole || newest.len() == expected.len(), "{limit}");
+            assert!(told.is_whole || limit <= expected.len(), "{limit}");
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod points;
 mod records;
 mod retention;
 mod summaries;
+mod told;
 
 use proptest::prelude::ProptestConfig;
 

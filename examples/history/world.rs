@@ -194,10 +194,9 @@ impl World {
         &self,
         shown: impl IntoIterator<Item = &DeploymentId>,
     ) -> Result<Ids, End> {
-        let mut all = Vec::new();
-        for id in shown {
-            all.extend(self.store.find(alike(id), CANDIDATES).await?);
-        }
+        let alike: Vec<&str> = shown.into_iter().map(alike).collect();
+        let found = self.store.find_each(&alike, CANDIDATES).await?;
+        let mut all = found.concat();
         all.sort_unstable();
         all.dedup();
         Ok(Ids::new(all))

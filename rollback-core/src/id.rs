@@ -269,7 +269,9 @@ impl DeploymentId {
 
     /// Its last part: what tells it from others of the same second.
     pub fn random(&self) -> &str {
-        self.0.rsplit('-').next().unwrap_or_default()
+        self.0
+            .get("deploy-YYYYMMDD-HHMMSS-".len()..)
+            .unwrap_or_default()
     }
 }
 

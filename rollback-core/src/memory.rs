@@ -310,12 +310,19 @@ impl HistoryStore for MemoryStore {
         Ok(())
     }
 
-    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError> {
+    async fn find_each(
+        &self,
+        beginnings: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
         let inner = self.lock();
-        let newest_first = inner.deployments.values().rev().map(Deployment::id);
-        let mut found: Vec<_> = newest_first.filter(|id| id.begins(beginning)).collect();
-        found.sort_by_key(|id| id.as_str() != beginning);
-        Ok(found.into_iter().take(limit).cloned().collect())
+        let find = |beginning: &&str| {
+            let newest_first = inner.deployments.values().rev().map(Deployment::id);
+            let mut found: Vec<_> = newest_first.filter(|id| id.begins(beginning)).collect();
+            found.sort_by_key(|id| id.as_str() != *beginning);
+            found.into_iter().take(limit).cloned().collect()
+        };
+        Ok(beginnings.iter().map(find).collect())
     }
 
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {

@@ -26,6 +26,7 @@ use rollback_core::id::{BackendKind, DeploymentId, ShortText};
 use rollback_core::time::Timestamp;
 use rollback_fs::{durable, owner, system};
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
 pub(crate) use line::Line;
 use line::{HEADER, Header};
@@ -54,8 +55,32 @@ pub(crate) struct Row {
     pub(crate) took: Option<Duration>,
     /// What lists go by; none while it is in flight, and while this line is in doubt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) summary: Option<Box<Summary>>,
+    pub(crate) summary: Option<Unread>,
 }
+
+/// A summary that nobody has asked for yet: most rows are only filtered on, or counted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Unread(Box<RawValue>);
+
+impl Unread {
+    fn of(d: &Deployment) -> Option<Self> {
+        to_raw_value(&Summary::of(d)).map(Self).ok()
+    }
+
+    /// `None`: it is no summary, and the record is asked.
+    pub(crate) fn read(&self) -> Option<Summary> {
+        serde_json::from_str(self.0.get()).ok()
+    }
+}
+
+impl PartialEq for Unread {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+impl Eq for Unread {}
 
 impl Row {
     pub(crate) fn of(d: &Deployment) -> Self {
@@ -70,7 +95,7 @@ impl Row {
             labels: new.labels.clone(),
             outcome: d.outcome(),
             took: d.duration(),
-            summary: d.settlement().map(|_| Box::new(Summary::of(d))),
+            summary: d.settlement().and_then(|_| Unread::of(d)),
         }
     }
 

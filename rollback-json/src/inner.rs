@@ -275,18 +275,23 @@ impl Inner {
         Ok(next)
     }
 
-    /// Ids that begin with this text, newest first, the text itself before all.
+    /// For each text the ids that begin with it, newest first, the text itself before all.
     pub(crate) fn beginning(
         &self,
-        text: &str,
+        texts: &[String],
         limit: usize,
-    ) -> Result<Vec<DeploymentId>, StoreError> {
-        let mut found = Vec::new();
+    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
+        let mut found = vec![Vec::new(); texts.len()];
         for workload in self.workloads()? {
-            locked(&self.folder(&workload)).beginning(text, &mut found)?;
+            locked(&self.folder(&workload)).beginning(texts, &mut found)?;
         }
-        found.sort_by_key(|(sequence, id)| (id.as_str() != text, std::cmp::Reverse(*sequence)));
-        Ok(found.into_iter().take(limit).map(|(_, id)| id).collect())
+        for (text, found) in texts.iter().zip(&mut found) {
+            found.sort_by_key(|(sequence, id)| (id.as_str() != text, std::cmp::Reverse(*sequence)));
+        }
+        let ids = |found: Vec<(Sequence, DeploymentId)>| {
+            found.into_iter().take(limit).map(|(_, id)| id).collect()
+        };
+        Ok(found.into_iter().map(ids).collect())
     }
 
     /// Takes the lease lock of a dead holder, or of nobody.

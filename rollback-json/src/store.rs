@@ -239,9 +239,13 @@ impl HistoryStore for JsonStore {
         .await
     }
 
-    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError> {
-        let text = beginning.to_owned();
-        self.run(move |s| s.beginning(&text, limit)).await
+    async fn find_each(
+        &self,
+        beginnings: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
+        let beginnings: Vec<String> = beginnings.iter().map(|b| (*b).to_owned()).collect();
+        self.run(move |s| s.beginning(&beginnings, limit)).await
     }
 
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {

@@ -29,8 +29,8 @@ pub(crate) fn of(
         let rows = folder.rows(shard, (&state, &overlay), newest, wanted, |_| true)?;
         wanted -= rows.len();
         for row in rows {
-            if let Some(summary) = row.summary {
-                all.summaries.push(*summary);
+            if let Some(summary) = row.summary.and_then(|unread| unread.read()) {
+                all.summaries.push(summary);
                 continue;
             }
             match folder.get(&state, shard, &row.id)? {

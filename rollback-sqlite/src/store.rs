@@ -249,10 +249,17 @@ impl HistoryStore for SqliteStore {
             .await
     }
 
-    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError> {
-        let beginning = beginning.to_owned();
-        self.run(move |s| s.read(|c| find::find(c, &beginning, limit)))
-            .await
+    async fn find_each(
+        &self,
+        beginnings: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
+        let beginnings: Vec<String> = beginnings.iter().map(|b| (*b).to_owned()).collect();
+        let find = move |c: &Connection| {
+            let found = beginnings.iter().map(|text| find::find(c, text, limit));
+            found.collect()
+        };
+        self.run(move |s| s.read(find)).await
     }
 
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {

@@ -167,8 +167,12 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
         self.inner.advance(past).await
     }
 
-    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError> {
-        self.inner.find(beginning, limit).await
+    async fn find_each(
+        &self,
+        beginnings: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
+        self.inner.find_each(beginnings, limit).await
     }
 
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {

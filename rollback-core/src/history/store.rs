@@ -127,9 +127,19 @@ pub trait HistoryStore: fmt::Debug + Send + Sync {
     /// it once published.
     async fn advance(&self, past: Sequence) -> Result<(), StoreError>;
 
-    /// Ids that begin with this text, or whose last, random part does: newest first, at most
-    /// `limit`. An id that is this text comes first.
-    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError>;
+    /// For each text the ids that begin with it, or whose last, random part does: newest first, at
+    /// most `limit`. An id that is the text comes first.
+    async fn find_each(
+        &self,
+        beginnings: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Vec<DeploymentId>>, StoreError>;
+
+    /// [`find_each`](Self::find_each) for one text.
+    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError> {
+        let mut found = self.find_each(&[beginning], limit).await?;
+        Ok(found.pop().unwrap_or_default())
+    }
 
     /// One record; `None` if there is none of that id.
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError>;

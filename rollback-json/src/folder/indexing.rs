@@ -189,31 +189,47 @@ impl Folder {
         Ok(newest)
     }
 
-    /// Records whose ids begin with a text, and their numbers.
+    /// For each text the records whose ids begin with it, and their numbers.
     pub(crate) fn beginning(
         &mut self,
-        text: &str,
-        found: &mut Vec<(Sequence, DeploymentId)>,
+        texts: &[String],
+        found: &mut [Vec<(Sequence, DeploymentId)>],
     ) -> Result<(), StoreError> {
         let (state, _) = self.state_for_reading()?;
-        let mut named = Vec::new();
+        let mut named = vec![Vec::new(); texts.len()];
+        let mut note = |shard: u64, id: &DeploymentId| {
+            for (text, named) in texts.iter().zip(&mut named) {
+                if id.begins(text) {
+                    named.push((shard, id.clone()));
+                }
+            }
+        };
         for shard in self.shards()? {
-            let ids = self.ids(shard)?.iter();
-            named.extend(
-                ids.filter(|id| id.begins(text))
-                    .map(|id| (shard, id.clone())),
-            );
+            self.ids(shard)?.iter().for_each(|id| note(shard, id));
         }
-        let opened = state.pending.opened.as_ref();
-        let opened = opened.filter(|o| o.deployment.begins(text));
-        named.extend(opened.map(|o| (o.shard, o.deployment.clone())));
-        named.sort();
-        named.dedup();
-        if named.len() > FEW {
-            return self.listed(text, &state, found);
+        if let Some(opened) = &state.pending.opened {
+            note(opened.shard, &opened.deployment);
         }
+        for ((text, mut named), found) in texts.iter().zip(named).zip(found) {
+            named.sort();
+            named.dedup();
+            match named.len() > FEW {
+                true => self.listed(text, &state, found)?,
+                false => self.numbered(named, &state, found)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Records and their numbers, from their files.
+    fn numbered(
+        &self,
+        named: Vec<(u64, DeploymentId)>,
+        state: &State,
+        found: &mut Vec<(Sequence, DeploymentId)>,
+    ) -> Result<(), StoreError> {
         for (shard, id) in named {
-            match self.get(&state, shard, &id)? {
+            match self.get(state, shard, &id)? {
                 Found::Record(d) => found.push((d.sequence(), id)),
                 // It is there, and nobody can say where in the order.
                 Found::Unreadable(_) => found.push((Sequence(0), id)),

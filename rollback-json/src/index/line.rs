@@ -121,14 +121,11 @@ fn opened(text: &[u8], name: &str, at: u64) -> Option<Vec<u8>> {
 
 /// Ties a text to its index and its place there.
 fn seal(rest: &[u8], name: &str, at: u64) -> String {
-    use std::fmt::Write as _;
     let mut sum = Sha256::new();
     sum.update(name.as_bytes());
     sum.update(at.to_le_bytes());
     sum.update(rest);
-    let mut text = String::with_capacity(SEAL);
-    for byte in sum.finalize().iter().take(SEAL / 2) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    let mut first = [0; SEAL / 2];
+    first.copy_from_slice(&sum.finalize()[..SEAL / 2]);
+    format!("{:0SEAL$x}", u64::from_be_bytes(first))
 }

@@ -311,9 +311,13 @@ impl HistoryStore for DiskStore {
         self.write(write, self.inner.advance(past)).await
     }
 
-    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError> {
+    async fn find_each(
+        &self,
+        beginnings: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
         self.life.goes_on().await;
-        self.inner.find(beginning, limit).await
+        self.inner.find_each(beginnings, limit).await
     }
 
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {

@@ -5,7 +5,7 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -17,12 +17,13 @@ use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{Amend, Annotation, HistoryStore, Query, Then};
 use rollback_core::id::DeploymentId;
 use rollback_json::JsonStore;
-use rollback_testkit::fixtures::strace::{Call, Strace};
+use rollback_testkit::fixtures::strace::{Call, Strace, not_durable};
 use rollback_testkit::service::unavailable;
 use rollback_testkit::store_suite::{amend, at, by_ann, holder, sample, settlement};
 use support::{open, settle, settled};
 
 const PLACE: &str = "ROLLBACK_JSON_FAILS";
+const INSISTS: &str = "ROLLBACK_JSON_INSISTS";
 
 /// Not a test by itself: what a child process does. It says what was acknowledged.
 #[test]
@@ -40,6 +41,7 @@ fn child() {
         say("ready");
         std::io::stdin().read_line(&mut String::new()).unwrap();
         match JsonStore::open(&root).await {
+            Ok(store) if std::env::var_os(INSISTS).is_some() => insist(&store).await,
             Ok(store) => work(&store).await,
             Err(e) => told(&e),
         }
@@ -59,6 +61,32 @@ fn say(text: &str) {
 fn told(e: &StoreError) {
     assert!([Kind::Io, Kind::Full].contains(&e.kind()), "{e}");
     assert!(!format!("{e}").contains("Error {"), "{e}");
+}
+
+/// Appends, and once more if that fails.
+async fn insist(store: &JsonStore) {
+    let new = sample("api@web-1", 71);
+    let version = store.workload(&new.workload).await.unwrap().version;
+    let begun = match store.begin(&new, &holder(), version).await {
+        Ok(begun) => begun,
+        Err(e) => return told(&e),
+    };
+    // Another commit in between: what is mended after a failure goes by the last one.
+    let why = "freeze".parse().unwrap();
+    if let Err(e) = amend(store, &new.workload, &by_ann(Amend::Hold { why }, 60)).await {
+        return told(&e);
+    }
+    let event = TimedEvent {
+        at: at(72),
+        event: Event::PrepareIntended,
+    };
+    if let Err(e) = store.append(&begun.lease, &event).await {
+        told(&e);
+        store.append(&begun.lease, &event).await.unwrap();
+        say("appended -");
+    }
+    // As if killed: nothing else comes after it.
+    std::process::exit(0);
 }
 
 async fn work(store: &JsonStore) {
@@ -117,10 +145,18 @@ struct Playing {
 
 impl Playing {
     fn at(root: &Path) -> Self {
+        Self::of(Command::new(std::env::current_exe().unwrap()).env(PLACE, root))
+    }
+
+    fn insisting(root: &Path) -> Self {
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        Self::of(program.env(PLACE, root).env(INSISTS, "yes"))
+    }
+
+    fn of(program: &mut Command) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let child = Command::new(std::env::current_exe().unwrap())
+        let child = program
             .args(["child", "--exact", "--nocapture"])
-            .env(PLACE, root)
             .stdin(Stdio::piped())
             .stdout(Stdio::from(OwnedFd::from(theirs)))
             .spawn()
@@ -135,6 +171,15 @@ impl Playing {
         let mut line = String::new();
         assert!(self.said.read_line(&mut line).unwrap() > 0, "it died");
         line.trim().to_owned()
+    }
+
+    /// Lets one that insists go; whether it had to.
+    fn insists(&mut self) -> bool {
+        self.child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        let mut said = String::new();
+        self.said.read_to_string(&mut said).unwrap();
+        assert!(self.child.wait().unwrap().success());
+        said.contains("appended -")
     }
 
     /// Lets it go; gives what it says was done.
@@ -156,6 +201,38 @@ impl Playing {
         self.child.wait().unwrap();
         said
     }
+}
+
+#[tokio::test]
+async fn an_append_that_was_repeated_left_its_name_to_the_next_power_cut() {
+    let dir = place().await;
+    let mut child = Playing::insisting(&dir.path().join("history"));
+    let strace = match Strace::watch(child.child.id()) {
+        Ok(strace) => strace,
+        Err(why) => {
+            child.insists();
+            return unavailable(&why);
+        }
+    };
+    assert!(!child.insists());
+    let calls = strace.calls(dir.path());
+    let mut repeated = 0;
+    for call in calls.iter().rev().filter(|call| call.is_sync()).take(4) {
+        let dir = place().await;
+        let mut child = Playing::insisting(&dir.path().join("history"));
+        let strace = Strace::fail_at(child.child.id(), call).unwrap();
+        if !child.insists() {
+            continue;
+        }
+        repeated += 1;
+        let calls = strace.calls(dir.path());
+        let left = not_durable(&calls).into_iter();
+        let left: Vec<_> = left
+            .filter(|n| n.to_string_lossy().contains("/records/"))
+            .collect();
+        assert!(left.is_empty(), "{call}: {left:?}");
+    }
+    assert!(repeated > 0, "no sync that fails is told of by the append");
 }
 
 async fn place() -> tempfile::TempDir {

@@ -73,6 +73,7 @@ pub async fn test_all(fresh: impl Fn() -> Box<dyn StoreHarness>) {
         leases::a_held_lease_is_a_living_conflict_and_is_never_taken_over,
         leases::a_dropped_lease_is_a_dead_conflict_and_is_taken_over,
         leases::a_lease_that_was_taken_over_is_fenced,
+        leases::a_lease_is_fenced_though_its_record_is_as_its_holder_left_it,
         leases::of_eight_begins_at_once_exactly_one_wins,
         leases::a_cancellation_is_seen_by_renew,
         leases::two_workloads_do_not_interfere,

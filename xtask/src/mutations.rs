@@ -47,6 +47,7 @@ pub(crate) struct Mutation {
 
 const TEST_JSON_CRASH: Proof = Proof::Test(&["-p", "rollback-json", "--test", "crash"]);
 const CHAOS_SYNC_JSON: Proof = Proof::Chaos(&["--kind", "sync", "--store", "json"]);
+const TEST_JSON_FAILING: Proof = Proof::Test(&["-p", "rollback-json", "--test", "failing"]);
 const TEST_JSON_SUITE: Proof = Proof::Test(&["-p", "rollback-json", "--test", "suite"]);
 const TEST_SQLITE_SUITE: Proof = Proof::Test(&["-p", "rollback-sqlite", "--test", "suite"]);
 const CHAOS_SYNC_SQLITE: Proof = Proof::Chaos(&["--kind", "sync", "--store", "sqlite"]);
@@ -113,7 +114,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         what: "a shard's changed names are synced",
         find: "        self.sync(writing, &self.place.shard(shard))\n",
         replace: "        let _ = (writing, shard);\n        Ok(())\n",
-        proofs: &[TEST_JSON_CRASH, CHAOS_SYNC_JSON],
+        proofs: &[TEST_JSON_FAILING],
     },
     Mutation {
         file: "rollback-json/src/state.rs",
@@ -329,6 +330,13 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
             TEST_TESTKIT_ASKS,
             TEST_TESTKIT_SIMULATOR,
         ],
+    },
+    Mutation {
+        file: "rollback-core/src/recover.rs",
+        what: "ends that are the same instance are not told apart",
+        find: "let tells = !op.is_in_place();",
+        replace: "let tells = true;",
+        proofs: &[TEST_CORE, TEST_TESTKIT_SIMULATOR],
     },
     Mutation {
         file: "rollback-core/src/recover.rs",

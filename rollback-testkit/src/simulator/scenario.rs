@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rollback_core::event::Event;
 use rollback_core::policy::{AfterRollback, Policy, RollbackMode};
 
 /// What is done.
@@ -124,14 +125,16 @@ impl fmt::Display for Scenario {
 }
 
 /// The events at which a deployment is cancelled.
-const CANCELLED_AT: [&str; 6] = [
-    "prepare_intended",
-    "prepared",
-    "switch_intended",
-    "switched",
-    "judged",
-    "retire_intended",
-];
+fn cancelled_at() -> [&'static str; 6] {
+    [
+        Event::PrepareIntended.name(),
+        "prepared",
+        Event::SwitchIntended.name(),
+        "switched",
+        "judged",
+        Event::RetireIntended.name(),
+    ]
+}
 
 impl Scenario {
     /// Every scenario that differs from all others.
@@ -164,7 +167,7 @@ impl Scenario {
                 }
                 add(Verb::Rollback, Release::SickAsTheFormer, Says::Auto);
                 add(Verb::Redeploy, Release::Good, Says::Auto);
-                for event in CANCELLED_AT {
+                for event in cancelled_at() {
                     add(Verb::Cancel(event, By::Itself), Release::Good, Says::Auto);
                     add(Verb::Cancel(event, By::Another), Release::Good, Says::Auto);
                     add(Verb::Cancel(event, By::Itself), Release::Sick, Says::Auto);

@@ -150,6 +150,30 @@ pub(super) async fn a_lease_that_was_taken_over_is_fenced(harness: &dyn StoreHar
     store.renew(&fresh).await.unwrap();
 }
 
+pub(super) async fn a_lease_is_fenced_though_its_record_is_as_its_holder_left_it(
+    harness: &dyn StoreHarness,
+) {
+    let (store, other) = (harness.store().await, harness.store().await);
+    let new = sample("api@web-1", 1);
+    let begun = begin(&*store, &new).await;
+    let step = timed(2, Event::PrepareIntended);
+    store.append(&begun.lease, &step).await.unwrap();
+    let epoch = begun.lease.epoch();
+    drop(begun);
+    // Whoever takes over has written nothing yet, and the first store may remember the record.
+    let fresh = other.take_over(&new.workload, &holder()).await.unwrap();
+    let old = Lease::new(new.workload.clone(), new.id.clone(), epoch, ());
+    for event in [step, timed(3, Event::SwitchIntended)] {
+        refused(store.append(&old, &event).await, Kind::Fenced);
+    }
+    let end = settlement(&new.id, Outcome::Failed);
+    let done = other.finish(fresh, &end, at(4), &Then::Release).await;
+    done.unwrap();
+    // It is settled, and this is what settled it; but not under this lease.
+    let done = store.finish(old, &end, at(4), &Then::Release).await;
+    refused(done.map_err(|(_, e)| e), Kind::Fenced);
+}
+
 pub(super) async fn a_holder_lives_as_long_as_anybody_keeps_its_lease(harness: &dyn StoreHarness) {
     let (store, other) = (harness.store().await, harness.store().await);
     let (new, next) = (sample("api@web-1", 1), sample("api@web-1", 2));

@@ -29,6 +29,7 @@ mod syncs;
 mod tally;
 mod worker;
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -110,7 +111,7 @@ fn main() -> ExitCode {
             }
         }
         Err(why) => {
-            eprint!("{why}\n{USAGE}");
+            eprintln!("{why}\n{USAGE}");
             ExitCode::from(2)
         }
     }
@@ -232,7 +233,10 @@ fn asked(args: &[String]) -> Result<(Kind, Vec<Asked>), String> {
             "--kind" => kind = Kind::named(value).ok_or(format!("no such kind: {value}"))?,
             "--rounds" => asked.rounds = number()?,
             "--seed" => asked.seed = number()?,
-            "--dir" => asked.dir = PathBuf::from(value),
+            "--dir" => {
+                asked.dir = PathBuf::from(value);
+                fs::create_dir_all(value).map_err(|e| format!("--dir {value}: {e}"))?;
+            }
             "--store" if value == "both" => {}
             "--store" => {
                 stores = vec![store_named(value).ok_or(format!("no such store: {value}"))?];

@@ -258,6 +258,34 @@ async fn drift_is_shown_and_a_tampered_directory_is_never_reused() {
 }
 
 #[tokio::test]
+async fn a_release_that_was_not_whole_any_more_went_live() {
+    for by_hand in ["removed", "half made"] {
+        let w = GitWorld::new();
+        let one = w.deploy(1, End::Nothing, Build::V1).await;
+        let op = w.prepared(2, End::Placed(one.clone()), Build::V2).await;
+        let name = op.to.instance().unwrap().handle.as_str().to_owned();
+        if by_hand == "removed" {
+            std::fs::remove_dir_all(w.root().join("releases").join(&name)).unwrap();
+        } else {
+            let note = w.root().join(format!(".rollback/releases/{name}.json"));
+            let text = std::fs::read_to_string(&note).unwrap();
+            let half = text.replace("\"complete\":true", "\"complete\":false");
+            assert_ne!(half, text);
+            std::fs::write(&note, half).unwrap();
+        }
+        let e = w.git().switch(&cx(), &op).await.unwrap_err();
+        assert_eq!(
+            (e.kind(), e.impact()),
+            (Kind::Gone, LiveImpact::Untouched),
+            "{by_hand}"
+        );
+        assert_eq!(w.serves().as_deref(), Some("v1"), "{by_hand}");
+        let seen = w.git().observe(&cx(), &[]).await.unwrap();
+        assert_eq!(seen.live_instance(), Some(&one), "{by_hand}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_person_linked_is_adopted_and_linked_again() {
     let w = GitWorld::new();
     w.install_by_hand(Build::V1).await;

@@ -1,18 +1,19 @@
 //! The writes, each under a workload's write lock, each committed by one rename.
 
-use std::collections::BTreeSet;
+mod abandon;
+mod forget;
 
 use rollback_core::deployment::MAX_NOTES;
-use rollback_core::deployment::{Annotation, Deployment, LiveRecord, NewDeployment, Settlement};
+use rollback_core::deployment::{Annotation, Deployment, NewDeployment, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
-    Abandonment, Amendment as Change, Epoch, Holder, Sequence, Then, Version, check_version,
+    Amendment as Change, Epoch, Holder, Sequence, Then, Version, check_version,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
 
-use crate::error::{illegal, kept, known, nothing_in_flight, unknown};
+use crate::error::{illegal, known, nothing_in_flight, unknown};
 use crate::folder::{Folder, Found, Writing};
 use crate::layout::shard_of;
 use crate::record::check_size;
@@ -338,119 +339,6 @@ impl Writer<'_> {
         self.folder.annotate(self.writing, shard, &deployment)
     }
 
-    /// Which of these can be forgotten; an error if one may not be.
-    pub(crate) fn may_forget(&mut self, ids: &[DeploymentId]) -> Result<Forgetting, StoreError> {
-        let state = self.folder.state()?;
-        let mut found = Forgetting::default();
-        for id in ids {
-            let in_flight = state
-                .in_flight
-                .as_ref()
-                .is_some_and(|h| h.deployment == *id);
-            if in_flight || matches!(&state.live, LiveRecord::Known(live) if live == id) {
-                return Err(kept(id));
-            }
-            let Some(shard) = self.folder.shard_with(id)? else {
-                continue;
-            };
-            match self.folder.get(&state, shard, id)? {
-                Found::Record(d) if d.annotations().pinned => return Err(kept(id)),
-                Found::Record(d) => {
-                    found.records.insert(Placed {
-                        deployment: id.clone(),
-                        sequence: d.sequence(),
-                        shard,
-                    });
-                }
-                Found::Unreadable(e) if e.kind() == Kind::Corrupt => {
-                    found.damaged.insert((shard, id.clone()));
-                }
-                Found::Unreadable(_) | Found::Nothing => {}
-            }
-        }
-        Ok(found)
-    }
-
-    /// Forgets all of these at once. What cannot be read is moved aside.
-    pub(crate) fn forget(&mut self, found: Forgetting) -> Result<(), StoreError> {
-        self.writing.ends();
-        let mut state = self.state()?;
-        state.kept = state.kept.map(|kept| kept.saturating_sub(found.len()));
-        state.pending.forget = found.records.into_iter().collect();
-        self.commit(&state)?;
-        for (shard, id) in &found.damaged {
-            self.folder.move_aside(self.writing, *shard, id)?;
-        }
-        Ok(())
-    }
-
-    /// Gives up what a dead holder has left, or a state that cannot be read. The caller holds the
-    /// lease lock.
-    pub(crate) fn abandon(
-        &mut self,
-        abandonment: &Abandonment,
-    ) -> Result<Option<DeploymentId>, StoreError> {
-        self.writing.ends();
-        let (mut state, ids) = match self.folder.state() {
-            Ok(state) => {
-                if let Err(error) = self.folder.mend(self.writing) {
-                    tracing::warn!(workload = %state.workload, %error, "left as it is");
-                }
-                let ids = state.in_flight.iter().map(|held| held.deployment.clone());
-                (self.state()?, ids.collect::<Vec<_>>())
-            }
-            Err(e) if e.kind() == Kind::Corrupt => {
-                let rebuilt = self.folder.rebuilt()?;
-                self.folder.move_state_aside(self.writing)?;
-                rebuilt
-            }
-            Err(e) => return Err(e),
-        };
-        for id in &ids {
-            let change = self.abandoned(id, abandonment)?;
-            state.pending.events.extend(change);
-        }
-        if let Some(id) = ids.last() {
-            let mut settings = state.settings();
-            settings.abandoned(id, abandonment);
-            state.set(settings);
-        }
-        state.version += 1;
-        state.epoch += 1;
-        state.live = LiveRecord::Unknown;
-        state.in_flight = None;
-        self.commit(&state)?;
-        Ok(ids.last().cloned())
-    }
-
-    /// The end of an abandoned deployment, if its record can still be written to.
-    fn abandoned(
-        &mut self,
-        id: &DeploymentId,
-        abandonment: &Abandonment,
-    ) -> Result<Option<Amendment>, StoreError> {
-        let Some(shard) = self.folder.shard_with(id)? else {
-            return Ok(None);
-        };
-        let Found::Record(mut deployment) = self.folder.look(shard, id)? else {
-            return Ok(None);
-        };
-        let event = TimedEvent {
-            at: abandonment.at,
-            event: Event::Settled(abandonment.settlement(deployment.verdict())),
-        };
-        let change = Amendment {
-            deployment: id.clone(),
-            sequence: deployment.sequence(),
-            shard,
-            event,
-        };
-        Ok(deployment
-            .apply(change.event.clone())
-            .is_ok()
-            .then_some(change))
-    }
-
     /// Makes every index of the workload anew, and takes the records that are there for all.
     pub(crate) fn rebuild(&mut self) -> Result<(), StoreError> {
         self.folder.rebuild_indices()?;
@@ -461,20 +349,6 @@ impl Writer<'_> {
             self.commit(&state)?;
         }
         Ok(())
-    }
-}
-
-/// Records that go.
-#[derive(Debug, Default)]
-pub(crate) struct Forgetting {
-    records: BTreeSet<Placed>,
-    damaged: BTreeSet<(u64, DeploymentId)>,
-}
-
-impl Forgetting {
-    /// How many.
-    pub(crate) fn len(&self) -> u64 {
-        (self.records.len() + self.damaged.len()) as u64
     }
 }
 

@@ -196,11 +196,7 @@ pub(crate) fn check_file(path: &Path) -> Result<(), StoreError> {
         return Err(not_a_database(path));
     }
     // As if nobody could change it: SQLite then opens nothing else, locks and writes nothing.
-    match read_only::connect_immutable(path) {
-        // Half of it is in its log: the file by itself need not be whole.
-        Err(e) if e.kind() == Kind::Corrupt && beside(path, "-wal").exists() => Ok(()),
-        other => other.map(drop),
-    }
+    read_only::at_rest(path, || read_only::connect_immutable(path).map(drop))
 }
 
 #[cfg(test)]

@@ -108,6 +108,35 @@ impl Seen {
     }
 }
 
+/// Takes a look at the file without its log, and believes what it says of damage only of a file that
+/// was at rest: the last process that closes it writes the log into it and removes the log, and who
+/// looks meanwhile sees half of that.
+pub(crate) fn at_rest(
+    path: &Path,
+    mut look: impl FnMut() -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    for _ in 0..TRIES {
+        let seen = Seen::of(path)?;
+        let Err(e) = look() else {
+            return Ok(());
+        };
+        if e.kind() != Kind::Corrupt {
+            return Err(e);
+        }
+        let now = Seen::of(path)?;
+        if now.log.is_some() {
+            // Half of it is in its log: the file by itself need not be whole.
+            return Ok(());
+        }
+        if now == seen && seen.is_settled() {
+            return Err(e);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    // SQLite itself, which locks, tells whoever opens it.
+    Ok(())
+}
+
 /// Reads one snapshot.
 pub(crate) fn read<T>(
     path: &Path,
@@ -246,4 +275,48 @@ fn escaped(path: &Path) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn damaged(path: &Path) -> StoreError {
+        crate::error::not_a_database(path)
+    }
+
+    #[test]
+    fn a_file_that_another_process_was_just_closing_was_taken_for_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, log) = (
+            dir.path().join("history.db"),
+            dir.path().join("history.db-wal"),
+        );
+        fs::write(&path, "half of it").unwrap();
+        fs::write(&log, "the other half").unwrap();
+        let mut looks = 0;
+        let seen = at_rest(&path, || {
+            looks += 1;
+            if looks > 1 {
+                return Ok(());
+            }
+            // While it is looked at, the log is written into it and removed.
+            fs::write(&path, "both halves").unwrap();
+            fs::remove_file(&log).unwrap();
+            Err(damaged(&path))
+        });
+        seen.unwrap();
+        assert_eq!(looks, 2);
+    }
+
+    #[test]
+    fn a_file_at_rest_that_is_damaged_is_said_to_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("history.db");
+        fs::write(&path, "no database").unwrap();
+        let seen = at_rest(&path, || Err(damaged(&path)));
+        assert_eq!(seen.unwrap_err().kind(), Kind::Corrupt);
+        fs::write(dir.path().join("history.db-wal"), "its log").unwrap();
+        at_rest(&path, || Err(damaged(&path))).unwrap();
+    }
 }

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Outcome, TriggerKind};
 use crate::history::{Summarized, Summary};
 use crate::id::DeploymentId;
 use crate::lineage::Lineage;
@@ -88,8 +88,14 @@ impl Kept {
         // The proof that health is judged here at all: without it, *last healthy* would fall back to
         // a release that nobody has judged.
         let judged = lineage.newest_judged_at();
-        // What was published last is on record, or the history would seem to be behind it.
+        // What was published last is on record, or the history would seem to be behind it; an
+        // adoption that did not succeed has published nothing.
+        let failed = |d: &Summary| {
+            d.trigger == TriggerKind::Adopt && d.outcome() != Some(Outcome::Succeeded)
+        };
+        let published = lineage.facts().iter().position(|d| !failed(d));
         let newest = (!self.records.is_empty()).then_some(0);
+        let newest = newest.into_iter().chain(published);
         // What leads from the live release to the one before it.
         let way = lineage.live_at().map(|live| lineage.way_to_previous(live));
         let way = way.into_iter().flatten();

@@ -13,7 +13,7 @@ use crate::deployment::{Deployment, LiveRecord, Outcome, Settlement, TriggerKind
 use crate::error::{BackendError, BackendErrorKind, Error, ErrorKind, LiveImpact};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::history::{Finished, Then};
-use crate::recover::is_foreign;
+use crate::recover::{Decision, decide, is_foreign};
 
 /// What the record says where something else is live than the deployment knows.
 pub(super) const LEFT: &str = "Something else is live than this deployment knows, and was left \
@@ -22,6 +22,19 @@ pub(super) const LEFT: &str = "Something else is live than this deployment knows
 /// What it says where a person was quicker than recovery.
 pub(super) const PUT_BACK: &str = "It had gone live, and what was live before was put back by \
     hand; that was left as it is.";
+
+/// Settles it as interrupted: what is live, somebody else has made so, or nothing was changed.
+pub(super) fn as_interrupted(deployment: &Deployment, live: LiveRecord, summary: &str) -> Step {
+    Step::Settle(
+        Box::new(Settlement {
+            outcome: Outcome::Interrupted,
+            verdict: deployment.verdict().clone(),
+            live,
+            summary: summary.to_owned(),
+        }),
+        Box::new(Then::Release),
+    )
+}
 
 impl Runner {
     /// Turns round. What follows depends only on whether a switch was begun.
@@ -123,17 +136,25 @@ impl Runner {
         Ok(is_foreign(&op, fence.as_ref(), &self.observe().await?))
     }
 
+    /// What a person has put in place while this ran is left alone, as recovery leaves it. `None`:
+    /// nobody has.
+    pub(super) async fn gives_way(&self) -> Result<Option<Step>, BackendError> {
+        // A later token at the target is told of as a history that is behind.
+        let decision = decide(&self.deployment, None, &self.observe().await?);
+        Ok(match decision {
+            Decision::Leave => Some(self.leave()),
+            Decision::PutBack => Some(as_interrupted(
+                &self.deployment,
+                self.deployment.new_deployment().fallback.clone(),
+                PUT_BACK,
+            )),
+            _ => None,
+        })
+    }
+
     /// Something else is live than this deployment knows: it is left alone.
     pub(super) fn leave(&self) -> Step {
-        Step::Settle(
-            Box::new(Settlement {
-                outcome: Outcome::Interrupted,
-                verdict: self.deployment.verdict().clone(),
-                live: LiveRecord::Unknown,
-                summary: LEFT.to_owned(),
-            }),
-            Box::new(Then::Release),
-        )
+        as_interrupted(&self.deployment, LiveRecord::Unknown, LEFT)
     }
 
     /// The switch back is refused for good: what is live decides how this ends. Either way only
@@ -156,10 +177,13 @@ impl Runner {
             {
                 return Ok(Step::RetireBack);
             }
-            Live::One(s) if is(&back.from, s) => match self.put_away(back.reversed()).await? {
-                Some(fenced) => return Ok(fenced),
-                None => LiveRecord::Known(id),
-            },
+            // Of two ends that are the same, it is the former one that is known.
+            Live::One(s) if is(&back.from, s) && !back.is_in_place() => {
+                match self.put_away(back.reversed()).await? {
+                    Some(fenced) => return Ok(fenced),
+                    None => LiveRecord::Known(id),
+                }
+            }
             // In its place, and perhaps not what runs: what was to follow it is put away, and a
             // person has to look.
             Live::One(s) if is(&back.to, s) => match self.put_away(back.clone()).await? {

@@ -22,6 +22,21 @@ impl Runner {
             return Ok(Step::Retire);
         }
         let mut patience = Patience::of(self.deadlines().observe);
+        // It may have failed because a person has put something else in place: that is not taken
+        // away, neither by putting it away nor by an automatic rollback.
+        let given = loop {
+            match self.gives_way().await {
+                Err(e) if patience.tries_again(&e, &self.progress).await => {}
+                given => break given,
+            }
+        };
+        match given {
+            Ok(Some(step)) => return Ok(step),
+            Err(e) if e.is_transient() => return Err(self.stopped(&e)),
+            // What cannot be told by a look is not told by the next one either.
+            Ok(None) | Err(_) => {}
+        }
+        let mut patience = Patience::of(self.deadlines().observe);
         let found = loop {
             match successor(&self.inner, &self.workload, &self.deployment).await {
                 // What is live is known to be sick: a hiccup must not keep it there.

@@ -3,22 +3,16 @@
 use serde::Serialize;
 
 use super::inner::Inner;
-use super::{act, planning, recovery};
-use crate::backend::Instance;
-use crate::context::{Cancellation, Context};
-use crate::deployment::{Annotation, Deployment, Note, TriggerKind};
+use super::planning;
+use crate::deployment::{Annotation, Note, TriggerKind};
 use crate::engine::RollbackEngine;
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Verb};
 use crate::health::Gate;
-use crate::history::{
-    Amend, Amendment, Exclusion, Hold, Liveness, PolicySet, Version, WorkloadState,
-};
+use crate::history::{Amend, Amendment, Hold, PolicySet, Version, WorkloadState};
 use crate::id::{Actor, DeploymentId, ShortText, WorkloadId};
-use crate::lineage::Lineage;
 use crate::plan::Refusal;
-use crate::policy::{Policy, PolicyChange, Retention};
-use crate::retention::retained;
+use crate::policy::{Policy, PolicyChange};
 use crate::time::Timestamp;
 
 /// The rules that hold for a workload.
@@ -53,19 +47,6 @@ pub struct Configured {
     pub changes: Vec<PolicyChange>,
     /// The rules afterwards.
     pub rules: Rules,
-}
-
-/// What a clean-up lets go, or has let go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct CleanedUp {
-    /// The workload.
-    pub workload: WorkloadId,
-    /// Records forgotten, newest first.
-    pub forgotten: Vec<DeploymentId>,
-    /// Records left.
-    pub kept: usize,
-    /// Deployments whose releases stay within reach.
-    pub window: Vec<DeploymentId>,
 }
 
 impl RollbackEngine {
@@ -264,102 +245,6 @@ impl RollbackEngine {
         self.allow(actor, record.workload(), Verb::Annotate, Some(id))
             .await?;
         Ok(self.inner().store.annotate(id, &what).await?)
-    }
-
-    /// What [`clean_up`](Self::clean_up) would let go; changes nothing.
-    pub async fn preview_clean_up(
-        &self,
-        workload: &WorkloadId,
-        rules: Option<Retention>,
-    ) -> Result<CleanedUp, Error> {
-        Ok(self.what_goes(workload, rules).await?.0)
-    }
-
-    /// Applies retention now: by these rules, or by the policy's. Every deployment does so too,
-    /// by the policy's.
-    ///
-    /// Records go first, then what only they needed: a crash in between leaves nothing but
-    /// something to let go next time. Fails with `Conflict` while a deployment is in flight.
-    pub async fn clean_up(
-        &self,
-        workload: &WorkloadId,
-        rules: Option<Retention>,
-        actor: &Actor,
-    ) -> Result<CleanedUp, Error> {
-        self.inner().workload(workload)?;
-        self.allow(actor, workload, Verb::CleanUp, None).await?;
-        // Not in the caller's future: dropping that must not let deployments begin while the
-        // backend still lets go.
-        let (engine, workload) = (self.clone(), workload.clone());
-        let task = tokio::spawn(async move { engine.let_go(&workload, rules).await });
-        task.await.unwrap_or_else(|e| {
-            Err(
-                Error::new(ErrorKind::Interrupted, "the clean-up did not end")
-                    .advice("clean up again; what was done is done")
-                    .because(e),
-            )
-        })
-    }
-
-    async fn let_go(
-        &self,
-        workload: &WorkloadId,
-        rules: Option<Retention>,
-    ) -> Result<CleanedUp, Error> {
-        let entry = self.inner().workload(workload)?;
-        let exclusion = self.exclude(workload).await?;
-        let (cleaned_up, window) = self.what_goes(workload, rules).await?;
-        if !cleaned_up.forgotten.is_empty() {
-            let forgotten = &cleaned_up.forgotten;
-            self.inner().store.forget(forgotten).await?;
-        }
-        let policy = self.rules(workload).await?.policy;
-        let stop = Cancellation::new();
-        let cx = Context::new(policy.deadlines.retire)
-            .with_cancellation(stop.clone())
-            .keeping(exclusion.keep());
-        let (backend, window) = (&entry.backend, &window);
-        let retain = |cx| async move { backend.retain(&cx, window).await };
-        act::to_its_end(cx, stop, retain, std::future::pending()).await?;
-        drop(exclusion);
-        Ok(cleaned_up)
-    }
-
-    /// Keeps deployments from beginning; what a dead process left is recovered first.
-    async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, Error> {
-        match self.inner().store.exclude(workload).await {
-            Err(e) if e.conflict().is_some_and(|c| c.liveness == Liveness::Dead) => {
-                recovery::first(self.inner(), workload).await?;
-                Ok(self.inner().store.exclude(workload).await?)
-            }
-            other => Ok(other?),
-        }
-    }
-
-    async fn what_goes(
-        &self,
-        workload: &WorkloadId,
-        rules: Option<Retention>,
-    ) -> Result<(CleanedUp, Vec<Instance>), Error> {
-        let entry = self.inner().workload(workload)?;
-        let policy = self.rules(workload).await?.policy;
-        let state = self.inner().store.workload(workload).await?;
-        let records = self.inner().whole_records(workload).await?;
-        let restore = planning::restore(&policy, entry);
-        let lineage = Lineage::new(&records, &state.live).restoring(restore);
-        let now = self.inner().clock.now();
-        let rules = rules.unwrap_or(policy.retention);
-        let retained = retained(&lineage, None, &rules, now);
-        let id = |d: &&Deployment| d.id().clone();
-        let cleaned_up = CleanedUp {
-            workload: workload.clone(),
-            forgotten: retained.forget.iter().map(id).collect(),
-            kept: records.len() - retained.forget.len(),
-            window: retained.window.iter().map(id).collect(),
-        };
-        let window = retained.window.iter();
-        let window = window.filter_map(|d| d.instance().cloned()).collect();
-        Ok((cleaned_up, window))
     }
 
     async fn allow(

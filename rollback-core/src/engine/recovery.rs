@@ -6,15 +6,15 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::back::{LEFT, PUT_BACK};
+use super::back::{LEFT, PUT_BACK, as_interrupted};
 use super::inner::Inner;
 use super::report::Report;
 use super::runner::Step;
 use super::start::{self, Start};
 use super::{adopt, ask};
-use crate::deployment::{Deployment, LiveRecord, Outcome, Settlement};
+use crate::deployment::{Deployment, LiveRecord};
 use crate::error::{Error, ErrorKind};
-use crate::history::{Fence, Holder, Liveness, Then};
+use crate::history::{Fence, Holder, Liveness};
 use crate::id::{DeploymentId, WorkloadId};
 use crate::recover::{Decision, decide};
 
@@ -180,17 +180,8 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, Error> {
             .because(e)
         })?;
     let decision = decide(&deployment, Some(&fence), &observed);
-    let settle = |outcome, live, summary: &str| {
-        Some(Step::Settle(
-            Box::new(Settlement {
-                outcome,
-                verdict: deployment.verdict().clone(),
-                live,
-                summary: summary.to_owned(),
-            }),
-            Box::new(Then::Release),
-        ))
-    };
+    let fallback = || deployment.new_deployment().fallback.clone();
+    let settle = |live, summary| Some(as_interrupted(&deployment, live, summary));
     let step = match decision {
         Decision::GoBack => None,
         Decision::Prepare => Some(Step::Prepare),
@@ -199,17 +190,9 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, Error> {
         Decision::Switch => Some(Step::Switch),
         Decision::Gate => Some(Step::Gate),
         Decision::Conclude => Some(Step::Conclude),
-        Decision::Drop => settle(
-            Outcome::Interrupted,
-            deployment.new_deployment().fallback.clone(),
-            adopt::INTERRUPTED,
-        ),
-        Decision::PutBack => settle(
-            Outcome::Interrupted,
-            deployment.new_deployment().fallback.clone(),
-            PUT_BACK,
-        ),
-        Decision::Leave => settle(Outcome::Interrupted, LiveRecord::Unknown, LEFT),
+        Decision::Drop => settle(fallback(), adopt::INTERRUPTED),
+        Decision::PutBack => settle(fallback(), PUT_BACK),
+        Decision::Leave => settle(LiveRecord::Unknown, LEFT),
     };
     let start = Start::Recovered {
         decision: decision.to_string(),

@@ -88,7 +88,8 @@ impl Holder {
         let (Some(boot), Some(began)) = (&self.boot, self.started) else {
             return false;
         };
-        if here.as_ref() != Some(boot) {
+        // In another namespace its number is another process's, or nobody's.
+        if here.as_ref() != Some(boot) || self.namespace != namespace() {
             return false;
         }
         let stat = said_by(&format!("/proc/{}/stat", self.pid));

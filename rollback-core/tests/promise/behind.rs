@@ -138,16 +138,10 @@ async fn a_history_behind_a_target_where_nothing_is_live_had_no_way_out() {
     assert!(b.deploy("v3").await.succeeded());
 }
 
-#[tokio::test]
-async fn an_adoption_that_was_not_finished_had_caught_up_with_what_was_published() {
-    let b = Bench::new();
-    b.deploy("v1").await;
-    let published = from_the_future(&b).await;
-    b.shelf.0.lock().unwrap().published = Some(published.clone());
-    b.store.advance(published.sequence).await.unwrap();
-    // As `adopt` begins, and dies.
+/// An adoption that was begun, by a process that is dead.
+async fn adoption_of_the_dead(b: &Bench) {
     let live = b.shelf.0.lock().unwrap().live.clone().unwrap();
-    let state = crate::state(&b).await;
+    let state = crate::state(b).await;
     let newest = b.engine.list(&Query::workload(&b.api)).await.unwrap();
     let new = NewDeployment {
         id: DeploymentId::generate(SystemClock.now()),
@@ -158,6 +152,17 @@ async fn an_adoption_that_was_not_finished_had_caught_up_with_what_was_published
     };
     let holder = Holder::this_process(SystemClock.now());
     drop(b.store.begin(&new, &holder, state.version).await.unwrap());
+}
+
+#[tokio::test]
+async fn an_adoption_that_was_not_finished_had_caught_up_with_what_was_published() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    let published = from_the_future(&b).await;
+    b.shelf.0.lock().unwrap().published = Some(published.clone());
+    b.store.advance(published.sequence).await.unwrap();
+    // As `adopt` begins, and dies.
+    adoption_of_the_dead(&b).await;
     b.engine.recover().await.unwrap();
     let e = b.engine.deploy(&b.api, "v2", me()).await.unwrap_err();
     assert!(
@@ -166,6 +171,57 @@ async fn an_adoption_that_was_not_finished_had_caught_up_with_what_was_published
     );
     assert!(b.engine.adopt(&b.api, me()).await.unwrap().succeeded());
     assert!(b.deploy("v2").await.succeeded());
+}
+
+#[tokio::test]
+async fn an_adoption_that_failed_let_retention_forget_what_was_published_last() {
+    use rollback_core::policy::{Keep, Retention};
+    let none = Keep::new(0, 0);
+    let policy = Policy {
+        retention: Retention {
+            records: none,
+            artifacts: none,
+        },
+        ..Policy::default()
+    };
+    let b = Bench::with(|w| w.policy(policy));
+    b.deploy("v1").await;
+    // It has published, on its way back.
+    b.shelf.0.lock().unwrap().switch_fails.insert("v2".into());
+    b.deploy("v2").await;
+    adoption_of_the_dead(&b).await;
+    b.engine.recover().await.unwrap();
+    b.engine.clean_up(&b.api, None, &me()).await.unwrap();
+    assert!(b.deploy("v3").await.succeeded());
+}
+
+#[tokio::test]
+async fn a_clean_up_of_a_history_that_is_behind_let_go_what_it_did_not_know_of() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    b.deploy("v2").await;
+    let published = from_the_future(&b).await;
+    {
+        let mut target = b.shelf.0.lock().unwrap();
+        (target.published, target.window) = (Some(published), None);
+    }
+    let e = b.engine.clean_up(&b.api, None, &me()).await.unwrap_err();
+    assert!(
+        matches!(e.refusal(), Some(Refusal::HistoryBehind { .. })),
+        "{e}"
+    );
+    assert_eq!(b.shelf.0.lock().unwrap().window, None, "nothing was let go");
+}
+
+#[tokio::test]
+async fn a_clean_up_acted_without_a_token() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    let published = b.shelf.0.lock().unwrap().published.clone();
+    b.engine.clean_up(&b.api, None, &me()).await.unwrap();
+    let target = b.shelf.0.lock().unwrap();
+    assert_eq!(target.retained_by, published);
+    assert!(target.retained_by.is_some());
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use rollback_core::engine::{AutomaticRollback, NotAttempted};
 use rollback_core::history::HistoryStore;
 use rollback_core::prelude::*;
 
-use crate::state;
 use crate::support::{Bench, me};
+use crate::{instance, state};
 
 #[tokio::test(start_paused = true)]
 async fn one_failed_call_made_an_automatic_rollback_put_the_sick_release_back() {
@@ -111,6 +111,43 @@ async fn a_cancel_that_met_an_automatic_rollback_put_the_sick_release_back() {
     let report = run.await.unwrap();
     assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
     assert_eq!(b.shelf.live().as_deref(), Some("v1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_had_put_live_during_the_gate_was_taken_away_when_it_failed() {
+    for armed in [false, true] {
+        let b = if armed { Bench::armed() } else { Bench::new() };
+        let v1 = b.deploy("v1").await;
+        let former = b.shelf.0.lock().unwrap().live.clone();
+        for by_hand in [former, Some(instance("by-hand"))] {
+            let slow = [("sick-v2".to_owned(), 3)].into();
+            b.shelf.0.lock().unwrap().not_yet_of = slow;
+            let run = b.engine.deploy(&b.api, "sick-v2", me()).await.unwrap();
+            while b.shelf.live().as_deref() != Some("sick-v2") {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let before = {
+                let mut target = b.shelf.0.lock().unwrap();
+                target.live = by_hand.clone();
+                (target.retires, target.switches)
+            };
+            let report = run.await.unwrap();
+            assert_eq!(report.outcome(), Outcome::Interrupted, "{armed}");
+            let is_v1 = b.shelf.live().as_deref() == Some("v1");
+            let live = match is_v1 {
+                true => LiveRecord::Known(v1.deployment().id().clone()),
+                false => LiveRecord::Unknown,
+            };
+            assert_eq!(report.live(), &live);
+            let target = b.shelf.0.lock().unwrap();
+            assert_eq!(target.live, by_hand);
+            assert_eq!(
+                (target.retires, target.switches),
+                before,
+                "nothing is touched"
+            );
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

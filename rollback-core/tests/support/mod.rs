@@ -31,6 +31,8 @@ pub struct Target {
     pub window: Option<Vec<String>>,
     /// The fencing token of whoever published last.
     pub published: Option<Fence>,
+    /// That of whoever has let go what is no more needed.
+    pub retained_by: Option<Fence>,
     /// What is live was stopped, as by a reboot.
     pub stopped: bool,
     /// What started last, as running evidence.
@@ -250,8 +252,9 @@ impl Backend for Shelf {
         Ok(Some(release))
     }
 
-    async fn retain(&self, _: &Context, window: &[Instance]) -> Result<(), BackendError> {
+    async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
         let mut target = self.reach()?;
+        target.retained_by = cx.fence().cloned();
         let names = window.iter().map(|i| i.release.artifact().digest.clone());
         target.window = Some(names.collect());
         Ok(())

@@ -1,0 +1,162 @@
+//! Applying retention on demand: what goes, and letting it go.
+
+use serde::Serialize;
+
+use super::manage::allow;
+use super::{act, ask, planning, recovery};
+use crate::backend::Instance;
+use crate::context::{Cancellation, Context};
+use crate::deployment::Deployment;
+use crate::engine::RollbackEngine;
+use crate::error::{Error, ErrorKind};
+use crate::guard::Verb;
+use crate::history::{Epoch, Exclusion, Fence, Liveness, Published};
+use crate::id::{Actor, DeploymentId, WorkloadId};
+use crate::lineage::Lineage;
+use crate::plan::Refusal;
+use crate::policy::Retention;
+use crate::retention::retained;
+
+/// What a clean-up lets go, or has let go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CleanedUp {
+    /// The workload.
+    pub workload: WorkloadId,
+    /// Records forgotten, newest first.
+    pub forgotten: Vec<DeploymentId>,
+    /// Records left.
+    pub kept: usize,
+    /// Deployments whose releases stay within reach.
+    pub window: Vec<DeploymentId>,
+}
+
+impl RollbackEngine {
+    /// What [`clean_up`](Self::clean_up) would let go; changes nothing.
+    pub async fn preview_clean_up(
+        &self,
+        workload: &WorkloadId,
+        rules: Option<Retention>,
+    ) -> Result<CleanedUp, Error> {
+        Ok(self.what_goes(workload, rules).await?.0)
+    }
+
+    /// Applies retention now: by these rules, or by the policy's. Every deployment does so too,
+    /// by the policy's.
+    ///
+    /// Records go first, then what only they needed: a crash in between leaves nothing but
+    /// something to let go next time. Fails with `Conflict` while a deployment is in flight.
+    pub async fn clean_up(
+        &self,
+        workload: &WorkloadId,
+        rules: Option<Retention>,
+        actor: &Actor,
+    ) -> Result<CleanedUp, Error> {
+        self.inner().workload(workload)?;
+        allow(self.inner(), actor, workload, Verb::CleanUp, None).await?;
+        // Not in the caller's future: dropping that must not let deployments begin while the
+        // backend still lets go.
+        let (engine, workload) = (self.clone(), workload.clone());
+        let task = tokio::spawn(async move { engine.let_go(&workload, rules).await });
+        task.await.unwrap_or_else(|e| {
+            Err(
+                Error::new(ErrorKind::Interrupted, "the clean-up did not end")
+                    .advice("clean up again; what was done is done")
+                    .because(e),
+            )
+        })
+    }
+
+    async fn let_go(
+        &self,
+        workload: &WorkloadId,
+        rules: Option<Retention>,
+    ) -> Result<CleanedUp, Error> {
+        let entry = self.inner().workload(workload)?;
+        let exclusion = self.exclude(workload).await?;
+        let fence = self.fence_to_let_go(workload).await?;
+        let (cleaned_up, window) = self.what_goes(workload, rules).await?;
+        if !cleaned_up.forgotten.is_empty() {
+            let forgotten = &cleaned_up.forgotten;
+            self.inner().store.forget(forgotten).await?;
+        }
+        let policy = self.rules(workload).await?.policy;
+        let stop = Cancellation::new();
+        let cx = Context::new(policy.deadlines.retire)
+            .with_cancellation(stop.clone())
+            .keeping(exclusion.keep());
+        let cx = match fence {
+            Some(fence) => cx.fenced(fence),
+            None => cx,
+        };
+        let (backend, window) = (&entry.backend, &window);
+        let retain = |cx| async move { backend.retain(&cx, window).await };
+        act::to_its_end(cx, stop, retain, std::future::pending()).await?;
+        drop(exclusion);
+        Ok(cleaned_up)
+    }
+
+    /// By whose token what is no more needed is let go: that of the newest deployment. `None`: there
+    /// was none. Refused where this history is behind what is live: what it does not know of is not
+    /// its own to let go.
+    async fn fence_to_let_go(&self, workload: &WorkloadId) -> Result<Option<Fence>, Error> {
+        let (inner, entry) = (self.inner(), self.inner().workload(workload)?);
+        let limit = self.rules(workload).await?.policy.deadlines.observe;
+        let observed = ask::observe(limit, entry.backend.as_ref(), &[]).await?;
+        let records = inner.records(workload).await?;
+        match inner.published(&observed, &records).await? {
+            Published::Ahead(fence) => Err(Refusal::HistoryBehind {
+                workload: workload.clone(),
+                published: Box::new(fence.clone()),
+            }
+            .into()),
+            Published::Known => Ok(observed.published.clone()),
+            Published::Nothing | Published::Elsewhere(_) => {
+                let identity = inner.identity().await?;
+                Ok(records.first().map(|newest| Fence {
+                    history: identity.history,
+                    incarnation: identity.incarnation,
+                    sequence: newest.sequence(),
+                    epoch: Epoch(0),
+                    deployment: newest.id().clone(),
+                }))
+            }
+        }
+    }
+
+    /// Keeps deployments from beginning; what a dead process left is recovered first.
+    async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, Error> {
+        match self.inner().store.exclude(workload).await {
+            Err(e) if e.conflict().is_some_and(|c| c.liveness == Liveness::Dead) => {
+                recovery::first(self.inner(), workload).await?;
+                Ok(self.inner().store.exclude(workload).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    async fn what_goes(
+        &self,
+        workload: &WorkloadId,
+        rules: Option<Retention>,
+    ) -> Result<(CleanedUp, Vec<Instance>), Error> {
+        let entry = self.inner().workload(workload)?;
+        let policy = self.rules(workload).await?.policy;
+        let state = self.inner().store.workload(workload).await?;
+        let records = self.inner().whole_records(workload).await?;
+        let restore = planning::restore(&policy, entry);
+        let lineage = Lineage::new(&records, &state.live).restoring(restore);
+        let now = self.inner().clock.now();
+        let rules = rules.unwrap_or(policy.retention);
+        let retained = retained(&lineage, None, &rules, now);
+        let id = |d: &&Deployment| d.id().clone();
+        let cleaned_up = CleanedUp {
+            workload: workload.clone(),
+            forgotten: retained.forget.iter().map(id).collect(),
+            kept: records.len() - retained.forget.len(),
+            window: retained.window.iter().map(id).collect(),
+        };
+        let window = retained.window.iter();
+        let window = window.filter_map(|d| d.instance().cloned()).collect();
+        Ok((cleaned_up, window))
+    }
+}

@@ -2,16 +2,17 @@
 //! schema, or without a byte, is never one that was just made.
 
 use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_fs::{beside, owner, system};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
 
 use crate::error::{Failure, sqlite};
 use crate::open::{directory, locks_beside};
+use crate::place::Inode;
 use crate::schema;
 
 /// What a database is made or copied as before it has its name, in the directory of the locks. Only
@@ -39,19 +40,34 @@ impl Draft {
     }
 
     /// Makes it durable, and puts it in the place of what has this name, which is called `aside`
-    /// then. There is no instant without a file of that name.
+    /// then, a name that nothing has. There is no instant without a file of that name.
     pub(crate) fn exchange(self, path: &Path, aside: &Path) -> Result<(), StoreError> {
         self.sync(path)?;
-        let done = match renameat_with(CWD, &self.0, CWD, path, RenameFlags::EXCHANGE) {
-            Ok(()) => fs::rename(&self.0, aside),
+        let done = match self.swap(path, aside) {
             // Not every file system can.
-            Err(Errno::INVAL | Errno::NOSYS) => {
+            Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
                 fs::hard_link(path, aside).and_then(|()| fs::rename(&self.0, path))
             }
-            Err(e) => Err(e.into()),
+            other => other,
         };
         done.map_err(|e| failed(path, e))?;
         self.sync_dirs(path)
+    }
+
+    /// By way of `aside`: what is replaced never has the name of a draft, which whoever comes next
+    /// removes. Killed in between, there is a copy too many.
+    fn swap(&self, path: &Path, aside: &Path) -> io::Result<()> {
+        let inode = |path: &Path| fs::metadata(path).map(|meta| Inode::from(&meta));
+        let draft = inode(&self.0)?;
+        renameat_with(CWD, &self.0, CWD, aside, RenameFlags::NOREPLACE)?;
+        let done = File::open(directory(aside))
+            .and_then(|dir| dir.sync_all())
+            .and_then(|()| Ok(renameat_with(CWD, aside, CWD, path, RenameFlags::EXCHANGE)?));
+        if done.is_err() && inode(aside).is_ok_and(|there| there == draft) {
+            // A draft again, to be removed or put in place in another way.
+            fs::rename(aside, &self.0)?;
+        }
+        done
     }
 
     /// Nobody else has it open, so there are no locks to lose.

@@ -17,6 +17,7 @@ use rollback_testkit::service::unavailable;
 use rollback_testkit::store_suite::kills::{self, Files, Verb};
 use rollback_testkit::store_suite::processes::Open;
 use rollback_testkit::store_suite::{at, holder, sample, settlement};
+use rusqlite::Connection;
 use support::{Other, listen, part, say, settle, step};
 
 #[derive(Clone, Copy)]
@@ -233,6 +234,19 @@ impl Place {
         page.deployments.len()
     }
 
+    /// Whether the history of three records is there, under whatever name.
+    fn has_former(&self) -> bool {
+        let histories = self.names().into_iter().filter(|name| {
+            let other = ["-wal", "-shm", "-journal", ".locks"];
+            name.starts_with("history.db") && !other.iter().any(|end| name.ends_with(end))
+        });
+        histories.into_iter().any(|name| {
+            let connection = Connection::open(self.0.path().join(name)).unwrap();
+            let sql = "SELECT count(*) FROM deployments";
+            connection.query_row(sql, [], |row| row.get(0)) == Ok(3)
+        })
+    }
+
     fn names(&self) -> Vec<String> {
         let names = fs::read_dir(self.0.path()).unwrap();
         names
@@ -242,7 +256,7 @@ impl Place {
 }
 
 #[tokio::test]
-async fn a_restoration_that_is_killed_anywhere_is_done_or_not_done_and_can_be_done_again() {
+async fn a_restore_that_was_killed_and_done_again_removed_the_history_it_replaced() {
     let _alone = ALONE.lock().await;
     let Some(calls) = Place::new().await.calls("restore") else {
         return;
@@ -264,6 +278,7 @@ async fn a_restoration_that_is_killed_anywhere_is_done_or_not_done_and_can_be_do
             .await
             .unwrap_or_else(|e| panic!("{call}: {e}"));
         assert_eq!(place.count().await, 2, "{call}");
+        assert!(place.has_former(), "{call}: what was replaced is gone");
         Here.tidy(&place.path());
         for name in place.names() {
             let known = name.starts_with("history.db") || name == "copy.db";
@@ -334,7 +349,10 @@ async fn a_disk_that_fails_once_was_said_to_be_read_only_or_unusable() {
             }
             let after = place.count_all().await;
             assert!(after >= before - 1, "{part}, {call}: {after} of {before}");
-            if part != "restore" {
+            if part == "restore" {
+                // A failed one had removed the history it replaced.
+                assert!(place.has_former(), "{call}: what was replaced is gone");
+            } else {
                 assert!(after >= before, "{part}, {call}: {after} of {before}");
             }
         }

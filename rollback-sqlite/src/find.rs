@@ -23,10 +23,16 @@ pub(crate) fn find(
     let end = format!("{beginning}{}", char::MAX);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(SQL)?;
-    let ids = statement.query_map(params![beginning, end, limit], |row| row.get(0))?;
-    let ids = ids.collect::<Result<Vec<String>, _>>()?;
-    // One that is no id belongs to a damaged record, which nobody can ask for.
-    Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+    // One that is no id, or no text, belongs to a damaged record, which nobody can ask for.
+    let ids = statement.query_map(params![beginning, end, limit], |row| {
+        Ok(row.get::<_, String>(0).ok())
+    })?;
+    let ids = ids.collect::<Result<Vec<_>, _>>()?;
+    Ok(ids
+        .iter()
+        .flatten()
+        .filter_map(|id| id.parse().ok())
+        .collect())
 }
 
 #[cfg(test)]

@@ -94,14 +94,19 @@ impl Entry {
         Ok((all, damaged))
     }
 
-    /// The ids of all workloads; where the table is damaged, those that have records as well.
+    /// The ids of all workloads; one that is no id hides no other, and `verify` reports it. Where the table is damaged, those that have records as well.
     fn names(connection: &Connection) -> Result<Vec<WorkloadId>, Failure> {
-        let mut names = Vec::new();
+        let mut names: Vec<String> = Vec::new();
+        let name = |row: &Row<'_>| {
+            let name = row.get(0);
+            name.inspect_err(|error| tracing::warn!(%error, "a workload cannot be read"))
+                .ok()
+        };
         let mut statement = connection.prepare_cached("SELECT id FROM workloads")?;
         let mut rows = statement.query([])?;
         let hurt = loop {
             match rows.next() {
-                Ok(Some(row)) => names.push(row.get::<_, String>(0)?),
+                Ok(Some(row)) => names.extend(name(row)),
                 Ok(None) => break false,
                 Err(e) => {
                     let e = Failure::from(e);
@@ -117,7 +122,7 @@ impl Entry {
             let mut statement = connection.prepare_cached(sql)?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                names.push(row.get(0)?);
+                names.extend(name(row));
             }
         }
         names.sort();

@@ -33,15 +33,15 @@ pub(crate) fn stats(connection: &Connection, query: &Query) -> Result<Stats, Fai
     let mut durations: Vec<u64> = Vec::new();
     let mut failures: BTreeSet<i64> = BTreeSet::new();
     while let Some(row) = rows.next()? {
-        let outcome = row
-            .get_ref(0)?
-            .as_str_or_null()
-            .map_err(rusqlite::Error::from)?;
-        let duration: Option<i64> = row.get(2)?;
+        // A damaged record is not counted, and `verify` reports it.
+        let outcome = row.get_ref(0)?.as_str_or_null().unwrap_or_default();
+        let duration: Option<i64> = row.get(2).unwrap_or_default();
         let (Some(outcome), Some(duration)) = (outcome, duration) else {
             continue;
         };
-        let trigger = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        let Ok(trigger) = row.get_ref(1)?.as_str() else {
+            continue;
+        };
         if trigger == TriggerKind::Adopt.as_str() || trigger == TriggerKind::Import.as_str() {
             continue;
         }
@@ -75,11 +75,11 @@ pub(crate) fn stats(connection: &Connection, query: &Query) -> Result<Stats, Fai
         stats.p95_ms = Some(*p95);
     }
     for sequence in failures.into_iter().rev() {
-        let id: Option<String> = connection
+        let id: Option<Option<String>> = connection
             .prepare_cached("SELECT id FROM deployments WHERE sequence = ?1")?
-            .query_row([sequence], |row| row.get(0))
+            .query_row([sequence], |row| Ok(row.get(0).ok()))
             .optional()?;
-        if let Some(Ok(id)) = id.map(|id| id.parse()) {
+        if let Some(Ok(id)) = id.flatten().map(|id| id.parse()) {
             stats.recent_failures.push(id);
         }
     }

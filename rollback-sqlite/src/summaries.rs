@@ -76,14 +76,14 @@ pub(crate) fn fill(tx: &Connection) -> Result<(), Failure> {
 /// The kept summary of one record; `None` if it has none that can be read.
 pub(crate) fn kept(tx: &Connection, deployment: &Deployment) -> Result<Option<Summary>, Failure> {
     let sequence = i64::try_from(deployment.sequence().0).unwrap_or(i64::MAX);
-    let body: Option<String> = tx
+    let body: Option<Option<String>> = tx
         .prepare_cached("SELECT body FROM summaries WHERE workload = ?1 AND deployment = ?2")?
         .query_row(
             params![deployment.workload().to_string(), sequence],
-            |row| row.get(0),
+            |row| Ok(row.get(0).ok()),
         )
         .optional()?;
-    Ok(body.and_then(|body| decode("", &body).ok()))
+    Ok(body.flatten().and_then(|body| decode("", &body).ok()))
 }
 
 /// The summaries of one workload, newest first, at most `limit`.
@@ -113,7 +113,8 @@ fn walk(
         "SELECT deployment, body FROM summaries WHERE workload = ?1 ORDER BY deployment DESC",
     )?;
     let bodies = bodies.query_map([workload.to_string()], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+        // What is no text is no summary: its record is asked.
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1).ok()))
     })?;
     let mut bodies = bodies.peekable();
     let mut all = Summaries::default();
@@ -142,13 +143,13 @@ fn walk(
 
 /// The body of one record, where both are walked from the newest on.
 fn body_of(
-    bodies: &mut Peekable<impl Iterator<Item = rusqlite::Result<(i64, String)>>>,
+    bodies: &mut Peekable<impl Iterator<Item = rusqlite::Result<(i64, Option<String>)>>>,
     sequence: i64,
 ) -> Result<Option<String>, Failure> {
     while let Some(next) = bodies.next_if(|b| b.as_ref().map_or(true, |(at, _)| *at >= sequence)) {
         let (at, body) = next?;
         if at == sequence {
-            return Ok(Some(body));
+            return Ok(body);
         }
     }
     Ok(None)

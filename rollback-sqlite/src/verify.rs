@@ -248,9 +248,12 @@ fn nameless(connection: &Connection, report: &mut Report) -> Result<(), Failure>
     let mut statement = connection.prepare("SELECT id FROM workloads")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let id: String = row.get(0)?;
-        if let Err(e) = id.parse::<WorkloadId>() {
-            report.fault("the table workloads", e.to_string());
+        let what = match row.get::<_, String>(0) {
+            Ok(id) => id.parse::<WorkloadId>().err().map(|e| e.to_string()),
+            Err(e) => Some(format!("the id of a workload is no text ({e})")),
+        };
+        if let Some(what) = what {
+            report.fault("the table workloads", what);
         }
     }
     Ok(())

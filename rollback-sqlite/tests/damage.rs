@@ -570,3 +570,43 @@ async fn a_deployment_in_flight_whose_record_cannot_be_read_bricked_its_workload
         support::settle(&store, "api@x", n + 3).await;
     }
 }
+
+#[tokio::test]
+async fn one_text_that_is_not_utf_8_hid_every_summary_workload_and_id() {
+    let place = Place::new().await;
+    let store = place.store().await;
+    let one = "w3@x".parse().unwrap();
+    let now = begin(&store, &sample("w3@x", 90)).await.unwrap();
+    drop((now, store));
+    place.edit(&format!(
+        "UPDATE summaries SET body = CAST(x'ff' AS TEXT) WHERE workload = 'w3@x';
+         UPDATE workloads SET id = CAST(x'ff' AS TEXT) WHERE id = 'w5@x';
+         UPDATE deployments SET outcome = CAST(x'ff' AS TEXT) WHERE workload = 'w8@x';
+         UPDATE deployments SET id = CAST(CAST(id AS BLOB) || x'ff' AS TEXT) WHERE id = '{}';",
+        place.ids[7]
+    ));
+    let store = place.store().await;
+    // What is kept of a record is no more than the record says.
+    let all = store.summaries(&one, 10).await.unwrap();
+    assert_eq!((all.summaries.len(), all.unreadable), (2, Vec::new()));
+    let states = store.workloads().await.unwrap();
+    assert_eq!(states.states.len(), 39);
+    assert!(states.states.iter().any(|s| s.in_flight.is_some()));
+    let beginning = &place.ids[7].as_str()[..4];
+    let found = store.find(beginning, 100).await.unwrap();
+    assert_eq!(found.len(), 40, "{found:?}");
+    assert_eq!(store.stats(&Query::default()).await.unwrap().total, 39);
+    let faults = store.verify().await.unwrap();
+    let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    assert!(
+        faults.iter().any(|f| f.contains("the table workloads")),
+        "{faults:?}"
+    );
+    assert!(!faults.iter().any(|f| f.contains("w3@x: ")), "{faults:?}");
+    // What is wrong with another is found all the same.
+    drop(store);
+    let faults = place
+        .faults("UPDATE workloads SET live = 'rubbish' WHERE id = 'w9@x'")
+        .await;
+    assert!(faults.iter().any(|f| f.contains("w9@x")), "{faults:?}");
+}

@@ -98,12 +98,11 @@ impl Folder {
     }
 
     /// The state to read records by, and why it is not the workload's own: records are shown
-    /// though their state is damaged.
-    pub(crate) fn state_for_reading(&mut self) -> Result<(State, Option<StoreError>), StoreError> {
+    /// though their state is damaged, or its file cannot be opened.
+    pub(crate) fn state_for_reading(&mut self) -> (State, Option<StoreError>) {
         match self.state() {
-            Ok(state) => Ok((state, None)),
-            Err(e) if is_of_one(&e) => Ok((State::unseen(self.workload.clone()), Some(e))),
-            Err(e) => Err(e),
+            Ok(state) => (state, None),
+            Err(e) => (State::unseen(self.workload.clone()), Some(e)),
         }
     }
 
@@ -130,18 +129,21 @@ impl Folder {
     }
 
     /// A record's own file, pending changes not applied.
-    pub(crate) fn look(&self, shard: u64, id: &DeploymentId) -> Result<Found, StoreError> {
+    pub(crate) fn look(&self, shard: u64, id: &DeploymentId) -> Found {
         self.look_at(&self.place.record(shard, id), id)
     }
 
-    fn look_at(&self, path: &Path, id: &DeploymentId) -> Result<Found, StoreError> {
-        let Some(bytes) = read(path)? else {
-            return Ok(Found::Nothing);
-        };
-        Ok(match self.decode(path, &bytes, id) {
-            Ok(d) => Found::Record(Box::new(d)),
+    /// A file that the system does not let us read hides no other either.
+    fn look_at(&self, path: &Path, id: &DeploymentId) -> Found {
+        let read = read(path).and_then(|bytes| {
+            let decoded = bytes.map(|bytes| self.decode(path, &bytes, id));
+            decoded.transpose()
+        });
+        match read {
+            Ok(Some(d)) => Found::Record(Box::new(d)),
+            Ok(None) => Found::Nothing,
             Err(e) => Found::Unreadable(e),
-        })
+        }
     }
 
     fn decode(
@@ -159,34 +161,32 @@ impl Folder {
     }
 
     /// A committed record as it is now.
-    pub(crate) fn get(
-        &self,
-        state: &State,
-        shard: u64,
-        id: &DeploymentId,
-    ) -> Result<Found, StoreError> {
+    pub(crate) fn get(&self, state: &State, shard: u64, id: &DeploymentId) -> Found {
         let pending = &state.pending;
         if pending.forgets(id) {
-            return Ok(Found::Nothing);
+            return Found::Nothing;
         }
-        let mut found = self.look(shard, id)?;
+        let mut found = self.look(shard, id);
         if matches!(found, Found::Nothing) && pending.opens(id).is_some() {
-            found = self.look_at(&self.place.unpublished(shard, id), id)?;
+            found = self.look_at(&self.place.unpublished(shard, id), id);
             if matches!(found, Found::Nothing) {
                 // It got its name between the two looks.
-                found = self.look(shard, id)?;
+                found = self.look(shard, id);
             }
         }
         let Found::Record(mut d) = found else {
-            return Ok(found);
+            return found;
         };
         for change in &pending.events {
-            if change.deployment == *id && !d.events().contains(&change.event) {
-                d.apply(change.event.clone())
-                    .map_err(|e| crate::error::illegal(id, e.to_string()).because(e))?;
+            if change.deployment == *id
+                && !d.events().contains(&change.event)
+                && let Err(e) = d.apply(change.event.clone())
+            {
+                // What was committed does not fit what the record says.
+                return Found::Unreadable(crate::error::illegal(id, e.to_string()).because(e));
             }
         }
-        Ok(Found::Record(d))
+        Found::Record(d)
     }
 
     /// In which shard a deployment's file is, or will get its name.
@@ -197,7 +197,7 @@ impl Folder {
         if let Some(shard) = shards.iter().rev().find(found) {
             return Ok(Some(*shard));
         }
-        let (state, _) = self.state_for_reading()?;
+        let (state, _) = self.state_for_reading();
         Ok(state.pending.opens(id).map(|placed| placed.shard))
     }
 

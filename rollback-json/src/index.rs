@@ -160,12 +160,21 @@ pub(crate) enum Look {
 
 impl Index {
     /// Reads what was added since the last look.
-    pub(crate) fn refresh(&mut self, path: &Path) -> Result<Look, StoreError> {
-        let look = self.try_refresh(path).map_err(|e| unread(path, e))?;
+    pub(crate) fn refresh(&mut self, path: &Path) -> Look {
+        let look = self.try_refresh(path);
+        self.looked(path, look)
+    }
+
+    /// One that cannot be read is as good as none: the records say the same.
+    fn looked(&mut self, path: &Path, look: io::Result<Look>) -> Look {
+        let look = look.unwrap_or_else(|error| {
+            tracing::debug!(path = %path.display(), %error, "an index cannot be read");
+            Look::Rebuild
+        });
         if look == Look::Rebuild {
             self.give_up();
         }
-        Ok(look)
+        look
     }
 
     /// Believes nothing that was read.
@@ -239,12 +248,9 @@ impl Index {
     }
 
     /// Reads some more, older lines.
-    pub(crate) fn extend(&mut self, path: &Path) -> Result<Look, StoreError> {
-        let look = self.try_extend(path).map_err(|e| unread(path, e))?;
-        if look == Look::Rebuild {
-            self.give_up();
-        }
-        Ok(look)
+    pub(crate) fn extend(&mut self, path: &Path) -> Look {
+        let look = self.try_extend(path);
+        self.looked(path, look)
     }
 
     fn try_extend(&mut self, path: &Path) -> io::Result<Look> {
@@ -385,10 +391,6 @@ fn open(path: &Path) -> io::Result<Option<(File, Header)>> {
         std::thread::yield_now();
     }
     Ok(None)
-}
-
-fn unread(path: &Path, e: io::Error) -> StoreError {
-    system("an index of the history cannot be read", path, e)
 }
 
 /// This boot of the machine.

@@ -87,11 +87,12 @@ impl Inner {
             match self.state(&workload) {
                 // Made by a begin that was never committed: nothing is known of it.
                 Ok(state) if state.version == 0 => {}
-                Ok(state) => states.states.push(self.shown(&state)?),
-                Err(error) if is_of_one(&error) => {
-                    states.damaged.push(Damaged { workload, error });
-                }
-                Err(e) => return Err(e),
+                // One whose files cannot be read, or whose lock cannot, hides no other.
+                Ok(state) => match self.shown(&state) {
+                    Ok(shown) => states.states.push(shown),
+                    Err(error) => states.damaged.push(Damaged { workload, error }),
+                },
+                Err(error) => states.damaged.push(Damaged { workload, error }),
             }
         }
         Ok(states)
@@ -141,12 +142,16 @@ impl Inner {
 
     /// Where a deployment's file is.
     pub(crate) fn find(&self, id: &DeploymentId) -> Result<Option<(WorkloadId, u64)>, StoreError> {
+        let mut hidden = None;
         for workload in self.workloads()? {
-            if let Some(shard) = locked(&self.folder(&workload)).shard_with(id)? {
-                return Ok(Some((workload, shard)));
+            match locked(&self.folder(&workload)).shard_with(id) {
+                Ok(Some(shard)) => return Ok(Some((workload, shard))),
+                Ok(None) => {}
+                // It may be there: but what another workload has is found all the same.
+                Err(e) => hidden = Some(e),
             }
         }
-        Ok(None)
+        hidden.map_or(Ok(None), Err)
     }
 
     pub(crate) fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
@@ -155,8 +160,8 @@ impl Inner {
         };
         let folder = self.folder(&workload);
         let mut folder = locked(&folder);
-        let (state, _) = folder.state_for_reading()?;
-        match folder.get(&state, shard, id)? {
+        let (state, _) = folder.state_for_reading();
+        match folder.get(&state, shard, id) {
             Found::Record(d) => Ok(Some(*d)),
             Found::Unreadable(e) => Err(e),
             Found::Nothing => Ok(None),
@@ -263,10 +268,11 @@ impl Inner {
                 Ok(folder) => &mut **folder,
                 Err(_) => fresh.insert(Folder::new(&self.layout, workload)),
             };
-            if folder.shard_with(&new.id)?.is_some() {
+            // What is wrong with one workload stops no other.
+            if let Ok(Some(_)) = folder.shard_with(&new.id) {
                 return Err(known(&new.id));
             }
-            newest = newest.max(folder.newest(&self.locks)?);
+            newest = newest.max(folder.newest(&self.locks));
         }
         let path = self.layout.sequence();
         newest = newest.max(counter::last(&path)?.unwrap_or_default());
@@ -283,7 +289,9 @@ impl Inner {
     ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
         let mut found = vec![Vec::new(); texts.len()];
         for workload in self.workloads()? {
-            locked(&self.folder(&workload)).beginning(texts, &mut found)?;
+            if let Err(error) = locked(&self.folder(&workload)).beginning(texts, &mut found) {
+                tracing::warn!(%workload, %error, "its records cannot be found");
+            }
         }
         for (text, found) in texts.iter().zip(&mut found) {
             found.sort_by_key(|(sequence, id)| (id.as_str() != text, std::cmp::Reverse(*sequence)));

@@ -40,8 +40,8 @@ struct Cursor {
 impl Cursor {
     fn new(folder: Arc<Mutex<Folder>>, before: Sequence) -> Result<Self, StoreError> {
         let mut open = locked(&folder);
-        let (state, fault) = open.state_for_reading()?;
-        let overlay = open.overlay(&state)?;
+        let (state, fault) = open.state_for_reading();
+        let overlay = open.overlay(&state);
         let shards = open.shards_with(&overlay)?;
         drop(open);
         Ok(Self {
@@ -104,13 +104,20 @@ pub(crate) fn list(
     let mut page = Page::default();
     let mut cursors = Vec::new();
     for folder in folders {
-        cursors.push(Cursor::new(folder, before)?);
+        match Cursor::new(folder, before) {
+            Ok(cursor) => cursors.push(cursor),
+            // What is wrong with one workload hides no other.
+            Err(e) => page.unreadable.push(e.to_string()),
+        }
     }
     let mut seen = 0;
     let mut last = None;
     loop {
         for cursor in &mut cursors {
-            cursor.fill(query, locks)?;
+            while let Err(e) = cursor.fill(query, locks) {
+                cursor.unreadable.push(e.to_string());
+                cursor.shards.pop();
+            }
         }
         let Some(cursor) = cursors.iter_mut().max_by_key(|c| c.newest()) else {
             break;
@@ -126,7 +133,7 @@ pub(crate) fn list(
         last = Some(row.sequence);
         let mut folder = locked(&cursor.folder);
         let shard = cursor.shard.unwrap_or_default();
-        match folder.get(&cursor.state, shard, &row.id)? {
+        match folder.get(&cursor.state, shard, &row.id) {
             Found::Record(d) => page.deployments.push(*d),
             Found::Unreadable(e) => page.unreadable.push(e.to_string()),
             // Forgotten between the two looks, or lost.

@@ -18,22 +18,29 @@ pub(crate) fn of(
     locks: &Locks,
 ) -> Result<Summaries, StoreError> {
     let mut folder = locked(folder);
-    let (state, fault) = folder.state_for_reading()?;
-    let overlay = folder.overlay(&state)?;
+    let (state, fault) = folder.state_for_reading();
+    let overlay = folder.overlay(&state);
     let mut all = Summaries::default();
     let mut wanted = limit;
     all.unreadable.extend(fault.iter().map(ToString::to_string));
     for shard in folder.shards_with(&overlay)?.into_iter().rev() {
         folder.save_index(shard, locks);
         let newest = Sequence(u64::MAX);
-        let rows = folder.rows(shard, (&state, &overlay), newest, wanted, |_| true)?;
+        let rows = match folder.rows(shard, (&state, &overlay), newest, wanted, |_| true) {
+            Ok(rows) => rows,
+            // One directory hides no other.
+            Err(e) => {
+                all.unreadable.push(e.to_string());
+                continue;
+            }
+        };
         wanted -= rows.len();
         for row in rows {
             if let Some(summary) = row.summary.and_then(|unread| unread.read()) {
                 all.summaries.push(summary);
                 continue;
             }
-            match folder.get(&state, shard, &row.id)? {
+            match folder.get(&state, shard, &row.id) {
                 Found::Record(d) => all.summaries.push(Summary::of(&d)),
                 Found::Unreadable(e) => all.unreadable.push(e.to_string()),
                 Found::Nothing => {}

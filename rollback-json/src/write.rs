@@ -264,7 +264,7 @@ impl Writer<'_> {
         let Some(shard) = self.folder.shard_with(id)? else {
             return Err(unknown(id));
         };
-        match self.folder.get(state, shard, id)? {
+        match self.folder.get(state, shard, id) {
             Found::Record(d) => Ok((shard, *d)),
             Found::Unreadable(e) => Err(e),
             Found::Nothing => Err(unknown(id)),

@@ -21,22 +21,22 @@ pub(crate) type Overlay = BTreeMap<Sequence, (u64, Row)>;
 
 impl Folder {
     /// What the last commit did that no line may say yet. Nothing if its writer has ended well.
-    pub(crate) fn overlay(&self, state: &State) -> Result<Overlay, StoreError> {
+    pub(crate) fn overlay(&self, state: &State) -> Overlay {
         let mut rows = Overlay::new();
         // Looked at after the state was read: who has ended has put all of it on lines.
         if has_ended(&self.place) {
-            return Ok(rows);
+            return rows;
         }
         let opened = state.pending.opened.iter();
         let opened = opened.map(|placed| (placed.shard, &placed.deployment));
         let events = state.pending.events.iter();
         let events = events.map(|change| (change.shard, &change.deployment));
         for (shard, id) in opened.chain(events) {
-            if let Found::Record(d) = self.get(state, shard, id)? {
+            if let Found::Record(d) = self.get(state, shard, id) {
                 rows.insert(d.sequence(), (shard, Row::of(&d)));
             }
         }
-        Ok(rows)
+        rows
     }
 
     /// The shards that there are, oldest first, with those of rows that are pending: the first
@@ -74,22 +74,22 @@ impl Folder {
             if rows.len() >= limit || index.is_whole() {
                 return Ok(rows.into_values().rev().take(limit).cloned().collect());
             }
-            self.extend(shard, &path)?;
+            self.extend(shard, &path);
         }
     }
 
     /// Reads some more of an index.
-    fn extend(&mut self, shard: u64, path: &Path) -> Result<(), StoreError> {
+    fn extend(&mut self, shard: u64, path: &Path) {
         let index = self.indices.entry(shard).or_default();
         // If it was replaced meanwhile, or cannot be believed, the next look finds out.
-        index.extend(path).map(drop)
+        index.extend(path);
     }
 
     /// A whole index, up to date.
     pub(crate) fn whole_index(&mut self, shard: u64) -> Result<&Index, StoreError> {
         let path = self.place.index(shard);
         while !self.index(shard)?.is_whole() {
-            self.extend(shard, &path)?;
+            self.extend(shard, &path);
         }
         Ok(self.indices.entry(shard).or_default())
     }
@@ -99,7 +99,7 @@ impl Folder {
     fn index(&mut self, shard: u64) -> Result<&Index, StoreError> {
         let path = self.place.index(shard);
         let index = self.indices.entry(shard).or_default();
-        if index.refresh(&path)? == Look::Rebuild {
+        if index.refresh(&path) == Look::Rebuild {
             let refused = std::mem::take(&mut index.refused);
             let mut made = self.scan(shard)?;
             made.refused = refused;
@@ -114,7 +114,7 @@ impl Folder {
         let broken = self.indices.get(&shard).map(|index| index.broken.clone());
         for name in broken.unwrap_or_default().into_keys() {
             let Some(id) = id_of(&name) else { continue };
-            let found = self.look(shard, &id)?;
+            let found = self.look(shard, &id);
             let Some(index) = self.indices.get_mut(&shard) else {
                 continue;
             };
@@ -136,7 +136,7 @@ impl Folder {
 
     /// Whether a record that is not there any more was forgotten, rather than lost.
     pub(crate) fn is_forgotten(&mut self, shard: u64, row: &Row) -> Result<bool, StoreError> {
-        if self.state_for_reading()?.0.pending.forgets(&row.id) {
+        if self.state_for_reading().0.pending.forgets(&row.id) {
             return Ok(true);
         }
         let index = self.whole_index(shard)?;
@@ -154,7 +154,7 @@ impl Folder {
         let mut made = Index::default();
         for name in names(&self.place.shard(shard))? {
             let Some(id) = id_of(&name) else { continue };
-            match self.look(shard, &id)? {
+            match self.look(shard, &id) {
                 Found::Record(d) => {
                     made.rows.insert(d.sequence(), Row::of(&d));
                 }
@@ -167,13 +167,17 @@ impl Folder {
         Ok(made)
     }
 
-    /// The greatest number that the state or any record of the workload has.
-    pub(crate) fn newest(&mut self, locks: &Locks) -> Result<Sequence, StoreError> {
-        let (state, _) = self.state_for_reading()?;
-        if let Some(shard) = self.shards()?.last().copied() {
+    /// The greatest number that the state or any record of the workload has. For whoever begins in
+    /// another one: what cannot be read here is not in the way there, and the counter knows it.
+    pub(crate) fn newest(&mut self, locks: &Locks) -> Sequence {
+        let (state, _) = self.state_for_reading();
+        if let Some(shard) = self.shards().ok().and_then(|shards| shards.last().copied()) {
             self.save_index(shard, locks);
         }
-        self.newest_of_own(&state)
+        self.newest_of_own(&state).unwrap_or_else(|error| {
+            tracing::warn!(workload = %self.workload, %error, "its newest record is not known");
+            state.last
+        })
     }
 
     /// The same for who has read the state.
@@ -195,7 +199,7 @@ impl Folder {
         texts: &[String],
         found: &mut [Vec<(Sequence, DeploymentId)>],
     ) -> Result<(), StoreError> {
-        let (state, _) = self.state_for_reading()?;
+        let (state, _) = self.state_for_reading();
         let mut named = vec![Vec::new(); texts.len()];
         let mut note = |shard: u64, id: &DeploymentId| {
             for (text, named) in texts.iter().zip(&mut named) {
@@ -229,7 +233,7 @@ impl Folder {
         found: &mut Vec<(Sequence, DeploymentId)>,
     ) -> Result<(), StoreError> {
         for (shard, id) in named {
-            match self.get(state, shard, &id)? {
+            match self.get(state, shard, &id) {
                 Found::Record(d) => found.push((d.sequence(), id)),
                 // It is there, and nobody can say where in the order.
                 Found::Unreadable(_) => found.push((Sequence(0), id)),
@@ -262,7 +266,7 @@ impl Folder {
         state: &State,
         found: &mut Vec<(Sequence, DeploymentId)>,
     ) -> Result<(), StoreError> {
-        let overlay = self.overlay(state)?;
+        let overlay = self.overlay(state);
         for shard in self.shards()? {
             let meant = |row: &Row| row.id.begins(text);
             let all = Sequence(u64::MAX);
@@ -289,7 +293,7 @@ impl Folder {
     fn has_index(&mut self, shard: u64) -> bool {
         let path = self.place.index(shard);
         let index = self.indices.entry(shard).or_default();
-        matches!(index.refresh(&path), Ok(Look::Fresh))
+        index.refresh(&path) == Look::Fresh
     }
 
     /// The same for who only reads, if nobody writes just now.

@@ -12,7 +12,7 @@ use rollback_core::id::DeploymentId;
 use rollback_fs::{Held, Locks, durable, make_dir, owner, system};
 use rustix::fs::{CWD, RenameFlags};
 
-use super::{Current, Folder, Found, names};
+use super::{Current, Folder, Found, is_of_one, names};
 use crate::index::{self, Line, Row, this_boot};
 use crate::layout::{Place, file_name, id_of};
 use crate::record::{self, read};
@@ -258,10 +258,12 @@ impl Folder {
             })?;
             self.sync(writing, &self.place.shard(shard))?;
         }
-        if let Found::Record(d) = self.look(shard, id)? {
-            self.add_line(shard, &Line::Row(Row::of(&d)))?;
+        match self.look(shard, id) {
+            Found::Record(d) => self.add_line(shard, &Line::Row(Row::of(&d))),
+            // Not damaged, but not to be had now: its line must not be missing for ever.
+            Found::Unreadable(e) if !is_of_one(&e) => Err(e),
+            Found::Unreadable(_) | Found::Nothing => Ok(()),
         }
-        Ok(())
     }
 
     pub(crate) fn add_line(&self, shard: u64, line: &Line) -> Result<(), StoreError> {

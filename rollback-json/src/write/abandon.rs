@@ -59,7 +59,7 @@ impl Writer<'_> {
         let Some(shard) = self.folder.shard_with(id)? else {
             return Ok(None);
         };
-        let Found::Record(mut deployment) = self.folder.look(shard, id)? else {
+        let Found::Record(mut deployment) = self.folder.look(shard, id) else {
             return Ok(None);
         };
         let event = TimedEvent {

@@ -41,7 +41,7 @@ impl Writer<'_> {
             let Some(shard) = self.folder.shard_with(id)? else {
                 continue;
             };
-            match self.folder.get(&state, shard, id)? {
+            match self.folder.get(&state, shard, id) {
                 Found::Record(d) if d.annotations().pinned => return Err(kept(id)),
                 Found::Record(d) => {
                     found.records.insert(Placed {

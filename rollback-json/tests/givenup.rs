@@ -10,11 +10,11 @@ use std::path::Path;
 use rollback_core::deployment::{LiveRecord, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{Abandonment, HistoryStore, WasAmended};
+use rollback_core::history::{Abandonment, HistoryStore, Then, WasAmended};
 use rollback_core::id::{Actor, WorkloadId};
 use rollback_json::JsonStore;
-use rollback_testkit::store_suite::{at, sample};
-use support::{begin, files, listed, open, record, settle, settled};
+use rollback_testkit::store_suite::{at, sample, settlement};
+use support::{begin, files, listed, open, record, reseal, settle, settled};
 
 fn abandonment() -> Abandonment {
     Abandonment {
@@ -41,6 +41,61 @@ async fn left_by_the_dead(root: &Path) -> (JsonStore, [rollback_core::id::Deploy
     store.append(&lease, &event).await.unwrap();
     drop(lease);
     (store, [first, new.id])
+}
+
+#[tokio::test]
+async fn what_had_been_committed_before_and_not_carried_out_was_thrown_away_by_abandon() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let failed = settled(&store, "api@web-1", 1).await.remove(0);
+    let first = sample("api@web-1", 21);
+    let lease = begin(&store, &first).await.lease;
+    let back = sample("api@web-1", 31);
+    let end = settlement(&first.id, Outcome::Failed);
+    let then = Then::Open(Box::new(back.clone()));
+    let done = store.finish(lease, &end, at(32), &then).await.unwrap();
+    drop(done);
+    // As it was committed, by one who was killed at once: the first has no end in its file, and the
+    // successor has no name.
+    let (ended, opened) = (record(dir.path(), &first.id), record(dir.path(), &back.id));
+    let text = fs::read_to_string(&ended).unwrap();
+    let open_text = fs::read_to_string(&opened).unwrap();
+    let events = text.find("  \"events\"").unwrap();
+    let began = open_text.find("  \"events\"").unwrap();
+    let mut unended = format!("{}{}", &text[..events], &open_text[began..]);
+    for field in ["outcome", "health", "duration_ms"] {
+        let line = |text: &str| {
+            let name = format!("  \"{field}\":");
+            text.lines()
+                .find(|l| l.starts_with(&name))
+                .unwrap()
+                .to_owned()
+        };
+        unended = unended.replacen(&line(&text), &line(&open_text), 1);
+    }
+    fs::write(&ended, reseal(&unended)).unwrap();
+    let half = opened.with_file_name(format!(".new-{}.json", back.id));
+    fs::rename(&opened, half).unwrap();
+    let place = dir.path().join("workloads/api@web-1");
+    fs::remove_file(place.join("ended")).unwrap();
+    // Nothing of it can be carried out: its first line has no place to go.
+    fs::remove_dir_all(place.join("index")).unwrap();
+    fs::create_dir_all(place.join("index/000000.jsonl")).unwrap();
+    let store = open(dir.path()).await;
+    let abandoned = store.abandon(&api(), &abandonment()).await.unwrap();
+    assert_eq!(abandoned, back.id);
+    for wrong in [true, false] {
+        if !wrong {
+            fs::remove_dir_all(place.join("index")).unwrap();
+        }
+        let store = open(dir.path()).await;
+        let ended = store.get(&first.id).await.unwrap().unwrap();
+        assert_eq!(ended.outcome(), Some(Outcome::Failed));
+        let ended = store.get(&back.id).await.unwrap().unwrap();
+        assert_eq!(ended.outcome(), Some(Outcome::Interrupted));
+        assert!(store.get(&failed).await.unwrap().is_some());
+    }
+    given_up(&store).await;
 }
 
 /// Nothing is in flight, live is not known, who did it is on record, and it can be deployed.

@@ -8,7 +8,7 @@ use rollback_core::id::DeploymentId;
 
 use super::Writer;
 use crate::folder::Found;
-use crate::state::Amendment;
+use crate::state::{Amendment, State};
 
 impl Writer<'_> {
     /// Gives up what a dead holder has left, or a state that cannot be read. The caller holds the
@@ -19,12 +19,17 @@ impl Writer<'_> {
     ) -> Result<Option<DeploymentId>, StoreError> {
         self.writing.ends();
         let (mut state, ids) = match self.folder.state() {
-            Ok(state) => {
-                if let Err(error) = self.folder.mend(self.writing) {
-                    tracing::warn!(workload = %state.workload, %error, "left as it is");
+            Ok(mut state) => {
+                match self.folder.mend(self.writing) {
+                    Ok(()) => state = self.state()?,
+                    // What was committed before stays so, to be carried out with this.
+                    Err(error) => {
+                        tracing::warn!(workload = %state.workload, %error, "left as it is");
+                    }
                 }
                 let ids = state.in_flight.iter().map(|held| held.deployment.clone());
-                (self.state()?, ids.collect::<Vec<_>>())
+                let ids = ids.collect::<Vec<_>>();
+                (state, ids)
             }
             Err(e) if e.kind() == Kind::Corrupt => {
                 let rebuilt = self.folder.rebuilt()?;
@@ -34,7 +39,7 @@ impl Writer<'_> {
             Err(e) => return Err(e),
         };
         for id in &ids {
-            let change = self.abandoned(id, abandonment)?;
+            let change = self.abandoned(&state, id, abandonment)?;
             state.pending.events.extend(change);
         }
         if let Some(id) = ids.last() {
@@ -53,13 +58,14 @@ impl Writer<'_> {
     /// The end of an abandoned deployment, if its record can still be written to.
     fn abandoned(
         &mut self,
+        state: &State,
         id: &DeploymentId,
         abandonment: &Abandonment,
     ) -> Result<Option<Amendment>, StoreError> {
         let Some(shard) = self.folder.shard_with(id)? else {
             return Ok(None);
         };
-        let Found::Record(mut deployment) = self.folder.look(shard, id) else {
+        let Found::Record(mut deployment) = self.folder.get(state, shard, id) else {
             return Ok(None);
         };
         let event = TimedEvent {

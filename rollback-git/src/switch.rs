@@ -91,6 +91,7 @@ impl Inner {
         // Nobody publishes between this look at the token and at the link, and the new link.
         let turn = self.root.turn(cx).map_err(untouched)?;
         let current = self.link.swappable().map_err(untouched)?;
+        self.is_known(op, &current).map_err(untouched)?;
         let there = match (&current, &dir) {
             (Current::Link(at), Some(dir)) => at == dir,
             (Current::Absent, None) => true,
@@ -140,6 +141,28 @@ impl Inner {
                 remark,
             },
         })
+    }
+
+    /// Refuses to take the place of what the operation does not know: neither end is it, and no
+    /// deployment made it. A person has linked to it meanwhile, and would not see it go.
+    fn is_known(&self, op: &Operation, current: &Current) -> Result<(), BackendError> {
+        let Current::Link(at) = current else {
+            return Ok(());
+        };
+        let is = |end: &End| {
+            end.instance()
+                .is_some_and(|i| self.place_of(&i.handle) == *at)
+        };
+        // What leads nowhere serves nobody.
+        if !at.is_dir() || is(&op.from) || is(&op.to) || self.releases.name_of(at).is_some() {
+            return Ok(());
+        }
+        Err(BackendError::new(
+            BackendErrorKind::Conflict,
+            "something else is live than this operation knows",
+        )
+        .on(at.display())
+        .advice("look at what `current` leads to, then adopt it or deploy"))
     }
 
     /// What this very switch has done so far, by this value's knowledge or by the record.

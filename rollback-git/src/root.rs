@@ -164,9 +164,18 @@ impl Root {
         cx.may_publish(self.published()?.as_ref())
     }
 
-    /// The newest token by which something was published here.
+    /// The newest token by which something was published here. It is written whole or not at all,
+    /// so that no power cut damages it, and a damaged one is not as good as none: a late actor would
+    /// be let in, and a history that is behind would not be found out.
     pub(crate) fn published(&self) -> Result<Option<Fence>, BackendError> {
-        file::read_sound(&self.fence_path())
+        let path = self.fence_path();
+        file::read_json(&path).map_err(|e| match e.kind() {
+            BackendErrorKind::Corrupt => e.advice(format!(
+                "look at what is live, remove {}, and adopt what is live",
+                path.display()
+            )),
+            _ => e,
+        })
     }
 
     fn owner_path(&self) -> PathBuf {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rollback_core::backend::{Availability, Backend, End, Live};
-use rollback_core::error::LiveImpact;
+use rollback_core::error::{BackendErrorKind, LiveImpact};
 use rollback_testkit::world::Build;
 use support::{GitWorld, Site, cx};
 
@@ -72,6 +72,39 @@ async fn one_damaged_note_blocked_every_verb() {
     assert_eq!(sighting.instance.handle, live.handle);
     w.deploy(5, End::Placed(sighting.instance), Build::V3).await;
     assert_eq!(w.serves().as_deref(), Some("v3"));
+}
+
+#[tokio::test]
+async fn a_damaged_token_counted_as_nobody_ever_having_published() {
+    let w = GitWorld::counting_restarts();
+    let one = w.deploy(1, End::Nothing, Build::V1).await;
+    let op = w.prepared(2, End::Placed(one.clone()), Build::V2).await;
+    let fence = w.root().join(".rollback/fence.json");
+    for damage in ["", "{\"history\":\"01", "null", "{}"] {
+        fs::write(&fence, damage).unwrap();
+        let errors = [
+            w.git().observe(&cx(), &[]).await.unwrap_err(),
+            w.git().prepare(&cx(), &op).await.unwrap_err(),
+            w.git().switch(&cx(), &op).await.unwrap_err(),
+            w.git().switch(&cx(), &op.reversed()).await.unwrap_err(),
+        ];
+        for e in errors {
+            assert_eq!(
+                (e.kind(), e.impact()),
+                (BackendErrorKind::Corrupt, LiveImpact::Untouched),
+                "{damage}: {e}"
+            );
+            let text = format!("{e:?}");
+            assert!(text.contains("fence.json, and adopt"), "{damage}: {text}");
+        }
+        assert_eq!((w.serves().as_deref(), w.restarts()), (Some("v1"), 1));
+    }
+    // As it is told.
+    fs::remove_file(&fence).unwrap();
+    let seen = w.git().observe(&cx(), &[]).await.unwrap();
+    assert_eq!(seen.live_instance(), Some(&one));
+    w.git().switch(&cx(), &op).await.unwrap();
+    assert_eq!(w.serves().as_deref(), Some("v2"));
 }
 
 #[tokio::test]

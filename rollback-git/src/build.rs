@@ -33,7 +33,11 @@ impl Inner {
         }
         let owner = self.root.claim(cx)?;
         cx.check()?;
-        let handle = match self.standing(cx, &lazy, &op.to, may_take(op))? {
+        let standing = match self.own(op, release)? {
+            Some(handle) => Some(handle),
+            None => self.standing(cx, &lazy, &op.to, may_take(op))?,
+        };
+        let handle = match standing {
             Some(handle) => {
                 self.take(cx, &lazy, op, &owner, &handle)?;
                 handle
@@ -51,6 +55,23 @@ impl Inner {
             },
             way_back: self.way_back(&op.from)?,
         })
+    }
+
+    /// What this very deployment has made or taken before, and has not sealed yet: what has changed
+    /// there since is its own. Its release tasks are not run again, so that without what they built
+    /// it would go live without it.
+    fn own(&self, op: &Operation, release: &Release) -> Result<Option<Handle>, BackendError> {
+        let Some(instance) = op.to.instance() else {
+            return Ok(None);
+        };
+        let name = instance.handle.as_str();
+        let Some(record) = self.releases.record(name)? else {
+            return Ok(None);
+        };
+        let is_own = record.taken_by(&op.deployment)
+            && may_take(op)(&record)
+            && record.commit == release.artifact().digest;
+        Ok((is_own && self.releases.stands(name)?).then(|| instance.handle.clone()))
     }
 
     /// Takes what stands. Its commit need not be there: only what is built anew needs it.
@@ -92,7 +113,7 @@ impl Inner {
         name: &str,
         mut record: Record,
     ) -> Result<Record, BackendError> {
-        if record.taken.as_ref().is_some_and(|t| t.by == op.deployment) {
+        if record.taken_by(&op.deployment) {
             return Ok(record);
         }
         let looked = match self.changes(cx, lazy, name, &record, None) {

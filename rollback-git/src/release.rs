@@ -33,6 +33,13 @@ pub(crate) struct Record {
     pub(crate) taken: Option<Taken>,
 }
 
+impl Record {
+    /// Whether this deployment took it last, and it is not sealed since.
+    pub(crate) fn taken_by(&self, deployment: &DeploymentId) -> bool {
+        self.taken.as_ref().is_some_and(|t| t.by == *deployment)
+    }
+}
+
 /// A release directory between the moment that a deployment takes it and the moment that it is
 /// sealed: what release tasks and the restart command write meanwhile belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -63,6 +63,40 @@ async fn what_a_release_task_built_before_the_switch_was_drift_for_ever() {
 }
 
 #[tokio::test]
+async fn an_automatic_rollback_that_was_recovered_went_live_without_what_its_tasks_had_built() {
+    for made in [false, true] {
+        let w = GitWorld::new();
+        let one = w.deploy(1, End::Nothing, Build::V1).await;
+        let two = w.deploy(2, End::Placed(one.clone()), Build::V2).await;
+        if made {
+            // What it goes back to is gone, and is made anew.
+            let dir = w.root().join("releases").join(one.handle.as_str());
+            fs::remove_dir_all(dir).unwrap();
+        }
+        let op = w
+            .prepared_to(3, End::Placed(two), End::Placed(one.clone()))
+            .await;
+        let to = op.to.instance().unwrap().clone();
+        assert_eq!(to == one, !made);
+        let dir = w.root().join("releases").join(to.handle.as_str());
+        fs::write(dir.join("built"), "by a task").unwrap();
+        fs::write(dir.join("app/conf/settings.ini"), "by a task").unwrap();
+        // Killed here. Recovery prepares again, and does not run the task again.
+        let again = w.git().prepare(&cx(), &op).await.unwrap();
+        assert_eq!(again.to, to, "made anew: {made}");
+        w.git().switch(&cx(), &op).await.unwrap();
+        let built = fs::read_to_string(w.root().join("current/built"));
+        assert_eq!(built.unwrap(), "by a task", "made anew: {made}");
+        let seen = w.git().observe(&cx(), &[]).await.unwrap();
+        assert_eq!(seen.live_instance(), Some(&to), "it belongs to it");
+        // From then on it is sealed, and what is changed is not its own.
+        w.tamper().await;
+        let again = w.git().prepare(&cx(), &op).await.unwrap();
+        assert_ne!(again.to.handle, to.handle);
+    }
+}
+
+#[tokio::test]
 async fn a_restart_on_the_way_back_made_a_change_by_hand_part_of_the_release() {
     let mut w = GitWorld::new();
     let one = w.deploy(1, End::Nothing, Build::V1).await;

@@ -1,9 +1,9 @@
-//! A cancel that comes early keeps everything from being touched.
+//! A stop is heard before each effect: what was cancelled in time is not done.
 
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
 
-use rollback_core::engine::RollbackEngine;
+use rollback_core::engine::{AutomaticRollback, Report, RollbackEngine, Workload};
 use rollback_core::error::StoreError;
 use rollback_core::history::HistoryStore;
 use rollback_core::prelude::*;
@@ -11,11 +11,11 @@ use rollback_testkit::intercept::{Intercept, InterceptedStore, Write};
 
 use crate::support::{Setup, api, me};
 
-/// Another program cancels each deployment as soon as it is there.
+/// Another program cancels each deployment as soon as this is on its record.
 #[derive(Debug)]
-struct CancelledAtOnce(Arc<dyn HistoryStore>);
+struct CancelledAt(&'static str, Arc<dyn HistoryStore>);
 
-impl Intercept for CancelledAtOnce {
+impl Intercept for CancelledAt {
     type Passed = ();
 
     fn before(&self, _: Write<'_>) -> Result<(), StoreError> {
@@ -23,10 +23,10 @@ impl Intercept for CancelledAtOnce {
     }
 
     fn after(&self, write: Write<'_>, (): ()) -> Result<(), StoreError> {
-        if write.what == "begun" {
+        if write.what == self.0 {
             // A store in memory answers at once.
             let by = me();
-            let mut asked = self.0.request_cancel(write.deployment, &by);
+            let mut asked = self.1.request_cancel(write.deployment, &by);
             let now = &mut task::Context::from_waker(Waker::noop());
             assert!(matches!(asked.as_mut().poll(now), Poll::Ready(Ok(()))));
         }
@@ -34,22 +34,62 @@ impl Intercept for CancelledAtOnce {
     }
 }
 
-#[tokio::test]
-async fn a_deployment_that_was_cancelled_before_its_first_effect_was_prepared_all_the_same() {
-    let setup = Setup::new().await;
+/// v1 is live, and this is deployed over it and cancelled then.
+async fn cancelled_at(
+    event: &'static str,
+    setup: &Setup,
+    reference: &str,
+    adjust: impl FnOnce(Workload) -> Workload,
+) -> Report {
     let v1 = setup.engine().deploy("v1").await;
-    let cancelled = CancelledAtOnce(Arc::clone(&setup.store));
+    let cancelled = CancelledAt(event, Arc::clone(&setup.store));
     let store = InterceptedStore::new(Arc::clone(&setup.store), cancelled);
     let engine = RollbackEngine::builder(store)
-        .workload(setup.workload(api()))
+        .workload(adjust(setup.workload(api())))
         .build()
         .unwrap();
-    let run = engine.deploy(&api(), "v2", me()).await.unwrap();
+    let run = engine.deploy(&api(), reference, me()).await.unwrap();
     let report = run.await.unwrap();
-    assert_eq!(report.outcome(), Outcome::Cancelled);
-    assert_eq!(report.live().known(), Some(v1.deployment().id()));
+    assert_eq!(report.outcome(), Outcome::Cancelled, "at {event}");
+    assert_eq!(report.live().known(), Some(v1.deployment().id()), "{event}");
+    report
+}
+
+fn names(report: &Report) -> Vec<&'static str> {
     let events = report.deployment().events().iter();
-    let names: Vec<_> = events.map(|e| e.event.name()).collect();
+    events.map(|e| e.event.name()).collect()
+}
+
+#[tokio::test]
+async fn what_was_cancelled_before_an_effect_was_done_all_the_same() {
+    for (at, not_done) in [
+        ("begun", "prepare-intended"),
+        ("prepared", "switch-intended"),
+        ("switched", "judged"),
+    ] {
+        let setup = Setup::new().await;
+        let names = names(&cancelled_at(at, &setup, "v2", |w| w).await);
+        assert!(names.contains(&"going-back"), "{names:?}");
+        assert!(!names.contains(&not_done), "{names:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_cancelled_before_its_successor_was_started_was_started_all_the_same() {
+    let setup = Setup::new().await.beside();
+    let names = names(&cancelled_at("prepared", &setup, "v2", |w| w).await);
     assert!(names.contains(&"going-back"), "{names:?}");
-    assert!(!names.contains(&"prepare-intended"), "{names:?}");
+    assert!(!names.contains(&"start-intended"), "{names:?}");
+}
+
+#[tokio::test]
+async fn who_cancelled_what_had_failed_its_gate_got_an_automatic_rollback() {
+    let setup = Setup::new().await;
+    let report = cancelled_at("judged", &setup, "broken", Workload::auto_rollback).await;
+    let names = names(&report);
+    assert!(names.contains(&"switched-back"), "{names:?}");
+    assert!(matches!(
+        report.automatic_rollback(),
+        AutomaticRollback::NotNeeded
+    ));
 }

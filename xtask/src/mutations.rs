@@ -309,18 +309,6 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     },
     Mutation {
         file: "rollback-core/src/engine/back.rs",
-        what: "the lease is confirmed before the switch back",
-        find: "        self.confirm().await?;\n        self.journal(Event::SwitchBackIntended)",
-        replace: "        self.journal(Event::SwitchBackIntended)",
-        proofs: &[
-            TEST_CORE,
-            TEST_TESTKIT_ASKS,
-            TEST_TESTKIT_RULES,
-            TEST_TESTKIT_SIMULATOR,
-        ],
-    },
-    Mutation {
-        file: "rollback-core/src/engine/back.rs",
         what: "it is looked who is live before somebody's work is taken away",
         find: "        Ok(is_foreign(&op, fence.as_ref(), &self.observe().await?))\n",
         replace: "        Ok(is_foreign(&op, fence.as_ref(), &self.observe().await?) && false)\n",

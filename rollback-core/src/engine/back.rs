@@ -89,7 +89,7 @@ impl Runner {
     }
 
     pub(super) async fn switch_back(&mut self) -> Result<Step, Error> {
-        self.confirm().await?;
+        // What is journaled confirms the lease.
         self.journal(Event::SwitchBackIntended).await?;
         let op = self.deployment.operation().reversed();
         let mut patience = Patience::of(self.deadlines().switch);
@@ -227,7 +227,6 @@ impl Runner {
     }
 
     pub(super) async fn retire_back(&mut self) -> Result<Step, Error> {
-        self.confirm().await?;
         self.journal(Event::RetireIntended).await?;
         let retired = self.retire_op(self.deployment.operation().reversed()).await;
         match &retired {

@@ -1,5 +1,6 @@
 //! One workload's directory: its state, records and indices, with what has been read of them.
 
+mod ended;
 mod indexing;
 mod rebuilding;
 mod writing;
@@ -20,8 +21,9 @@ use crate::record::{self, read, unreadable};
 use crate::seal::Unreadable;
 use crate::state::{State, damaged};
 
+pub(crate) use ended::has_ended;
 pub(crate) use indexing::Overlay;
-pub(crate) use writing::{Writing, has_ended};
+pub(crate) use writing::Writing;
 
 /// One workload's directory and what has been read of it. What is remembered of a file is believed
 /// only while the file has the same content.

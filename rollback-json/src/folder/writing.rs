@@ -12,9 +12,10 @@ use rollback_core::id::DeploymentId;
 use rollback_fs::{Held, Locks, durable, make_dir, owner, system};
 use rustix::fs::{CWD, RenameFlags};
 
+use super::ended::{self, has_ended};
 use super::{Current, Folder, Found, is_of_one, names};
-use crate::index::{self, Line, Row, this_boot};
-use crate::layout::{Place, file_name, id_of};
+use crate::index::{self, Line, Row};
+use crate::layout::{file_name, id_of};
 use crate::record::{self, read};
 use crate::reserve::is_full;
 use crate::state::{Pending, Placed, State};
@@ -45,17 +46,6 @@ impl Writing {
     pub(crate) fn leave(&self) {
         self.left.set(true);
     }
-}
-
-/// Whether the last writer has ended well, in this boot: nothing is left to do.
-pub(crate) fn has_ended(place: &Place) -> bool {
-    fs::read(place.ended()).is_ok_and(|text| text == note(true))
-}
-
-/// Both of one length, so that writing the second over the first needs no room.
-fn note(ended: bool) -> Vec<u8> {
-    let what = if ended { "ended " } else { "writes" };
-    format!("{what} {}\n", this_boot()).into_bytes()
 }
 
 impl Folder {
@@ -91,7 +81,7 @@ impl Folder {
                 make_dir(dir)?;
             }
         }
-        self.say(false)?;
+        ended::say(&self.place, false)?;
         Ok((writing, ended))
     }
 
@@ -102,20 +92,7 @@ impl Folder {
         }
         if (done || !writing.touched.get()) && !writing.left.get() {
             // Not said, the next writer merely looks in vain.
-            let _ = self.say(true);
-        }
-    }
-
-    fn say(&self, ended: bool) -> Result<(), StoreError> {
-        let path = self.place.ended();
-        let said = owner::open_or_create(&path).and_then(|mut file| {
-            io::Write::write_all(&mut file, &note(ended))?;
-            file.set_len(note(ended).len() as u64)
-        });
-        match said {
-            // There was none, so there is nothing that it could contradict.
-            Err(e) if is_full(&e) => Ok(()),
-            other => other.map_err(|e| system("the workload's note cannot be written", &path, e)),
+            let _ = ended::say(&self.place, true);
         }
     }
 

@@ -11,9 +11,10 @@ use rollback_fs::{make_dir, owner, random, system};
 
 use crate::folder::names;
 use crate::inner::Inner;
-use crate::layout::Layout;
+use crate::layout::{Layout, Place};
 use crate::list::locked;
 use crate::open;
+use crate::state::{Placed, State};
 
 /// What lasts of a workload's directory. The state is last: a copy has no state that is newer
 /// than its records.
@@ -68,7 +69,39 @@ fn copy_workload(from: &Layout, to: &Layout, workload: &WorkloadId) -> Result<()
     let (from, to) = (from.workload(workload), to.workload(workload));
     make_dir(to.dir())?;
     copy_dir(&from.dir().join(RECORDS), &to.dir().join(RECORDS))?;
-    copy_file(&from.dir().join(STATE), &to.dir().join(STATE))
+    copy_file(&from.dir().join(STATE), &to.dir().join(STATE))?;
+    copy_nameless(&from, &to, workload)
+}
+
+/// Copies the record that the copied state has made one, if it has not got its name: whoever writes
+/// in the copy gives it.
+fn copy_nameless(from: &Place, to: &Place, workload: &WorkloadId) -> Result<(), StoreError> {
+    let path = to.state();
+    let Some(bytes) = crate::record::read(&path)? else {
+        return Ok(());
+    };
+    // A damaged one says nothing of it.
+    let Ok(state) = State::open(&bytes, workload, &path) else {
+        return Ok(());
+    };
+    let Some(Placed {
+        deployment, shard, ..
+    }) = state.pending.opened
+    else {
+        return Ok(());
+    };
+    let named = to.record(shard, &deployment);
+    if named.exists() {
+        return Ok(());
+    }
+    make_dir(&to.shard(shard))?;
+    let nameless = to.unpublished(shard, &deployment);
+    copy_file(&from.unpublished(shard, &deployment), &nameless)?;
+    if nameless.exists() {
+        return Ok(());
+    }
+    // It got its name meanwhile.
+    copy_file(&from.record(shard, &deployment), &named)
 }
 
 /// Fills a directory aside, makes all of it durable, and gives it its name.

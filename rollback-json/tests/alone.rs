@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use rollback_core::history::{HistoryStore, Query};
-use rollback_testkit::store_suite::sample;
+use rollback_json::JsonStore;
+use rollback_testkit::store_suite::{holder, sample};
 use support::{begin, listed, open, record, reseal, settle, settled};
 
 /// Something that is there and cannot be read, for root too.
@@ -116,5 +117,43 @@ async fn a_committed_event_that_did_not_fit_its_record_made_whole_lists_fail() {
         assert!(all.summaries.len() >= 2);
         assert!(!store.verify().await.unwrap().is_empty());
         assert!(store.get(&ids[2]).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_committed_record_without_its_name_was_left_out_of_copies() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("history");
+    let store = open(&root).await;
+    let ids = settled(&store, "api@web-1", 2).await;
+    let new = sample("api@web-1", 40);
+    drop(begin(&store, &new).await);
+    // Its writer was killed before it had its name, and nobody can carry that out: the note of a
+    // writer cannot be written.
+    let named = record(&root, &new.id);
+    fs::rename(
+        &named,
+        named.with_file_name(format!(".new-{}.json", new.id)),
+    )
+    .unwrap();
+    spoil(&root.join("workloads/api@web-1/ended"));
+    let left = named.with_file_name(".new-1-1");
+    fs::write(left, "half").unwrap();
+    let backup = dir.path().join("backup");
+    open(&root).await.backup(&backup).await.unwrap();
+    for (from, to) in [(&root, "one"), (&backup, "two")] {
+        let to = dir.path().join(to);
+        JsonStore::restore(from, &to).await.unwrap();
+        let restored = open(&to).await;
+        for carried_out in [false, true] {
+            let (shown, unreadable) = listed(&restored).await;
+            let all = [new.id.clone(), ids[1].clone(), ids[0].clone()];
+            assert_eq!(shown, all, "{carried_out}: {unreadable:?}");
+            assert_eq!(restored.verify().await.unwrap(), []);
+            if !carried_out {
+                let lease = restored.take_over(&new.workload, &holder()).await;
+                drop(lease.unwrap());
+            }
+        }
     }
 }

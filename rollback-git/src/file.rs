@@ -10,7 +10,7 @@ use rollback_core::error::{BackendError, BackendErrorKind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error;
+use crate::{error, reserve};
 
 /// For this user alone.
 pub(crate) const PRIVATE: u32 = 0o600;
@@ -50,8 +50,24 @@ pub(crate) fn make_dir(dir: &Path, mode: u32) -> Result<(), BackendError> {
     }
 }
 
-/// Same directory, fsync, rename, fsync of the directory: old or new after a power cut, never half.
+/// Writes a record of ours. On a full disk the reserve makes room for it.
 pub(crate) fn write(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), BackendError> {
+    with_reserve(path, || write_once(path, mode, bytes))
+}
+
+/// Tries once more where the disk is full and room was kept.
+pub(crate) fn with_reserve<T>(
+    path: &Path,
+    work: impl Fn() -> Result<T, BackendError>,
+) -> Result<T, BackendError> {
+    match work() {
+        Err(e) if e.kind() == BackendErrorKind::Exhausted && reserve::give_up(path) => work(),
+        done => done,
+    }
+}
+
+/// Same directory, fsync, rename, fsync of the directory: old or new after a power cut, never half.
+pub(crate) fn write_once(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), BackendError> {
     let dir = path.parent().unwrap_or(path);
     let mut next = path.as_os_str().to_owned();
     next.push(NEXT);

@@ -5,7 +5,7 @@
 //! ```text
 //! root/current             -> releases/7-1f0c3a9d2b44
 //! root/releases/7-1f0c3a9d2b44/    the commit's tree, and what was built in it
-//! root/.rollback/          this crate's own records, private
+//! root/.rollback/          this crate's own records, private, and room for a way back
 //! ```
 //!
 //! A tag, branch or commit is resolved once to a commit id. [`GitBackend`] pins that commit so that
@@ -51,6 +51,7 @@ mod ignore;
 mod link;
 mod pins;
 mod release;
+mod reserve;
 mod root;
 mod scan;
 mod seal;

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use rollback_core::error::BackendError;
 
 use crate::error;
-use crate::file::{absent_is_fine, sync_dir};
+use crate::file::{absent_is_fine, sync_dir, with_reserve};
 
 /// What stands at `current`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,10 +62,12 @@ impl Link {
     pub(crate) fn point(&self, target: &Path) -> Result<(), BackendError> {
         let fail = |e| error::io("cannot swap the link", self.path().display(), e);
         let next = self.root.join(".rollback").join("current.next");
-        absent_is_fine(std::fs::remove_file(&next)).map_err(fail)?;
-        // Relative where it can be, so that the root may be moved or mounted elsewhere.
-        symlink(target.strip_prefix(&self.root).unwrap_or(target), &next).map_err(fail)?;
-        std::fs::rename(&next, self.path()).map_err(fail)?;
+        with_reserve(&next, || {
+            absent_is_fine(std::fs::remove_file(&next)).map_err(fail)?;
+            // Relative where it can be, so that the root may be moved or mounted elsewhere.
+            symlink(target.strip_prefix(&self.root).unwrap_or(target), &next).map_err(fail)?;
+            std::fs::rename(&next, self.path()).map_err(fail)
+        })?;
         sync_dir(&self.root)
     }
 

@@ -268,8 +268,10 @@ impl Releases {
     /// What time it is by the clock of the file system that the releases are on.
     pub(crate) fn clock(&self) -> Result<Instant, BackendError> {
         let path = self.root.state().join("clock.next");
-        let asked = fs::write(&path, b"").and_then(|()| path.metadata());
-        let meta = asked.map_err(|e| error::io("cannot ask the clock", path.display(), e))?;
+        let meta = file::with_reserve(&path, || {
+            let asked = fs::write(&path, b"").and_then(|()| path.metadata());
+            asked.map_err(|e| error::io("cannot ask the clock", path.display(), e))
+        })?;
         let _ = fs::remove_file(&path);
         Ok((meta.ctime(), meta.ctime_nsec()))
     }

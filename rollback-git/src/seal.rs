@@ -94,8 +94,10 @@ impl Seal {
         }
     }
 
+    /// Leaves the reserve alone: a seal may be larger, and nothing would be left for the records
+    /// of a way back.
     pub(crate) fn write(&self, path: &Path) -> Result<(), BackendError> {
-        file::write(path, file::PRIVATE, &self.text())
+        file::write_once(path, file::PRIVATE, &self.text())
     }
 
     // Lines end in NUL, and the path comes last: it may contain anything else.

@@ -8,11 +8,11 @@ use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_process::Engine;
 
 use crate::backend::Inner;
-use crate::error;
 use crate::file::sync_dir;
 use crate::link::Current;
 use crate::release::{Restart, Switched};
 use crate::view::Lazy;
+use crate::{error, reserve};
 
 /// Of so many engines that died while the command ran, and that belong to one service which was
 /// started anew each time, the command was what restarted it: who crashes by chance does not do so
@@ -113,6 +113,8 @@ impl Inner {
         let command = self.command(&state, dir.as_ref());
         let next = self.next(&state, command.as_ref(), to.is_none())?;
         cx.check().map_err(untouched)?;
+        let is_new = self.is_new(name).map_err(untouched)?;
+        self.keep_way_back(is_new).map_err(untouched)?;
         self.take_live(cx, op, name).map_err(untouched)?;
         cx.check().map_err(untouched)?;
         if let Next::Run { deaths } = next {
@@ -120,6 +122,8 @@ impl Inner {
             state.restart = Restart::Begun { by, deaths };
         }
         self.releases.write_switched(&state).map_err(untouched)?;
+        // What was written since may have taken it.
+        self.keep_way_back(is_new).map_err(untouched)?;
         cx.check().map_err(untouched)?;
         match &dir {
             // Whoever moved it may not have lived to make it durable.
@@ -241,6 +245,26 @@ impl Inner {
         Ok(Next::Run { deaths })
     }
 
+    /// Whether a release was never live. One that was, one that a person has put there, and nothing
+    /// may themselves be the way back of a deployment.
+    fn is_new(&self, name: Option<&str>) -> Result<bool, BackendError> {
+        Ok(match name {
+            Some(name) => self.releases.record(name)?.is_some_and(|r| !r.went_live),
+            None => false,
+        })
+    }
+
+    /// Keeps room for going back, without which nothing new goes live. A way back does without.
+    fn keep_way_back(&self, is_new: bool) -> Result<(), BackendError> {
+        match reserve::keep(&self.root.state()) {
+            Err(e) if !is_new => {
+                tracing::warn!(error = %e, "no room can be kept for a way back");
+                Ok(())
+            }
+            kept => kept,
+        }
+    }
+
     /// Notes that a release of ours goes live, and what was changed there by hand before.
     fn take_live(
         &self,
@@ -294,10 +318,16 @@ impl Inner {
         };
         let since = Some(self.releases.clock()?);
         let looked = self.changes(cx, &Lazy::default(), name, &record, since)?;
-        looked
+        let seal = looked
             .seal
-            .absorbing(&looked.scan, &taken.changed(), &self.ignored)
-            .write(&self.releases.seal(name))?;
+            .absorbing(&looked.scan, &taken.changed(), &self.ignored);
+        match seal.write(&self.releases.seal(name)) {
+            // The one that is there says the same, if with older marks: looks take longer.
+            Err(e)
+                if e.kind() == BackendErrorKind::Exhausted
+                    && seal.files() == looked.seal.files() => {}
+            written => written?,
+        }
         self.releases.write_record(name, &record)
     }
 }

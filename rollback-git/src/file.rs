@@ -34,20 +34,33 @@ pub(crate) fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Makes a directory of this mode, and those above it for everybody to enter.
+/// Makes a directory of this mode, and those above it for everybody to enter. It gets its name with
+/// the mode that it is to have, whatever the umask: whoever is killed before leaves none that stays
+/// closed to others, and one that is there is as somebody wants it.
 pub(crate) fn make_dir(dir: &Path, mode: u32) -> Result<(), BackendError> {
     if dir.is_dir() {
         return Ok(());
     }
     let parent = dir.parent().unwrap_or(Path::new("/"));
     make_dir(parent, 0o755)?;
-    let made = DirBuilder::new().mode(mode & 0o700).create(dir);
-    match made.and_then(|()| fs::set_permissions(dir, Permissions::from_mode(mode))) {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let next = parent.join(format!(".{name}.rollback-new"));
+    match new_dir(&next, mode).and_then(|()| fs::rename(&next, dir)) {
         Ok(()) => sync_dir(parent),
         // Somebody else was quicker.
-        Err(_) if dir.is_dir() => Ok(()),
+        Err(_) if dir.is_dir() => {
+            let _ = fs::remove_dir(&next);
+            Ok(())
+        }
         Err(e) => Err(error::io("cannot make a directory", dir.display(), e)),
     }
+}
+
+/// Makes an empty directory in place of an empty one that a killed maker left.
+fn new_dir(dir: &Path, mode: u32) -> io::Result<()> {
+    absent_is_fine(fs::remove_dir(dir))?;
+    DirBuilder::new().mode(mode & 0o700).create(dir)?;
+    fs::set_permissions(dir, Permissions::from_mode(mode))
 }
 
 /// Writes a record of ours. On a full disk the reserve makes room for it.

@@ -9,6 +9,7 @@ mod local;
 mod lock;
 pub mod owner;
 pub mod random;
+pub mod room;
 pub mod strict;
 mod witness;
 

@@ -1,12 +1,10 @@
 //! [`Reserve`]: room on the disk that is kept for ending what has begun.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::PathBuf;
 
-use rollback_fs::owner;
-use rustix::fs::FallocateFlags;
+use rollback_fs::{owner, room};
 
 /// What the rest of a deployment's events, its settlement and the state take at most at once, next
 /// to two copies of the record as it was opened.
@@ -39,18 +37,7 @@ impl Reserve {
     }
 
     fn take(&self, room: u64) -> io::Result<()> {
-        let mut file = owner::open_or_create(&self.path)?;
-        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, room) {
-            // Not every file system can: then it has to be written.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                let zeros = [0; 4096];
-                for _ in 0..room.div_ceil(4096) {
-                    file.write_all(&zeros)?;
-                }
-                Ok(())
-            }
-            other => Ok(other?),
-        }
+        room::take(&owner::open_or_create(&self.path)?, room)
     }
 
     /// Takes what can be had again, for the next one that needs it.
@@ -75,7 +62,7 @@ impl Reserve {
 
     fn has(&self, room: u64) -> bool {
         let taken = fs::symlink_metadata(&self.path);
-        taken.is_ok_and(|m| m.len() >= room && m.blocks() * 512 >= room)
+        taken.is_ok_and(|m| m.len() >= room && room::has(&m, room))
     }
 
     /// Gives it up; says whether there was any.

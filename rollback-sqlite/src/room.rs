@@ -1,14 +1,11 @@
 //! [`Room`]: space that is kept for ending what has begun.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rollback_core::error::StoreError;
-use rollback_fs::{full, owner, system};
-use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
+use rollback_fs::{full, owner, room, system};
 
 /// So many bytes are kept: the last events of several deployments, their settlements, and a
 /// clean-up's first steps. A log of which everything is in the file is written over from its
@@ -16,7 +13,6 @@ use rustix::io::Errno;
 const SIZE: u64 = 256 * 1024;
 /// What going back takes at least: without so much nothing is switched.
 const LEAST: u64 = 64 * 1024;
-const BLOCK: u64 = 512;
 
 /// A file whose space is given up when a write finds no other. No deployment begins without it.
 #[derive(Debug)]
@@ -71,23 +67,11 @@ impl Room {
     }
 
     fn is_kept(&self, size: u64) -> bool {
-        fs::symlink_metadata(&self.path)
-            .is_ok_and(|meta| meta.is_file() && meta.blocks() * BLOCK >= size)
+        fs::symlink_metadata(&self.path).is_ok_and(|meta| room::has(&meta, size))
     }
 
     fn make(&self, size: u64) -> io::Result<()> {
-        let mut file = owner::open_or_create(&self.path)?;
-        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size) {
-            // Not every file system can promise space; then it is taken.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-                file.seek(SeekFrom::Start(0))?;
-                // What no file system stores in less.
-                let mut random = File::open("/dev/urandom")?.take(size);
-                io::copy(&mut random, &mut file)?;
-                file.sync_all()
-            }
-            other => Ok(other?),
-        }
+        room::take(&owner::open_or_create(&self.path)?, size)
     }
 }
 
@@ -103,7 +87,7 @@ mod tests {
         room.keep().unwrap();
         room.keep().unwrap();
         let meta = fs::metadata(dir.path().join("reserve")).unwrap();
-        assert!(meta.blocks() * BLOCK >= SIZE);
+        assert!(room::has(&meta, SIZE));
         // What was cut short is no room.
         fs::write(dir.path().join("reserve"), "").unwrap();
         assert!(!room.is_kept(LEAST));

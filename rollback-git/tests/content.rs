@@ -113,6 +113,30 @@ async fn a_restart_on_the_way_back_made_a_change_by_hand_part_of_the_release() {
 }
 
 #[tokio::test]
+async fn what_stood_changed_where_nobody_had_sealed_it_is_gone_back_to_as_it_was() {
+    let mut w = GitWorld::new();
+    w.deploy(1, End::Nothing, Build::V1).await;
+    w.tamper().await;
+    let live = async |w: &GitWorld| {
+        let seen = w.git().observe(&cx(), &[]).await.unwrap();
+        End::Placed(seen.live_instance().unwrap().clone())
+    };
+    let op = w.prepared(2, live(&w).await, Build::V2).await;
+    w.git().switch(&cx(), &op).await.unwrap();
+    // It goes back, and whoever does ends before it could seal what stands there.
+    w.restart = sh("echo x >> log; exit 1");
+    w.git().switch(&cx(), &op.reversed()).await.unwrap_err();
+    assert_eq!(w.serves().as_deref(), Some("v1"));
+    // The next deployment has seen it with the log, and so it is gone back to.
+    let before = live(&w).await;
+    w.restart = Vec::new();
+    let op = w.prepared(3, before.clone(), Build::V3).await;
+    w.git().switch(&cx(), &op).await.unwrap();
+    w.git().switch(&cx(), &op.reversed()).await.unwrap();
+    assert_eq!(live(&w).await, before);
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_read_kept_everybody_from_looking() {
     let w = GitWorld::new();
     let one = w.deploy(1, End::Nothing, Build::V1).await;

@@ -182,8 +182,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         file: "rollback-git/src/link.rs",
         what: "the link's new place is synced",
-        find: "        std::fs::rename(&next, self.path()).map_err(fail)?;\n        sync_dir(&self.root)\n",
-        replace: "        std::fs::rename(&next, self.path()).map_err(fail)\n",
+        find: "            std::fs::rename(&next, self.path()).map_err(fail)\n        })?;\n        sync_dir(&self.root)\n",
+        replace: "            std::fs::rename(&next, self.path()).map_err(fail)\n        })\n",
         proofs: &[CHAOS_SYNC_SQLITE],
     },
     Mutation {
@@ -231,8 +231,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         file: "rollback-git/src/switch.rs",
         what: "the last stop before the link moves",
-        find: "        self.releases.write_switched(&state).map_err(untouched)?;\n        cx.check().map_err(untouched)?;\n",
-        replace: "        self.releases.write_switched(&state).map_err(untouched)?;\n",
+        find: "        cx.check().map_err(untouched)?;\n        match &dir {",
+        replace: "        match &dir {",
         proofs: &[TEST_GIT],
     },
     Mutation {

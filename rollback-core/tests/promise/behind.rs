@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rollback_core::engine::{AutomaticRollback, NotAttempted, RollbackEngine, Workload};
 use rollback_core::guard::ReleaseTask;
 use rollback_core::history::{Fence, HistoryStore, Holder, Sequence};
+use rollback_core::policy::{Keep, Retention};
 use rollback_core::prelude::*;
 
 use crate::from_the_future;
@@ -138,6 +139,19 @@ async fn a_history_behind_a_target_where_nothing_is_live_had_no_way_out() {
     assert!(b.deploy("v3").await.succeeded());
 }
 
+/// Whose policy lets everything go that need not be kept.
+fn keeping_nothing() -> Bench {
+    let none = Keep::new(0, 0);
+    let policy = Policy {
+        retention: Retention {
+            records: none,
+            artifacts: none,
+        },
+        ..Policy::default()
+    };
+    Bench::with(|w| w.policy(policy))
+}
+
 /// An adoption that was begun, by a process that is dead.
 async fn adoption_of_the_dead(b: &Bench) {
     let live = b.shelf.0.lock().unwrap().live.clone().unwrap();
@@ -175,16 +189,7 @@ async fn an_adoption_that_was_not_finished_had_caught_up_with_what_was_published
 
 #[tokio::test]
 async fn an_adoption_that_failed_let_retention_forget_what_was_published_last() {
-    use rollback_core::policy::{Keep, Retention};
-    let none = Keep::new(0, 0);
-    let policy = Policy {
-        retention: Retention {
-            records: none,
-            artifacts: none,
-        },
-        ..Policy::default()
-    };
-    let b = Bench::with(|w| w.policy(policy));
+    let b = keeping_nothing();
     b.deploy("v1").await;
     // It has published, on its way back.
     b.shelf.0.lock().unwrap().switch_fails.insert("v2".into());
@@ -240,16 +245,7 @@ async fn a_damaged_token_used_up_the_numbers_of_every_workload() {
 
 #[tokio::test]
 async fn with_nothing_kept_a_history_seemed_to_be_behind_what_it_had_published() {
-    use rollback_core::policy::{Keep, Retention};
-    let none = Keep::new(0, 0);
-    let policy = Policy {
-        retention: Retention {
-            records: none,
-            artifacts: none,
-        },
-        ..Policy::default()
-    };
-    let b = Bench::with(|w| w.policy(policy));
+    let b = keeping_nothing();
     b.deploy("v1").await;
     b.shelf.0.lock().unwrap().switch_fails.insert("v2".into());
     b.deploy("v2").await;

@@ -180,12 +180,18 @@ pub(crate) fn insert(connection: &Connection, new: &NewDeployment) -> Result<Seq
     }
     let (us, ns) = split(new.opened_at);
     // AUTOINCREMENT's own rule, said beforehand: the seal holds the sequence.
-    let sequence: i64 = connection
+    let mut sequence: i64 = connection
         .prepare_cached(
             "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'deployments'), 0),
                coalesce((SELECT max(sequence) FROM deployments), 0)) + 1",
         )?
         .query_row([], |row| row.get(0))?;
+    // A number under which damage has put another record's events is nobody's.
+    let mut strays =
+        connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM events WHERE deployment = ?1)")?;
+    while strays.query_row([sequence], |row| row.get(0))? {
+        sequence += 1;
+    }
     let annotations = "{}";
     connection
         .prepare_cached(

@@ -1,0 +1,44 @@
+//! What damage has put where a record is to come.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use rollback_core::event::{Event, TimedEvent};
+use rollback_core::history::HistoryStore;
+use rollback_sqlite::SqliteStore;
+use rollback_testkit::store_suite::{at, holder, sample};
+use rusqlite::Connection;
+
+#[tokio::test]
+async fn an_event_that_damage_gave_to_a_number_to_come_stopped_another_workload() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let first = sample("api@web-1", 1);
+    let version = store.workload(&first.workload).await.unwrap().version;
+    let begun = store.begin(&first, &holder(), version).await.unwrap();
+    let step = TimedEvent {
+        at: at(2),
+        event: Event::PrepareIntended,
+    };
+    store.append(&begun.lease, &step).await.unwrap();
+    drop((begun, store));
+    // As one bit of a page does it: the next record, and the one after it, have an event already.
+    let by_hand = Connection::open(&path).unwrap();
+    by_hand.pragma_update(None, "foreign_keys", false).unwrap();
+    let copy =
+        "INSERT INTO events SELECT deployment + ?1, ordinal, at_us, name, body, seal FROM events
+                WHERE deployment = 1";
+    for more in [1, 2] {
+        by_hand.execute(copy, [more]).unwrap();
+    }
+    drop(by_hand);
+    let store = SqliteStore::open(&path).await.unwrap();
+    let other = sample("web@web-1", 3);
+    let version = store.workload(&other.workload).await.unwrap().version;
+    let begun = store.begin(&other, &holder(), version).await.unwrap();
+    assert_eq!(begun.sequence.0, 4);
+    store.append(&begun.lease, &step).await.unwrap();
+    let record = store.get(&other.id).await.unwrap().unwrap();
+    assert_eq!(record.events(), [step]);
+}

@@ -115,6 +115,12 @@ pub(crate) fn sqlite(path: &Path, e: rusqlite::Error) -> StoreError {
         }
         Some(C::SystemIoFailure) => FAILED,
         Some(C::NotADatabase | C::DatabaseCorrupt) => CORRUPT,
+        // What this library asks for, its own tables always have.
+        Some(C::Unknown) => (
+            Kind::Corrupt,
+            "the history's tables are not as this library makes them",
+            "verify names what differs; move the file aside and restore a copy",
+        ),
         Some(C::ReadOnly | C::CannotOpen | C::PermissionDenied) => {
             return hindrance(path).because(e);
         }

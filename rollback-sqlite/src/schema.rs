@@ -1,5 +1,7 @@
 //! The tables, as a list of migrations counted by SQLite's `user_version`.
 
+use std::collections::BTreeMap;
+
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -200,6 +202,27 @@ pub(crate) fn ours(connection: &Connection) -> Result<(), Failure> {
         return Err(foreign().into());
     }
     Ok(())
+}
+
+/// The names of what the schema has in other words than a history that is made now.
+pub(crate) fn differs(connection: &Connection) -> Result<Vec<String>, Failure> {
+    let mut fresh = Connection::open_in_memory()?;
+    migrate(&mut fresh)?;
+    let theirs = words(connection)?;
+    let ours = words(&fresh)?.into_iter();
+    let differs = ours.filter(|(name, sql)| theirs.get(name).is_some_and(|their| their != sql));
+    Ok(differs.map(|(name, _)| name).collect())
+}
+
+/// What makes each table, index and trigger, by its name.
+fn words(connection: &Connection) -> rusqlite::Result<BTreeMap<String, Option<Vec<u8>>>> {
+    let all = "SELECT CAST(name AS BLOB), CAST(sql AS BLOB) FROM sqlite_schema";
+    let mut all = connection.prepare(all)?;
+    let all = all.query_map([], |row| {
+        let name: Vec<u8> = row.get(0)?;
+        Ok((String::from_utf8_lossy(&name).into_owned(), row.get(1)?))
+    })?;
+    all.collect()
 }
 
 fn foreign() -> StoreError {

@@ -11,6 +11,7 @@ use rusqlite::types::Value;
 
 use crate::error::{Failure, unreadable};
 use crate::record::{Raw, actor_name, decode, load, sequences, split, word};
+use crate::schema;
 use crate::state::Entry;
 use crate::store::identity;
 use crate::summaries;
@@ -22,6 +23,11 @@ pub(crate) fn verify(connection: &Connection) -> Result<Vec<Fault>, Failure> {
     let mut report = Report(Vec::new());
     let checked = file(connection, &mut report);
     report.noting("the file", checked)?;
+    let differs = schema::differs(connection);
+    for name in report.noting("the schema", differs)?.unwrap_or_default() {
+        let what = "it is not as this library makes it";
+        report.fault(format!("{name} of the schema"), what);
+    }
     let found = sequences(connection);
     for sequence in report
         .noting("the table deployments", found)?

@@ -3,6 +3,7 @@
 
 mod support;
 
+use rollback_core::error::StoreErrorKind;
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::HistoryStore;
 use rollback_sqlite::SqliteStore;
@@ -41,4 +42,35 @@ async fn an_event_that_damage_gave_to_a_number_to_come_stopped_another_workload(
     store.append(&begun.lease, &step).await.unwrap();
     let record = store.get(&other.id).await.unwrap().unwrap();
     assert_eq!(record.events(), [step]);
+}
+
+#[tokio::test]
+async fn a_damaged_trigger_went_unnoticed_and_what_it_stopped_was_called_a_defect() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    drop(SqliteStore::open(&path).await.unwrap());
+    let by_hand = Connection::open(&path).unwrap();
+    by_hand
+        .execute_batch(
+            "PRAGMA writable_schema = ON;
+             UPDATE sqlite_schema SET sql = replace(sql, 'AND workload =', 'AND workloa$ =')
+              WHERE name = 'summaries_event_added'",
+        )
+        .unwrap();
+    drop(by_hand);
+    let store = SqliteStore::open(&path).await.unwrap();
+    let faults = store.verify().await.unwrap();
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains("summaries_event_added"), "{faults:?}");
+    let new = sample("api@web-1", 1);
+    let version = store.workload(&new.workload).await.unwrap().version;
+    let begun = store.begin(&new, &holder(), version).await.unwrap();
+    let step = TimedEvent {
+        at: at(2),
+        event: Event::PrepareIntended,
+    };
+    let e = store.append(&begun.lease, &step).await.unwrap_err();
+    assert_eq!(e.kind(), StoreErrorKind::Corrupt, "{e}");
+    assert!(e.to_string().contains("restore a copy"), "{e}");
 }

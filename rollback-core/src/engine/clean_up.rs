@@ -8,7 +8,7 @@ use crate::backend::Instance;
 use crate::context::{Cancellation, Context};
 use crate::deployment::Deployment;
 use crate::engine::RollbackEngine;
-use crate::error::{Error, ErrorKind};
+use crate::error::{BackendErrorKind, Error, ErrorKind};
 use crate::guard::Verb;
 use crate::history::{Epoch, Exclusion, Fence, Liveness, Published};
 use crate::id::{Actor, DeploymentId, WorkloadId};
@@ -101,15 +101,24 @@ impl RollbackEngine {
     async fn fence_to_let_go(&self, workload: &WorkloadId) -> Result<Option<Fence>, Error> {
         let (inner, entry) = (self.inner(), self.inner().workload(workload)?);
         let limit = self.rules(workload).await?.policy.deadlines.observe;
-        let observed = ask::observe(limit, entry.backend.as_ref(), &[]).await?;
+        let observed = match ask::observe(limit, entry.backend.as_ref(), &[]).await {
+            Ok(observed) => Some(observed),
+            // Nothing can be asked there, so nothing is known to have been published.
+            Err(e) if e.kind() == BackendErrorKind::Unsupported => None,
+            Err(e) => return Err(e.into()),
+        };
         let records = inner.records(workload).await?;
-        match inner.published(&observed, &records).await? {
+        let published = match &observed {
+            Some(observed) => inner.published(observed, &records).await?,
+            None => Published::Nothing,
+        };
+        match published {
             Published::Ahead(fence) => Err(Refusal::HistoryBehind {
                 workload: workload.clone(),
                 published: Box::new(fence.clone()),
             }
             .into()),
-            Published::Known => Ok(observed.published.clone()),
+            Published::Known => Ok(observed.as_ref().and_then(|o| o.published.clone())),
             Published::Nothing | Published::Elsewhere(_) => {
                 let identity = inner.identity().await?;
                 Ok(records.first().map(|newest| Fence {

@@ -144,6 +144,11 @@ mod tests {
             .env("TMPDIR", dirty.dir())
             .spawn()
             .unwrap();
+        // It is told of before all of it is there to be seen.
+        let environment = format!("/proc/{}/environ", child.id());
+        while fs::read(&environment).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
         let said = dirty.close_within(Duration::ZERO);
         child.kill().unwrap();
         child.wait().unwrap();

@@ -94,7 +94,8 @@ impl Entry {
         Ok((all, damaged))
     }
 
-    /// The ids of all workloads; one that is no id hides no other, and `verify` reports it. Where the table is damaged, those that have records as well.
+    /// The ids of all workloads; one that is no id hides no other, and `verify` reports it. Where
+    /// the table is damaged, those that have records as well.
     fn names(connection: &Connection) -> Result<Vec<WorkloadId>, Failure> {
         let mut names: Vec<String> = Vec::new();
         let name = |row: &Row<'_>| {

@@ -12,6 +12,9 @@ use serde::de::DeserializeOwned;
 
 use crate::{error, reserve};
 
+/// How often a directory is made that another process makes at the same time.
+const TRIES: usize = 10;
+
 /// For this user alone.
 pub(crate) const PRIVATE: u32 = 0o600;
 /// For everybody to read.
@@ -45,7 +48,16 @@ pub(crate) fn make_dir(dir: &Path, mode: u32) -> Result<(), BackendError> {
     make_dir(parent, 0o755)?;
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
     let next = parent.join(format!(".{name}.rollback-new"));
-    match new_dir(&next, mode).and_then(|()| fs::rename(&next, dir)) {
+    let make = || new_dir(&next, mode).and_then(|()| fs::rename(&next, dir));
+    let mut made = make();
+    for _ in 0..TRIES {
+        // Somebody else has taken it for a killed maker's.
+        if dir.is_dir() || made.is_ok() {
+            break;
+        }
+        made = make();
+    }
+    match made {
         Ok(()) => sync_dir(parent),
         // Somebody else was quicker.
         Err(_) if dir.is_dir() => {

@@ -1,13 +1,13 @@
 //! Room that is kept for a way back: on a disk that has filled up meanwhile, a switch could not be
 //! gone back from, for that writes some small files, too.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rollback_core::error::BackendError;
 
-use crate::file;
+use crate::{error, file};
 
 const NAME: &str = "reserve";
 /// Some files of a block each are written on a way back, and as many before.
@@ -19,7 +19,7 @@ pub(crate) fn keep(state: &Path) -> Result<(), BackendError> {
     if path.metadata().is_ok_and(|m| m.len() >= SIZE as u64) {
         return Ok(());
     }
-    file::write_once(&path, file::PRIVATE, &noise())
+    file::write_once(&path, file::PRIVATE, &noise()?)
 }
 
 /// Gives up the one that is kept for this record; whether there was one.
@@ -33,19 +33,10 @@ pub(crate) fn give_up(record: &Path) -> bool {
 }
 
 /// What no file system makes smaller: neither packed, nor kept once for two that are alike.
-fn noise() -> Vec<u8> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seed =
-        now.map_or(1, |d| d.as_nanos() as u64) ^ u64::from(std::process::id()).rotate_left(40);
-    let mut state = seed | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(next)
-        .take(SIZE / 8)
-        .flatten()
-        .collect()
+fn noise() -> Result<Vec<u8>, BackendError> {
+    let mut noise = Vec::with_capacity(SIZE);
+    let read = File::open("/dev/urandom")
+        .and_then(|random| random.take(SIZE as u64).read_to_end(&mut noise));
+    read.map_err(|e| error::io("no random bytes for the reserve", "/dev/urandom", e))?;
+    Ok(noise)
 }

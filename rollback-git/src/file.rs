@@ -167,3 +167,27 @@ fn is_left(name: &str) -> bool {
     let random = |n: &str| n.len() == 6 && n.bytes().all(|b| b.is_ascii_alphanumeric());
     name.ends_with(NEXT) || name.strip_prefix(".tmp").is_some_and(random)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn of_two_processes_that_made_a_directory_at_once_one_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..200 {
+            let path = dir.path().join(format!("{round}"));
+            std::thread::scope(|scope| {
+                let made: Vec<_> = (0..4)
+                    .map(|_| scope.spawn(|| make_dir(&path, 0o755)))
+                    .collect();
+                for made in made {
+                    made.join().unwrap().unwrap();
+                }
+            });
+            assert!(path.is_dir());
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 200, "none left");
+    }
+}

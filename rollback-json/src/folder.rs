@@ -1,6 +1,7 @@
 //! One workload's directory: its state, records and indices, with what has been read of them.
 
 mod ended;
+mod finding;
 mod indexing;
 mod rebuilding;
 mod writing;
@@ -22,6 +23,7 @@ use crate::seal::Unreadable;
 use crate::state::{State, damaged};
 
 pub(crate) use ended::has_ended;
+pub(crate) use finding::{Beginnings, Named};
 pub(crate) use indexing::Overlay;
 pub(crate) use writing::Writing;
 
@@ -249,19 +251,24 @@ pub(crate) fn is_of_one(e: &StoreError) -> bool {
 
 /// The names in a directory, sorted; none if it is not there.
 pub(crate) fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(system("a directory of the history cannot be read", dir, e)),
-    };
     let mut names = Vec::new();
-    for entry in entries {
-        let entry =
-            entry.map_err(|e| system("a directory of the history cannot be read", dir, e))?;
-        if let Ok(name) = entry.file_name().into_string() {
-            names.push(name);
-        }
-    }
+    each_name(dir, |name| names.push(name.to_owned()))?;
     names.sort_unstable();
     Ok(names)
+}
+
+/// The same one by one, in any order.
+pub(crate) fn each_name(dir: &Path, mut take: impl FnMut(&str)) -> Result<(), StoreError> {
+    let failed = |e| system("a directory of the history cannot be read", dir, e);
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(failed(e)),
+    };
+    for entry in entries {
+        if let Some(name) = entry.map_err(failed)?.file_name().to_str() {
+            take(name);
+        }
+    }
+    Ok(())
 }

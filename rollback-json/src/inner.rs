@@ -16,7 +16,7 @@ use rollback_fs::{Held, Locks};
 
 use crate::counter;
 use crate::error::{busy, known, nothing_in_flight};
-use crate::folder::{Folder, Found, Writing, is_of_one, names};
+use crate::folder::{Beginnings, Folder, Found, Named, Writing, is_of_one, names};
 use crate::layout::Layout;
 use crate::list::locked;
 use crate::open::{self, Inode};
@@ -284,22 +284,45 @@ impl Inner {
     /// For each text the ids that begin with it, newest first, the text itself before all.
     pub(crate) fn beginning(
         &self,
-        texts: &[String],
+        texts: &Beginnings,
         limit: usize,
     ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
-        let mut found = vec![Vec::new(); texts.len()];
+        let mut found = vec![Vec::new(); texts.texts().len()];
         for workload in self.workloads()? {
-            if let Err(error) = locked(&self.folder(&workload)).beginning(texts, &mut found) {
-                tracing::warn!(%workload, %error, "its records cannot be found");
+            match locked(&self.folder(&workload)).beginning(texts) {
+                Ok(here) => {
+                    for (found, here) in found.iter_mut().zip(here) {
+                        found.extend((!here.is_empty()).then(|| (workload.clone(), here)));
+                    }
+                }
+                Err(error) => tracing::warn!(%workload, %error, "its records cannot be found"),
             }
         }
-        for (text, found) in texts.iter().zip(&mut found) {
-            found.sort_by_key(|(sequence, id)| (id.as_str() != text, std::cmp::Reverse(*sequence)));
+        let ordered = texts.texts().iter().zip(found).map(|(text, found)| {
+            let mut ids = self.ordered(found);
+            ids.sort_by_key(|id| id.as_str() != text);
+            ids.truncate(limit);
+            ids
+        });
+        Ok(ordered.collect())
+    }
+
+    /// Found records' ids, newest first. One alone needs no look at its record for that.
+    fn ordered(&self, found: Vec<(WorkloadId, Vec<Named>)>) -> Vec<DeploymentId> {
+        if let [(_, named)] = &*found
+            && let [(_, only)] = &**named
+        {
+            return vec![only.clone()];
         }
-        let ids = |found: Vec<(Sequence, DeploymentId)>| {
-            found.into_iter().take(limit).map(|(_, id)| id).collect()
-        };
-        Ok(found.into_iter().map(ids).collect())
+        let mut numbered = Vec::new();
+        for (workload, named) in found {
+            match locked(&self.folder(&workload)).numbered(named) {
+                Ok(here) => numbered.extend(here),
+                Err(error) => tracing::warn!(%workload, %error, "its records cannot be found"),
+            }
+        }
+        numbered.sort_by_key(|(sequence, _)| std::cmp::Reverse(*sequence));
+        numbered.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Takes the lease lock of a dead holder, or of nobody.

@@ -18,6 +18,7 @@ use rollback_core::time::Timestamp;
 use rollback_fs::{Locks, blocking};
 
 use crate::backup;
+use crate::folder::Beginnings;
 use crate::inner::Inner;
 use crate::layout::Layout;
 use crate::list;
@@ -244,7 +245,7 @@ impl HistoryStore for JsonStore {
         beginnings: &[&str],
         limit: usize,
     ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
-        let beginnings: Vec<String> = beginnings.iter().map(|b| (*b).to_owned()).collect();
+        let beginnings = Beginnings::new(beginnings);
         self.run(move |s| s.beginning(&beginnings, limit)).await
     }
 

@@ -70,7 +70,7 @@ pub enum CanRollBack {
     NotNow(Error),
 }
 
-/// How many records are read at first; each further look reads four times as many.
+/// How many records are read at first; each further look reads twice as many.
 const FIRST: usize = 32;
 
 /// What is told of these deployments of one workload.
@@ -104,7 +104,7 @@ async fn look(
         if let Some(told) = telling.of(&records, &ids) {
             return Ok(told);
         }
-        limit = limit.saturating_mul(4);
+        limit = limit.saturating_mul(2);
     }
 }
 

@@ -5,16 +5,12 @@ use std::path::Path;
 
 use rollback_core::error::StoreError;
 use rollback_core::history::Sequence;
-use rollback_core::id::DeploymentId;
 use rollback_fs::{Locks, make_dir, system};
 
 use super::{Folder, Found, has_ended, names};
 use crate::index::{Index, Look, Row};
 use crate::layout::{file_name, id_of};
 use crate::state::State;
-
-/// Up to so many records are read for their numbers rather than an index.
-const FEW: usize = 32;
 
 /// Rows that a commit has changed and perhaps no line says yet, and their shards.
 pub(crate) type Overlay = BTreeMap<Sequence, (u64, Row)>;
@@ -193,89 +189,6 @@ impl Folder {
         Ok(newest)
     }
 
-    /// For each text the records whose ids begin with it, and their numbers.
-    pub(crate) fn beginning(
-        &mut self,
-        texts: &[String],
-        found: &mut [Vec<(Sequence, DeploymentId)>],
-    ) -> Result<(), StoreError> {
-        let (state, _) = self.state_for_reading();
-        let mut named = vec![Vec::new(); texts.len()];
-        let mut note = |shard: u64, id: &DeploymentId| {
-            for (text, named) in texts.iter().zip(&mut named) {
-                if id.begins(text) {
-                    named.push((shard, id.clone()));
-                }
-            }
-        };
-        for shard in self.shards()? {
-            self.ids(shard)?.iter().for_each(|id| note(shard, id));
-        }
-        if let Some(opened) = &state.pending.opened {
-            note(opened.shard, &opened.deployment);
-        }
-        for ((text, mut named), found) in texts.iter().zip(named).zip(found) {
-            named.sort();
-            named.dedup();
-            match named.len() > FEW {
-                true => self.listed(text, &state, found)?,
-                false => self.numbered(named, &state, found)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Records and their numbers, from their files.
-    fn numbered(
-        &self,
-        named: Vec<(u64, DeploymentId)>,
-        state: &State,
-        found: &mut Vec<(Sequence, DeploymentId)>,
-    ) -> Result<(), StoreError> {
-        for (shard, id) in named {
-            match self.get(state, shard, &id) {
-                Found::Record(d) => found.push((d.sequence(), id)),
-                // It is there, and nobody can say where in the order.
-                Found::Unreadable(_) => found.push((Sequence(0), id)),
-                Found::Nothing => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// The ids of a shard's records, as their files are named. Each new name has a line in the
-    /// index: as long as that says no more, they are the same.
-    fn ids(&mut self, shard: u64) -> Result<&[DeploymentId], StoreError> {
-        let mark = self
-            .has_index(shard)
-            .then(|| self.indices.get(&shard).map(Index::mark));
-        let mark = mark.flatten();
-        let known = self.ids.get(&shard);
-        if mark.is_none() || known.is_none_or(|(of, _)| Some(of) != mark.as_ref()) {
-            let names = names(&self.place.shard(shard))?;
-            let ids = names.iter().filter_map(|name| id_of(name)).collect();
-            self.ids.insert(shard, (mark.unwrap_or_default(), ids));
-        }
-        Ok(self.ids.get(&shard).map_or(&[], |(_, ids)| ids))
-    }
-
-    /// The same of many, by the index.
-    fn listed(
-        &mut self,
-        text: &str,
-        state: &State,
-        found: &mut Vec<(Sequence, DeploymentId)>,
-    ) -> Result<(), StoreError> {
-        let overlay = self.overlay(state);
-        for shard in self.shards()? {
-            let meant = |row: &Row| row.id.begins(text);
-            let all = Sequence(u64::MAX);
-            let rows = self.rows(shard, (state, &overlay), all, usize::MAX, meant)?;
-            found.extend(rows.into_iter().map(|row| (row.sequence, row.id)));
-        }
-        Ok(())
-    }
-
     /// Saves the newest shard's index, if it has to be made. For who holds the write lock; best
     /// effort: without it whoever needs it makes it again.
     pub(crate) fn keep_index(&mut self) {
@@ -290,7 +203,7 @@ impl Folder {
         }
     }
 
-    fn has_index(&mut self, shard: u64) -> bool {
+    pub(super) fn has_index(&mut self, shard: u64) -> bool {
         let path = self.place.index(shard);
         let index = self.indices.entry(shard).or_default();
         index.refresh(&path) == Look::Fresh

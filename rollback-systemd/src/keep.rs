@@ -6,8 +6,9 @@ use rollback_core::error::BackendError;
 use rollback_core::id::DeploymentId;
 
 use crate::files;
-use crate::search;
-use crate::unit::Unit;
+use crate::record::Shelved;
+use crate::search::{self, Found};
+use crate::unit::{Unit, named};
 
 impl Unit {
     /// How near a candidate is.
@@ -42,6 +43,38 @@ impl Unit {
             }
         }
         Ok(())
+    }
+
+    /// Shelves the unit's own file, which is about to be overwritten or removed, unless the shelf
+    /// has it: a person may have made it since the deployment was prepared. Under the lock.
+    pub(crate) fn keep_unknown(&self) -> Result<(), BackendError> {
+        let Found::Fragment(now) = search::find(&self.config)? else {
+            return Ok(());
+        };
+        if now.path != search::own_path(&self.config) {
+            return Ok(());
+        }
+        let key = self.shelf.key()?;
+        let has = |(instance, _): &(Instance, Shelved)| {
+            key.made(&instance.release.artifact().digest, &now.content)
+        };
+        if self.shelf.all()?.iter().any(has) {
+            return Ok(());
+        }
+        let release = self.describe("changed by hand", &now.content)?;
+        self.shelf.keep_content(&release, &now.content)?;
+        let handle = named("edited", &release.artifact().digest);
+        let shelved = Shelved {
+            release,
+            by: None,
+            found_at: Some(search::below_root(&self.config, &now.path)),
+            link: now.link,
+            enablement: None,
+            was_live: false,
+            drop_ins: None,
+            edited: true,
+        };
+        self.shelf.put(&handle, &shelved)
     }
 
     /// Removes from the shelf what is neither in the window nor in place, and what killed

@@ -91,6 +91,8 @@ impl Unit {
         };
         self.shelf.set_installed(Some(&installed))?;
         cx.check()?;
+        self.keep_unknown()?;
+        cx.check()?;
         Ok(Placing {
             how: self.put(&shelved, &content)?,
             shelved,
@@ -143,6 +145,8 @@ impl Unit {
     pub(crate) fn remove(&self, cx: &Context) -> Result<(), BackendError> {
         let _held = self.shelf.publish(cx)?;
         self.sweep()?;
+        self.keep_unknown()?;
+        cx.check()?;
         files::remove(&search::own_path(&self.config))?;
         cx.check()
     }

@@ -306,7 +306,7 @@ pub(crate) fn as_before(made: &Release, content: &[u8]) -> Release {
 }
 
 /// A handle by what it stands for.
-fn named(kind: &str, digest: &str) -> Handle {
+pub(crate) fn named(kind: &str, digest: &str) -> Handle {
     let digits = digest.rsplit(':').next().unwrap_or(digest);
     Handle::new(format!("{kind}-{}", &digits[..digits.len().min(24)]))
 }

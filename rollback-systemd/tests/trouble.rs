@@ -47,6 +47,7 @@ async fn trouble_is_found_early_and_nothing_is_lost() {
         secrets_of_low_entropy_cannot_be_guessed_from_a_record,
         what_was_changed_by_hand_comes_back_when_the_deployment_goes_back,
         what_was_changed_by_hand_is_kept_when_a_deployment_overrides_it,
+        what_was_changed_by_hand_after_the_preparation_is_kept,
         a_drop_in_that_came_after_planning_stays_drift,
         a_repeated_switch_back_to_what_has_drifted_does_not_restart,
         leftovers_of_a_kill_are_swept,
@@ -306,10 +307,49 @@ async fn what_was_changed_by_hand_is_kept_when_a_deployment_overrides_it(world: 
         .retain(&Driver::cx(), &[next.to.instance().unwrap().clone()])
         .await
         .unwrap();
-    let kept = fs::read_dir(world.dir().join("state/content"))
+    assert!(is_kept(&world, &edited), "it was overridden, and is lost");
+}
+
+/// Whether the backend keeps this content.
+fn is_kept(world: &SystemdWorld, content: &[u8]) -> bool {
+    fs::read_dir(world.dir().join("state/content"))
         .unwrap()
-        .any(|e| fs::read(e.unwrap().path()).unwrap() == edited);
-    assert!(kept, "it was overridden, and is lost");
+        .any(|e| fs::read(e.unwrap().path()).unwrap() == content)
+}
+
+async fn what_was_changed_by_hand_after_the_preparation_is_kept(world: Arc<SystemdWorld>) {
+    let d = Driver::new(world.clone());
+    let edits = async || {
+        world.tamper().await;
+        fs::read(world.fragment()).unwrap()
+    };
+    let first = d.deploy(Build::V1).await;
+    let mut op = d.operation_to(Build::V2).await;
+    d.must(Step::Prepare, &mut op).await;
+    let before_the_switch = edits().await;
+    d.must(Step::Switch, &mut op).await;
+    d.expect(Build::V2, op.to.instance()).await;
+    let before_the_way_back = edits().await;
+    d.go_back(&op).await;
+    d.expect(Build::V1, first.to.instance()).await;
+    let before_it_is_taken_down = edits().await;
+    let mut down = d.operation_to(Build::V2).await;
+    (down.from, down.to) = (first.to.clone(), rollback_core::backend::End::Nothing);
+    d.must(Step::Switch, &mut down).await;
+    let last = d.observe(&[]).await;
+    assert!(matches!(last.live, Live::Nothing), "{last:?}");
+    world
+        .systemd()
+        .retain(&Driver::cx(), &[first.to.instance().unwrap().clone()])
+        .await
+        .unwrap();
+    for (when, edited) in [
+        ("before the switch", before_the_switch),
+        ("before the way back", before_the_way_back),
+        ("before it was taken down", before_it_is_taken_down),
+    ] {
+        assert!(is_kept(&world, &edited), "edited {when}, and lost");
+    }
 }
 
 async fn a_drop_in_that_came_after_planning_stays_drift(world: Arc<SystemdWorld>) {

@@ -2,6 +2,7 @@
 //! say whether a holder lives, and checks that a path can be used at all.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod birth;
 mod blocking;
 pub mod durable;
 mod error;
@@ -13,6 +14,7 @@ pub mod room;
 pub mod strict;
 mod witness;
 
+pub use birth::Birth;
 pub use blocking::blocking;
 pub use error::{full, read_only, system};
 pub use local::{beside, check_local, check_single, make_dir, resolve};

@@ -2,16 +2,20 @@
 //! not; whoever died, however it died, holds none.
 //!
 //! Each lock file holds a text of its own, which whoever takes the lock puts on record with the
-//! lease. So a free lock proves its holder's death only if it is the lock that was held: of a file
-//! that somebody has deleted, or replaced, nothing follows, and the holder's process is asked for
-//! instead.
+//! lease, and says which file that is. So a free lock proves its holder's death only if it is the
+//! lock that was held: of a file that somebody has deleted, or replaced, or copied with the history
+//! of a process that runs on, nothing follows, and the holder's process is asked for instead.
 //!
 //! A process that is forked without being executed anew keeps its parent's locks, as the kernel
 //! has it: whatever it was forked for, the workload stays held until it ends too.
 
+#[cfg(test)]
+mod tests;
+mod text;
+
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -24,12 +28,11 @@ use rollback_core::id::WorkloadId;
 use crate::error::system;
 use crate::owner::{create_dir, no_follow, open_or_create};
 use crate::witness;
+use text::{own_text, text};
 
 /// How long a taker waits for somebody who merely looks: looking takes microseconds.
 const PATIENCE: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(1);
-/// Length of the text in a lock file.
-const TEXT: usize = 32;
 
 /// The locks that this process holds, by path: the kernel does not tell a holder of itself, and a
 /// file that was deleted cannot be asked.
@@ -169,7 +172,7 @@ impl Locks {
             text: None,
             file: None,
         };
-        held.text = text(&mut file).or_else(|| write_text(&mut file));
+        held.text = own_text(&mut file);
         held.file = Some(file);
         Ok(Some(held))
     }
@@ -298,148 +301,5 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
         Ok(there) => Ok((there.dev(), there.ino()) == (mine.dev(), mine.ino())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
-    }
-}
-
-/// The text of a lock file, if it has one.
-fn text(file: &mut File) -> Option<String> {
-    let mut text = [0; TEXT];
-    file.seek(SeekFrom::Start(0)).ok()?;
-    file.read_exact(&mut text).ok()?;
-    let text = String::from_utf8(text.to_vec()).ok()?;
-    text.bytes().all(|b| b.is_ascii_hexdigit()).then_some(text)
-}
-
-/// Gives a lock file its text. Without one (a full disk) the lock alone says who lives.
-fn write_text(file: &mut File) -> Option<String> {
-    let text = crate::random::hex(TEXT)?;
-    let written = (|| {
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(text.as_bytes())
-    })();
-    written.ok().map(|()| text)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::process::{Command, Stdio};
-
-    use rollback_core::time::Timestamp;
-
-    use super::*;
-
-    fn locks(dir: &tempfile::TempDir) -> Locks {
-        Locks::in_dir(dir.path().join("locks")).unwrap()
-    }
-
-    fn api() -> WorkloadId {
-        "api@web-1".parse().unwrap()
-    }
-
-    fn holder(held: &Held) -> Holder {
-        let holder = held.sign(&Holder::this_process(Timestamp::UNIX_EPOCH));
-        assert!(holder.lock.is_some());
-        holder
-    }
-
-    #[test]
-    fn a_held_lock_is_alive_and_cannot_be_taken_until_it_is_dropped() {
-        let dir = tempfile::tempdir().unwrap();
-        let (locks, workload) = (locks(&dir), api());
-        let other: WorkloadId = "api@web-2".parse().unwrap();
-        assert_eq!(locks.look(&workload).unwrap(), Liveness::Dead);
-        assert_eq!(fs::read_dir(&locks.dir).unwrap().count(), 0);
-        let held = locks.take(&workload).unwrap().unwrap();
-        let holder = holder(&held);
-        assert_eq!(locks.look(&workload).unwrap(), Liveness::Alive);
-        assert_eq!(locks.liveness(&workload, &holder).unwrap(), Liveness::Alive);
-        assert_eq!(locks.look(&other).unwrap(), Liveness::Dead);
-        assert_eq!(locks.all_held().unwrap(), ["api@web-1"]);
-        assert!(locks.take(&workload).unwrap().is_none());
-        drop(held);
-        assert_eq!(locks.liveness(&workload, &holder).unwrap(), Liveness::Dead);
-        let held = locks.take(&workload).unwrap().unwrap();
-        assert_eq!(held.liveness_of(&holder), Liveness::Dead);
-        assert_eq!(held.sign(&holder), holder, "the same lock as before");
-    }
-
-    #[test]
-    fn a_deleted_lock_file_made_a_living_holder_dead() {
-        let dir = tempfile::tempdir().unwrap();
-        let (locks, workload) = (locks(&dir), api());
-        let held = locks.take(&workload).unwrap().unwrap();
-        let holder = holder(&held);
-        fs::remove_file(locks.path(&workload)).unwrap();
-        assert_eq!(locks.look(&workload).unwrap(), Liveness::Alive);
-        assert_eq!(locks.liveness(&workload, &holder).unwrap(), Liveness::Alive);
-        assert!(locks.take(&workload).unwrap().is_none());
-        drop(held);
-        assert_eq!(locks.liveness(&workload, &holder).unwrap(), Liveness::Dead);
-        fs::remove_dir_all(&locks.dir).unwrap();
-        assert!(locks.take(&workload).unwrap().is_some());
-    }
-
-    #[test]
-    fn a_replaced_lock_file_made_another_processs_living_holder_dead() {
-        let dir = tempfile::tempdir().unwrap();
-        let (locks, workload) = (locks(&dir), api());
-        let mut child = Command::new("sleep")
-            .arg("60")
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let other = |pid: u32, lock: &str| {
-            let mut holder = Holder::this_process(Timestamp::UNIX_EPOCH);
-            holder.pid = pid;
-            holder.lock = Some(lock.to_owned());
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-            let (_, rest) = stat.rsplit_once(')').unwrap();
-            holder.started = rest.split(' ').nth(20).unwrap().parse().ok();
-            holder
-        };
-        let holder = other(child.id(), &"a".repeat(TEXT));
-        // No file at all, then one of somebody else's.
-        assert_eq!(locks.liveness(&workload, &holder).unwrap(), Liveness::Alive);
-        let held = locks.take(&workload).unwrap().unwrap();
-        assert_eq!(held.liveness_of(&holder), Liveness::Alive);
-        let same = other(child.id(), held.text.as_deref().unwrap());
-        assert_eq!(held.liveness_of(&same), Liveness::Dead);
-        drop(held);
-        assert_eq!(locks.liveness(&workload, &holder).unwrap(), Liveness::Alive);
-        assert_eq!(locks.liveness(&workload, &same).unwrap(), Liveness::Dead);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert_eq!(locks.liveness(&workload, &holder).unwrap(), Liveness::Dead);
-        // A record of before this was kept.
-        let mut old = holder;
-        old.lock = None;
-        assert_eq!(locks.liveness(&workload, &old).unwrap(), Liveness::Dead);
-    }
-
-    #[test]
-    fn many_share_a_lock_that_one_takes_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let locks = locks(&dir);
-        let one = locks.share_named("store.lock", 1).unwrap().unwrap();
-        let two = locks.share_named("store.lock", 1).unwrap().unwrap();
-        assert!(locks.take_named("store.lock", 3).unwrap().is_none());
-        drop(one);
-        assert!(locks.take_named("store.lock", 3).unwrap().is_none());
-        drop(two);
-        let alone = locks.take_named("store.lock", 3).unwrap().unwrap();
-        assert!(locks.share_named("store.lock", 3).unwrap().is_none());
-        drop(alone);
-        assert!(locks.share_named("store.lock", 3).unwrap().is_some());
-    }
-
-    #[test]
-    fn a_lock_that_is_a_link_is_refused_and_what_it_leads_to_is_left_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let (locks, workload) = (locks(&dir), api());
-        let elsewhere = dir.path().join("elsewhere");
-        std::os::unix::fs::symlink(&elsewhere, locks.path(&workload)).unwrap();
-        assert!(locks.take(&workload).is_err());
-        assert!(locks.look(&workload).is_err());
-        assert!(!elsewhere.exists());
     }
 }

@@ -30,7 +30,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backup;
-mod birth;
 mod counter;
 mod error;
 mod folder;

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::history::{HistoryId, Identity, Sequence};
-use rollback_fs::{Locks, check_local, durable, make_dir, system};
+use rollback_fs::{Birth, Locks, check_local, durable, make_dir, system};
 use serde::{Deserialize, Serialize};
 
-use crate::birth::Birth;
 use crate::error::busy;
 use crate::folder::names;
 use crate::layout::Layout;

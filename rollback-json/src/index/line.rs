@@ -5,12 +5,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use rollback_core::history::{Sequence, SummaryRules};
-use rollback_fs::random;
+use rollback_fs::{Birth, random};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{Row, this_boot};
-use crate::birth::Birth;
 
 /// Length of the header, which is written anew with each line.
 pub(super) const HEADER: u64 = 256;

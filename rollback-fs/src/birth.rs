@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 /// was renamed has the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Birth(String);
+pub struct Birth(String);
 
 impl Birth {
-    pub(crate) fn of(file: &File) -> io::Result<Self> {
+    /// Of an open file or directory.
+    pub fn of(file: &File) -> io::Result<Self> {
         let wanted = StatxFlags::INO | StatxFlags::BTIME;
         let stat = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, wanted)?;
         // Where the file system does not tell the instant, the inode alone has to do.
@@ -24,7 +25,8 @@ impl Birth {
         Ok(Self(format!("{}.{seconds}.{nanos}", stat.stx_ino)))
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    /// As it is written down.
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -103,8 +103,18 @@ pub enum Reuse {
     /// It may: what stands by is the fastest and most faithful way.
     #[default]
     Kept,
+    /// It may, but nothing that is live: release tasks come before the switch, and one that fails
+    /// must not have touched that. Where they cannot reach what `prepare` gives, as `Kept`.
+    NotLive,
     /// It may take only what this very deployment has made: a redeploy is placed anew.
     Never,
+}
+
+impl Reuse {
+    /// Whether this is the default.
+    pub fn is_kept(&self) -> bool {
+        *self == Self::Kept
+    }
 }
 
 impl Operation {

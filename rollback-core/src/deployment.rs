@@ -216,8 +216,9 @@ impl Deployment {
             workload: self.new.workload.clone(),
             from: self.new.from.clone(),
             reuse: match self.new.trigger {
+                // Earlier versions did not put it on record.
                 Trigger::Redeploy { .. } => Reuse::Never,
-                _ => Reuse::Kept,
+                _ => self.new.reuse,
             },
             to: match &self.fold.prepared {
                 Some(prepared) => End::Placed(prepared.to.clone()),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outcome::LiveRecord;
 use super::trigger::Trigger;
-use crate::backend::End;
+use crate::backend::{End, Reuse};
 use crate::health::Gate;
 use crate::id::{Actor, BackendKind, DeploymentId, GuardName, ShortText, WorkloadId};
 use crate::plan::Warning;
@@ -57,6 +57,9 @@ pub struct NewDeployment {
     pub from: End,
     /// What will be: planned, or an instance that history knows.
     pub to: End,
+    /// What `prepare` may take of what is there.
+    #[serde(default, skip_serializing_if = "Reuse::is_kept")]
+    pub reuse: Reuse,
     /// The health gate it is judged by.
     pub gate: Gate,
     /// The policy it runs under.

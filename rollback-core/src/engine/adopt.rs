@@ -8,7 +8,7 @@ use super::planning;
 use super::report::Report;
 use super::runner::Step;
 use super::start;
-use crate::backend::{End, Live, Prepared, Rollout};
+use crate::backend::{End, Live, Prepared, Reuse, Rollout};
 use crate::deployment::{NewDeployment, Trigger};
 use crate::drift::drift;
 use crate::error::Error;
@@ -83,6 +83,7 @@ pub(super) async fn adopt(
         fallback: state.live.clone(),
         from: End::Placed(sighting.instance.clone()),
         to: End::Placed(sighting.instance.clone()),
+        reuse: Reuse::Kept,
         gate: policy.gate.clone().unwrap_or_else(|| workload.gate.clone()),
         policy,
         forced: Vec::new(),

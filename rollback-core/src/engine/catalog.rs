@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Reuse};
+use crate::deployment::Trigger;
 use crate::guard::{Guard, MigrationLog, ReleaseTask, Remediation, Restart};
 use crate::health::{Gate, HealthCheck};
 use crate::id::WorkloadId;
@@ -25,6 +26,16 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// What a deployment that is set off by this may take of what is there.
+    pub(super) fn reuse(&self, trigger: &Trigger) -> Reuse {
+        let kind = trigger.kind();
+        match trigger {
+            Trigger::Redeploy { .. } => Reuse::Never,
+            _ if self.tasks.iter().any(|task| task.runs_on(kind)) => Reuse::NotLive,
+            _ => Reuse::Kept,
+        }
+    }
+
     /// A workload on a backend, judged by the platform's own view alone until checks are added.
     pub fn new(id: WorkloadId, backend: impl Backend + 'static) -> Self {
         Self::shared(id, Arc::new(backend))

@@ -100,6 +100,7 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
     let new = NewDeployment {
         id: DeploymentId::generate(now),
         workload: request.workload.clone(),
+        reuse: workload.reuse(&trigger),
         trigger,
         actor: request.actor.clone(),
         reason: request.reason.clone(),

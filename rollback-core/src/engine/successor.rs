@@ -84,15 +84,17 @@ pub(super) async fn successor(
     }
     let warnings = warnings::warnings(&choice, target, &Drift::None, migrations.as_ref());
     let now = inner.clock.now();
+    let trigger = Trigger::AutomaticRollback {
+        to,
+        failed: failed.id().clone(),
+    };
     Ok(Ok(Successor {
         to_last_healthy: choice.healthy,
         new: NewDeployment {
             id: DeploymentId::generate(now),
             workload: failed.workload().clone(),
-            trigger: Trigger::AutomaticRollback {
-                to,
-                failed: failed.id().clone(),
-            },
+            reuse: workload.reuse(&trigger),
+            trigger,
             actor: Actor::engine("automatic-rollback"),
             reason: None,
             opened_at: now,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rollback_core::backend::{End, Handle, Instance, Prepared, Rollout, WayBack};
+use rollback_core::backend::{End, Handle, Instance, Prepared, Reuse, Rollout, WayBack};
 use rollback_core::deployment::{
     LiveRecord, NewDeployment, Note, Outcome, Settlement, Skipped, Trigger,
 };
@@ -49,6 +49,10 @@ pub fn sample_of(workload: &str, n: u64, trigger: Trigger) -> NewDeployment {
         fallback: LiveRecord::Nothing,
         from: End::Nothing,
         to: End::Planned(release),
+        reuse: match n % 2 {
+            0 => Reuse::Kept,
+            _ => Reuse::NotLive,
+        },
         gate: Gate::default(),
         policy: Policy::default(),
         forced: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rollback_core::backend::{End, Evidence, Handle, Instance, Prepared, Rollout, WayBack};
+use rollback_core::backend::{End, Evidence, Handle, Instance, Prepared, Reuse, Rollout, WayBack};
 use rollback_core::deployment::{
     Annotations, Deployment, LiveRecord, NewDeployment, Note, Outcome, Settlement, Skipped, Trigger,
 };
@@ -57,6 +57,7 @@ impl History {
             fallback: record_of(p.before),
             from: End::Nothing,
             to: End::Planned(release(p.release)),
+            reuse: Reuse::Kept,
             gate: Gate::default(),
             policy: Policy {
                 rollback: match p.off {

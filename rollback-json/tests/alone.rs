@@ -157,3 +157,18 @@ async fn a_committed_record_without_its_name_was_left_out_of_copies() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_counter_that_could_not_be_read_stopped_every_begin() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    settled(&store, "api@web-1", 3).await;
+    let counter = dir.path().join("sequence");
+    fs::remove_file(&counter).unwrap();
+    // Nobody can open a link that leads to itself.
+    std::os::unix::fs::symlink(&counter, &counter).unwrap();
+    assert!(fs::read(&counter).is_err());
+    let begun = begin(&store, &sample("db@web-1", 40)).await;
+    assert_eq!(begun.sequence.0, 4);
+    assert!(fs::read(&counter).is_ok(), "it is made anew");
+}

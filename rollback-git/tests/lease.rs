@@ -263,3 +263,62 @@ async fn a_runtime_that_ended_in_mid_switch_moved_the_link_after_another_process
         other.kill();
     }
 }
+
+/// Not a test by itself: switches to v2, for so many milliseconds at most.
+#[test]
+fn child_whose_time_ends() {
+    let Some((site, time)) = told() else { return };
+    let time = Duration::from_millis(time.parse().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let switched = runtime.block_on(async {
+        let live = site.git().observe(&cx(), &[]).await.unwrap();
+        let from = End::Placed(live.live_instance().unwrap().clone());
+        let op = site.prepared(2, from, Build::V2).await;
+        site.git().switch(&Context::new(time), &op).await
+    });
+    say(&match switched {
+        Ok(_) => "switched".to_owned(),
+        Err(e) => format!("{:?} {:?}", e.kind(), e.impact()),
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_link_moved_although_the_time_was_over_before() {
+    let world = async || {
+        let w = GitWorld::new();
+        w.deploy(1, End::Nothing, Build::V1).await;
+        w
+    };
+    let w = world().await;
+    let mut other = Other::spawn("child_whose_time_ends", &w);
+    let strace = match Strace::watch(other.id()) {
+        Ok(strace) => strace,
+        Err(why) => return rollback_testkit::service::unavailable(&why),
+    };
+    other.tell("60000");
+    assert_eq!(other.hear().as_deref(), Some("switched"));
+    other.wait();
+    assert_eq!(w.serves().as_deref(), Some("v2"));
+    let calls = strace.calls(&w.dir);
+    let moves = |c: &Call| c.publishes() && c.to_string().contains("root/current\"");
+    let moved = calls.iter().position(moves).unwrap();
+    let last = calls[..moved].iter().rfind(|c| c.is_sync()).unwrap();
+
+    // The disk is slow just before the link would be moved.
+    let w = world().await;
+    let mut other = Other::spawn("child_whose_time_ends", &w);
+    let held = Strace::hold_at(other.id(), last, Duration::from_secs(8)).unwrap();
+    other.tell("4000");
+    assert_eq!(
+        other.hear().as_deref(),
+        Some("DeadlineExceeded Untouched"),
+        "held at {last}"
+    );
+    other.wait();
+    drop(held);
+    assert_eq!(w.serves().as_deref(), Some("v1"));
+}

@@ -11,8 +11,8 @@ use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{Annotation, HistoryStore, Query, Then, Version};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::store_suite::{at, holder, note, sample, settlement};
-use rusqlite::{Connection, params};
-use support::{by_hand, reseal};
+use rusqlite::params;
+use support::{ByHand, by_hand, reseal};
 
 /// Three settled records; the middle one is what a test tampers with.
 struct Three {
@@ -45,7 +45,7 @@ impl Three {
         }
     }
 
-    fn connection(&self) -> Connection {
+    fn connection(&self) -> ByHand {
         by_hand(&self.path)
     }
 
@@ -262,6 +262,7 @@ async fn fields_of_a_newer_version_are_passed_over_and_kept() {
         [id.as_str()],
     )
     .unwrap();
+    drop(edit);
     reseal(&three.path);
     let record = three.store.get(id).await.unwrap().unwrap();
     assert_eq!(record.new_deployment(), &three.all[1]);
@@ -273,7 +274,8 @@ async fn fields_of_a_newer_version_are_passed_over_and_kept() {
         .await
         .unwrap();
     assert_eq!(three.header(), header);
-    let kept: String = edit
+    let kept: String = three
+        .connection()
         .query_row(
             "SELECT annotations FROM deployments WHERE id = ?1",
             [id.as_str()],

@@ -74,3 +74,20 @@ async fn a_damaged_trigger_went_unnoticed_and_what_it_stopped_was_called_a_defec
     assert_eq!(e.kind(), StoreErrorKind::Corrupt, "{e}");
     assert!(e.to_string().contains("restore a copy"), "{e}");
 }
+
+#[tokio::test]
+async fn what_the_schema_lacked_went_unnoticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    drop(SqliteStore::open(&path).await.unwrap());
+    let by_hand = Connection::open(&path).unwrap();
+    by_hand
+        .execute_batch("DROP TRIGGER summaries_event_gone")
+        .unwrap();
+    drop(by_hand);
+    let store = SqliteStore::open(&path).await.unwrap();
+    let faults = store.verify().await.unwrap();
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains("summaries_event_gone"), "{faults:?}");
+}

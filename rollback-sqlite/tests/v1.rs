@@ -1,6 +1,8 @@
 //! A history that schema version 1 wrote is read by today's library as it was written, for ever.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod support;
+
 use std::path::Path;
 
 use rollback_core::deployment::{Deployment, Outcome, Phase, TriggerKind};
@@ -277,13 +279,11 @@ async fn a_history_of_version_2_is_read_as_the_same_of_version_1_and_both_are_na
     }
     // A change by hand shows in what was written long ago, too.
     drop(second);
-    let connection = Connection::open(&path).unwrap();
-    connection
-        .execute_batch("DROP TRIGGER deployments_stay_sealed")
-        .unwrap();
+    let connection = support::by_hand(&path);
     let edit =
         "UPDATE deployments SET header = replace(header, 'first', 'last') WHERE sequence = 1";
     assert_eq!(connection.execute(edit, []).unwrap(), 1);
+    drop(connection);
     let second = SqliteStore::open(&path).await.unwrap();
     let faults = second.verify().await.unwrap();
     assert_eq!(faults.len(), 1, "{faults:?}");

@@ -135,26 +135,55 @@ impl Drop for Other {
     }
 }
 
-/// What somebody does to the file with the sqlite3 shell, who has first removed what keeps unsealed
-/// changes out.
-pub(crate) fn by_hand(path: &Path) -> rusqlite::Connection {
+/// A connection of somebody who edits the file by hand, and has first removed what keeps unsealed
+/// changes out; it is put back at the end, so that nothing but the edit is to be seen.
+pub(crate) struct ByHand {
+    connection: rusqlite::Connection,
+    removed: Vec<String>,
+}
+
+impl std::ops::Deref for ByHand {
+    type Target = rusqlite::Connection;
+
+    fn deref(&self) -> &rusqlite::Connection {
+        &self.connection
+    }
+}
+
+impl Drop for ByHand {
+    fn drop(&mut self) {
+        for trigger in &self.removed {
+            // What the edit has made impossible is the test's own affair.
+            let _ = self.connection.execute_batch(trigger);
+        }
+    }
+}
+
+pub(crate) fn by_hand(path: &Path) -> ByHand {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection
         .pragma_update(None, "foreign_keys", false)
         .unwrap();
-    let triggers: Vec<String> = connection
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE '%sealed'")
+    let triggers: Vec<(String, String)> = connection
+        .prepare(
+            "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND name LIKE '%sealed'",
+        )
         .unwrap()
-        .query_map([], |row| row.get(0))
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
         .unwrap()
         .map(Result::unwrap)
         .collect();
-    for trigger in triggers {
+    let mut removed = Vec::new();
+    for (name, sql) in triggers {
         connection
-            .execute_batch(&format!("DROP TRIGGER {trigger}"))
+            .execute_batch(&format!("DROP TRIGGER {name}"))
             .unwrap();
+        removed.push(sql);
     }
-    connection
+    ByHand {
+        connection,
+        removed,
+    }
 }
 
 /// Seals every record as it is now, as FORMAT.md describes it.

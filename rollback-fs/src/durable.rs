@@ -41,6 +41,15 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Makes the entries of every directory above durable, after something new was made: what leads to it
+/// must last as long as what will be in it. Best effort, for not every directory above is ours to
+/// open.
+pub fn sync_above(path: &Path) {
+    for above in path.ancestors().skip(1) {
+        let _ = sync_dir(above);
+    }
+}
+
 /// Removes a file durably; one that is not there is as good.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {

@@ -167,11 +167,7 @@ pub(crate) fn change(
     let bytes = seal::seal(&marker)?;
     let failed = |e| system("the history's format.json cannot be written", &path, e);
     if is_new {
-        // What leads to the history must last as long as what will be in it. Best effort: not
-        // every directory above is ours to open.
-        for above in root.ancestors().skip(1) {
-            let _ = durable::sync_dir(above);
-        }
+        durable::sync_above(root);
         durable::create(&path, &bytes).map_err(failed)?;
     } else {
         durable::replace(&path, &bytes).map_err(failed)?;

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
-use rollback_fs::{beside, owner, system};
+use rollback_fs::{beside, durable, owner, system};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -36,7 +36,9 @@ impl Draft {
     pub(crate) fn publish(self, path: &Path) -> Result<(), StoreError> {
         self.sync(path)?;
         fs::rename(&self.0, path).map_err(|e| failed(path, e))?;
-        self.sync_dirs(path)
+        self.sync_dirs(path)?;
+        durable::sync_above(&directory(path));
+        Ok(())
     }
 
     /// Makes it durable, and puts it in the place of what has this name, which is called `aside`

@@ -11,6 +11,7 @@ use std::process::Command;
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::history::{HistoryStore, Query, Version};
 use rollback_sqlite::SqliteStore;
+use rollback_testkit::fixtures::strace::{Strace, not_durable};
 use rollback_testkit::fixtures::tmpfs::Tmpfs;
 use rollback_testkit::store_suite::{holder, sample};
 use support::{Other, begin, listen, part, say, settle, step};
@@ -29,6 +30,12 @@ fn child() {
         return;
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    if part == "maker" {
+        say("ready");
+        listen();
+        runtime.block_on(SqliteStore::open(&place)).unwrap();
+        return;
+    }
     runtime.block_on(async {
         let store = SqliteStore::open(&place).await.unwrap();
         let again = match &*part {
@@ -326,4 +333,26 @@ async fn one_lock_that_cannot_be_read_hid_every_workload() {
     assert_eq!(named, ["a@x", "c@x"]);
     let damaged: Vec<_> = all.damaged.iter().map(|d| d.workload.to_string()).collect();
     assert_eq!(damaged, ["b@x"]);
+}
+
+#[test]
+fn a_power_cut_could_take_back_the_directories_that_lead_to_a_new_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("var/deploys/history.db");
+    let mut other = Other::playing("maker", &place);
+    assert_eq!(other.hear().as_deref(), Some("ready"));
+    let strace = match Strace::watch(other.id()) {
+        Ok(strace) => strace,
+        Err(why) => return rollback_testkit::service::unavailable(&why),
+    };
+    other.tell("go");
+    assert!(other.wait().success());
+    let calls = strace.calls(dir.path());
+    assert!(place.exists());
+    let leads_there = |name: &&Path| Path::new("var/deploys/history.db").starts_with(name);
+    let lost: Vec<_> = not_durable(&calls)
+        .into_iter()
+        .filter(leads_there)
+        .collect();
+    assert!(lost.is_empty(), "{lost:?} of {calls:#?}");
 }

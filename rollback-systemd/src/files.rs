@@ -12,19 +12,29 @@ use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use crate::error::file_error;
 use crate::release::MAX_UNIT;
 
-/// Makes a directory of our own, 0700.
+/// Makes a directory of our own, 0700, and what leads to it.
 pub(crate) fn private_dir(path: &Path) -> Result<(), BackendError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let fail = |e| {
+        file_error(
+            "a directory for the backend's state cannot be made",
+            path,
+            e,
+        )
+    };
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|e| {
-            file_error(
-                "a directory for the backend's state cannot be made",
-                path,
-                e,
-            )
-        })
+        .map_err(fail)?;
+    // It must last as long as what will be in it. Best effort: not every directory above is ours
+    // to open.
+    for above in path.ancestors().skip(1) {
+        let _ = File::open(above).and_then(|dir| dir.sync_all());
+    }
+    Ok(())
 }
 
 /// Writes a file whole or not at all, durably: temporary file, fsync, rename, fsync of the

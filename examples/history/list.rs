@@ -33,11 +33,15 @@ const COLUMNS: [Column; 10] = [
 
 pub(crate) async fn run(world: &World, list: List) -> Result<ExitCode, End> {
     let json = list.json;
-    world
-        .knows(list.service.as_ref(), list.target.as_ref())
-        .await?;
     let width = Width::or_of_terminal(list.width);
-    let history = world.engine.history(&query(world, list)?).await?;
+    let query = query(world, list)?;
+    let history = world.engine.history(&query).await?;
+    if history.rows.is_empty() {
+        // What is shown is known.
+        world
+            .knows(query.service.as_ref(), query.target.as_ref())
+            .await?;
+    }
     if json {
         let rows: Vec<Value> = history.rows.iter().map(as_json).collect::<Result<_, _>>()?;
         say!("{}", serde_json::to_string_pretty(&rows)?);

@@ -70,8 +70,9 @@ pub enum CanRollBack {
     NotNow(Error),
 }
 
-/// How many records are read at first; each further look reads twice as many.
-const FIRST: usize = 32;
+/// How many records are read at first, beside as many as are to be told of; each further look reads
+/// twice as many.
+const BESIDE: usize = 16;
 
 /// What is told of these deployments of one workload.
 async fn look(
@@ -79,7 +80,7 @@ async fn look(
     workload: WorkloadId,
     ids: Vec<DeploymentId>,
 ) -> Result<Vec<Told>, Error> {
-    let mut limit = FIRST.max(2 * ids.len());
+    let mut limit = ids.len() + BESIDE;
     loop {
         let state = inner.store.workload(&workload).await?;
         let entry = inner.catalog.get(&workload);

@@ -181,7 +181,7 @@ impl Backend for ConfigFile {
         self.live().map_err(BackendError::untouched)?;
         let release = op.to.release().ok_or_else(gone)?;
         let handle = match self.standby(release) {
-            Some(handle) if op.reuse != Reuse::Never => handle,
+            Some(handle) if op.reuse == Reuse::Kept => handle,
             _ => {
                 let bytes = self.source(release).ok_or_else(gone)?;
                 let name = format!("{}-{}", op.sequence.0, release.artifact().reference);

@@ -35,8 +35,9 @@ use world::World;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // One thread: what takes long waits on threads of its own.
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // This thread may wait for who reads what it says; what was begun goes on in another.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build();
     let runtime = match runtime {

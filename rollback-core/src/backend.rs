@@ -103,10 +103,8 @@ pub enum Reuse {
     /// It may: what stands by is the fastest and most faithful way.
     #[default]
     Kept,
-    /// It may, but nothing that is live: release tasks come before the switch, and one that fails
-    /// must not have touched that. Where they cannot reach what `prepare` gives, as `Kept`.
-    NotLive,
-    /// It may take only what this very deployment has made: a redeploy is placed anew.
+    /// It may take only what this very deployment has made: a redeploy is placed anew, and so is a
+    /// deploy with release tasks, which must not have touched what others made when one fails.
     Never,
 }
 

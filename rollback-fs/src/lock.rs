@@ -13,7 +13,8 @@
 mod tests;
 mod text;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -34,11 +35,11 @@ use text::{own_text, text};
 const PATIENCE: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// The locks that this process holds, by path: the kernel does not tell a holder of itself, and a
-/// file that was deleted cannot be asked.
-static HELD: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+/// The locks that this process holds, by path, and their texts: the kernel does not tell a holder of
+/// itself, and a file that was deleted cannot be asked.
+static HELD: LazyLock<Mutex<HashMap<PathBuf, Option<String>>>> = LazyLock::new(Mutex::default);
 
-fn held_here() -> MutexGuard<'static, HashSet<PathBuf>> {
+fn held_here() -> MutexGuard<'static, HashMap<PathBuf, Option<String>>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -77,7 +78,16 @@ impl Held {
     /// Whether a recorded holder is dead, now that this lock has been taken: it is, if this is
     /// the lock that it held.
     pub fn liveness_of(&self, holder: &Holder) -> Liveness {
-        liveness_without(&self.path, self.text.as_deref(), holder, true)
+        liveness_without(self.text.as_deref(), holder)
+    }
+
+    /// The same for who gives the holder up on purpose: it is dead unless its process is *seen* to
+    /// live. One of another namespace cannot be, and would be in the way until the next boot.
+    pub fn liveness_if_seen(&self, holder: &Holder) -> Liveness {
+        match self.liveness_of(holder) {
+            Liveness::Alive if !witness::sees(holder) => Liveness::Dead,
+            liveness => liveness,
+        }
     }
 }
 
@@ -91,22 +101,16 @@ impl Drop for Held {
 
 /// The life of a holder whose lock is free, or of which there is none: `text` is what the free
 /// lock's file holds.
-fn liveness_without(
-    path: &Path,
-    text: Option<&str>,
-    holder: &Holder,
-    taken_by_caller: bool,
-) -> Liveness {
+fn liveness_without(text: Option<&str>, holder: &Holder) -> Liveness {
     match &holder.lock {
         // Of before this was kept: the lock is the only witness.
         None => Liveness::Dead,
         Some(locked) if text == Some(&**locked) => Liveness::Dead,
-        // It would be listed here.
+        // It would be listed here, whatever has become of its file, or of a copy.
         Some(_) if witness::is_this_process(holder) => {
-            if !taken_by_caller && held_here().contains(path) {
-                Liveness::Alive
-            } else {
-                Liveness::Dead
+            match held_here().values().any(|text| *text == holder.lock) {
+                true => Liveness::Alive,
+                false => Liveness::Dead,
             }
         }
         Some(_) => witness::liveness(holder),
@@ -149,7 +153,7 @@ impl Locks {
     }
 
     fn try_take(&self, path: &Path) -> Result<Option<Held>, StoreError> {
-        if held_here().contains(path) {
+        if held_here().contains_key(path) {
             return Ok(None);
         }
         let mut file = self.open(path)?;
@@ -164,15 +168,17 @@ impl Locks {
         if !is_at(&file, path).map_err(|e| system("the lock cannot be examined", path, e))? {
             return Ok(None);
         }
-        if !held_here().insert(path.to_owned()) {
-            return Ok(None);
-        }
+        match held_here().entry(path.to_owned()) {
+            Entry::Occupied(_) => return Ok(None),
+            Entry::Vacant(free) => free.insert(None),
+        };
         let mut held = Held {
             path: path.to_owned(),
             text: None,
             file: None,
         };
         held.text = own_text(&mut file);
+        held_here().insert(path.to_owned(), held.text.clone());
         held.file = Some(file);
         Ok(Some(held))
     }
@@ -205,7 +211,7 @@ impl Locks {
         let path = self.path(workload);
         Ok(match self.free_text(&path)? {
             Free::No => Liveness::Alive,
-            Free::Yes(_) if held_here().contains(&path) => Liveness::Alive,
+            Free::Yes(_) if held_here().contains_key(&path) => Liveness::Alive,
             Free::Yes(_) => Liveness::Dead,
         })
     }
@@ -216,7 +222,7 @@ impl Locks {
         let path = self.path(workload);
         Ok(match self.free_text(&path)? {
             Free::No => Liveness::Alive,
-            Free::Yes(text) => liveness_without(&path, text.as_deref(), holder, false),
+            Free::Yes(text) => liveness_without(text.as_deref(), holder),
         })
     }
 

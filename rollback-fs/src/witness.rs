@@ -31,6 +31,13 @@ pub(crate) fn liveness(holder: &Holder) -> Liveness {
     }
 }
 
+/// Whether a holder's process can be told from here to live or not.
+pub(crate) fn sees(holder: &Holder) -> bool {
+    let this = Holder::this_process(Timestamp::UNIX_EPOCH);
+    let known = this.boot.is_some() && this.namespace.is_some();
+    known && (holder.boot != this.boot || holder.namespace == this.namespace)
+}
+
 /// The 22nd field of proc_pid_stat(5); the second, the program's name, may hold anything. A zombie
 /// acts no more.
 fn started(pid: &str) -> Option<u64> {

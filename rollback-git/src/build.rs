@@ -69,7 +69,7 @@ impl Inner {
             return Ok(None);
         };
         let is_own = record.taken_by(&op.deployment)
-            && may_take(op)(&instance.handle, &record)
+            && may_take(op)(&record)
             && record.commit == release.artifact().digest;
         Ok((is_own && self.releases.stands(name)?).then(|| instance.handle.clone()))
     }
@@ -205,18 +205,8 @@ impl Inner {
 }
 
 /// Which release directories an operation may take.
-fn may_take(op: &Operation) -> impl Fn(&Handle, &Record) -> bool {
-    |handle, record| {
-        let is_own = record.deployment == op.deployment;
-        let is_live = || {
-            op.from
-                .instance()
-                .is_some_and(|from| from.handle == *handle)
-        };
-        match op.reuse {
-            Reuse::Kept => true,
-            Reuse::NotLive => is_own || !is_live(),
-            Reuse::Never => is_own,
-        }
-    }
+fn may_take(op: &Operation) -> impl Fn(&Record) -> bool {
+    let own = op.deployment.clone();
+    let reuse = op.reuse;
+    move |record| reuse == Reuse::Kept || record.deployment == own
 }

@@ -125,7 +125,7 @@ impl Inner {
         let Some(release) = end.release() else {
             return Ok(Availability::Standby);
         };
-        if self.standing(cx, lazy, end, |_, _| true)?.is_some() {
+        if self.standing(cx, lazy, end, |_| true)?.is_some() {
             return Ok(Availability::Standby);
         }
         if !release.facets().is_empty() {
@@ -286,14 +286,14 @@ impl Inner {
         cx: &Context,
         lazy: &Lazy,
         end: &End,
-        may_take: impl Fn(&Handle, &Record) -> bool,
+        may_take: impl Fn(&Record) -> bool,
     ) -> Result<Option<Handle>, BackendError> {
         let Some(release) = end.release() else {
             return Ok(None);
         };
         let own = match end.instance() {
             Some(instance) => match self.releases.record(instance.handle.as_str())? {
-                Some(record) if !may_take(&instance.handle, &record) => None,
+                Some(record) if !may_take(&record) => None,
                 _ => Some(instance.handle.clone()),
             },
             None => None,
@@ -302,11 +302,8 @@ impl Inner {
             .releases
             .records()?
             .into_iter()
-            .map(|(name, record)| (Handle::new(name), record))
-            .filter(|(handle, record)| {
-                record.commit == release.artifact().digest && may_take(handle, record)
-            })
-            .map(|(handle, _)| handle)
+            .filter(|(_, r)| r.commit == release.artifact().digest && may_take(r))
+            .map(|(name, _)| Handle::new(name))
             .filter(|other| Some(other) != own.as_ref());
         for handle in own.iter().cloned().chain(others) {
             cx.check()?;

@@ -325,8 +325,12 @@ impl Inner {
         numbered.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Takes the lease lock of a dead holder, or of nobody.
-    fn lock_of_the_dead(&self, workload: &WorkloadId) -> Result<Held, StoreError> {
+    /// Takes the lease lock of a holder that is dead, as `liveness` says, or of nobody.
+    fn lock_of_the_dead(
+        &self,
+        workload: &WorkloadId,
+        liveness: fn(&Held, &Holder) -> Liveness,
+    ) -> Result<Held, StoreError> {
         let lock = self.locks.take(workload)?;
         let held = match self.state(workload) {
             Ok(state) => state.in_flight,
@@ -336,9 +340,7 @@ impl Inner {
         };
         match (lock, held) {
             (Some(lock), None) => Ok(lock),
-            (Some(lock), Some(held)) if lock.liveness_of(&held.holder) == Liveness::Dead => {
-                Ok(lock)
-            }
+            (Some(lock), Some(held)) if liveness(&lock, &held.holder) == Liveness::Dead => Ok(lock),
             (_, Some(_)) => Err(self
                 .in_the_way(workload)?
                 .unwrap_or_else(|| nothing_in_flight(workload))),
@@ -356,7 +358,7 @@ impl Inner {
             Err(e) if e.kind() != Kind::Corrupt => return Err(e),
             _ => {}
         }
-        let _lock = self.lock_of_the_dead(workload)?;
+        let _lock = self.lock_of_the_dead(workload, Held::liveness_if_seen)?;
         let lock = |folder: &mut Folder, locks: &Locks| folder.lock(locks).map(|(w, _)| w);
         let abandoned = self.write_after(workload, lock, |w| w.abandon(abandonment))?;
         abandoned.ok_or_else(|| {
@@ -373,7 +375,7 @@ impl Inner {
         if self.state(workload)?.in_flight.is_none() {
             return Err(nothing_in_flight(workload));
         }
-        let lock = self.lock_of_the_dead(workload)?;
+        let lock = self.lock_of_the_dead(workload, Held::liveness_of)?;
         let holder = lock.sign(holder);
         let (deployment, epoch) = self.write(workload, |w| w.take_over(&holder))?;
         Ok(Lease::new(workload.clone(), deployment, epoch, lock))

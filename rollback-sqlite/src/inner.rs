@@ -302,7 +302,8 @@ impl Inner {
             return Err(self.held(workload)?);
         };
         self.write(|tx| {
-            abandon::abandon(tx, workload, abandonment, |holder| lock.liveness_of(holder))
+            let liveness = |holder: &Holder| lock.liveness_if_seen(holder);
+            abandon::abandon(tx, workload, abandonment, liveness)
         })
     }
 

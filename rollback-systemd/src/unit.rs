@@ -230,7 +230,7 @@ impl Unit {
         let content = self.content(wanted)?;
         let kept = match &op.to {
             End::Placed(instance)
-                if op.reuse != Reuse::Never
+                if op.reuse == Reuse::Kept
                     || instance.handle.as_str() == op.deployment.as_str() =>
             {
                 let shelved = self.shelf.get(&instance.handle)?;

@@ -17,7 +17,8 @@ impl RollbackEngine {
     ///
     /// # Errors
     ///
-    /// `Conflict` while the holder lives (cancel it instead), `NotFound` if nothing is in flight,
+    /// `Conflict` while the holder lives (cancel it instead; one whose process cannot be seen from
+    /// here, and whose lock is free, is not in the way), `NotFound` if nothing is in flight,
     /// a refusal if the authorizer does not allow it.
     pub async fn abandon(
         &self,

@@ -31,7 +31,9 @@ impl Workload {
         let kind = trigger.kind();
         match trigger {
             Trigger::Redeploy { .. } => Reuse::Never,
-            _ if self.tasks.iter().any(|task| task.runs_on(kind)) => Reuse::NotLive,
+            // What a task breaks is then this deployment's own. A rollback takes what stands by all
+            // the same: to build it anew may need what is not there any more.
+            Trigger::Deploy if self.tasks.iter().any(|task| task.runs_on(kind)) => Reuse::Never,
             _ => Reuse::Kept,
         }
     }

@@ -82,6 +82,8 @@ impl RollbackEngine {
         self.inner.authorize(&action).await?;
         let mut new = plan.new.clone();
         new.opened_at = self.inner.clock.now();
+        // The tasks that run are this program's, whoever made the plan.
+        new.reuse = self.inner.workload(&new.workload)?.reuse(&new.trigger);
         let (workload, version) = (new.workload.clone(), plan.version);
         if let Some(past) = plan.past {
             self.inner.advance(past).await?;

@@ -122,6 +122,37 @@ fn a_copy_of_a_running_history_took_over_its_living_holder() {
 }
 
 #[test]
+fn a_copy_that_the_holders_own_process_opened_took_it_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (here, workload) = (locks(&dir), api());
+    let held = here.take(&workload).unwrap().unwrap();
+    let living = holder(&held);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let there = locks(&elsewhere);
+    fs::copy(here.path(&workload), there.path(&workload)).unwrap();
+    assert_eq!(there.liveness(&workload, &living).unwrap(), Liveness::Alive);
+    let taken = there.take(&workload).unwrap().unwrap();
+    assert_eq!(taken.liveness_of(&living), Liveness::Alive);
+    assert_eq!(taken.liveness_if_seen(&living), Liveness::Alive);
+    drop(held);
+    assert_eq!(taken.liveness_of(&living), Liveness::Dead);
+}
+
+#[test]
+fn a_holder_that_nobody_can_see_was_in_the_way_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let (locks, workload) = (locks(&dir), api());
+    let held = locks.take(&workload).unwrap().unwrap();
+    // The container that it ran in is gone, and its history was moved.
+    let mut unseen = of_process(1, &"c".repeat(TEXT));
+    unseen.namespace = Some(1);
+    assert_eq!(held.liveness_of(&unseen), Liveness::Alive);
+    assert_eq!(held.liveness_if_seen(&unseen), Liveness::Dead);
+    let seen = of_process(1, &"c".repeat(TEXT));
+    assert_eq!(held.liveness_if_seen(&seen), Liveness::Alive);
+}
+
+#[test]
 fn a_lock_file_of_an_earlier_version_keeps_its_text() {
     let dir = tempfile::tempdir().unwrap();
     let (locks, workload) = (locks(&dir), api());

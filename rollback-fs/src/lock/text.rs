@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 
 use crate::birth::Birth;
 
@@ -24,15 +25,24 @@ pub(super) fn text(file: &mut File) -> Option<String> {
     let line = line(file)?;
     let (text, of) = line.split_at_checked(TEXT)?;
     // Earlier versions did not say of which file it is.
-    let own = of.is_empty() || of.trim_start() == Birth::of(file).ok()?.as_str();
+    let own = of.is_empty() || Some(of.trim_start()) == place(file).as_deref();
     (own && text.bytes().all(|b| b.is_ascii_hexdigit())).then(|| text.to_owned())
+}
+
+/// What tells the file from every copy of it, a snapshot's too.
+fn place(file: &File) -> Option<String> {
+    let device = file.metadata().ok()?.dev();
+    Some(format!("{device:x}.{}", Birth::of(file).ok()?.as_str()))
 }
 
 /// The same, given one if it has none. Without one (a full disk) the lock alone says who lives.
 pub(super) fn own_text(file: &mut File) -> Option<String> {
     let known = text(file);
     let text = known.clone().or_else(|| crate::random::hex(TEXT))?;
-    let wanted = format!("{text} {}", Birth::of(file).ok()?.as_str());
+    let wanted = match place(file) {
+        Some(place) => format!("{text} {place}"),
+        None => text.clone(),
+    };
     if line(file).as_ref() == Some(&wanted) {
         return Some(text);
     }

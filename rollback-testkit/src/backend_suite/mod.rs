@@ -54,7 +54,7 @@ const CASES: &[(&str, Case)] = cases![
     forward::a_broken_build_is_found_out,
     forward::a_good_build_is_not_called_sick,
     forward::a_redeploy_takes_nothing_that_was_kept,
-    forward::where_tasks_come_first_what_is_live_is_left_and_a_standby_is_taken,
+    forward::a_release_that_is_live_is_placed_anew_where_nothing_may_be_reused,
     back::going_back_before_the_switch_leaves_what_is_live,
     back::going_back_after_the_switch_puts_the_former_back,
     back::a_first_deploy_undone_leaves_nothing_live,

@@ -211,17 +211,7 @@ impl Backend for FakeBackend {
                 .and_then(|i| state.placed.get(&i.handle))
                 .or_else(|| state.placed.values().find(same))
                 .filter(|p| p.complete && !p.tampered)
-                .filter(|p| {
-                    let is_own = p.by.as_ref() == Some(&op.deployment);
-                    is_own
-                        || match op.reuse {
-                            Reuse::Kept => true,
-                            Reuse::NotLive => {
-                                Some(&p.instance.handle) != op.from.instance().map(|i| &i.handle)
-                            }
-                            Reuse::Never => false,
-                        }
-                });
+                .filter(|p| op.reuse == Reuse::Kept || p.by.as_ref() == Some(&op.deployment));
             match stands {
                 Some(placed) => placed.instance.handle.clone(),
                 None => {

@@ -51,7 +51,7 @@ pub fn sample_of(workload: &str, n: u64, trigger: Trigger) -> NewDeployment {
         to: End::Planned(release),
         reuse: match n % 2 {
             0 => Reuse::Kept,
-            _ => Reuse::NotLive,
+            _ => Reuse::Never,
         },
         gate: Gate::default(),
         policy: Policy::default(),

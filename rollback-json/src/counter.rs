@@ -19,16 +19,10 @@ struct Counter {
     sequence: Sequence,
 }
 
-/// The last number that was given; `None` if that cannot be read, or nobody has written it.
+/// The last number that was given; `None` if it is damaged, or nobody has written it.
 pub(crate) fn last(path: &Path) -> Result<Option<Sequence>, StoreError> {
-    let bytes = match read(path) {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return Ok(None),
-        // States and records say the same, and it is about to be replaced.
-        Err(error) => {
-            tracing::warn!(%error, "the order's counter is not known");
-            return Ok(None);
-        }
+    let Some(bytes) = read(path)? else {
+        return Ok(None);
     };
     match seal::open::<Counter>(&bytes) {
         Ok(counter) => Ok(Some(counter.sequence)),

@@ -256,6 +256,7 @@ impl Inner {
             return Err(busy(self.layout.root().display()));
         };
         let mut newest = own.max(open::marker(&self.layout)?.past);
+        let mut all_known = true;
         for workload in self.workloads()? {
             if workload == new.workload {
                 continue;
@@ -272,10 +273,20 @@ impl Inner {
             if let Ok(Some(_)) = folder.shard_with(&new.id) {
                 return Err(known(&new.id));
             }
-            newest = newest.max(folder.newest(&self.locks));
+            // What cannot be read there is not in the way here: the counter knows it.
+            let there = folder.newest(&self.locks);
+            all_known &= there.is_ok();
+            newest = newest.max(there.unwrap_or_else(|known| known));
         }
         let path = self.layout.sequence();
-        newest = newest.max(counter::last(&path)?.unwrap_or_default());
+        match counter::last(&path) {
+            Ok(last) => newest = newest.max(last.unwrap_or_default()),
+            // It would say no more than they did, and is about to be replaced.
+            Err(error) if all_known && error.kind() != Kind::NewerSchema => {
+                tracing::warn!(%error, "the order's counter is not known");
+            }
+            Err(error) => return Err(error),
+        }
         let next = Sequence(newest.0.saturating_add(1));
         counter::write(&path, next)?;
         Ok(next)

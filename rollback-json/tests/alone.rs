@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use rollback_core::history::{HistoryStore, Query};
+use rollback_core::history::{HistoryStore, Query, Version};
 use rollback_json::JsonStore;
 use rollback_testkit::store_suite::{holder, sample};
 use support::{begin, listed, open, record, reseal, settle, settled};
@@ -171,4 +171,12 @@ async fn a_counter_that_could_not_be_read_stopped_every_begin() {
     let begun = begin(&store, &sample("db@web-1", 40)).await;
     assert_eq!(begun.sequence.0, 4);
     assert!(fs::read(&counter).is_ok(), "it is made anew");
+    // Where a workload's numbers are not known either, nobody knows the next one.
+    fs::remove_file(&counter).unwrap();
+    std::os::unix::fs::symlink(&counter, &counter).unwrap();
+    spoil(&dir.path().join("workloads/api@web-1/records"));
+    let store = open(dir.path()).await;
+    let new = sample("web@web-1", 50);
+    let refused = store.begin(&new, &holder(), Version(0)).await;
+    assert!(refused.is_err(), "{refused:?}");
 }

@@ -1,13 +1,18 @@
 //! What is kept on the shelf, and what goes. All of it blocks.
 
+use std::fs;
+use std::path::Path;
+
 use rollback_core::backend::{Availability, End, Instance};
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
 use rollback_core::id::DeploymentId;
 
+use crate::error::file_error;
 use crate::files;
 use crate::record::Shelved;
-use crate::search::{self, Found};
+use crate::release::MAX_UNIT;
+use crate::search;
 use crate::unit::{Unit, named};
 
 impl Unit {
@@ -45,30 +50,50 @@ impl Unit {
         Ok(())
     }
 
-    /// Shelves the unit's own file, which is about to be overwritten or removed, unless the shelf
-    /// has it: a person may have made it since the deployment was prepared. Under the lock.
+    /// Keeps the unit's own file, which is about to be overwritten or removed, unless the shelf has
+    /// it: a person may have made it since the deployment was prepared. What cannot be shelved gets
+    /// another name. Under the lock.
     pub(crate) fn keep_unknown(&self) -> Result<(), BackendError> {
-        let Found::Fragment(now) = search::find(&self.config)? else {
+        let own = search::own_path(&self.config);
+        if own.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let Err(error) = self.shelve_unknown(&own) else {
             return Ok(());
         };
-        if now.path != search::own_path(&self.config) {
+        let aside = own.with_extension("service.by-hand");
+        tracing::warn!(unit = %own.display(), aside = %aside.display(), %error, "it is put aside");
+        fs::rename(&own, &aside).map_err(|e| file_error("the unit cannot be put aside", &own, e))
+    }
+
+    fn shelve_unknown(&self, own: &Path) -> Result<(), BackendError> {
+        let link = fs::read_link(own).ok();
+        // A mask.
+        if link.as_deref() == Some(Path::new("/dev/null")) {
             return Ok(());
+        }
+        // A link that leads nowhere says nothing.
+        let Some(content) = files::read(own)? else {
+            return Ok(());
+        };
+        if content.len() > MAX_UNIT {
+            return Err(search::too_large(own));
         }
         let key = self.shelf.key()?;
         let has = |(instance, _): &(Instance, Shelved)| {
-            key.made(&instance.release.artifact().digest, &now.content)
+            key.made(&instance.release.artifact().digest, &content)
         };
-        if self.shelf.all()?.iter().any(has) {
+        if content.is_empty() || self.shelf.all()?.iter().any(has) {
             return Ok(());
         }
-        let release = self.describe("changed by hand", &now.content)?;
-        self.shelf.keep_content(&release, &now.content)?;
+        let release = self.describe("changed by hand", &content)?;
+        self.shelf.keep_content(&release, &content)?;
         let handle = named("edited", &release.artifact().digest);
         let shelved = Shelved {
             release,
             by: None,
-            found_at: Some(search::below_root(&self.config, &now.path)),
-            link: now.link,
+            found_at: Some(search::below_root(&self.config, own)),
+            link,
             enablement: None,
             was_live: false,
             drop_ins: None,

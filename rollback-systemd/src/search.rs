@@ -103,7 +103,7 @@ pub(crate) fn find(config: &SystemdConfig) -> Result<Found, BackendError> {
     Ok(Found::Nothing)
 }
 
-fn too_large(path: &Path) -> BackendError {
+pub(crate) fn too_large(path: &Path) -> BackendError {
     BackendError::new(Kind::Unsupported, "the unit has more than 1 MiB")
         .on(path.display())
         .advice("make it smaller first")

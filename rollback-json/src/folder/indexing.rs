@@ -163,14 +163,14 @@ impl Folder {
         Ok(made)
     }
 
-    /// The greatest number that the state or any record of the workload has. For whoever begins in
-    /// another one: what cannot be read here is not in the way there, and the counter knows it.
-    pub(crate) fn newest(&mut self, locks: &Locks) -> Sequence {
+    /// The greatest number that the state or any record of the workload has, for whoever begins in
+    /// another one; where that cannot be read, the greatest that is known, as an error.
+    pub(crate) fn newest(&mut self, locks: &Locks) -> Result<Sequence, Sequence> {
         let (state, _) = self.state_for_reading();
         if let Some(shard) = self.shards().ok().and_then(|shards| shards.last().copied()) {
             self.save_index(shard, locks);
         }
-        self.newest_of_own(&state).unwrap_or_else(|error| {
+        self.newest_of_own(&state).map_err(|error| {
             tracing::warn!(workload = %self.workload, %error, "its newest record is not known");
             state.last
         })

@@ -18,6 +18,7 @@ use rollback_core::engine::{RollbackEngine, Workload};
 use rollback_core::guard::ReleaseTask;
 use rollback_core::id::Actor;
 use rollback_core::memory::MemoryStore;
+use rollback_core::request::Request;
 use support::GitWorld;
 
 /// Builds; or fails when half of it is done.
@@ -58,7 +59,8 @@ async fn a_release_task_that_failed_spoiled_what_was_live() {
         fails: Arc::clone(&fails),
     };
     let site = w.workload.clone();
-    let engine = RollbackEngine::builder(MemoryStore::new())
+    let store = MemoryStore::new();
+    let engine = RollbackEngine::builder(store.clone())
         .workload(Workload::new(site.clone(), w.git()).task(task))
         .build()
         .unwrap();
@@ -88,4 +90,16 @@ async fn a_release_task_that_failed_spoiled_what_was_live() {
     assert_eq!(third.outcome(), Some(Outcome::Succeeded));
     assert_ne!(third.instance(), first.instance(), "built aside");
     assert_eq!(built(), "whole");
+
+    // A plan that a program without tasks has made, as an earlier version might.
+    let other = RollbackEngine::builder(store)
+        .workload(Workload::new(site.clone(), w.git()))
+        .build()
+        .unwrap();
+    let request = Request::deploy(site.clone(), "v1", me());
+    let plan = other.preview(&request).await.unwrap();
+    fails.store(true, Ordering::SeqCst);
+    let fourth = engine.execute(plan).await.unwrap().await.unwrap();
+    assert_eq!(fourth.deployment().outcome(), Some(Outcome::Failed));
+    assert_eq!(built(), "whole", "by a plan of somebody else's");
 }

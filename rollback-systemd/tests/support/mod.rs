@@ -216,17 +216,24 @@ impl World for SystemdWorld {
 
     async fn running(&self) -> usize {
         let argument = format!("\0{}\0", self.port);
-        let ours = |entry: std::fs::DirEntry| {
-            let cmdline = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let serves = |process: &Path| {
+            let cmdline = std::fs::read(process.join("cmdline")).unwrap_or_default();
             let cmdline = String::from_utf8_lossy(&cmdline).into_owned();
             cmdline.starts_with(&format!("/{SERVER}\0")) && cmdline.contains(&argument)
+        };
+        // What the manager has forked and called started, and has not become the server yet.
+        let is_starting = |process: &Path| {
+            let cgroup = std::fs::read_to_string(process.join("cgroup")).unwrap_or_default();
+            let exe = std::fs::read_link(process.join("exe")).unwrap_or_default();
+            let unit = format!("/{}", self.unit);
+            cgroup.lines().any(|line| line.ends_with(&unit)) && exe.ends_with("systemd")
         };
         std::fs::read_dir("/proc")
             .unwrap()
             .flatten()
-            .filter(|e| e.path().join("cmdline").exists())
-            .map(ours)
-            .filter(|ours| *ours)
+            .map(|entry| entry.path())
+            .filter(|process| process.join("cmdline").exists())
+            .filter(|process| serves(process) || is_starting(process))
             .count()
     }
 

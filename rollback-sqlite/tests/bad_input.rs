@@ -227,12 +227,13 @@ async fn on_a_read_only_file_system_what_is_only_in_the_log_is_read_too() {
             assert!(copy.unwrap().success());
         }
     }
+    // Or it would be seen to live.
+    drop(begun);
     mount.remount("ro");
     is_read_and_not_written(&left("whole"), 1).await;
     let error = refusal(&left("half")).await;
     assert_eq!(error.kind(), Kind::ReadOnly);
     assert!(error.to_string().contains("copy both"), "{error}");
-    drop(begun);
 }
 
 #[tokio::test]

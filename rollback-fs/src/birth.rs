@@ -6,8 +6,8 @@ use std::io;
 use rustix::fs::{AtFlags, StatxFlags};
 use serde::{Deserialize, Serialize};
 
-/// The inode and the instant that it was made at. A copy has another one, whatever made it; what
-/// was renamed has the same.
+/// The inode and the instant that it was made at. A copy has another one, but for a snapshot of the
+/// whole file system; what was renamed has the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Birth(String);

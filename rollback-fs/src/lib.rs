@@ -2,6 +2,8 @@
 //! say whether a holder lives, and checks that a path can be used at all.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(test)]
+mod alone;
 mod birth;
 mod blocking;
 pub mod durable;

@@ -58,6 +58,7 @@ mod tests {
 
     #[test]
     fn a_process_is_told_from_another_that_has_its_number_and_from_one_of_another_boot() {
+        let _alone = crate::alone::alone();
         let mut child = Command::new("sleep")
             .arg("60")
             .stdout(Stdio::null())

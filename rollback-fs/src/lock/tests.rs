@@ -1,9 +1,10 @@
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rollback_core::time::Timestamp;
 
 use super::text::TEXT;
 use super::*;
+use crate::alone::alone;
 
 fn locks(dir: &tempfile::TempDir) -> Locks {
     Locks::in_dir(dir.path().join("locks")).unwrap()
@@ -19,6 +20,12 @@ fn holder(held: &Held) -> Holder {
     holder
 }
 
+/// A process that lives.
+fn somebody() -> Child {
+    let mut command = Command::new("sleep");
+    command.arg("60").stdout(Stdio::null()).spawn().unwrap()
+}
+
 fn of_process(pid: u32, lock: &str) -> Holder {
     let mut holder = Holder::this_process(Timestamp::UNIX_EPOCH);
     holder.pid = pid;
@@ -31,6 +38,7 @@ fn of_process(pid: u32, lock: &str) -> Holder {
 
 #[test]
 fn a_held_lock_is_alive_and_cannot_be_taken_until_it_is_dropped() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let (locks, workload) = (locks(&dir), api());
     let other: WorkloadId = "api@web-2".parse().unwrap();
@@ -52,6 +60,7 @@ fn a_held_lock_is_alive_and_cannot_be_taken_until_it_is_dropped() {
 
 #[test]
 fn a_deleted_lock_file_made_a_living_holder_dead() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let (locks, workload) = (locks(&dir), api());
     let held = locks.take(&workload).unwrap().unwrap();
@@ -68,13 +77,10 @@ fn a_deleted_lock_file_made_a_living_holder_dead() {
 
 #[test]
 fn a_replaced_lock_file_made_another_processs_living_holder_dead() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let (locks, workload) = (locks(&dir), api());
-    let mut child = Command::new("sleep")
-        .arg("60")
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = somebody();
     let holder = of_process(child.id(), &"a".repeat(TEXT));
     // No file at all, then one of somebody else's.
     assert_eq!(locks.liveness(&workload, &holder).unwrap(), Liveness::Alive);
@@ -96,13 +102,10 @@ fn a_replaced_lock_file_made_another_processs_living_holder_dead() {
 
 #[test]
 fn a_copy_of_a_running_history_took_over_its_living_holder() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let (here, workload) = (locks(&dir), api());
-    let mut child = Command::new("sleep")
-        .arg("60")
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = somebody();
     let held = here.take(&workload).unwrap().unwrap();
     let living = of_process(child.id(), held.text.as_deref().unwrap());
     let elsewhere = tempfile::tempdir().unwrap();
@@ -123,6 +126,7 @@ fn a_copy_of_a_running_history_took_over_its_living_holder() {
 
 #[test]
 fn a_copy_that_the_holders_own_process_opened_took_it_over() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let (here, workload) = (locks(&dir), api());
     let held = here.take(&workload).unwrap().unwrap();
@@ -140,6 +144,7 @@ fn a_copy_that_the_holders_own_process_opened_took_it_over() {
 
 #[test]
 fn a_holder_that_nobody_can_see_was_in_the_way_for_ever() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let (locks, workload) = (locks(&dir), api());
     let held = locks.take(&workload).unwrap().unwrap();
@@ -154,6 +159,7 @@ fn a_holder_that_nobody_can_see_was_in_the_way_for_ever() {
 
 #[test]
 fn a_lock_file_of_an_earlier_version_keeps_its_text() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let (locks, workload) = (locks(&dir), api());
     let text = "b".repeat(TEXT);
@@ -175,6 +181,7 @@ fn a_lock_file_of_an_earlier_version_keeps_its_text() {
 
 #[test]
 fn many_share_a_lock_that_one_takes_alone() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let locks = locks(&dir);
     let one = locks.share_named("store.lock", 1).unwrap().unwrap();
@@ -191,6 +198,7 @@ fn many_share_a_lock_that_one_takes_alone() {
 
 #[test]
 fn a_lock_that_is_a_link_is_refused_and_what_it_leads_to_is_left_alone() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let (locks, workload) = (locks(&dir), api());
     let elsewhere = dir.path().join("elsewhere");

@@ -110,7 +110,7 @@ pub enum Reuse {
 
 impl Reuse {
     /// Whether this is the default.
-    pub fn is_kept(&self) -> bool {
+    pub(crate) fn is_kept(&self) -> bool {
         *self == Self::Kept
     }
 }

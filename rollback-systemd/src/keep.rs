@@ -1,7 +1,7 @@
 //! What is kept on the shelf, and what goes. All of it blocks.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rollback_core::backend::{Availability, End, Instance};
 use rollback_core::context::Context;
@@ -61,7 +61,12 @@ impl Unit {
         let Err(error) = self.shelve_unknown(&own) else {
             return Ok(());
         };
-        let aside = own.with_extension("service.by-hand");
+        // What was put aside before is kept, too.
+        let names = (1..).map(|n| own.with_extension(format!("service.by-hand-{n}")));
+        let mut free = names.filter(|name: &PathBuf| name.symlink_metadata().is_err());
+        let Some(aside) = free.next() else {
+            return Err(error);
+        };
         tracing::warn!(unit = %own.display(), aside = %aside.display(), %error, "it is put aside");
         fs::rename(&own, &aside).map_err(|e| file_error("the unit cannot be put aside", &own, e))
     }

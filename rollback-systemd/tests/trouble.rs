@@ -339,12 +339,15 @@ async fn what_was_changed_by_hand_after_the_preparation_is_kept(world: Arc<Syste
     let last = d.observe(&[]).await;
     assert!(matches!(last.live, Live::Nothing), "{last:?}");
     // What is too large for a unit is no reason to leave it there.
-    let large = vec![b'#'; 2 * 1024 * 1024];
-    fs::write(world.fragment(), &large).unwrap();
-    d.must(Step::Switch, &mut down).await;
-    assert!(!world.fragment().exists());
-    let aside = world.fragment().with_extension("service.by-hand");
-    assert_eq!(fs::read(aside).unwrap(), large);
+    for (n, letter) in [(1, b'#'), (2, b';')] {
+        let large = vec![letter; 2 * 1024 * 1024];
+        fs::write(world.fragment(), &large).unwrap();
+        d.must(Step::Switch, &mut down).await;
+        assert!(!world.fragment().exists());
+        let aside = format!("service.by-hand-{n}");
+        let aside = fs::read(world.fragment().with_extension(aside)).unwrap();
+        assert!(aside == large, "number {n}");
+    }
     world
         .systemd()
         .retain(&Driver::cx(), &[first.to.instance().unwrap().clone()])

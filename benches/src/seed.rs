@@ -196,7 +196,7 @@ fn insert(tx: &Transaction<'_>, record: &Record) {
     let mut events = Vec::new();
     for event in record.events.iter().chain([&settled]) {
         let body = serde_json::to_string(event).unwrap();
-        let before: String = seal.iter().map(|b| format!("{b:02x}")).collect();
+        let before = base16ct::lower::encode_string(&seal);
         seal = Sha256::digest(format!("{before}\n{body}"));
         events.push((event, body, seal));
     }

@@ -253,7 +253,7 @@ impl DeploymentId {
                 ^ u64::try_from(now.as_nanosecond() & i128::from(u64::MAX)).unwrap_or(0);
             bytes = mix.to_be_bytes();
         }
-        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        let hex = base16ct::lower::encode_string(&bytes);
         Self(format!("deploy-{}-{hex}", now.compact()))
     }
 

@@ -241,11 +241,7 @@ impl Spelled {
     }
 
     fn hex(self) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit = |n: u8| char::from(DIGITS[usize::from(n)]);
-        let bytes = self.0.finalize();
-        let digits = bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]);
-        digits.collect()
+        base16ct::lower::encode_string(&self.0.finalize())
     }
 }
 

@@ -7,12 +7,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use rollback_core::error::{BackendError, BackendErrorKind};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 
 use crate::error;
-
-const BLOCK: usize = 64;
 
 /// The secret that fingerprints are made with. Lives in the state directory, 0600.
 #[derive(Clone)]
@@ -68,28 +67,20 @@ impl Key {
 
     /// HMAC-SHA-256 over the name and the value, each with its length, in 32 hex digits.
     pub(crate) fn of(&self, name: &str, value: &str) -> String {
-        let pad = |byte: u8| {
-            let mut block = [byte; BLOCK];
-            for (b, k) in block.iter_mut().zip(self.0) {
-                *b ^= k;
-            }
-            block
-        };
-        let mut inner = Sha256::new();
-        inner.update(pad(0x36));
+        // As HMAC does with a short key: the type takes whole blocks alone, and cannot refuse one.
+        let mut key = [0; 64];
+        key[..self.0.len()].copy_from_slice(&self.0);
+        let mut mac = Hmac::<Sha256>::new(&key.into());
         for part in [name, value] {
-            inner.update((part.len() as u64).to_be_bytes());
-            inner.update(part.as_bytes());
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part.as_bytes());
         }
-        let mut outer = Sha256::new();
-        outer.update(pad(0x5c));
-        outer.update(inner.finalize());
-        hex(&outer.finalize()[..16])
+        hex(&mac.finalize().into_bytes()[..16])
     }
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    base16ct::lower::encode_string(bytes)
 }
 
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
@@ -127,6 +118,12 @@ mod tests {
         assert_ne!(key.of("AB", "C"), key.of("A", "BC"));
         assert_ne!(key.of("A", "x"), key.of("A", "y"));
         assert_eq!(key.of("A", "x").len(), 32);
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_one_that_older_records_have() {
+        let print = Key([7; 32]).of("DATABASE_URL", "postgres://db");
+        assert_eq!(print, "d2e88f1dd4cc3a8434a4161a635fd2dd");
     }
 
     #[test]

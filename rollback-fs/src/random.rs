@@ -9,7 +9,7 @@ pub fn hex(digits: usize) -> Option<String> {
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
         .ok()?;
-    let mut text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let mut text = base16ct::lower::encode_string(&bytes);
     text.truncate(digits);
     Some(text)
 }

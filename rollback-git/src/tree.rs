@@ -140,6 +140,5 @@ pub(crate) fn digest(found: &Files) -> String {
         h.update([*kind as u8]);
         h.update(oid.as_bytes());
     }
-    let hex: String = h.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    format!("tree:{hex}")
+    format!("tree:{}", base16ct::lower::encode_string(&h.finalize()))
 }

@@ -5,8 +5,6 @@
 //! `annotations`, the record's id and the text; that of a workload of its columns as a JSON array.
 //! No seal keeps anybody from sealing anew: they are against accidents, not against forgers.
 
-use std::fmt::Write as _;
-
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use sha2::{Digest as _, Sha256};
 
@@ -22,11 +20,7 @@ impl Seal {
 
     /// Of the event that follows what this is the seal of.
     pub(crate) fn then(self, body: &str) -> Self {
-        let mut before = String::with_capacity(65);
-        for byte in self.0 {
-            // Writing to a string cannot fail.
-            let _ = write!(before, "{byte:02x}");
-        }
+        let before = base16ct::lower::encode_string(&self.0);
         Self::of(&[&before, "\n", body])
     }
 

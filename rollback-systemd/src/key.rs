@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256};
 
 /// Begins a digest that only this target's key can make.
 const KEYED: &str = "hmac-sha256:";
@@ -51,24 +52,13 @@ impl Key {
         }
     }
 
-    /// HMAC-SHA256 (RFC 2104), with a key that is shorter than a block.
+    /// HMAC-SHA256 (RFC 2104).
     fn mac(&self, message: &[u8]) -> [u8; 32] {
-        let pad = |with: u8| {
-            let mut block = [with; 64];
-            for (b, k) in block.iter_mut().zip(self.0) {
-                *b ^= k;
-            }
-            block
-        };
-        let inner = Sha256::new()
-            .chain_update(pad(0x36))
-            .chain_update(message)
-            .finalize();
-        Sha256::new()
-            .chain_update(pad(0x5c))
-            .chain_update(inner)
-            .finalize()
-            .into()
+        // As HMAC does with a short key: the type takes whole blocks alone, and cannot refuse one.
+        let mut key = [0; 64];
+        key[..self.0.len()].copy_from_slice(&self.0);
+        let mac = Hmac::<Sha256>::new(&key.into());
+        mac.chain_update(message).finalize().into_bytes().into()
     }
 }
 
@@ -97,7 +87,7 @@ pub(crate) fn sha256(content: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    base16ct::lower::encode_string(bytes)
 }
 
 #[cfg(test)]

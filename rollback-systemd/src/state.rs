@@ -66,7 +66,7 @@ impl UnitState {
             needs_reload: is("NeedDaemonReload"),
             job: job.filter(|(id, _)| *id != 0).map(|(_, p)| p.to_string()),
             refuses: refuses.into_iter().find(|name| is(name)),
-            invocation: invocation.iter().map(|b| format!("{b:02x}")).collect(),
+            invocation: base16ct::lower::encode_string(&invocation),
             active_since: Duration::from_micros(since.unwrap_or(0)),
             kind: text("Type"),
             main_pid: number("MainPID"),

@@ -23,7 +23,7 @@ impl HistoryId {
     pub fn generate() -> Result<Self, std::io::Error> {
         let mut bytes = [0u8; 8];
         getrandom::fill(&mut bytes).map_err(|e| std::io::Error::other(e.to_string()))?;
-        Ok(Self(bytes.iter().map(|b| format!("{b:02x}")).collect()))
+        Ok(Self(base16ct::lower::encode_string(&bytes)))
     }
 
     /// The id as text.

@@ -189,7 +189,7 @@ pub(crate) fn by_hand(path: &Path) -> ByHand {
 /// Seals every record as it is now, as FORMAT.md describes it.
 pub(crate) fn reseal(path: &Path) {
     use sha2::{Digest, Sha256};
-    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+    let hex = base16ct::lower::encode_string;
     let connection = by_hand(path);
     let mut records = connection
         .prepare("SELECT sequence, id, header, annotations FROM deployments")

@@ -100,8 +100,7 @@ fn try_call(fixture: &SystemdFixture, args: &[&str]) -> Output {
 /// SHA-256 in hex, as anybody would guess with it.
 pub fn sha256(content: &[u8]) -> String {
     use sha2::Digest;
-    let digest = sha2::Sha256::digest(content);
-    digest.iter().map(|b| format!("{b:02x}")).collect()
+    base16ct::lower::encode_string(&sha2::Sha256::digest(content))
 }
 
 /// The platform's judgement of `op.to`, waited for.

@@ -1,7 +1,6 @@
 //! A figure: a median, the median of its baseline, and their ratio.
 
 use std::future::Future;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -9,23 +8,23 @@ use serde::Serialize;
 /// One row of the report.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figure {
-    name: String,
+    pub(crate) name: String,
     /// The median, in `unit`.
-    value: f64,
-    unit: &'static str,
+    pub(crate) value: f64,
+    pub(crate) unit: &'static str,
     /// The raw operation's median, in `unit`.
-    baseline: f64,
-    ratio: f64,
-    /// What the ratio has to keep to, if anything: "<= 2".
+    pub(crate) baseline: f64,
+    pub(crate) ratio: f64,
+    /// What the ratio has to keep to, if anything: "<= 2"; or the value, with its unit: "<= 5 ms".
     #[serde(skip_serializing_if = "Option::is_none")]
-    bound: Option<String>,
+    pub(crate) bound: Option<String>,
     /// The quartiles of the rounds' own ratios: how far to trust `ratio`. For people only.
     #[serde(skip)]
-    spread: (f64, f64),
+    pub(crate) spread: (f64, f64),
 }
 
 impl Figure {
-    /// Says what the ratio must not exceed.
+    /// Says what the ratio must not exceed; the value, if a unit is given.
     #[must_use]
     pub(crate) fn at_most(self, bound: &str) -> Self {
         let bound = Some(format!("<= {bound}"));
@@ -150,34 +149,4 @@ fn at(values: &mut [f64], part: f64) -> f64 {
     )]
     let index = (values.len() as f64 * part) as usize;
     values[index]
-}
-
-pub(crate) fn print(figures: &[Figure]) {
-    let width = figures.iter().map(|f| f.name.len()).max().unwrap_or(0);
-    println!(
-        "{:<width$} {:>10} {:>10} {:>4} {:>8} {:>7}  quartiles",
-        "figure (medians)", "value", "baseline", "", "ratio", "bound"
-    );
-    for f in figures {
-        println!(
-            "{:<width$} {:>10.2} {:>10.2} {:>4} {:>7.2}x {:>7}  {:.2}-{:.2}",
-            f.name,
-            f.value,
-            f.baseline,
-            f.unit,
-            f.ratio,
-            f.bound.as_deref().unwrap_or("-"),
-            f.spread.0,
-            f.spread.1
-        );
-    }
-}
-
-pub(crate) fn write(figures: &[Figure], path: &Path) {
-    #[derive(Serialize)]
-    struct Report<'a> {
-        figures: &'a [Figure],
-    }
-    let report = serde_json::to_vec_pretty(&Report { figures }).unwrap();
-    std::fs::write(path, report).unwrap();
 }

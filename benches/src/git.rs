@@ -15,26 +15,32 @@ use rollback_sqlite::SqliteStore;
 
 use crate::figure::{Figure, Unit, clocked, compare, timed};
 
-/// As many files as a small site has.
-const FILES: usize = 60;
+/// As many files as a directory of the releases has at most.
+const IN_ONE: usize = 100;
 
 fn site() -> WorkloadId {
     "site@bench".parse().unwrap()
 }
 
-fn repository(path: &Path) {
+/// Two tagged commits of so many files, none of which they share.
+fn repository(path: &Path, files: usize) {
     let repo = Repository::init_bare(path).unwrap();
     let who = Signature::now("bench", "bench@example.com").unwrap();
     let mut parent = None;
     for version in ["v1", "v2"] {
-        let mut tree = repo.treebuilder(None).unwrap();
-        for n in 0..FILES {
-            let blob = repo
-                .blob(format!("{version} {n}\n").repeat(50).as_bytes())
+        let mut top = repo.treebuilder(None).unwrap();
+        for first in (0..files).step_by(IN_ONE) {
+            let mut tree = repo.treebuilder(None).unwrap();
+            for n in first..files.min(first + IN_ONE) {
+                let content = format!("{version} {n}\n").repeat(50);
+                let blob = repo.blob(content.as_bytes()).unwrap();
+                tree.insert(format!("file-{n}"), blob, 0o100_644).unwrap();
+            }
+            let tree = tree.write().unwrap();
+            top.insert(format!("part-{first}"), tree, 0o040_000)
                 .unwrap();
-            tree.insert(format!("file-{n}"), blob, 0o100_644).unwrap();
         }
-        let tree = repo.find_tree(tree.write().unwrap()).unwrap();
+        let tree = repo.find_tree(top.write().unwrap()).unwrap();
         let parents: Vec<git2::Commit<'_>> = parent
             .iter()
             .map(|id| repo.find_commit(*id).unwrap())
@@ -61,7 +67,7 @@ fn swap(dir: &Path, n: usize) {
 pub(crate) async fn switch(dir: &Path) -> Figure {
     let dir = dir.join("switch");
     std::fs::create_dir(&dir).unwrap();
-    repository(&dir.join("repo"));
+    repository(&dir.join("repo"), 60);
     let config = GitConfig::new(site(), dir.join("repo"), dir.join("root"));
     let backend = GitBackend::new(config).unwrap();
     let cx = Context::new(Duration::from_secs(600));
@@ -101,10 +107,11 @@ fn operation(n: usize, from: End, to: End) -> Operation {
     }
 }
 
-pub(crate) async fn rollback(dir: &Path) -> Figure {
-    let dir = dir.join("rollback");
+/// A whole rollback to a release of so many files, which is kept and unchanged.
+pub(crate) async fn rollback(dir: &Path, files: usize) -> Figure {
+    let dir = dir.join(format!("rollback-{files}"));
     std::fs::create_dir(&dir).unwrap();
-    repository(&dir.join("repo"));
+    repository(&dir.join("repo"), files);
     let config = GitConfig::new(site(), dir.join("repo"), dir.join("root"));
     let engine = RollbackEngine::builder(SqliteStore::open(dir.join("history.db")).await.unwrap())
         .workload(Workload::new(site(), GitBackend::new(config).unwrap()))
@@ -127,7 +134,7 @@ pub(crate) async fn rollback(dir: &Path) -> Figure {
     let last = Mutex::new(0);
     let (engine, ids, raw, last) = (&engine, &ids, &raw, &last);
     compare(
-        "git: a whole rollback to a standby on SQLite, against that swap",
+        format!("git: a whole rollback to {files} kept files on SQLite, against that swap"),
         Unit::Millis,
         60,
         |_| async move {

@@ -8,6 +8,7 @@ mod json;
 mod noop;
 mod raw;
 mod reads;
+mod report;
 mod seed;
 mod sqlite;
 mod upkeep;
@@ -16,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use figure::Figure;
 use reads::Subject;
+use report::Report;
 use rollback_json::JsonStore;
 use rollback_sqlite::SqliteStore;
 use seed::Timeline;
@@ -29,40 +30,51 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    let (figures, floor) = runtime.block_on(async {
-        let mut figures: Vec<Figure> = vec![
-            sqlite::append(&dir).await,
-            sqlite::append_on_a_blocking_thread(&dir).await,
-            sqlite::begin_and_finish(&dir).await,
-            json::append(&dir).await,
-            noop::engine_overhead_in_memory().await,
-            noop::engine_overhead_on_sqlite(&dir).await,
-            git::switch(&dir).await,
-            git::rollback(&dir).await,
-        ];
-        let mut lines = floor::lines(&dir).await;
-        lines.extend(long_histories(&dir, &mut figures).await);
-        lines.extend(long_directories(&mut figures).await);
-        (figures, lines)
-    });
+    let mut report = Report::of(std::env::args().skip(1).collect());
+    runtime.block_on(measure(&dir, &mut report));
     drop(runtime);
-    figure::print(&figures);
-    println!();
-    for line in floor {
-        println!("{line}");
-    }
     if floor::in_memory(&dir) {
-        println!(
+        report.say(format!(
             "{} is a tmpfs: nothing was synced, the ratios mean nothing",
             dir.display()
-        );
+        ));
     }
-    figure::write(&figures, &target().join("bench-report.json"));
+    report.write(&target().join("bench-report.json"));
 }
 
-/// The figures of reads; gives what is only for information. Another store is measured by the same
-/// functions, once it has been seeded with the same records.
-async fn long_histories(dir: &Path, figures: &mut Vec<Figure>) -> Vec<String> {
+/// Measures each area that is wanted.
+async fn measure(dir: &Path, report: &mut Report) {
+    if report.wants("sqlite") {
+        report.add(sqlite::append(dir).await);
+        report.add(sqlite::append_on_a_blocking_thread(dir).await);
+        report.add(sqlite::begin_and_finish(dir).await);
+    }
+    if report.wants("json") {
+        report.add(json::append(dir).await);
+    }
+    if report.wants("engine") {
+        report.add(noop::engine_overhead_in_memory().await);
+        report.add(noop::engine_overhead_on_sqlite(dir).await);
+    }
+    if report.wants("git") {
+        report.add(git::switch(dir).await);
+        report.add(git::rollback(dir, 60).await.at_most("5 ms"));
+        report.add(git::rollback(dir, 10_000).await.at_most("60 ms"));
+    }
+    for line in floor::lines(dir).await {
+        report.say(line);
+    }
+    if report.wants("histories") {
+        long_histories(dir, report).await;
+    }
+    if report.wants("directories") {
+        long_directories(report).await;
+    }
+}
+
+/// The reads of a long history. Another store is measured by the same functions, once it has been
+/// seeded with the same records.
+async fn long_histories(dir: &Path, report: &mut Report) {
     let began = Instant::now();
     let seed = async |count, timeline| {
         let path = dir.join(format!("history-{count}.db"));
@@ -71,38 +83,39 @@ async fn long_histories(dir: &Path, figures: &mut Vec<Figure>) -> Vec<String> {
     let thousand = seed(1_000, Timeline::Whole).await;
     let short = seed(10_000, Timeline::Ends).await;
     let long = seed(1_000_000, Timeline::Ends).await;
-    let mut lines = vec![format!(
+    report.say(format!(
         "seeded as plain rows, the long histories with 2 events a record: {:.0} s",
         began.elapsed().as_secs_f64()
-    )];
+    ));
     let subject = |store: &SqliteStore| Subject {
         name: "sqlite",
         store: Arc::new(store.clone()),
     };
-    lines.extend(upkeep::lines(&short, "10,000", dir).await);
+    for line in upkeep::lines(&short, "10,000", dir).await {
+        report.say(line);
+    }
     let (short, long) = (subject(&short), subject(&long));
-    figures.push(reads::newest(&long, &short, ["1,000,000", "10,000"]).await);
-    figures.push(reads::stats(&long, "1,000,000").await);
+    report.add(reads::newest(&long, &short, ["1,000,000", "10,000"]).await);
+    report.add(reads::stats(&long, "1,000,000").await);
     let records = seed::records(1_000, Timeline::Whole);
     let files = dir.join("files");
     let kept = (&*files, reads::keep_as_files(records, &files));
     let thousand = subject(&thousand);
     let few = reads::filtered(&thousand, &reads::few(), kept).await;
-    figures.push(few.at_least("20"));
+    report.add(few.at_least("20"));
     // Each record that is found has to be parsed on both sides.
-    figures.push(reads::filtered(&thousand, &reads::many(), kept).await);
-    lines
+    report.add(reads::filtered(&thousand, &reads::many(), kept).await);
 }
 
 /// The same for a directory of JSON records. They are seeded through the store's own verbs, in
 /// memory, where nothing waits for a disk; they are read from memory in either case.
-async fn long_directories(figures: &mut Vec<Figure>) -> Vec<String> {
+async fn long_directories(report: &mut Report) {
     let began = Instant::now();
     let memory = tempfile::Builder::new()
         .prefix("bench-")
         .tempdir_in("/dev/shm");
     let Ok(memory) = memory else {
-        return vec!["no /dev/shm: long directories of JSON were not measured".into()];
+        return report.say("no /dev/shm: long directories of JSON were not measured");
     };
     let seed = async |count, timeline| {
         let path = memory.path().join(format!("history-{count}"));
@@ -116,18 +129,17 @@ async fn long_directories(figures: &mut Vec<Figure>) -> Vec<String> {
     let thousand = seed(1_000, Timeline::Whole).await;
     let short = seed(10_000, Timeline::Ends).await;
     let long = seed(100_000, Timeline::Ends).await;
-    let line = format!(
+    report.say(format!(
         "seeded through the verbs, the long directories with 2 events a record: {:.0} s",
         began.elapsed().as_secs_f64()
-    );
-    figures.push(reads::newest(&long, &short, ["100,000", "10,000"]).await);
+    ));
+    report.add(reads::newest(&long, &short, ["100,000", "10,000"]).await);
     let records = seed::records(1_000, Timeline::Whole);
     let files = memory.path().join("files");
     let kept = (&*files, reads::keep_as_files(records, &files));
     let few = reads::filtered(&thousand, &reads::few(), kept).await;
-    figures.push(few.at_least("20"));
-    figures.push(reads::filtered(&thousand, &reads::many(), kept).await);
-    vec![line]
+    report.add(few.at_least("20"));
+    report.add(reads::filtered(&thousand, &reads::many(), kept).await);
 }
 
 fn target() -> PathBuf {

@@ -17,7 +17,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   ci      format, lints, docs, licences, dependencies, test, a little chaos; each stage is timed
   chaos   kill, cut off and damage programs that embed the crates; an unknown argument lists more
   mutants take one safety after the other out of a copy; some test must fail, or this does
-  bench   measure against the raw operations; writes target/bench-report.json
+  bench   measure against the raw operations; writes target/bench-report.json; of areas, if named
 ";
 
 fn main() -> ExitCode {
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         "ci" => stages::run(&stages::ci_stages()),
         "chaos" => stages::chaos(&rest),
         "mutants" => mutants::gate(&rest),
-        "bench" => stages::run(&stages::bench_stages()),
+        "bench" => stages::bench(&rest),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

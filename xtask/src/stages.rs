@@ -1,4 +1,4 @@
-//! The stages of `test`, `ci` and `bench`, each timed.
+//! The stages of `test` and `ci`, each timed, and the commands that need none.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -101,11 +101,11 @@ pub(crate) fn ci_stages() -> Vec<Stage> {
     stages
 }
 
-/// The measurements.
-pub(crate) fn bench_stages() -> Vec<Stage> {
-    vec![stage("bench", || {
-        cargo(&["run", "--release", "--package", "rollback-benches"], &[])
-    })]
+/// The measurements, of these areas alone if there are any.
+pub(crate) fn bench(areas: &[String]) -> Result<(), String> {
+    let run = ["run", "--release", "--package", "rollback-benches", "--"];
+    let areas = areas.iter().map(String::as_str);
+    cargo(&run.into_iter().chain(areas).collect::<Vec<_>>(), &[])
 }
 
 /// Runs stages in order, stops at the first that fails, and prints what each took.

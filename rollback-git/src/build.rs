@@ -7,11 +7,12 @@ use rollback_core::release::Release;
 
 use crate::backend::Inner;
 use crate::client;
+use crate::ignore::Ignored;
 use crate::release::{Note, Record, Taken};
 use crate::root::Owner;
 use crate::scan::Scan;
 use crate::seal::Seal;
-use crate::view::{HAND_MADE, Lazy};
+use crate::view::{HAND_MADE, Lazy, Looked, Standing};
 use crate::{durable, error, tree};
 
 impl Inner {
@@ -34,14 +35,11 @@ impl Inner {
         let owner = self.root.claim(cx)?;
         cx.check()?;
         let standing = match self.own(op, release)? {
-            Some(handle) => Some(handle),
+            Some(handle) => Some(Standing::unseen(handle)),
             None => self.standing(cx, &lazy, &op.to, may_take(op))?,
         };
         let handle = match standing {
-            Some(handle) => {
-                self.take(cx, &lazy, op, &owner, &handle)?;
-                handle
-            }
+            Some(standing) => self.take(cx, &lazy, op, &owner, standing)?,
             None => self.build(cx, &lazy, op, &owner, release)?,
         };
         cx.check()?;
@@ -81,30 +79,33 @@ impl Inner {
         lazy: &Lazy,
         op: &Operation,
         owner: &Owner,
-        handle: &Handle,
-    ) -> Result<(), BackendError> {
+        standing: Standing,
+    ) -> Result<Handle, BackendError> {
+        let Standing { handle, looked } = standing;
         let name = handle.as_str();
         let Some(record) = self.releases.record(name)? else {
-            return Ok(());
+            return Ok(handle);
         };
-        let record = self.taken(cx, lazy, op, name, record)?;
-        // Whoever wrote it may not have lived to make it durable.
-        self.releases.sync_notes()?;
+        let record = if record.taken_by(&op.deployment) {
+            // Whoever wrote it may not have lived to make it durable.
+            self.releases.sync_notes()?;
+            record
+        } else {
+            self.taken(cx, lazy, op, name, record, looked)?
+        };
         // The pin may have been lost since; the directory's own deployment holds it.
         match (lazy.get(self), client::commit_id(&record.commit)) {
             (Ok(client), Some(commit)) if client.has(commit) => {
-                client
-                    .pins(&self.root)
-                    .add(owner, &record.deployment, commit)
+                let pins = client.pins(&self.root);
+                pins.add(owner, &record.deployment, commit)?;
             }
-            _ => {
-                cx.say(format!("{name} stands, and its commit cannot be kept"));
-                Ok(())
-            }
+            _ => cx.say(format!("{name} stands, and its commit cannot be kept")),
         }
+        Ok(handle)
     }
 
-    /// Notes what has been changed by hand before this deployment has anything done there.
+    /// Notes what has been changed by hand before this deployment has anything done there, by this
+    /// look or by one of its own. What was noted before is as durable afterwards.
     pub(crate) fn taken(
         &self,
         cx: &Context,
@@ -112,17 +113,21 @@ impl Inner {
         op: &Operation,
         name: &str,
         mut record: Record,
+        looked: Option<Looked>,
     ) -> Result<Record, BackendError> {
         if record.taken_by(&op.deployment) {
             return Ok(record);
         }
-        let looked = match self.changes(cx, lazy, name, &record, None) {
+        let looked = looked.map_or_else(|| self.changes(cx, lazy, name, &record, None), Ok);
+        let looked = match looked {
             Ok(looked) => looked,
             // What belongs there is not known, so nothing can be told from it.
-            Err(e) if e.kind() == BackendErrorKind::Gone => return Ok(record),
+            Err(e) if e.kind() == BackendErrorKind::Gone => {
+                return self.releases.sync_notes().map(|()| record);
+            }
             Err(e) => return Err(e),
         };
-        record.taken = Some(Taken::new(&op.deployment, looked.changes.keys()));
+        record.taken = Some(Taken::new(&op.deployment, looked.changed()));
         self.releases.write_record(name, &record)?;
         Ok(record)
     }
@@ -167,8 +172,8 @@ impl Inner {
         tree::write(cx, client.repository(), &files, &dir)?;
         cx.check()?;
         let since = Some(self.releases.clock()?);
-        let scan = Scan::of(cx, &dir, &Default::default(), &(), since)?;
-        if scan.files != files {
+        let scan = Scan::of(cx, &dir, &Ignored::default(), &Scan::default(), since)?;
+        if scan.files() != files {
             return Err(
                 error::corrupt("what was written is not what was read", dir.display())
                     .advice("check the disk"),

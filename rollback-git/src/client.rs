@@ -1,7 +1,7 @@
 //! [`Client`]: the repository: references, and what a commit needs. Never its work tree or index,
 //! and never its locks.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use git2::{ErrorCode, Oid, Repository};
 use rollback_core::context::Context;
@@ -10,6 +10,7 @@ use rollback_core::release::ReferenceKind;
 
 use crate::config::GitConfig;
 use crate::error;
+use crate::listing::{Listing, Relative};
 use crate::pins::Pins;
 use crate::root::Root;
 use crate::tree::{Files, Kind};
@@ -140,25 +141,24 @@ impl Client {
             .and_then(|c| c.tree())
             .map_err(gone)?;
         let mut closure = Closure::default();
-        let mut todo = vec![(PathBuf::new(), tree)];
+        let mut files = Vec::new();
+        let mut todo = vec![(Relative::default(), tree)];
         while let Some((at, tree)) = todo.pop() {
             closure.trees.push(tree.id());
             for entry in &tree {
-                if (closure.files.len() + todo.len()).is_multiple_of(STRIDE) {
+                if (files.len() + todo.len()).is_multiple_of(STRIDE) {
                     cx.check()?;
                 }
                 let path = at.join(entry_name(&entry, commit)?);
+                let shown = || path.as_path().display();
                 let kind = match entry.filemode() {
                     0o040_000 => {
                         todo.push((path, self.repo.find_tree(entry.id()).map_err(gone)?));
                         continue;
                     }
                     0o160_000 => {
-                        return Err(error::unsupported(
-                            "the commit has a submodule",
-                            path.display(),
-                        )
-                        .advice("vendor its files into the repository"));
+                        return Err(error::unsupported("the commit has a submodule", shown())
+                            .advice("vendor its files into the repository"));
                     }
                     0o120_000 => Kind::Link,
                     mode if mode & 0o100 != 0 => Kind::Executable,
@@ -172,13 +172,14 @@ impl Client {
                 {
                     return Err(error::unsupported(
                         "the commit uses filter attributes (such as Git LFS)",
-                        path.display(),
+                        shown(),
                     )
                     .advice("commit the real content; filters are never run"));
                 }
-                closure.files.insert(path, (kind, entry.id()));
+                files.push((path, (kind, entry.id())));
             }
         }
+        closure.files = Listing::of(files);
         Ok(closure)
     }
 
@@ -224,11 +225,7 @@ fn check_reference(reference: &str) -> Result<(), BackendError> {
 }
 
 /// One safe path component, or a refusal: a forged tree must not write outside its directory.
-fn entry_name(
-    entry: &git2::TreeEntry<'_>,
-    commit: Oid,
-) -> Result<std::path::PathBuf, BackendError> {
-    use std::os::unix::ffi::OsStrExt;
+fn entry_name<'a>(entry: &'a git2::TreeEntry<'_>, commit: Oid) -> Result<&'a [u8], BackendError> {
     let name = entry.name_bytes();
     let forged = name.is_empty()
         || name == b"."
@@ -241,7 +238,7 @@ fn entry_name(
             commit,
         ));
     }
-    Ok(std::ffi::OsStr::from_bytes(name).into())
+    Ok(name)
 }
 
 fn has_filter(attributes: &[u8]) -> bool {

@@ -30,7 +30,7 @@ pub(crate) fn sync(
         dirs: BTreeSet::new(),
     };
     sync.packs()?;
-    for oid in closure.files.values().map(|(_, oid)| oid) {
+    for (_, (_, oid)) in closure.files.iter() {
         sync.object(cx, *oid)?;
     }
     for oid in &closure.trees {

@@ -75,11 +75,6 @@ fn new_dir(dir: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(dir, Permissions::from_mode(mode))
 }
 
-/// Writes a record of ours. On a full disk the reserve makes room for it.
-pub(crate) fn write(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), BackendError> {
-    with_reserve(path, || write_once(path, mode, bytes))
-}
-
 /// Tries once more where the disk is full and room was kept.
 pub(crate) fn with_reserve<T>(
     path: &Path,
@@ -91,9 +86,15 @@ pub(crate) fn with_reserve<T>(
     }
 }
 
-/// Same directory, fsync, rename, fsync of the directory: old or new after a power cut, never half.
+/// Old or new after a power cut, never half, and new once this has returned.
 pub(crate) fn write_once(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), BackendError> {
-    let dir = path.parent().unwrap_or(path);
+    put(path, mode, bytes)?;
+    sync_dir(path.parent().unwrap_or(path))
+}
+
+/// The same, but for the sync of the directory: which of them it is after a power cut is settled by
+/// the next one.
+fn put(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), BackendError> {
     let mut next = path.as_os_str().to_owned();
     next.push(NEXT);
     let next = PathBuf::from(next);
@@ -103,7 +104,7 @@ pub(crate) fn write_once(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), Bac
         let _ = fs::remove_file(&next);
         return Err(error::io("cannot write a record", path.display(), e));
     }
-    sync_dir(dir)
+    Ok(())
 }
 
 /// Writes a file that is not to be there, durable but for its name.
@@ -119,10 +120,21 @@ pub(crate) fn new(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Writes a record of ours. On a full disk the reserve makes room for it.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), BackendError> {
-    let bytes = serde_json::to_vec(value)
-        .map_err(|e| error::io("cannot write a record", path.display(), e.into()))?;
-    write(path, PRIVATE, &bytes)
+    let bytes = to_json(path, value)?;
+    with_reserve(path, || write_once(path, PRIVATE, &bytes))
+}
+
+/// Its name is durable with the next sync of the directory.
+pub(crate) fn put_json<T: Serialize>(path: &Path, value: &T) -> Result<(), BackendError> {
+    let bytes = to_json(path, value)?;
+    with_reserve(path, || put(path, PRIVATE, &bytes))
+}
+
+fn to_json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, BackendError> {
+    serde_json::to_vec(value)
+        .map_err(|e| error::io("cannot write a record", path.display(), e.into()))
 }
 
 /// A record; `None` where there is none. `Corrupt` if it does not parse.

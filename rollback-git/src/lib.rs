@@ -49,6 +49,7 @@ mod error;
 mod file;
 mod ignore;
 mod link;
+mod listing;
 mod pins;
 mod release;
 mod reserve;

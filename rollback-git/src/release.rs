@@ -1,9 +1,8 @@
 //! [`Releases`]: the release directories, and the private notes that say whose they are.
 
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error;
 use crate::file::{self, absent_is_fine, sync_dir};
+use crate::listing::Relative;
 use crate::root::Root;
 use crate::scan::Instant;
 
@@ -52,17 +52,17 @@ pub(crate) struct Taken {
 impl Taken {
     pub(crate) fn new<'a>(
         by: &DeploymentId,
-        changed: impl IntoIterator<Item = &'a PathBuf>,
+        changed: impl IntoIterator<Item = &'a Relative>,
     ) -> Self {
-        let bytes = |path: &PathBuf| path.as_os_str().as_bytes().to_vec();
+        let bytes = |path: &Relative| path.as_bytes().to_vec();
         Self {
             by: by.clone(),
             changed: changed.into_iter().map(bytes).collect(),
         }
     }
 
-    pub(crate) fn changed(&self) -> Vec<PathBuf> {
-        let path = |bytes: &Vec<u8>| OsStr::from_bytes(bytes).into();
+    pub(crate) fn changed(&self) -> BTreeSet<Relative> {
+        let path = |bytes: &Vec<u8>| bytes.as_slice().into();
         self.changed.iter().map(path).collect()
     }
 }
@@ -95,7 +95,7 @@ pub(crate) enum Restart {
     Due,
     /// This process has begun it. So many before it have died of it, or while it ran.
     Begun { by: Engine, deaths: u32 },
-    /// It has succeeded.
+    /// It has succeeded, or there is none.
     Done,
 }
 

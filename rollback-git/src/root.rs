@@ -148,13 +148,14 @@ impl Root {
     }
 
     /// The same, for who publishes now: the token is kept first, so that what is published is never
-    /// newer than it.
+    /// newer than it. Its name is durable once this directory is: whoever publishes syncs that first,
+    /// for what else is written there.
     pub(crate) fn turn(&self, cx: &Context) -> Result<Turn, BackendError> {
         let turn = self.lock(cx)?;
         if let Some(own) = cx.fence()
             && self.published()?.as_ref() != Some(own)
         {
-            file::write_json(&self.fence_path(), own)?;
+            file::put_json(&self.fence_path(), own)?;
         }
         Ok(turn)
     }

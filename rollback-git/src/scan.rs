@@ -1,21 +1,23 @@
 //! [`Scan`]: what stands in a directory. Files that have not changed since they were read are not
 //! read again.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use git2::{ObjectType, Oid};
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, Stat, openat, statat};
+use rustix::io::Errno;
 
 use crate::error;
 use crate::ignore::Ignored;
-use crate::tree::{Files, Kind};
+use crate::listing::{Listing, Relative};
+use crate::tree::{Content, Files, Kind};
 
 /// How many files are looked at between two looks at the deadline.
 const STRIDE: usize = 64;
@@ -37,128 +39,182 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    fn of(meta: &fs::Metadata) -> Self {
+    // The fields' types differ from one machine to the other.
+    #[allow(
+        clippy::unnecessary_cast,
+        clippy::cast_sign_loss,
+        clippy::cast_possible_wrap,
+        clippy::cast_possible_truncation,
+        clippy::cast_lossless
+    )]
+    fn of(stat: &Stat) -> Self {
         Self {
-            inode: meta.ino(),
-            size: meta.size(),
-            mode: meta.mode(),
-            mtime: (meta.mtime(), meta.mtime_nsec()),
-            ctime: (meta.ctime(), meta.ctime_nsec()),
+            inode: stat.st_ino as u64,
+            size: stat.st_size as u64,
+            mode: stat.st_mode as u32,
+            mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
         }
     }
 }
 
-/// What was read at an earlier look.
-pub(crate) trait Known {
-    /// What a path held when it bore this very mark, if that is surely what it holds.
-    fn content(&self, path: &Path, mark: &Mark) -> Option<(Kind, Oid)>;
-}
-
-/// Nothing.
-impl Known for () {
-    fn content(&self, _: &Path, _: &Mark) -> Option<(Kind, Oid)> {
-        None
-    }
+/// A path's content, and by what mark that is known without reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) content: Content,
+    pub(crate) mark: Option<Mark>,
 }
 
 /// What stood in a directory.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Scan {
     /// When it was begun, or earlier: a mark that is as young may hide a change.
     pub(crate) since: Instant,
-    pub(crate) files: Files,
-    pub(crate) marks: BTreeMap<PathBuf, Mark>,
+    pub(crate) found: Listing<Found>,
 }
 
 impl Scan {
-    /// Looks. A file that vanishes meanwhile is not there; one that this user may not read is
-    /// [`Kind::Opaque`], and so is a directory. `since` is the file system's clock, if it was asked.
+    /// Looks. What an earlier look knew surely is not read again. A file that vanishes meanwhile is
+    /// not there; one that this user may not read is [`Kind::Opaque`], and so is a directory.
+    /// `since` is the file system's clock, if it was asked.
     pub(crate) fn of(
         cx: &Context,
         dir: &Path,
         ignored: &Ignored,
-        known: &dyn Known,
+        known: &Scan,
         since: Option<Instant>,
     ) -> Result<Self, BackendError> {
-        let mut scan = Self {
-            since: since.unwrap_or_else(long_ago),
-            ..Self::default()
+        let since = since.unwrap_or_else(long_ago);
+        let mut walk = Walk {
+            cx,
+            dir,
+            ignored,
+            known,
+            near: 0,
+            seen: 0,
+            found: Vec::with_capacity(known.found.len()),
+            todo: vec![Relative::default()],
         };
-        let mut todo = vec![PathBuf::new()];
-        let mut seen = 0_usize;
-        while let Some(relative) = todo.pop() {
-            let here = dir.join(&relative);
-            let fail = |e| error::io("cannot read the release", here.display(), e);
-            let entries = match fs::read_dir(&here) {
-                Err(e) if is_top(&relative) || !may_be_passed_over(&e) => return Err(fail(e)),
-                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                    scan.files.insert(relative, OPAQUE);
-                    continue;
-                }
-                Err(_) => continue,
-                Ok(entries) => entries,
-            };
-            for entry in entries {
-                seen += 1;
-                if seen.is_multiple_of(STRIDE) {
-                    cx.check()?;
-                }
-                let entry = match entry {
-                    Err(e) if may_be_passed_over(&e) => continue,
-                    entry => entry.map_err(fail)?,
-                };
-                let path = relative.join(entry.file_name());
-                if path == Path::new(".git") || ignored.covers(&path) {
-                    continue;
-                }
-                match entry.file_type() {
-                    Ok(kind) if kind.is_dir() => todo.push(path),
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
-                    _ => scan.add(&entry.path(), path, known).map_err(fail)?,
-                }
-            }
+        while let Some(relative) = walk.todo.pop() {
+            walk.directory(&relative)?;
         }
-        Ok(scan)
+        let found = Listing::of(walk.found);
+        Ok(Self { since, found })
     }
 
-    fn add(&mut self, full: &Path, path: PathBuf, known: &dyn Known) -> io::Result<()> {
-        let meta = match fs::symlink_metadata(full) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            meta => meta?,
+    /// What was found, however it is known.
+    pub(crate) fn files(&self) -> Files {
+        self.found.map(|found| found.content)
+    }
+
+    /// Whether this mark, borne now, surely tells that a path holds what it held: nothing can have
+    /// changed in the same tick of the clock as the mark was made.
+    pub(crate) fn vouches(&self, found: &Found, mark: &Mark) -> bool {
+        found.mark.as_ref() == Some(mark) && mark.ctime < self.since && mark.mtime < self.since
+    }
+}
+
+/// One look at a directory, under way.
+struct Walk<'a> {
+    cx: &'a Context,
+    dir: &'a Path,
+    ignored: &'a Ignored,
+    known: &'a Scan,
+    /// Where in what is known the last path was.
+    near: usize,
+    seen: usize,
+    found: Vec<(Relative, Found)>,
+    todo: Vec<Relative>,
+}
+
+impl Walk<'_> {
+    fn directory(&mut self, relative: &Relative) -> Result<(), BackendError> {
+        let here = self.dir.join(relative.as_path());
+        let fail = |e| error::io("cannot read the release", here.display(), e);
+        let dir = match open(&here, relative) {
+            Err(e) if relative.is_top() || !may_be_passed_over(&e) => return Err(fail(e)),
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                self.found.push((relative.clone(), UNREADABLE));
+                return Ok(());
+            }
+            Err(_) => return Ok(()),
+            Ok(dir) => dir,
         };
-        let mark = Mark::of(&meta);
-        let content = match known.content(&path, &mark) {
-            Some(content) => content,
-            None => match read(full, &meta) {
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&dir).map_err(|e| fail(e.into()))? {
+            match entry.map_err(io::Error::from) {
+                Err(e) if may_be_passed_over(&e) => break,
+                entry => entries.push(entry.map_err(fail)?),
+            }
+        }
+        // In the order of what is known.
+        entries.sort_unstable_by(|a, b| a.file_name().cmp(b.file_name()));
+        let below = self.todo.len();
+        for entry in &entries {
+            self.seen += 1;
+            if self.seen.is_multiple_of(STRIDE) {
+                self.cx.check()?;
+            }
+            self.entry(&dir, relative, entry).map_err(fail)?;
+        }
+        // The first of them is taken next.
+        self.todo[below..].reverse();
+        Ok(())
+    }
+
+    fn entry(&mut self, dir: &impl AsFd, above: &Relative, entry: &DirEntry) -> io::Result<()> {
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            return Ok(());
+        }
+        let path = above.join(name.to_bytes());
+        if path.as_bytes() == b".git" || self.ignored.covers(path.as_path()) {
+            return Ok(());
+        }
+        if entry.file_type() == FileType::Directory {
+            self.todo.push(path);
+            return Ok(());
+        }
+        // By the open directory: the kernel need not find the way to it for each file.
+        let stat = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(()),
+            stat => stat?,
+        };
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            // Not every file system tells it with the name.
+            self.todo.push(path);
+            return Ok(());
+        }
+        let mark = Mark::of(&stat);
+        let known = self.known.found.get_near(&mut self.near, &path);
+        let content = match known.filter(|known| self.known.vouches(known, &mark)) {
+            Some(known) => known.content,
+            None => match read(&self.dir.join(path.as_path()), mark.mode) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => OPAQUE,
                 content => content?,
             },
         };
-        self.marks.insert(path.clone(), mark);
-        self.files.insert(path, content);
+        let mark = Some(mark);
+        self.found.push((path, Found { content, mark }));
         Ok(())
-    }
-
-    /// Whether nothing can have changed in the same tick of the clock as this mark was made.
-    pub(crate) fn settles(since: Instant, mark: &Mark) -> bool {
-        mark.ctime < since && mark.mtime < since
-    }
-}
-
-/// An earlier look is known, where its marks are old enough.
-impl Known for Scan {
-    fn content(&self, path: &Path, mark: &Mark) -> Option<(Kind, Oid)> {
-        let same = self.marks.get(path) == Some(mark) && Self::settles(self.since, mark);
-        same.then(|| self.files.get(path).copied()).flatten()
     }
 }
 
 /// What nobody here can look into: a socket, a file of another user's.
-const OPAQUE: (Kind, Oid) = (Kind::Opaque, Oid::ZERO_SHA1);
+const OPAQUE: Content = (Kind::Opaque, Oid::ZERO_SHA1);
+const UNREADABLE: Found = Found {
+    content: OPAQUE,
+    mark: None,
+};
 
-fn is_top(relative: &Path) -> bool {
-    relative.as_os_str().is_empty()
+/// A link is followed at the top alone: what is below one is not below the release.
+fn open(dir: &Path, relative: &Relative) -> io::Result<OwnedFd> {
+    let mut flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if !relative.is_top() {
+        flags |= OFlags::NOFOLLOW;
+    }
+    Ok(openat(rustix::fs::CWD, dir, flags, Mode::empty())?)
 }
 
 /// The service's own doing: it removes what it has made, and keeps it to itself.
@@ -181,18 +237,19 @@ fn long_ago() -> Instant {
     )
 }
 
-fn read(path: &Path, meta: &fs::Metadata) -> io::Result<(Kind, Oid)> {
+fn read(path: &Path, mode: u32) -> io::Result<Content> {
     let other = |e: git2::Error| io::Error::other(e);
-    if meta.is_symlink() {
+    let file_type = FileType::from_raw_mode(mode);
+    if file_type == FileType::Symlink {
         let target = fs::read_link(path)?;
         let oid = Oid::hash_object(ObjectType::Blob, target.as_os_str().as_bytes());
         return Ok((Kind::Link, oid.map_err(other)?));
     }
-    if !meta.is_file() {
+    if file_type != FileType::RegularFile {
         // A socket or FIFO must not be opened: it could block for ever.
         return Ok(OPAQUE);
     }
-    let kind = if meta.permissions().mode() & 0o100 == 0 {
+    let kind = if mode & 0o100 == 0 {
         Kind::File
     } else {
         Kind::Executable

@@ -1,11 +1,9 @@
 //! [`Seal`]: what belongs to a release directory, once it is built and its command has run.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use git2::Oid;
 use rollback_core::error::BackendError;
@@ -13,69 +11,93 @@ use rollback_core::error::BackendError;
 use crate::error;
 use crate::file;
 use crate::ignore::Ignored;
-use crate::scan::{Instant, Known, Mark, Scan};
-use crate::tree::{Files, Kind};
+use crate::listing::{Listing, Relative};
+use crate::scan::{Found, Instant, Mark, Scan};
+use crate::tree::{self, Content, Differences, Files, Kind};
 
 const HEADER: &str = "rollback seal 1";
 
 /// What each path holds that belongs to a release, and by what mark that is known without reading.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Seal {
-    since: Instant,
-    entries: BTreeMap<PathBuf, Entry>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry {
-    kind: Kind,
-    oid: Oid,
-    mark: Option<Mark>,
-}
+pub(crate) struct Seal(Scan);
 
 impl Seal {
     /// Of these files, as the commit has them.
     pub(crate) fn of(files: &Files) -> Self {
-        let entry = |(path, (kind, oid)): (&PathBuf, &(Kind, Oid))| {
-            let (kind, oid, mark) = (*kind, *oid, None);
-            (path.clone(), Entry { kind, oid, mark })
-        };
-        Self {
+        Self(Scan {
             since: Instant::default(),
-            entries: files.iter().map(entry).collect(),
-        }
+            found: files.map(|content| unmarked(*content)),
+        })
     }
 
-    /// What belongs to it.
-    pub(crate) fn files(&self) -> Files {
-        let row = |(path, e): (&PathBuf, &Entry)| (path.clone(), (e.kind, e.oid));
-        self.entries.iter().map(row).collect()
+    /// What is known by it.
+    pub(crate) fn known(&self) -> &Scan {
+        &self.0
+    }
+
+    /// How what was found differs from what belongs to it.
+    pub(crate) fn differences(&self, scan: &Scan, ignored: &Ignored) -> Differences {
+        let content = |found: &Found| found.content;
+        tree::differences(&self.0.found, content, scan, ignored)
     }
 
     /// The same, taking in all that a scan found to be otherwise, but for these paths and for what
     /// it did not look at.
     #[must_use]
-    pub(crate) fn absorbing(&self, scan: &Scan, but: &[PathBuf], ignored: &Ignored) -> Self {
-        let mut files = self.files();
-        files.retain(|path, _| {
-            scan.files.contains_key(path) || but.contains(path) || ignored.covers(path)
-        });
-        for (path, content) in &scan.files {
-            if !but.contains(path) {
-                files.insert(path.clone(), *content);
-            }
+    pub(crate) fn absorbing(
+        &self,
+        scan: &Scan,
+        but: &BTreeSet<Relative>,
+        ignored: &Ignored,
+    ) -> Self {
+        let mut rows = Vec::with_capacity(scan.found.len());
+        for (path, own, found) in self.0.found.beside(&scan.found) {
+            let stays = but.contains(path);
+            let content = match (own, found) {
+                (Some(own), None) if stays || ignored.covers(path.as_path()) => own.content,
+                (Some(own), Some(_)) if stays => own.content,
+                (_, Some(found)) if !stays => found.content,
+                _ => continue,
+            };
+            let mark = mark(content, found);
+            rows.push((path.clone(), Found { content, mark }));
         }
-        Self::of(&files).marked(scan)
+        Self(Scan {
+            since: scan.since,
+            found: Listing::of(rows),
+        })
     }
 
     /// The same with the marks of a scan, where that found what belongs there.
     #[must_use]
-    pub(crate) fn marked(mut self, scan: &Scan) -> Self {
-        self.since = scan.since;
-        for (path, entry) in &mut self.entries {
-            let same = scan.files.get(path) == Some(&(entry.kind, entry.oid));
-            entry.mark = scan.marks.get(path).filter(|_| same).copied();
-        }
-        self
+    pub(crate) fn marked(&self, scan: &Scan) -> Self {
+        let rows = self.0.found.beside(&scan.found);
+        let row = |(path, own, found): (&Relative, Option<&Found>, Option<&Found>)| {
+            let content = own?.content;
+            let mark = mark(content, found);
+            Some((path.clone(), Found { content, mark }))
+        };
+        Self(Scan {
+            since: scan.since,
+            found: Listing::of(rows.filter_map(row).collect()),
+        })
+    }
+
+    /// Whether no look would be quicker for what a scan has found.
+    pub(crate) fn knows(&self, scan: &Scan) -> bool {
+        let mut rows = self.0.found.beside(&scan.found);
+        rows.all(|(_, own, found)| match (own, found) {
+            (Some(own), Some(Found { mark, .. })) => {
+                mark.is_none_or(|mark| self.0.vouches(own, &mark))
+            }
+            (own, _) => own.is_some(),
+        })
+    }
+
+    /// Whether the same belongs to both.
+    pub(crate) fn is_of_the_same(&self, other: &Self) -> bool {
+        let mut rows = self.0.found.beside(&other.0.found);
+        rows.all(|(_, own, other)| own.map(|f| f.content) == other.map(|f| f.content))
     }
 
     /// The seal in this file; `None` where there is none, or none that can be read: then nothing
@@ -102,10 +124,10 @@ impl Seal {
 
     // Lines end in NUL, and the path comes last: it may contain anything else.
     fn text(&self) -> Vec<u8> {
-        let (s, n) = self.since;
-        let mut out = format!("{HEADER} {s} {n} {}\0", self.entries.len()).into_bytes();
-        for (path, entry) in &self.entries {
-            let mark = entry.mark.map_or_else(
+        let (s, n) = self.0.since;
+        let mut out = format!("{HEADER} {s} {n} {}\0", self.0.found.len()).into_bytes();
+        for (path, found) in self.0.found.iter() {
+            let mark = found.mark.map_or_else(
                 || "-".to_owned(),
                 |m| {
                     let ((ms, mn), (cs, cn)) = (m.mtime, m.ctime);
@@ -113,9 +135,10 @@ impl Seal {
                     format!("{inode},{size},{mode},{ms},{mn},{cs},{cn}")
                 },
             );
-            let line = format!("{} {} {mark} ", entry.kind.letter(), entry.oid);
+            let (kind, oid) = found.content;
+            let line = format!("{} {oid} {mark} ", kind.letter());
             out.extend_from_slice(line.as_bytes());
-            out.extend_from_slice(path.as_os_str().as_bytes());
+            out.extend_from_slice(path.as_bytes());
             out.push(0);
         }
         out
@@ -127,29 +150,36 @@ impl Seal {
         let mut head = head.strip_prefix(HEADER)?.split_ascii_whitespace();
         let since = (head.next()?.parse().ok()?, head.next()?.parse().ok()?);
         let count: usize = head.next()?.parse().ok()?;
-        let mut entries = BTreeMap::new();
-        for line in lines {
-            let mut parts = line.splitn(4, |b| *b == b' ');
-            let kind = Kind::of_letter(parts.next()?)?;
-            let mut text = || std::str::from_utf8(parts.next()?).ok();
-            let oid = Oid::from_str(text()?).ok()?;
-            let mark = match text()? {
-                "-" => None,
-                mark => Some(parse_mark(mark)?),
-            };
-            let path = PathBuf::from(OsStr::from_bytes(parts.next()?));
-            entries.insert(path, Entry { kind, oid, mark });
-        }
-        (entries.len() == count).then_some(Self { since, entries })
+        let rows = lines.map(parse_line).collect::<Option<Vec<_>>>()?;
+        let found = Listing::of(rows);
+        (found.len() == count).then_some(Self(Scan { since, found }))
     }
 }
 
-impl Known for Seal {
-    fn content(&self, path: &Path, mark: &Mark) -> Option<(Kind, Oid)> {
-        let entry = self.entries.get(path)?;
-        let same = entry.mark.as_ref() == Some(mark) && Scan::settles(self.since, mark);
-        same.then_some((entry.kind, entry.oid))
-    }
+fn unmarked(content: Content) -> Found {
+    let mark = None;
+    Found { content, mark }
+}
+
+/// What a scan knows this content by, if it found it.
+fn mark(content: Content, found: Option<&Found>) -> Option<Mark> {
+    found.filter(|found| found.content == content)?.mark
+}
+
+fn parse_line(line: &[u8]) -> Option<(Relative, Found)> {
+    let mut parts = line.splitn(4, |b| *b == b' ');
+    let kind = Kind::of_letter(parts.next()?)?;
+    let oid = parse_oid(parts.next()?)?;
+    let mark = match parts.next()? {
+        b"-" => None,
+        mark => Some(parse_mark(std::str::from_utf8(mark).ok()?)?),
+    };
+    let content = (kind, oid);
+    Some((parts.next()?.into(), Found { content, mark }))
+}
+
+fn parse_oid(hex: &[u8]) -> Option<Oid> {
+    Oid::from_str(std::str::from_utf8(hex).ok()?).ok()
 }
 
 fn parse_mark(text: &str) -> Option<Mark> {
@@ -173,28 +203,41 @@ mod tests {
         Oid::hash_object(git2::ObjectType::Blob, text.as_bytes()).unwrap()
     }
 
+    fn path(text: &str) -> Relative {
+        text.as_bytes().into()
+    }
+
     fn sample() -> (Seal, Scan) {
-        let odd = PathBuf::from(OsStr::from_bytes(b"a b\n\xff"));
-        let files: Files = [
-            (odd, (Kind::File, oid("1"))),
-            ("run".into(), (Kind::Executable, oid("2"))),
-            ("link".into(), (Kind::Link, oid("3"))),
-            ("socket".into(), (Kind::Opaque, Oid::ZERO_SHA1)),
-        ]
-        .into();
-        let mark = Mark {
+        let files: Files = Listing::of(vec![
+            ((&b"a b\n\xff"[..]).into(), (Kind::File, oid("1"))),
+            (path("run"), (Kind::Executable, oid("2"))),
+            (path("link"), (Kind::Link, oid("3"))),
+            (path("socket"), (Kind::Opaque, Oid::ZERO_SHA1)),
+        ]);
+        let mark = Some(Mark {
             inode: 7,
             size: 8,
             mode: 0o100_644,
             mtime: (10, 0),
             ctime: (-1, 5),
-        };
+        });
         let scan = Scan {
             since: (11, 0),
-            marks: files.keys().map(|path| (path.clone(), mark)).collect(),
-            files: files.clone(),
+            found: files.map(|content| Found {
+                content: *content,
+                mark,
+            }),
         };
         (Seal::of(&files).marked(&scan), scan)
+    }
+
+    /// The same scan with this content too, or none.
+    fn with(scan: &Scan, at: &str, content: Option<Content>) -> Scan {
+        let old = scan.found.iter().filter(|(p, _)| **p != path(at));
+        let mut rows: Vec<_> = old.map(|(path, found)| (path.clone(), *found)).collect();
+        rows.extend(content.map(|content| (path(at), unmarked(content))));
+        let found = Listing::of(rows);
+        Scan { found, ..*scan }
     }
 
     #[test]
@@ -208,30 +251,59 @@ mod tests {
     }
 
     #[test]
+    fn a_seal_of_an_older_version_is_read_though_it_is_in_another_order() {
+        let old = ["a/b", "a-b"].map(|path| format!("f {} - {path}\0", oid("1")));
+        let text = format!("{HEADER} 1 2 2\0{}{}", old[0], old[1]);
+        let seal = Seal::parse(text.as_bytes()).unwrap();
+        assert!(seal.known().found.get_near(&mut 0, &path("a/b")).is_some());
+        assert!(seal.known().found.get_near(&mut 0, &path("a-b")).is_some());
+    }
+
+    #[test]
     fn a_mark_as_young_as_the_look_proves_nothing() {
-        let (mut seal, scan) = sample();
-        let (path, mark) = scan.marks.iter().next().unwrap();
-        assert!(seal.content(path, mark).is_some());
-        let other = Mark { inode: 9, ..*mark };
-        assert_eq!(seal.content(path, &other), None);
-        seal.since = (10, 0);
-        assert_eq!(seal.content(path, mark), None);
+        let (seal, _) = sample();
+        let (_, found) = seal.known().found.iter().next().unwrap();
+        let mark = found.mark.unwrap();
+        assert!(seal.known().vouches(found, &mark));
+        let other = Mark { inode: 9, ..mark };
+        assert!(!seal.known().vouches(found, &other));
+        let young = Scan {
+            since: (10, 0),
+            ..seal.known().clone()
+        };
+        assert!(!young.vouches(found, &mark));
+    }
+
+    #[test]
+    fn a_seal_has_nothing_to_learn_from_a_scan_only_where_its_marks_vouch_for_all_of_it() {
+        let (seal, scan) = sample();
+        assert!(seal.knows(&scan));
+        let young = Scan {
+            since: (10, 0),
+            ..scan.clone()
+        };
+        assert!(!Seal(young).knows(&scan));
+        assert!(!Seal::of(&scan.files()).knows(&scan));
+        assert!(!seal.knows(&with(&scan, "new", Some((Kind::File, oid("new"))))));
+        assert!(seal.is_of_the_same(&Seal::of(&scan.files())));
+        let more = with(&scan, "new", Some((Kind::File, oid("new"))));
+        assert!(!seal.is_of_the_same(&Seal::of(&more.files())));
     }
 
     #[test]
     fn it_takes_in_what_came_went_and_changed_but_not_what_was_changed_before() {
-        let (seal, mut scan) = sample();
-        scan.files.insert("new".into(), (Kind::File, oid("new")));
-        scan.files
-            .insert("run".into(), (Kind::File, oid("changed")));
-        scan.files.remove(Path::new("link"));
-        let but = [PathBuf::from("run")];
-        let after = seal.absorbing(&scan, &but, &Ignored::default()).files();
-        assert_eq!(
-            after.get(Path::new("run")),
-            Some(&(Kind::Executable, oid("2")))
-        );
-        assert!(after.contains_key(Path::new("new")));
-        assert!(!after.contains_key(Path::new("link")));
+        let (seal, scan) = sample();
+        let scan = with(&scan, "new", Some((Kind::File, oid("new"))));
+        let scan = with(&scan, "run", Some((Kind::File, oid("changed"))));
+        let scan = with(&scan, "link", None);
+        let but = BTreeSet::from([path("run")]);
+        let after = seal.absorbing(&scan, &but, &Ignored::default());
+        let after = &after.known().found;
+        let content = after
+            .get_near(&mut 0, &path("run"))
+            .map(|found| found.content);
+        assert_eq!(content, Some((Kind::Executable, oid("2"))));
+        assert!(after.get_near(&mut 0, &path("new")).is_some());
+        assert!(after.get_near(&mut 0, &path("link")).is_none());
     }
 }

@@ -50,6 +50,14 @@ impl Switched {
         matches!(self.restart, Restart::Begun { .. })
     }
 
+    /// The same with nothing left to do.
+    fn done(&self) -> Self {
+        Self {
+            restart: Restart::Done,
+            ..self.clone()
+        }
+    }
+
     fn is_of(&self, op: &Operation, to: Option<&str>) -> bool {
         self.deployment == op.deployment && self.to.as_deref() == to
     }
@@ -104,6 +112,9 @@ impl Inner {
             state.restart = Restart::Due;
         }
         if there && state.restart == Restart::Done {
+            // Whoever did it may not have lived to make it durable.
+            sync_dir(&self.root.state())?;
+            sync_dir(self.root.path())?;
             return Ok(Swapped {
                 state,
                 command: None,
@@ -117,10 +128,16 @@ impl Inner {
         self.keep_way_back(is_new).map_err(untouched)?;
         self.take_live(cx, op, name).map_err(untouched)?;
         cx.check().map_err(untouched)?;
-        if let Next::Run { deaths } = next {
-            let by = Engine::this();
-            state.restart = Restart::Begun { by, deaths };
-        }
+        state.restart = match next {
+            Next::Run { deaths } => Restart::Begun {
+                by: Engine::this(),
+                deaths,
+            },
+            // With the link all is done: that is written once.
+            Next::Not(None) => Restart::Done,
+            Next::Not(Some(_)) => state.restart,
+        };
+        // Makes the token durable, too: it is in the same directory.
         self.releases.write_switched(&state).map_err(untouched)?;
         // What was written since may have taken it.
         self.keep_way_back(is_new).map_err(untouched)?;
@@ -280,16 +297,13 @@ impl Inner {
             record.went_live = true;
             self.releases.write_record(name, &record)?;
         }
-        self.taken(cx, &Lazy::default(), op, name, record)
+        self.taken(cx, &Lazy::default(), op, name, record, None)
             .map(|_| ())
     }
 
     /// Notes that the command has succeeded, where no disk can fail.
     pub(crate) fn remember(&self, state: &Switched) {
-        let done = Switched {
-            restart: Restart::Done,
-            ..state.clone()
-        };
+        let done = state.done();
         *self.restarted.lock().unwrap_or_else(|e| e.into_inner()) = Some(done);
     }
 
@@ -299,15 +313,8 @@ impl Inner {
         cx.check()?;
         // Whoever has taken over meanwhile may have swept what is written here.
         let _turn = self.root.lock(cx)?;
-        let done = Switched {
-            restart: Restart::Done,
-            ..state.clone()
-        };
-        if self.releases.switched()?.as_ref() == Some(&done) {
-            // Whoever wrote it may not have lived to make it durable.
-            sync_dir(&self.root.state())?;
-        } else {
-            self.releases.write_switched(&done)?;
+        if state.restart != Restart::Done {
+            self.releases.write_switched(&state.done())?;
         }
         let Some(name) = &state.to else { return Ok(()) };
         let Some(mut record) = self.releases.record(name)? else {
@@ -318,14 +325,17 @@ impl Inner {
         };
         let since = Some(self.releases.clock()?);
         let looked = self.changes(cx, &Lazy::default(), name, &record, since)?;
+        if looked.changes.is_empty() && looked.seal.knows(&looked.scan) {
+            return self.releases.write_record(name, &record);
+        }
         let seal = looked
             .seal
             .absorbing(&looked.scan, &taken.changed(), &self.ignored);
         match seal.write(&self.releases.seal(name)) {
             // The one that is there says the same, if with older marks: looks take longer.
             Err(e)
-                if e.kind() == BackendErrorKind::Exhausted
-                    && seal.files() == looked.seal.files() => {}
+                if e.kind() == BackendErrorKind::Exhausted && seal.is_of_the_same(&looked.seal) => {
+            }
             written => written?,
         }
         self.releases.write_record(name, &record)

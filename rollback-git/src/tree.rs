@@ -1,12 +1,12 @@
 //! A commit's tree on disk: written durably, and compared file by file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use git2::Oid;
 use rollback_core::context::Context;
@@ -16,6 +16,8 @@ use sha2::{Digest as _, Sha256};
 use crate::error;
 use crate::file::sync_dir;
 use crate::ignore::Ignored;
+use crate::listing::{Listing, Relative};
+use crate::scan::Scan;
 
 /// What a path in a tree is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +46,14 @@ impl Kind {
     }
 }
 
-/// Every file and link of a tree, by its relative path, with its blob.
-pub(crate) type Files = BTreeMap<PathBuf, (Kind, Oid)>;
+/// What a file or link holds, as git would say it.
+pub(crate) type Content = (Kind, Oid);
+
+/// Every file and link of a tree, with its blob.
+pub(crate) type Files = Listing<Content>;
+
+/// How what stands differs from what belongs there: `added`, `missing`, `modified` or `unreadable`.
+pub(crate) type Differences = Vec<(Relative, &'static str)>;
 
 /// Writes `files` into `dir`, which must not exist, and makes all of it durable.
 pub(crate) fn write(
@@ -61,7 +69,8 @@ pub(crate) fn write(
         .create(dir)
         .map_err(|e| fail(dir, e))?;
     let mut dirs = BTreeSet::from([dir.to_owned()]);
-    for (relative, (kind, oid)) in files {
+    for (relative, (kind, oid)) in files.iter() {
+        let relative = relative.as_path();
         cx.check()?;
         let mut parent = dir.to_owned();
         for part in relative.parent().into_iter().flat_map(Path::components) {
@@ -102,42 +111,42 @@ fn write_one(path: &Path, kind: Kind, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// How what was found differs from `files`: path to `added`, `missing`, `modified` or `unreadable`.
-pub(crate) fn differences(
-    files: &Files,
-    found: &Files,
+/// How what was found differs from what belongs there.
+pub(crate) fn differences<T>(
+    belongs: &Listing<T>,
+    content: impl Fn(&T) -> Content,
+    scan: &Scan,
     ignored: &Ignored,
-) -> BTreeMap<PathBuf, &'static str> {
-    let mut out = BTreeMap::new();
-    for (path, content) in files {
-        let how = match found.get(path) {
-            Some(found) if found == content => continue,
-            _ if ignored.covers(path) => continue,
-            None => "missing",
-            Some((Kind::Opaque, _)) => "unreadable",
-            Some(_) => "modified",
+) -> Differences {
+    let rows = belongs.beside(&scan.found);
+    rows.filter_map(|(path, belongs, found)| {
+        let found = found.map(|found| found.content);
+        let how = match (belongs.map(&content), found) {
+            (belongs, found) if belongs == found => return None,
+            (None, Some((Kind::Opaque, _))) => "added, unreadable",
+            (None, _) => "added",
+            (Some(_), _) if ignored.covers(path.as_path()) => return None,
+            (Some(_), None) => "missing",
+            (Some(_), Some((Kind::Opaque, _))) => "unreadable",
+            (Some(_), Some(_)) => "modified",
         };
-        out.insert(path.clone(), how);
-    }
-    for (path, (kind, _)) in found.iter().filter(|(path, _)| !files.contains_key(*path)) {
-        let how = if *kind == Kind::Opaque {
-            "added, unreadable"
-        } else {
-            "added"
-        };
-        out.insert(path.clone(), how);
-    }
-    out
+        Some((path.clone(), how))
+    })
+    .collect()
 }
 
 /// A digest of all that was found, for a directory that belongs to no commit.
-pub(crate) fn digest(found: &Files) -> String {
+pub(crate) fn digest(scan: &Scan) -> String {
+    let mut rows: Vec<_> = scan.found.iter().collect();
+    // Part by part, as it was always done: digests are on record.
+    rows.sort_by(|a, b| a.0.as_path().cmp(b.0.as_path()));
     let mut h = Sha256::new();
-    for (path, (kind, oid)) in found {
-        let path = path.as_os_str().as_bytes();
+    for (path, found) in rows {
+        let (kind, oid) = found.content;
+        let path = path.as_bytes();
         h.update((path.len() as u64).to_be_bytes());
         h.update(path);
-        h.update([*kind as u8]);
+        h.update([kind as u8]);
         h.update(oid.as_bytes());
     }
     format!("tree:{}", base16ct::lower::encode_string(&h.finalize()))

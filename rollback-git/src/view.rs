@@ -1,7 +1,6 @@
 //! What stands at the deploy root, as it is on disk now. Changes nothing.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rollback_core::backend::{
@@ -15,10 +14,11 @@ use crate::backend::Inner;
 use crate::client::{self, Client};
 use crate::error;
 use crate::link::Current;
+use crate::listing::Relative;
 use crate::release::{Note, Record};
 use crate::scan::Scan;
 use crate::seal::Seal;
-use crate::tree::{self, differences};
+use crate::tree::{self, Differences, differences};
 
 /// How the handle of a directory begins that was not made here.
 const FOREIGN: &str = "foreign:";
@@ -50,7 +50,28 @@ impl Lazy {
 pub(crate) struct Looked {
     pub(crate) seal: Seal,
     pub(crate) scan: Scan,
-    pub(crate) changes: BTreeMap<PathBuf, &'static str>,
+    pub(crate) changes: Differences,
+}
+
+/// Where a release stands, and the look that told so, so that it need not be looked at again.
+pub(crate) struct Standing {
+    pub(crate) handle: Handle,
+    pub(crate) looked: Option<Looked>,
+}
+
+impl Standing {
+    /// What was not looked at.
+    pub(crate) fn unseen(handle: Handle) -> Self {
+        let looked = None;
+        Self { handle, looked }
+    }
+}
+
+impl Looked {
+    /// The paths that differ.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = &Relative> {
+        self.changes.iter().map(|(path, _)| path)
+    }
 }
 
 impl Inner {
@@ -103,7 +124,7 @@ impl Inner {
                 _ => break,
             };
             // It may have been switched from and removed meanwhile.
-            if let Some(instance) = self.look(cx, lazy, &self.handle_of(&target))? {
+            if let Some((instance, _)) = self.look(cx, lazy, &self.handle_of(&target))? {
                 return Ok(Live::One(Sighting {
                     evidence: Evidence::default().with("release", instance.handle.as_str()),
                     instance,
@@ -183,21 +204,25 @@ impl Inner {
         cx: &Context,
         lazy: &Lazy,
         handle: &Handle,
-    ) -> Result<Option<Instance>, BackendError> {
+    ) -> Result<Option<(Instance, Option<Looked>)>, BackendError> {
         let dir = self.place_of(handle);
         if !self.is_whole(handle, &dir)? {
             return Ok(None);
         }
         let looked = match self.releases.note(handle.as_str())? {
             Note::Sound(record) => self.look_at_own(cx, lazy, handle, &record),
-            Note::Damaged => self.look_at_unknown(cx, &dir),
-            Note::Missing => self.look_at_foreign(cx, &dir),
+            Note::Damaged => self
+                .look_at_unknown(cx, &dir)
+                .map(|release| (release, None)),
+            Note::Missing => self
+                .look_at_foreign(cx, &dir)
+                .map(|release| (release, None)),
         };
         match looked {
-            Ok(release) => Ok(Some(Instance {
-                release,
-                handle: handle.clone(),
-            })),
+            Ok((release, looked)) => {
+                let handle = handle.clone();
+                Ok(Some((Instance { release, handle }, looked)))
+            }
             // It was removed while it was looked at.
             Err(_) if !dir.is_dir() => Ok(None),
             Err(e) => Err(e),
@@ -210,13 +235,14 @@ impl Inner {
         lazy: &Lazy,
         handle: &Handle,
         record: &Record,
-    ) -> Result<Release, BackendError> {
+    ) -> Result<(Release, Option<Looked>), BackendError> {
         let release = self.release(&record.reference, &record.commit);
         match self.changes(cx, lazy, handle.as_str(), record, None) {
-            Ok(looked) => Ok(changed(release, &looked.changes)),
+            Ok(looked) => Ok((changed(release, &looked.changes), Some(looked))),
             // Without seal and commit it still serves; what belongs there is not known.
             Err(e) if e.kind() == BackendErrorKind::Gone => {
-                Ok(release.with_facet("tree", Facet::Text("unknown".into())))
+                let release = release.with_facet("tree", Facet::Text("unknown".into()));
+                Ok((release, None))
             }
             Err(e) => Err(e),
         }
@@ -240,8 +266,9 @@ impl Inner {
                 Seal::of(&lazy.get(self)?.files(cx, commit)?.files)
             }
         };
-        let scan = Scan::of(cx, &self.releases.dir(name), &self.ignored, &seal, since)?;
-        let changes = differences(&seal.files(), &scan.files, &self.ignored);
+        let dir = self.releases.dir(name);
+        let scan = Scan::of(cx, &dir, &self.ignored, seal.known(), since)?;
+        let changes = seal.differences(&scan, &self.ignored);
         Ok(Looked {
             seal,
             scan,
@@ -254,17 +281,15 @@ impl Inner {
             Some((commit, files)) => {
                 let scan = self.look_again(cx, dir)?;
                 let release = self.release(&commit.to_string(), &commit.to_string());
-                Ok(changed(
-                    release,
-                    &differences(&files, &scan.files, &self.ignored),
-                ))
+                let changes = differences(&files, |content| *content, &scan, &self.ignored);
+                Ok(changed(release, &changes))
             }
             None => self.look_at_unknown(cx, dir),
         }
     }
 
     fn look_at_unknown(&self, cx: &Context, dir: &Path) -> Result<Release, BackendError> {
-        let digest = tree::digest(&self.look_again(cx, dir)?.files);
+        let digest = tree::digest(&self.look_again(cx, dir)?);
         Ok(self.release(&digest, &digest))
     }
 
@@ -274,7 +299,7 @@ impl Inner {
         let mut earlier = self.earlier.lock().unwrap_or_else(|e| e.into_inner());
         let scan = match &*earlier {
             Some((of, scan)) if of == dir => Scan::of(cx, dir, &self.ignored, scan, None)?,
-            _ => Scan::of(cx, dir, &self.ignored, &(), None)?,
+            _ => Scan::of(cx, dir, &self.ignored, &Scan::default(), None)?,
         };
         *earlier = Some((dir.to_owned(), scan.clone()));
         Ok(scan)
@@ -287,9 +312,18 @@ impl Inner {
         lazy: &Lazy,
         end: &End,
         may_take: impl Fn(&Record) -> bool,
-    ) -> Result<Option<Handle>, BackendError> {
+    ) -> Result<Option<Standing>, BackendError> {
         let Some(release) = end.release() else {
             return Ok(None);
+        };
+        let is_it = |handle: &Handle| -> Result<Option<Standing>, BackendError> {
+            cx.check()?;
+            let found = self.look(cx, lazy, handle)?;
+            let same = found.filter(|(found, _)| found.release.digest() == release.digest());
+            Ok(same.map(|(instance, looked)| Standing {
+                handle: instance.handle,
+                looked,
+            }))
         };
         let own = match end.instance() {
             Some(instance) => match self.releases.record(instance.handle.as_str())? {
@@ -298,6 +332,11 @@ impl Inner {
             },
             None => None,
         };
+        if let Some(own) = &own
+            && let Some(standing) = is_it(own)?
+        {
+            return Ok(Some(standing));
+        }
         let others = self
             .releases
             .records()?
@@ -305,12 +344,9 @@ impl Inner {
             .filter(|(_, r)| r.commit == release.artifact().digest && may_take(r))
             .map(|(name, _)| Handle::new(name))
             .filter(|other| Some(other) != own.as_ref());
-        for handle in own.iter().cloned().chain(others) {
-            cx.check()?;
-            if let Some(found) = self.look(cx, lazy, &handle)?
-                && found.release.digest() == release.digest()
-            {
-                return Ok(Some(handle));
+        for other in others {
+            if let Some(standing) = is_it(&other)? {
+                return Ok(Some(standing));
             }
         }
         Ok(None)
@@ -330,12 +366,12 @@ impl Inner {
 }
 
 /// The release with what was changed by hand.
-fn changed(release: Release, changes: &BTreeMap<PathBuf, &'static str>) -> Release {
+fn changed(release: Release, changes: &Differences) -> Release {
     if changes.is_empty() {
         return release;
     }
-    let row = |(path, how): (&PathBuf, &&str)| {
-        let path = path.to_string_lossy().into_owned();
+    let row = |(path, how): &(Relative, &str)| {
+        let path = path.as_path().to_string_lossy().into_owned();
         (path, FacetValue::Plain((*how).to_owned()))
     };
     let table = changes.iter().take(MAX_CHANGES).map(row).collect();

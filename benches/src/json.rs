@@ -38,6 +38,7 @@ pub(crate) async fn append(dir: &Path) -> Figure {
                 at: SystemClock.now(),
                 event: Event::TakenOver {
                     decision: format!("a line such as events have, number {n}"),
+                    by: None,
                 },
             };
             let (time, done) = timed(store.append(lease.as_ref().unwrap(), &event)).await;

@@ -21,6 +21,7 @@ fn event(n: usize) -> TimedEvent {
         at: SystemClock.now(),
         event: Event::TakenOver {
             decision: format!("a line such as events have, number {n}"),
+            by: None,
         },
     }
 }

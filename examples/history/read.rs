@@ -125,7 +125,7 @@ fn event(event: &Event) -> String {
         Event::Remediated { name: remedy, did } => format!("{name}: {remedy}: {did}"),
         Event::RemediationWithheld { name: remedy, why } => format!("{name}: {remedy}: {why}"),
         Event::GoingBack(cause) => format!("{name}: {cause}"),
-        Event::TakenOver { decision } => format!("{name}: {decision}"),
+        Event::TakenOver { decision, .. } => format!("{name}: {decision}"),
         Event::Settled(settlement) => format!("{name}: {}", settlement.summary),
         Event::RolledBackBy { deployment } => format!("{name} {deployment}"),
         _ => name,

@@ -72,7 +72,7 @@ pub fn table(newest_first: &[Deployment]) {
 pub fn timeline(deployment: &Deployment) {
     for timed in deployment.events() {
         let more = match &timed.event {
-            Event::TakenOver { decision } => format!(": {decision}"),
+            Event::TakenOver { decision, .. } => format!(": {decision}"),
             Event::Judged { verdict, .. } => format!(": {verdict}"),
             Event::Settled(settlement) => format!(": {}", settlement.outcome),
             _ => String::new(),

@@ -1,22 +1,28 @@
 //! [`Deployment`]: one attempt to make a release live; the pure fold of its events.
 
 mod annotation;
+mod asked;
 mod fold;
 mod new;
 mod outcome;
 mod phase;
 mod trigger;
+mod version;
+mod watch;
 
 use std::time::Duration;
 
 use serde::Serialize;
 
 pub use annotation::{Annotation, Annotations, MAX_NOTES, Note};
+pub use asked::Asked;
 pub use fold::IllegalEvent;
 pub use new::{NewDeployment, Skipped};
 pub use outcome::{LiveRecord, Outcome, Settlement};
 pub use phase::Phase;
 pub use trigger::{Trigger, TriggerKind};
+pub use version::RecordVersion;
+pub use watch::{MAX_SIGNALS, Watch, WatchVerdict};
 
 use crate::backend::{End, Evidence, Instance, Operation, Prepared, Reuse};
 use crate::event::{Cause, Event, TimedEvent};
@@ -84,6 +90,12 @@ impl Deployment {
     /// Its place in the store's order.
     pub fn sequence(&self) -> Sequence {
         self.sequence
+    }
+
+    /// Whether a newer version of this library wrote the record, or part of it: what it is about
+    /// may be more than this version knows.
+    pub fn is_newer(&self) -> bool {
+        self.new.record_version.is_newer() || self.fold.newer
     }
 
     /// What set it off.

@@ -8,6 +8,7 @@ mod kind;
 use std::error::Error as StdError;
 use std::fmt;
 
+use crate::deployment::RecordVersion;
 use crate::history::Conflict;
 use crate::plan::Refusal;
 
@@ -191,6 +192,20 @@ impl StoreError {
             conflict: None,
             detail: Box::new(Detail::new(what)),
         }
+    }
+
+    /// A record that a newer version of this library wrote, and this one cannot read. It is not
+    /// damaged.
+    pub fn newer_record(version: RecordVersion) -> Self {
+        Self::new(
+            StoreErrorKind::NewerSchema,
+            format!(
+                "a newer version wrote this record (version {version}, this one reads {}); it was \
+                 left as it is",
+                RecordVersion::NEWEST
+            ),
+        )
+        .advice("update this program")
     }
 
     /// The workload is leased to somebody else.

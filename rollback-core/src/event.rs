@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{Evidence, Prepared};
 use crate::deployment::{Outcome, Settlement};
 use crate::health::{Site, Verdict};
+use crate::history::Holder;
 use crate::id::{Actor, DeploymentId};
+use crate::newer::{Newer, keeps_newer};
 use crate::time::Timestamp;
 
 /// Why a deployment turned round.
@@ -72,7 +74,7 @@ impl fmt::Display for Cause {
 /// One step on a deployment's timeline. `…Intended` is durable before the effect, the other
 /// half is its evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[serde(tag = "event", rename_all = "snake_case", remote = "Self")]
 #[non_exhaustive]
 pub enum Event {
     /// `prepare` is about to run.
@@ -149,6 +151,9 @@ pub enum Event {
     TakenOver {
         /// What recovery decided, in words.
         decision: String,
+        /// That process; `None` in records of before this was kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Holder>,
     },
     /// Settled: the last event but one.
     Settled(Settlement),
@@ -157,7 +162,36 @@ pub enum Event {
         /// The automatic rollback.
         deployment: DeploymentId,
     },
+    /// One of a newer version of this library, kept as it is.
+    #[serde(skip)]
+    Newer(Newer),
 }
+
+/// The kinds of events that this version knows, as they are recorded.
+const KNOWN: [&str; 20] = [
+    "prepare_intended",
+    "prepared",
+    "task_intended",
+    "task_done",
+    "start_intended",
+    "started",
+    "switch_intended",
+    "switched",
+    "judged",
+    "remediation_withheld",
+    "remediation_intended",
+    "remediated",
+    "going_back",
+    "switch_back_intended",
+    "switched_back",
+    "retire_intended",
+    "retired",
+    "taken_over",
+    "settled",
+    "rolled_back_by",
+];
+
+keeps_newer!(Event, "event", &KNOWN);
 
 impl Event {
     /// Its name in one word, for timelines and errors.
@@ -183,6 +217,7 @@ impl Event {
             Self::TakenOver { .. } => "taken-over",
             Self::Settled(_) => "settled",
             Self::RolledBackBy { .. } => "rolled-back-by",
+            Self::Newer(_) => "newer",
         }
     }
 }
@@ -195,4 +230,40 @@ pub struct TimedEvent {
     /// What.
     #[serde(flatten)]
     pub event: Event,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<TimedEvent, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    #[test]
+    fn an_event_of_a_newer_version_is_written_as_it_was_read() {
+        let json = r#"{"at":"2026-03-15T14:30:22Z","event":"weighed","weight":5,"of":{"a":[1]}}"#;
+        let timed = read(json).unwrap();
+        let Event::Newer(newer) = &timed.event else {
+            panic!("{timed:?}")
+        };
+        assert_eq!(newer.kind("event"), "weighed");
+        let again: serde_json::Value = serde_json::to_value(&timed).unwrap();
+        assert_eq!(
+            again,
+            serde_json::from_str::<serde_json::Value>(json).unwrap()
+        );
+    }
+
+    #[test]
+    fn a_known_event_that_is_damaged_is_no_newer_one() {
+        for json in [
+            r#"{"at":"2026-03-15T14:30:22Z","event":"task_done"}"#,
+            r#"{"at":"2026-03-15T14:30:22Z","event":"settled","outcome":"well"}"#,
+            r#"{"at":"2026-03-15T14:30:22Z","event":7}"#,
+            r#"{"at":"2026-03-15T14:30:22Z"}"#,
+        ] {
+            assert!(read(json).is_err(), "{json}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! alphabet is the intersection of what those take, and nothing outside ASCII can imitate it.
 
 mod actor;
+mod key;
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::time::Timestamp;
 
 pub use actor::{Actor, ShortText};
+pub use key::{IdempotencyKey, MAX_KEY};
 
 /// Why a text is not an identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,6 +128,11 @@ macro_rules! name_type {
     };
 }
 
+name_type!(
+    /// Several deployments that move as one: a stack's, say.
+    GroupId,
+    "group id"
+);
 name_type!(
     /// What runs: `api`, `billing-worker`.
     ServiceName,

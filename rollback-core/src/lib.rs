@@ -72,6 +72,7 @@ pub mod history;
 pub mod id;
 pub mod lineage;
 pub mod memory;
+mod newer;
 pub mod plan;
 pub mod planner;
 pub mod points;

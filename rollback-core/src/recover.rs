@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::backend::{End, Instance, Live, Observation, Operation, Running, Sighting};
-use crate::deployment::{Deployment, Phase, TriggerKind};
+use crate::deployment::{Deployment, LiveRecord, Phase, TriggerKind};
 use crate::history::Fence;
 
 /// Where the run path is entered again.
@@ -29,6 +29,9 @@ pub enum Decision {
     PutBack,
     /// Something that this deployment does not know is live: touch nothing, say so.
     Leave,
+    /// A newer version of this library has begun it, and what it is about may be more than is known
+    /// here: touch nothing, settle by what is live.
+    Observe,
 }
 
 impl fmt::Display for Decision {
@@ -43,6 +46,7 @@ impl fmt::Display for Decision {
             Self::Drop => "nothing was changed: settle",
             Self::PutBack => "the former release was put back by hand: touch nothing",
             Self::Leave => "something else is live: touch nothing",
+            Self::Observe => "a newer version began it: touch nothing, settle by what is live",
         })
     }
 }
@@ -82,6 +86,9 @@ pub fn decide(deployment: &Deployment, fence: Option<&Fence>, observed: &Observa
     if is_foreign(&op, fence, observed) {
         return Decision::Leave;
     }
+    if deployment.is_newer() {
+        return Decision::Observe;
+    }
     let shows = |end: &End| end.instance().is_some_and(|i| observed.shows(i));
     // An end that is not yet, or no more, this deployment's to make live was made so by a person.
     if tells && !deployment.switch_began() && shows(&op.to) {
@@ -120,6 +127,19 @@ pub fn decide(deployment: &Deployment, fence: Option<&Fence>, observed: &Observa
         }
         Phase::Judged | Phase::Retiring | Phase::Retired => Decision::Conclude,
         _ => Decision::Switch,
+    }
+}
+
+/// What is live of a deployment's two ends, as far as a look alone tells.
+pub fn live_by_look(deployment: &Deployment, observed: &Observation) -> LiveRecord {
+    let op = deployment.operation();
+    let shows = |end: &End| end.instance().is_some_and(|i| observed.shows(i));
+    match &observed.live {
+        Live::Nothing => LiveRecord::Nothing,
+        // Of two ends that are one, it is the former that is known.
+        _ if shows(&op.from) => deployment.new_deployment().fallback.clone(),
+        _ if shows(&op.to) => LiveRecord::Known(deployment.id().clone()),
+        _ => LiveRecord::Unknown,
     }
 }
 

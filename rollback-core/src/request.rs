@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::deployment::Skipped;
+use crate::deployment::{Asked, Skipped};
 use crate::guard::Verb;
-use crate::id::{Actor, DeploymentId, GuardName, ShortText, WorkloadId};
+use crate::id::{Actor, DeploymentId, GuardName, IdempotencyKey, ShortText, WorkloadId};
 use crate::release::Restore;
 use crate::time::Timestamp;
 
@@ -42,7 +42,8 @@ impl fmt::Display for Goal {
 }
 
 /// What is to be made live.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "wish", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Wish {
     /// A reference, resolved once when the plan is made.
@@ -63,7 +64,8 @@ pub enum Wish {
 }
 
 /// Whether a rollback to what is live already does anything.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reapply {
     /// It is a typed no-op.
     #[default]
@@ -94,6 +96,7 @@ pub struct Request {
     pub(crate) skipped: Skipped,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) correlation: Option<ShortText>,
+    pub(crate) idempotency_key: Option<IdempotencyKey>,
 }
 
 impl Request {
@@ -109,6 +112,7 @@ impl Request {
             skipped: Skipped::Left,
             labels: BTreeMap::new(),
             correlation: None,
+            idempotency_key: None,
         }
     }
 
@@ -184,6 +188,25 @@ impl Request {
     pub fn correlation(mut self, id: ShortText) -> Self {
         self.correlation = Some(id);
         self
+    }
+
+    /// Makes this request, however often it is sent, one request: a second one under this key that
+    /// asks for the same gets the deployment that the first one got, in flight or ended, also from
+    /// another process. One that asks for something else is a conflict
+    /// ([`ErrorKind::KeyTaken`](crate::error::ErrorKind::KeyTaken)).
+    ///
+    /// Keys are a workload's own, and are remembered as long as the deployment's record is kept.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
+        self.idempotency_key = Some(key);
+        self
+    }
+
+    /// What is asked under the request's key; `None`: it has none.
+    pub(crate) fn asked(&self) -> Option<Asked> {
+        let key = self.idempotency_key.clone()?;
+        let restore = self.restore.as_ref();
+        Some(Asked::new(key, &self.wish, restore, self.reapply))
     }
 
     /// What an authorizer is asked about, and the deployment it names.

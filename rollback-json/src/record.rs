@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use rollback_core::deployment::{Annotations, Deployment, NewDeployment, Outcome};
+use rollback_core::deployment::{Annotations, Deployment, NewDeployment, Outcome, RecordVersion};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::health::VerdictKind;
@@ -67,9 +67,20 @@ pub(crate) fn encode_again(
 
 /// The record that a file's content is.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Deployment, Unreadable> {
-    let read: Stored = seal::open(bytes)?;
+    let read: Stored = seal::open(bytes).map_err(|why| newer(bytes, why))?;
     Deployment::replay(read.new, read.sequence, read.events, read.annotations)
         .map_err(|e| Unreadable::Damaged(e.to_string()))
+}
+
+/// A record that a newer version wrote, and this one cannot read, is not damaged.
+fn newer(bytes: &[u8], why: Unreadable) -> Unreadable {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    match RecordVersion::named_in(text) {
+        Some(version) if version.is_newer() && seal::is_sealed(bytes) => {
+            Unreadable::newer("record version", version, RecordVersion::NEWEST)
+        }
+        _ => why,
+    }
 }
 
 /// Refuses what is too large to be kept.

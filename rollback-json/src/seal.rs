@@ -25,8 +25,8 @@ const HEX: usize = 64;
 /// Why a file cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unreadable {
-    /// Another version of this library wrote it; this one leaves it alone.
-    Newer(u32),
+    /// A newer version of this library wrote it, as this says; it is left alone.
+    Newer(String),
     /// It is not what this library wrote.
     Damaged(String),
 }
@@ -34,13 +34,22 @@ pub(crate) enum Unreadable {
 impl std::fmt::Display for Unreadable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Newer(format) => write!(
-                f,
-                "a newer version wrote it (format {format}, this one reads {FORMAT}); update this \
-                 program"
-            ),
-            Self::Damaged(why) => f.write_str(why),
+            Self::Newer(why) | Self::Damaged(why) => f.write_str(why),
         }
+    }
+}
+
+impl Unreadable {
+    /// It has this newer version of what this library knows up to `newest`.
+    pub(crate) fn newer(
+        what: &str,
+        version: impl std::fmt::Display,
+        newest: impl std::fmt::Display,
+    ) -> Self {
+        Self::Newer(format!(
+            "a newer version wrote it ({what} {version}, this one reads {newest}); update this \
+             program"
+        ))
     }
 }
 
@@ -81,7 +90,7 @@ pub(crate) fn open<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
     if let Ok(Version { format }) = version
         && format > FORMAT
     {
-        return Err(Unreadable::Newer(format));
+        return Err(Unreadable::newer("format", format, FORMAT));
     }
     let damaged = |why: String| Unreadable::Damaged(why);
     if !is_sealed(bytes) {
@@ -94,7 +103,7 @@ pub(crate) fn open<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
     serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))
 }
 
-fn is_sealed(bytes: &[u8]) -> bool {
+pub(crate) fn is_sealed(bytes: &[u8]) -> bool {
     let tail = CHECKSUM.len() + HEX + END.len();
     let Some((body, tail)) = bytes
         .len()
@@ -149,6 +158,9 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_told_from_damage() {
-        assert_eq!(open::<Some>(&sealed(7)).unwrap_err(), Unreadable::Newer(7));
+        assert_eq!(
+            open::<Some>(&sealed(7)).unwrap_err(),
+            Unreadable::newer("format", 7, FORMAT)
+        );
     }
 }

@@ -66,10 +66,11 @@ async fn an_older_program_dropped_the_fields_of_a_newer_one() {
         13,
         Event::TakenOver {
             decision: decision.clone(),
+            by: None,
         },
     )
     .await;
-    append(14, Event::TakenOver { decision }).await;
+    append(14, Event::TakenOver { decision, by: None }).await;
     let end = settlement(&new.id, Outcome::Succeeded);
     store
         .finish(lease, &end, at(15), &Then::Release)

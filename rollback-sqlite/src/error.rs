@@ -65,7 +65,7 @@ impl Failure {
     pub(crate) fn is_of_one_record(&self) -> bool {
         match self {
             Self::Sqlite(e) => self.is_damage() || e.sqlite_error_code().is_none(),
-            Self::Store(e) => e.kind() == Kind::Corrupt,
+            Self::Store(e) => matches!(e.kind(), Kind::Corrupt | Kind::NewerSchema),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A deployment as rows, and rows as a deployment.
 
-use rollback_core::deployment::{Annotations, Deployment, NewDeployment};
+use rollback_core::deployment::{Annotations, Deployment, NewDeployment, RecordVersion};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::Sequence;
@@ -102,7 +102,7 @@ impl Raw {
             }
             events.push(timed);
         }
-        let new: NewDeployment = decode(&self.id, &self.header)?;
+        let new: NewDeployment = decode(&self.id, &self.header).map_err(|e| newer(&self, e))?;
         let annotations: Annotations = decode(&self.id, &self.annotations)?;
         let sequence = Sequence(u64::try_from(self.sequence).unwrap_or(0));
         let deployment = Deployment::replay(new, sequence, events, annotations)
@@ -126,6 +126,14 @@ impl Raw {
     /// The same, for reading alone.
     pub(crate) fn deployment(self, connection: &Connection) -> Result<Deployment, Failure> {
         Ok(self.sealed(connection)?.deployment)
+    }
+}
+
+/// A header that a newer version wrote, and this one cannot read, is not damaged.
+fn newer(raw: &Raw, e: StoreError) -> StoreError {
+    match RecordVersion::named_in(&raw.header) {
+        Some(version) if version.is_newer() => StoreError::newer_record(version).on(&raw.id),
+        _ => e,
     }
 }
 

@@ -8,6 +8,8 @@ use rollback_core::history::{
 use rollback_core::id::{DeploymentId, WorkloadId};
 use rollback_core::time::{Clock, SystemClock};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::{Failure, unreadable};
 use crate::record::{decode, encode, load};
@@ -27,6 +29,20 @@ pub(crate) struct Entry {
     policy: Option<String>,
     amendments: Option<String>,
     seal: Option<Seal>,
+}
+
+/// Makes a text say this, unless it does.
+fn put<T>(text: &mut Option<String>, new: Option<&T>) -> Result<(), StoreError>
+where
+    T: Serialize + DeserializeOwned + PartialEq,
+{
+    let says = |text: &String, new: &T| serde_json::from_str::<T>(text).is_ok_and(|t| t == *new);
+    match (&*text, new) {
+        (None, None) => {}
+        (Some(text), Some(new)) if says(text, new) => {}
+        (_, new) => *text = new.map(encode).transpose()?,
+    }
+    Ok(())
 }
 
 impl Entry {
@@ -238,7 +254,7 @@ impl Entry {
 
     /// The settings of a row that may be damaged: those of them that can be read.
     pub(crate) fn settings_left(&self) -> Settings {
-        fn left<T: serde::de::DeserializeOwned>(text: Option<&str>) -> Option<T> {
+        fn left<T: DeserializeOwned>(text: Option<&str>) -> Option<T> {
             serde_json::from_str(text?).ok()
         }
         Settings {
@@ -248,13 +264,16 @@ impl Entry {
         }
     }
 
+    /// Changes what people have set. What stays is not written anew: a newer library may have said
+    /// more in it.
     pub(crate) fn set(&mut self, settings: &Settings) -> Result<(), StoreError> {
-        self.hold = settings.hold.as_ref().map(encode).transpose()?;
-        self.policy = settings.policy.as_ref().map(encode).transpose()?;
-        self.amendments = (!settings.amendments.is_empty())
-            .then(|| encode(&settings.amendments))
-            .transpose()?;
-        Ok(())
+        let amendments = &settings.amendments;
+        put(&mut self.hold, settings.hold.as_ref())?;
+        put(&mut self.policy, settings.policy.as_ref())?;
+        put(
+            &mut self.amendments,
+            Some(amendments).filter(|all| !all.is_empty()),
+        )
     }
 
     /// The deployment in flight and who runs it.

@@ -1,6 +1,6 @@
 //! The writes, each inside one immediate transaction that the caller commits.
 
-use rollback_core::deployment::{Annotations, LiveRecord, NewDeployment, Settlement};
+use rollback_core::deployment::{LiveRecord, NewDeployment, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
@@ -10,10 +10,9 @@ use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::memory::MAX_NOTES;
 use rollback_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::{Map, Value};
 
 use crate::error::{Failure, fenced, illegal, unknown, unreadable};
-use crate::record::{Sealed, decode, encode, insert, load, load_sealed, push};
+use crate::record::{Sealed, encode, insert, load, load_sealed, push};
 use crate::seal::Seal;
 use crate::state::Entry;
 use crate::summaries;
@@ -356,7 +355,7 @@ pub(crate) fn annotate(
         .ok_or_else(|| {
             StoreError::new(Kind::TooLarge, format!("a record takes {MAX_NOTES} notes")).on(id)
         })?;
-    let text = keeping_unknown(tx, id, &annotations)?;
+    let text = encode(&annotations)?;
     tx.prepare_cached(
         "UPDATE deployments SET annotations = ?2, pinned = ?3, annotations_seal = ?4
          WHERE id = ?1 AND annotations_seal IS NOT ?4",
@@ -368,22 +367,6 @@ pub(crate) fn annotate(
         Seal::of_annotations(id.as_str(), &text)
     ])?;
     summaries::keep(tx, &deployment.with_annotations(annotations))
-}
-
-/// The annotations as JSON, with the fields that a newer library has added to them.
-fn keeping_unknown(
-    tx: &Connection,
-    id: &DeploymentId,
-    annotations: &Annotations,
-) -> Result<String, Failure> {
-    let stored: String = tx
-        .prepare_cached("SELECT annotations FROM deployments WHERE id = ?1")?
-        .query_row([id.as_str()], |row| row.get(0))?;
-    let mut fields: Map<String, Value> = decode(id, &stored)?;
-    fields.retain(|name, _| !matches!(&**name, "pinned" | "bad" | "notes"));
-    let ours: Map<String, Value> = decode(id, &encode(annotations)?)?;
-    fields.extend(ours);
-    Ok(encode(&fields)?)
 }
 
 /// Removes records, all or none.

@@ -117,7 +117,7 @@ async fn what_was_in_flight_is_recoverable_in_the_copy_and_goes_on_in_the_origin
     let state = store.workload(&new.workload).await.unwrap();
     assert_eq!(state.in_flight.unwrap().liveness, Liveness::Alive);
     let decision = "goes on".to_owned();
-    let next = event(Event::TakenOver { decision });
+    let next = event(Event::TakenOver { decision, by: None });
     store.append(&begun.lease, &next).await.unwrap();
 }
 

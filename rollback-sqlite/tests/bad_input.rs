@@ -321,7 +321,7 @@ async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
         let decision = "x".repeat(20_000);
         let event = TimedEvent {
             at,
-            event: Event::TakenOver { decision },
+            event: Event::TakenOver { decision, by: None },
         };
         match store.append(&begun.lease, &event).await {
             Ok(()) => acknowledged.push(event),

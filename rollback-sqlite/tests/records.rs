@@ -206,12 +206,16 @@ async fn an_event_that_cannot_be_is_that_records_trouble_alone() {
 }
 
 #[tokio::test]
-async fn an_event_of_a_newer_version_is_said_to_be_one() {
+async fn a_header_that_a_newer_version_wrote_is_not_called_damaged() {
     let three = Three::new().await;
-    three.set_event("{\"at\":\"2023-11-14T22:13:22Z\",\"event\":\"teleported\"}");
+    let header = three.header();
+    let newer = header.replacen("\"record_version\":2", "\"record_version\":99", 1);
+    three.set_header(&newer.replacen("\"trigger\":\"deploy\"", "\"trigger\":\"teleport\"", 1));
     let error = three.store.get(&three.all[1].id).await.unwrap_err();
-    assert!(error.to_string().contains("teleported"), "{error}");
-    assert!(error.to_string().contains("update this program"), "{error}");
+    assert_eq!(error.kind(), Kind::NewerSchema, "{error}");
+    assert!(error.to_string().contains("version 99"), "{error}");
+    let page = three.store.list(&Query::default()).await.unwrap();
+    assert_eq!((page.deployments.len(), page.unreadable.len()), (2, 1));
 }
 
 /// The parser takes the last of two equal keys of a map in silence.

@@ -50,6 +50,7 @@ async fn two_store_values_that_share_a_lease_agree() {
         at: at(n),
         event: Event::TakenOver {
             decision: n.to_string(),
+            by: None,
         },
     };
     for n in 0..9 {

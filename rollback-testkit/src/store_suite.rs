@@ -99,6 +99,8 @@ pub async fn test_all(fresh: impl Fn() -> Box<dyn StoreHarness>) {
         amending::deployments_are_found_by_how_their_ids_begin,
         amending::a_damaged_workload_hides_no_other,
         writing::annotations_last,
+        writing::what_a_newer_version_wrote_is_kept,
+        writing::what_came_of_a_watch_is_not_taken_back,
         writing::forget_is_all_or_nothing,
         reading::an_unseen_workload_is_at_version_zero,
         reading::workloads_are_listed_by_id,

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::watch::Watch;
 use crate::id::{Actor, ShortText};
+use crate::newer::Newer;
 use crate::time::Timestamp;
 
 /// Most notes that a record takes.
@@ -67,11 +69,15 @@ pub enum Annotation {
     ClearBad,
     /// A note. At most [`MAX_NOTES`] are kept for a record.
     Note(Note),
+    /// A watch over what went live. A later one takes the place of an earlier one, but for one that
+    /// has ended: what came of it is not taken back.
+    Watch(Watch),
 }
 
-/// What people add to a record after the fact.
+/// What people, and watches, add to a record after the fact.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Annotations {
     /// Never forgotten by retention.
     pub pinned: bool,
@@ -81,6 +87,12 @@ pub struct Annotations {
     /// Notes, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
+    /// What is looked at since it was settled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
+    /// What a newer version added: it is kept when this one adds to the record.
+    #[serde(flatten)]
+    newer: Newer,
 }
 
 impl Annotations {
@@ -94,6 +106,12 @@ impl Annotations {
             Annotation::ClearBad => self.bad = None,
             Annotation::Note(_) if self.notes.len() >= MAX_NOTES => return None,
             Annotation::Note(note) => self.notes.push(note.clone()),
+            Annotation::Watch(watch) => {
+                let ended = self.watch.as_ref().is_some_and(|w| w.verdict.is_some());
+                if !ended {
+                    self.watch = Some(watch.clone());
+                }
+            }
         }
         Some(self)
     }

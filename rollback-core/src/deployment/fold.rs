@@ -31,6 +31,8 @@ pub(super) struct Fold {
     pub(super) remedied: Vec<String>,
     pub(super) settlement: Option<Settlement>,
     pub(super) rolled_back_by: Option<DeploymentId>,
+    /// Whether a newer version has added what this one does not know.
+    pub(super) newer: bool,
 }
 
 impl Deployment {
@@ -125,6 +127,8 @@ impl Deployment {
             Event::Retired => phase == P::Retiring,
             Event::TakenOver { .. } => phase != P::Settled,
             Event::Settled(_) => phase != P::Settled,
+            // Where it may come, its own version knows.
+            Event::Newer(_) => true,
             Event::RolledBackBy { .. } => {
                 phase == P::Settled
                     && fold.rolled_back_by.is_none()
@@ -199,6 +203,7 @@ impl Deployment {
             Event::RetireIntended => fold.phase = Phase::Retiring,
             Event::Retired => fold.phase = Phase::Retired,
             Event::TakenOver { .. } => {}
+            Event::Newer(_) => fold.newer = true,
             Event::Settled(settlement) => {
                 fold.settlement = Some(settlement.clone());
                 fold.phase = Phase::Settled;

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::asked::Asked;
 use super::outcome::LiveRecord;
 use super::trigger::Trigger;
+use super::version::RecordVersion;
 use crate::backend::{End, Reuse};
 use crate::health::Gate;
-use crate::id::{Actor, BackendKind, DeploymentId, GuardName, ShortText, WorkloadId};
+use crate::history::{Holder, Identity};
+use crate::id::{Actor, BackendKind, DeploymentId, GroupId, GuardName, ShortText, WorkloadId};
 use crate::plan::Warning;
 use crate::policy::Policy;
 use crate::time::Timestamp;
@@ -33,8 +36,15 @@ impl Skipped {
 
 /// Everything about a deployment that is known when it opens. Enough for recovery to finish it
 /// without the request it came from.
+///
+/// It is written once, and never again. In JSON, fields that say nothing are left out, but for
+/// `warnings`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct NewDeployment {
+    /// By which rules the record is written.
+    #[serde(default)]
+    pub record_version: RecordVersion,
     /// Its id.
     pub id: DeploymentId,
     /// The workload.
@@ -84,10 +94,57 @@ pub struct NewDeployment {
     pub correlation: Option<ShortText>,
     /// The group it moves with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<ShortText>,
+    pub group: Option<GroupId>,
+    /// What was asked under an idempotency key, where the request had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
+    /// The history it was opened in; `None` in records of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<Identity>,
+    /// The process that opened it, with its boot and start where the system tells; `None` in
+    /// records of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
 }
 
 impl NewDeployment {
+    /// A deployment of nothing over nothing, by the default gate and policy: set what it is to do
+    /// before it is opened.
+    pub fn new(
+        id: DeploymentId,
+        workload: WorkloadId,
+        trigger: Trigger,
+        actor: Actor,
+        opened_at: Timestamp,
+    ) -> Self {
+        Self {
+            record_version: RecordVersion::NEWEST,
+            id,
+            workload,
+            trigger,
+            actor,
+            reason: None,
+            opened_at,
+            replaces: LiveRecord::Nothing,
+            fallback: LiveRecord::Nothing,
+            from: End::Nothing,
+            to: End::Nothing,
+            reuse: Reuse::Kept,
+            gate: Gate::default(),
+            policy: Policy::default(),
+            forced: Vec::new(),
+            skips: Vec::new(),
+            skipped: Skipped::Left,
+            warnings: Vec::new(),
+            labels: BTreeMap::new(),
+            correlation: None,
+            group: None,
+            asked: None,
+            history: None,
+            holder: None,
+        }
+    }
+
     /// Which backend it runs on.
     pub fn backend(&self) -> Option<&BackendKind> {
         self.to.release().map(|r| r.backend())

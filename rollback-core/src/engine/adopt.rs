@@ -8,13 +8,13 @@ use super::planning;
 use super::report::Report;
 use super::runner::Step;
 use super::start;
-use crate::backend::{End, Live, Prepared, Reuse, Rollout};
-use crate::deployment::{NewDeployment, Trigger};
+use crate::backend::{End, Live, Prepared, Rollout};
+use crate::deployment::Trigger;
 use crate::drift::drift;
 use crate::error::Error;
 use crate::guard::{Action, Verb};
 use crate::history::Published;
-use crate::id::{Actor, DeploymentId, WorkloadId};
+use crate::id::{Actor, WorkloadId};
 use crate::lineage::Lineage;
 use crate::plan::Refusal;
 
@@ -37,10 +37,10 @@ pub(super) async fn adopt(
         })
         .await?;
     let state = planning::idle(inner, id).await?;
-    let policy = planning::policy(&state, workload);
+    let rules = workload.rules(&state);
     let records = inner.records(id).await?;
     let lineage = Lineage::new(&records, &state.live);
-    let limit = policy.deadlines.observe;
+    let limit = rules.policy.deadlines.observe;
     let observed = ask::observe(limit, workload.backend.as_ref(), &[]).await?;
     let sighting = match &observed.live {
         Live::Nothing => {
@@ -72,28 +72,11 @@ pub(super) async fn adopt(
         .into());
     }
     let now = inner.clock.now();
-    let new = NewDeployment {
-        id: DeploymentId::generate(now),
-        workload: id.clone(),
-        trigger: Trigger::Adopt,
-        actor,
-        reason: None,
-        opened_at: now,
-        replaces: state.live.clone(),
-        fallback: state.live.clone(),
-        from: End::Placed(sighting.instance.clone()),
-        to: End::Placed(sighting.instance.clone()),
-        reuse: Reuse::Kept,
-        gate: policy.gate.clone().unwrap_or_else(|| workload.gate.clone()),
-        policy,
-        forced: Vec::new(),
-        skips: Vec::new(),
-        skipped: crate::deployment::Skipped::Left,
-        warnings: Vec::new(),
-        labels: std::collections::BTreeMap::new(),
-        correlation: None,
-        group: None,
-    };
+    let mut new = workload.opening(Trigger::Adopt, actor, now, &rules);
+    new.replaces = state.live.clone();
+    new.fallback = state.live.clone();
+    new.from = End::Placed(sighting.instance.clone());
+    new.to = End::Placed(sighting.instance.clone());
     let prepared = Prepared {
         rollout: Rollout::Replace,
         to: sighting.instance.clone(),

@@ -23,6 +23,10 @@ pub(super) const LEFT: &str = "Something else is live than this deployment knows
 pub(super) const PUT_BACK: &str = "It had gone live, and what was live before was put back by \
     hand; that was left as it is.";
 
+/// What it says where a newer version began what an older one has to end.
+pub(super) const NEWER: &str = "A newer version of this program began it and did not end it; this \
+    one touched nothing, and recorded what it saw. Look at the platform, then deploy or roll back.";
+
 /// Settles it as interrupted: what is live, somebody else has made so, or nothing was changed.
 pub(super) fn as_interrupted(deployment: &Deployment, live: LiveRecord, summary: &str) -> Step {
     Step::Settle(

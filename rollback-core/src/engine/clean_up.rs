@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::manage::allow;
-use super::{act, ask, planning, recovery};
+use super::{act, ask, recovery};
 use crate::backend::Instance;
 use crate::context::{Cancellation, Context};
 use crate::deployment::Deployment;
@@ -149,13 +149,12 @@ impl RollbackEngine {
         rules: Option<Retention>,
     ) -> Result<(CleanedUp, Vec<Instance>), Error> {
         let entry = self.inner().workload(workload)?;
-        let policy = self.rules(workload).await?.policy;
         let state = self.inner().store.workload(workload).await?;
+        let in_force = entry.rules(&state);
         let records = self.inner().whole_records(workload).await?;
-        let restore = planning::restore(&policy, entry);
-        let lineage = Lineage::new(&records, &state.live).restoring(restore);
+        let lineage = Lineage::new(&records, &state.live).restoring(in_force.restore);
         let now = self.inner().clock.now();
-        let rules = rules.unwrap_or(policy.retention);
+        let rules = rules.unwrap_or(in_force.policy.retention);
         let retained = retained(&lineage, None, &rules, now);
         let id = |d: &&Deployment| d.id().clone();
         let cleaned_up = CleanedUp {

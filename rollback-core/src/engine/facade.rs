@@ -230,10 +230,9 @@ impl RollbackEngine {
         let entry = self.inner.workload(workload)?;
         let state = self.inner.store.workload(workload).await?;
         let records = self.inner.records(workload).await?;
-        let policy = planning::policy(&state, entry);
-        let lineage =
-            Lineage::new(&records, &state.live).restoring(planning::restore(&policy, entry));
-        let found = lineage.last_healthy(policy.fall_back_to_unjudged);
+        let rules = entry.rules(&state);
+        let lineage = Lineage::new(&records, &state.live).restoring(rules.restore);
+        let found = lineage.last_healthy(rules.policy.fall_back_to_unjudged);
         Ok(found.map(|d| d.id().clone()))
     }
 }

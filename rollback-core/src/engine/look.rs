@@ -1,6 +1,6 @@
 //! Looking at a workload as it is now: the platform's view, the checks', and the record's.
 
-use super::{RollbackEngine, ask, gate, planning};
+use super::{RollbackEngine, ask, gate};
 use crate::backend::{Backend, End, Live, Operation, Reuse};
 use crate::context::Context;
 use crate::deployment::Deployment;
@@ -52,12 +52,12 @@ impl RollbackEngine {
         let entry = inner.workload(workload)?;
         let backend = entry.backend.as_ref();
         let state = inner.store.workload(workload).await?;
-        let policy = planning::policy(&state, entry);
+        let rules = entry.rules(&state);
         let record = match state.live.known() {
             Some(id) => inner.store.get(id).await?,
             None => None,
         };
-        let limit = policy.deadlines.observe;
+        let limit = rules.policy.deadlines.observe;
         let observed = ask::observe(limit, backend, &[]).await?;
         let drift = drift(record.as_ref().and_then(Deployment::instance), &observed);
         let records = inner.records(workload).await?;
@@ -96,7 +96,7 @@ impl RollbackEngine {
             instance,
             site: Site::Live,
         };
-        let timeout = policy.gate.as_ref().unwrap_or(&entry.gate).timeout;
+        let timeout = rules.gate.timeout;
         let mut checks = Vec::new();
         for check in &entry.checks {
             let looked = gate::look(&Context::new(timeout), check.as_ref(), &probe).await;

@@ -3,40 +3,16 @@
 use serde::Serialize;
 
 use super::inner::Inner;
-use super::planning;
+use super::rules::{Origin, Rules};
 use crate::deployment::{Annotation, Note, TriggerKind};
 use crate::engine::RollbackEngine;
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Verb};
-use crate::health::Gate;
 use crate::history::{Amend, Amendment, Hold, PolicySet, Version, WorkloadState};
 use crate::id::{Actor, DeploymentId, ShortText, WorkloadId};
 use crate::plan::Refusal;
 use crate::policy::{Policy, PolicyChange};
 use crate::time::Timestamp;
-
-/// The rules that hold for a workload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Rules {
-    /// The policy. Its `rollback` says whether automatic rollback is armed.
-    pub policy: Policy,
-    /// The health gate that a deployment is judged by.
-    pub gate: Gate,
-    /// Where the policy comes from.
-    pub origin: Origin,
-    /// Who set it, and when, where it comes from the store.
-    pub set: Option<PolicySet>,
-}
-
-/// Where a policy comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Origin {
-    /// The program that composed the engine.
-    Catalog,
-    /// [`RollbackEngine::configure`]: it lasts in the store.
-    Store,
-}
 
 /// What a configuration changes, or has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,17 +36,7 @@ impl RollbackEngine {
     pub async fn rules(&self, workload: &WorkloadId) -> Result<Rules, Error> {
         let entry = self.inner().workload(workload)?;
         let state = self.inner().store.workload(workload).await?;
-        let policy = planning::policy(&state, entry);
-        let (origin, set) = match state.policy {
-            Some(stored) => (Origin::Store, stored.set),
-            None => (Origin::Catalog, None),
-        };
-        Ok(Rules {
-            gate: policy.gate.clone().unwrap_or_else(|| entry.gate.clone()),
-            policy,
-            origin,
-            set,
-        })
+        Ok(entry.rules(&state))
     }
 
     /// What [`configure`](Self::configure) would change; changes nothing. `None` stands for the
@@ -94,12 +60,7 @@ impl RollbackEngine {
         Ok(Configured {
             workload: workload.clone(),
             changes: before.policy.changes(&after),
-            rules: Rules {
-                gate: after.gate.clone().unwrap_or_else(|| entry.gate.clone()),
-                policy: after,
-                origin,
-                set: None,
-            },
+            rules: entry.rules_by(after, origin),
         })
     }
 

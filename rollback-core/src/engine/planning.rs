@@ -7,10 +7,11 @@ use super::ask;
 use super::choose::{self, Choice};
 use super::guards;
 use super::inner::Inner;
+use super::rules::Rules;
 use super::warnings::{migrations, reference_stays, warnings};
 use crate::backend::{Backend, End, Live, Observation};
 use crate::compare::Diff;
-use crate::deployment::{Deployment, NewDeployment, Trigger};
+use crate::deployment::{Deployment, Trigger};
 use crate::drift::{Change, changes, drift};
 use crate::engine::Workload;
 use crate::error::{Error, StoreError};
@@ -21,7 +22,6 @@ use crate::lineage::{Lineage, Standing};
 use crate::plan::{Plan, Refusal, Warning};
 use crate::planner::Selection;
 use crate::points::NoPoint;
-use crate::policy::Policy;
 use crate::release::{Release, Restore};
 use crate::request::{Request, Wish};
 
@@ -43,20 +43,6 @@ pub(super) async fn idle(inner: &Inner, workload: &WorkloadId) -> Result<Workloa
     .into())
 }
 
-/// The policy that holds: the store's, or else the catalog's.
-pub(super) fn policy(state: &WorkloadState, workload: &Workload) -> Policy {
-    match &state.policy {
-        Some(stored) => stored.policy.clone(),
-        None => workload.policy.clone(),
-    }
-}
-
-/// What a bare rollback restores.
-pub(super) fn restore(policy: &Policy, workload: &Workload) -> Restore {
-    let default = || workload.backend.default_restore();
-    policy.restore.clone().unwrap_or_else(default)
-}
-
 /// Makes the plan for a request, guards asked.
 pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error> {
     let workload = inner.workload(&request.workload)?;
@@ -73,12 +59,12 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
     guards::known(workload, &request.forced)?;
     let state = idle(inner, &request.workload).await?;
     let forced_hold = refuse_held(&state, request)?;
-    let policy = policy(&state, workload);
+    let rules = workload.rules(&state);
     let (records, unreadable) = inner.records_and_unreadable(&request.workload).await?;
     let lineage = Lineage::new(&records, &state.live);
-    let limit = policy.deadlines.observe;
+    let limit = rules.policy.deadlines.observe;
     let recorded = lineage.live().and_then(Deployment::instance);
-    let (trigger, choice, today) = choose(limit, workload, request, &lineage, &policy).await?;
+    let (trigger, choice, today) = choose(workload, request, &lineage, &rules).await?;
     let (published, past) = published(inner, &choice.observed, request, &records).await?;
 
     let from = choose::live_end(&choice.observed, recorded)?;
@@ -96,29 +82,18 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
         warnings.extend(reference_stays(workload.backend.as_ref(), live, &choice.to).await);
     }
     let now = inner.clock.now();
-    let gate = policy.gate.clone().unwrap_or_else(|| workload.gate.clone());
-    let new = NewDeployment {
-        id: DeploymentId::generate(now),
-        workload: request.workload.clone(),
-        reuse: workload.reuse(&trigger),
-        trigger,
-        actor: request.actor.clone(),
-        reason: request.reason.clone(),
-        opened_at: now,
-        replaces: state.live.clone(),
-        fallback: choose::fallback(&state.live, recorded, &from),
-        to: choose::fresh_if_live(choice.to, &from),
-        from,
-        gate,
-        policy,
-        forced: request.forced.clone(),
-        skips: skips(&lineage, back_to),
-        skipped: request.skipped,
-        warnings: Vec::new(),
-        labels: request.labels.clone(),
-        correlation: request.correlation.clone(),
-        group: None,
-    };
+    let mut new = workload.opening(trigger, request.actor.clone(), now, &rules);
+    new.reason = request.reason.clone();
+    new.replaces = state.live.clone();
+    new.fallback = choose::fallback(&state.live, recorded, &from);
+    new.to = choose::fresh_if_live(choice.to, &from);
+    new.from = from;
+    new.forced = request.forced.clone();
+    new.skips = skips(&lineage, back_to);
+    new.skipped = request.skipped;
+    new.labels = request.labels.clone();
+    new.correlation = request.correlation.clone();
+    new.asked = request.asked();
     let (before, after) = (new.from.release(), new.to.release());
     let mut plan = Plan {
         changes: match (before, after) {
@@ -219,13 +194,13 @@ pub(super) async fn today(
 
 /// What is to be live, what the deployment will be recorded as, and today's configuration.
 async fn choose(
-    limit: Duration,
     workload: &Workload,
     request: &Request,
     lineage: &Lineage<'_>,
-    policy: &Policy,
+    rules: &Rules,
 ) -> Result<(Trigger, Choice, Option<Release>), Error> {
-    let backend = workload.backend.as_ref();
+    let (backend, policy) = (workload.backend.as_ref(), &rules.policy);
+    let limit = policy.deadlines.observe;
     let recorded = lineage.live().and_then(Deployment::instance);
     match &request.wish {
         Wish::Deploy { reference } => {
@@ -244,10 +219,7 @@ async fn choose(
         }
         Wish::Rollback { goal } => {
             let observed = ask::observe(limit, backend, &[]).await?;
-            let restore = match &request.restore {
-                Some(asked) => asked.clone(),
-                None => restore(policy, workload),
-            };
+            let restore = request.restore.as_ref().unwrap_or(&rules.restore);
             let live = choose::live_end(&observed, recorded)?;
             let today = today(limit, backend, live.release()).await?;
             let selection = Selection {
@@ -256,7 +228,7 @@ async fn choose(
                 lineage,
                 live: live.release(),
                 today: today.as_ref(),
-                restore: &restore,
+                restore,
                 policy,
                 reapply: request.reapply,
             };

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::inner::Inner;
 use super::planning;
+use super::rules::Rules;
 use crate::compare::Comparison;
 use crate::deployment::{Deployment, LiveRecord};
 use crate::engine::RollbackEngine;
@@ -17,7 +18,6 @@ use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::lineage::Standing;
 use crate::plan::{Plan, Refusal};
 use crate::points::NoPoint;
-use crate::release::Restore;
 use crate::request::{Goal, Request};
 use crate::told::{Telling, Told};
 
@@ -84,21 +84,14 @@ async fn look(
     loop {
         let state = inner.store.workload(&workload).await?;
         let entry = inner.catalog.get(&workload);
-        let policy = match entry {
-            Some(entry) => planning::policy(&state, entry),
-            None => state
-                .policy
-                .as_ref()
-                .map(|stored| stored.policy.clone())
-                .unwrap_or_default(),
+        let rules = match entry {
+            Some(entry) => entry.rules(&state),
+            None => Rules::of_stranger(&state),
         };
         let telling = Telling {
             live: &state.live,
-            restore: match entry {
-                Some(entry) => planning::restore(&policy, entry),
-                None => policy.restore.clone().unwrap_or(Restore::Everything),
-            },
-            policy: &policy,
+            restore: rules.restore,
+            policy: &rules.policy,
             now: inner.clock.now(),
         };
         let records = inner.store.summaries(&workload, limit).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::back::{LEFT, PUT_BACK, as_interrupted};
+use super::back::{LEFT, NEWER, PUT_BACK, as_interrupted};
 use super::inner::Inner;
 use super::report::Report;
 use super::runner::Step;
@@ -16,7 +16,7 @@ use crate::deployment::{Deployment, LiveRecord};
 use crate::error::{Error, ErrorKind};
 use crate::history::{Fence, Holder, Liveness};
 use crate::id::{DeploymentId, WorkloadId};
-use crate::recover::{Decision, decide};
+use crate::recover::{Decision, decide, live_by_look};
 
 /// How many workloads are recovered at once: one whose platform does not answer keeps no other
 /// waiting.
@@ -193,6 +193,7 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, Error> {
         Decision::Drop => settle(fallback(), adopt::INTERRUPTED),
         Decision::PutBack => settle(fallback(), PUT_BACK),
         Decision::Leave => settle(LiveRecord::Unknown, LEFT),
+        Decision::Observe => settle(live_by_look(&deployment, &observed), NEWER),
     };
     let start = Start::Recovered {
         decision: decision.to_string(),

@@ -20,7 +20,7 @@ use crate::engine::Workload;
 use crate::error::{BackendError, BackendErrorKind, Error};
 use crate::event::{Cause, Event};
 use crate::health::{Site, Verdict};
-use crate::history::{Identity, Lease, Then};
+use crate::history::{Holder, Identity, Lease, Then};
 use crate::id::DeploymentId;
 use crate::plan::Plan;
 use crate::points::{NoPoint, ruled_out};
@@ -123,6 +123,7 @@ impl Runner {
     pub(super) async fn taken_over(&mut self, decision: &str) -> Result<(), Error> {
         self.journal(Event::TakenOver {
             decision: decision.to_owned(),
+            by: Some(Holder::this_process(self.inner.clock.now())),
         })
         .await
     }

@@ -26,7 +26,7 @@ pub(super) enum Start {
 /// must have somebody who runs it.
 pub(super) async fn begin(
     inner: &Arc<Inner>,
-    new: NewDeployment,
+    mut new: NewDeployment,
     expected: Version,
     step: Step,
 ) -> Result<Run, Error> {
@@ -35,6 +35,8 @@ pub(super) async fn begin(
     let task = tokio::spawn(async move {
         let identity = inner.identity().await?;
         let holder = Holder::this_process(new.opened_at);
+        new.history = Some(identity.clone());
+        new.holder = Some(holder.clone());
         let begun = inner.store.begin(&new, &holder, expected).await?;
         let deployment = Deployment::open(new, begun.sequence);
         let start = Start::Fresh(Box::new(step));

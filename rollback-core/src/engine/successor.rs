@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::inner::Inner;
 use super::report::NotAttempted;
+use super::rules::{Origin, Rules};
 use super::{ask, choose, planning, warnings};
-use crate::deployment::{Deployment, LiveRecord, NewDeployment, Skipped, Trigger};
+use crate::deployment::{Deployment, LiveRecord, NewDeployment, Trigger};
 use crate::drift::Drift;
 use crate::engine::Workload;
 use crate::error::Error;
-use crate::history::Published;
-use crate::id::{Actor, DeploymentId};
+use crate::history::{Holder, Published};
+use crate::id::Actor;
 use crate::lineage::Lineage;
 use crate::plan::Migrations;
 use crate::planner::Selection;
@@ -88,29 +89,24 @@ pub(super) async fn successor(
         to,
         failed: failed.id().clone(),
     };
+    let rules = Rules {
+        gate: own.gate.clone(),
+        ..workload.rules_by(policy, Origin::Catalog)
+    };
+    let actor = Actor::engine("automatic-rollback");
+    let mut new = workload.opening(trigger, actor, now, &rules);
+    new.replaces = live.clone();
+    new.fallback = live.clone();
+    new.from = failed_end;
+    new.to = choice.to;
+    new.warnings = warnings;
+    new.labels = own.labels.clone();
+    new.correlation = own.correlation.clone();
+    new.group = own.group.clone();
+    new.history = own.history.clone();
+    new.holder = Some(Holder::this_process(now));
     Ok(Ok(Successor {
         to_last_healthy: choice.healthy,
-        new: NewDeployment {
-            id: DeploymentId::generate(now),
-            workload: failed.workload().clone(),
-            reuse: workload.reuse(&trigger),
-            trigger,
-            actor: Actor::engine("automatic-rollback"),
-            reason: None,
-            opened_at: now,
-            replaces: live.clone(),
-            fallback: live.clone(),
-            from: failed_end,
-            to: choice.to,
-            gate: own.gate.clone(),
-            policy,
-            forced: Vec::new(),
-            skips: Vec::new(),
-            skipped: Skipped::Left,
-            warnings,
-            labels: own.labels.clone(),
-            correlation: own.correlation.clone(),
-            group: own.group.clone(),
-        },
+        new,
     }))
 }

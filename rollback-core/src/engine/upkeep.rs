@@ -1,7 +1,7 @@
 //! Retention, carried out: records are forgotten, then what only they needed is let go.
 
 use super::inner::Inner;
-use super::planning;
+use super::rules::Origin;
 use crate::backend::Instance;
 use crate::deployment::{Deployment, LiveRecord};
 use crate::engine::Workload;
@@ -23,7 +23,8 @@ pub(super) async fn shrink(
         *copy = own.clone();
     }
     let policy = &own.new_deployment().policy;
-    let lineage = Lineage::new(&records, &live).restoring(planning::restore(policy, workload));
+    let rules = workload.rules_by(policy.clone(), Origin::Catalog);
+    let lineage = Lineage::new(&records, &live).restoring(rules.restore);
     let now = inner.clock.now();
     let retained = retained(&lineage, Some(own.id()), &policy.retention, now);
     let forget: Vec<_> = retained.forget.iter().map(|d| d.id().clone()).collect();

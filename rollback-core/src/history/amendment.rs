@@ -6,6 +6,7 @@ use super::{Hold, PolicySet, StoredPolicy, Version, WorkloadState};
 use crate::deployment::{LiveRecord, Outcome, Settlement};
 use crate::health::Verdict;
 use crate::id::{Actor, DeploymentId, ShortText};
+use crate::newer::{Newer, keeps_newer};
 use crate::policy::Policy;
 use crate::time::Timestamp;
 
@@ -54,7 +55,7 @@ pub struct Amended {
 
 /// What was done in an [`Amended`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "amended", rename_all = "snake_case")]
+#[serde(tag = "amended", rename_all = "snake_case", remote = "Self")]
 #[non_exhaustive]
 pub enum WasAmended {
     /// The workload was held.
@@ -80,7 +81,21 @@ pub enum WasAmended {
         /// Why.
         why: ShortText,
     },
+    /// What a newer version of this library did, kept as it is.
+    #[serde(skip)]
+    Newer(Newer),
 }
+
+/// The kinds of amendments that this version knows, as they are kept.
+const KNOWN: [&str; 5] = [
+    "held",
+    "hold_lifted",
+    "policy_set",
+    "policy_cleared",
+    "abandoned",
+];
+
+keeps_newer!(WasAmended, "amended", &KNOWN);
 
 /// Giving up a deployment that recovery cannot end: its record is damaged, or what it needs has
 /// left the program. What is live is `Unknown` afterwards, until somebody adopts or deploys.

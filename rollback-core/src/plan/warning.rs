@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::Fence;
 use crate::id::{DeploymentId, GuardName};
+use crate::newer::{Newer, keeps_newer};
 
 /// Something a person should know before, and after, it is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "warning", rename_all = "snake_case")]
+#[serde(tag = "warning", rename_all = "snake_case", remote = "Self")]
 #[non_exhaustive]
 pub enum Warning {
     /// A rollback restores code and configuration, never these.
@@ -91,11 +92,39 @@ pub enum Warning {
         /// What it says.
         message: String,
     },
+    /// One of a newer version of this library, kept as it is.
+    #[serde(skip)]
+    Newer(Newer),
 }
+
+/// The kinds of warnings that this version knows, as they are recorded.
+const KNOWN: [&str; 14] = [
+    "not_restored",
+    "drifted",
+    "lossy_way_back",
+    "not_known_healthy",
+    "known_unhealthy",
+    "goes_back",
+    "migrations_since",
+    "migrations_unknown",
+    "reference_stays",
+    "unreadable",
+    "history_behind",
+    "published_elsewhere",
+    "resolved",
+    "guard",
+];
+
+keeps_newer!(Warning, "warning", &KNOWN);
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Newer(newer) => write!(
+                f,
+                "a newer version of this program warns of {}",
+                newer.kind("warning")
+            ),
             Self::NotRestored { what } => {
                 write!(f, "a rollback does not restore: {}", what.join(", "))
             }

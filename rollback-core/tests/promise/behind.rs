@@ -157,13 +157,11 @@ async fn adoption_of_the_dead(b: &Bench) {
     let live = b.shelf.0.lock().unwrap().live.clone().unwrap();
     let state = crate::state(b).await;
     let newest = b.engine.list(&Query::workload(&b.api)).await.unwrap();
-    let new = NewDeployment {
-        id: DeploymentId::generate(SystemClock.now()),
-        trigger: Trigger::Adopt,
-        from: End::Placed(live.clone()),
-        to: End::Placed(live),
-        ..newest.deployments[0].new_deployment().clone()
-    };
+    let mut new = newest.deployments[0].new_deployment().clone();
+    new.id = DeploymentId::generate(SystemClock.now());
+    new.trigger = Trigger::Adopt;
+    new.from = End::Placed(live.clone());
+    new.to = End::Placed(live);
     let holder = Holder::this_process(SystemClock.now());
     drop(b.store.begin(&new, &holder, state.version).await.unwrap());
 }

@@ -6,6 +6,7 @@ mod gate;
 mod giving_up;
 mod hooks;
 mod leases;
+mod newer;
 mod recovery;
 #[path = "../support/mod.rs"]
 mod support;

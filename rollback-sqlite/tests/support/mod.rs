@@ -17,7 +17,7 @@ pub(crate) fn step(n: u64) -> TimedEvent {
     let decision = format!("step {n}");
     TimedEvent {
         at: at(n),
-        event: Event::TakenOver { decision },
+        event: Event::TakenOver { decision, by: None },
     }
 }
 

@@ -159,6 +159,7 @@ impl Agreement<'_> {
             8 => Event::Retired,
             _ => Event::TakenOver {
                 decision: "again".into(),
+                by: None,
             },
         }
     }

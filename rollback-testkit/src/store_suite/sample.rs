@@ -3,17 +3,14 @@
 use std::time::Duration;
 
 use rollback_core::backend::{End, Handle, Instance, Prepared, Reuse, Rollout, WayBack};
-use rollback_core::deployment::{
-    LiveRecord, NewDeployment, Note, Outcome, Settlement, Skipped, Trigger,
-};
+use rollback_core::deployment::{LiveRecord, NewDeployment, Note, Outcome, Settlement, Trigger};
 use rollback_core::error::{StoreError, StoreErrorKind};
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::health::{Gate, Verdict};
+use rollback_core::health::Verdict;
 use rollback_core::history::{
     Amend, Amendment, Begun, Finished, HistoryStore, Holder, Then, Version,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
-use rollback_core::policy::Policy;
 use rollback_core::release::{Artifact, Release};
 use rollback_core::time::{Clock, SystemClock, Timestamp};
 
@@ -38,31 +35,17 @@ pub fn sample_of(workload: &str, n: u64, trigger: Trigger) -> NewDeployment {
         "sample".parse().unwrap(),
         Artifact::new(format!("app:v{n}"), format!("sha256:{n:064x}")),
     );
-    NewDeployment {
-        id: DeploymentId::generate(at(n)),
-        workload: workload.parse().unwrap(),
-        trigger,
-        actor: Actor::user_via("ann", "cli").unwrap(),
-        reason: Some("because".parse().unwrap()),
-        opened_at: at(n),
-        replaces: LiveRecord::Nothing,
-        fallback: LiveRecord::Nothing,
-        from: End::Nothing,
-        to: End::Planned(release),
-        reuse: match n % 2 {
-            0 => Reuse::Kept,
-            _ => Reuse::Never,
-        },
-        gate: Gate::default(),
-        policy: Policy::default(),
-        forced: Vec::new(),
-        skips: Vec::new(),
-        skipped: Skipped::Left,
-        warnings: Vec::new(),
-        labels: [("team".to_owned(), "core".to_owned())].into(),
-        correlation: None,
-        group: None,
-    }
+    let actor = Actor::user_via("ann", "cli").unwrap();
+    let id = DeploymentId::generate(at(n));
+    let mut new = NewDeployment::new(id, workload.parse().unwrap(), trigger, actor, at(n));
+    new.reason = Some("because".parse().unwrap());
+    new.to = End::Planned(release);
+    new.reuse = match n % 2 {
+        0 => Reuse::Kept,
+        _ => Reuse::Never,
+    };
+    new.labels = [("team".to_owned(), "core".to_owned())].into();
+    new
 }
 
 /// A settlement with this outcome; the deployment is live if it succeeded.

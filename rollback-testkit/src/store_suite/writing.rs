@@ -1,6 +1,6 @@
 //! Cases about what is written, and written once.
 
-use rollback_core::deployment::{LiveRecord, Outcome, Trigger};
+use rollback_core::deployment::{LiveRecord, Outcome, Phase, Trigger, Watch, WatchVerdict};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::Event;
 use rollback_core::history::{
@@ -164,7 +164,7 @@ pub(super) async fn append_again_with_the_same_value_stores_it_once(harness: &dy
     let lease = begin(&*store, &new).await.lease;
     let seen = |n| {
         let decision = "go on".to_owned();
-        timed(n, Event::TakenOver { decision })
+        timed(n, Event::TakenOver { decision, by: None })
     };
     // Equal to the last one: stored once. Equal to an earlier one, or at another time: new.
     for n in [2, 2, 3, 3, 2] {
@@ -235,7 +235,7 @@ pub(super) async fn an_oversized_record_is_refused(harness: &dyn StoreHarness) {
     let lease = begin(&*store, &new).await.lease;
     let decision = "x".repeat(1 << 20);
     let refusal = store
-        .append(&lease, &timed(2, Event::TakenOver { decision }))
+        .append(&lease, &timed(2, Event::TakenOver { decision, by: None }))
         .await;
     refused(refusal, Kind::TooLarge);
     let record = store.get(&new.id).await.unwrap().unwrap();
@@ -314,6 +314,49 @@ pub(super) async fn annotations_last(harness: &dyn StoreHarness) {
     assert_eq!(notes.len(), 100);
     assert_eq!(notes[99].text.as_str(), "note 99");
     store.annotate(&new.id, &Annotation::Pin).await.unwrap();
+}
+
+pub(super) async fn what_a_newer_version_wrote_is_kept(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let mut new = sample("api@web-1", 1);
+    let warning = r#"{"warning":"crowded","by":{"pods":[3]}}"#;
+    new.warnings = vec![serde_json::from_str(warning).unwrap()];
+    let begun = begin(&*store, &new).await;
+    let newer: Event = serde_json::from_str(r#"{"event":"weighed","of":{"a":[1]}}"#).unwrap();
+    store
+        .append(&begun.lease, &timed(2, newer.clone()))
+        .await
+        .unwrap();
+    store
+        .append(&begun.lease, &timed(3, Event::PrepareIntended))
+        .await
+        .unwrap();
+    store
+        .annotate(&new.id, &Annotation::Note(note("seen")))
+        .await
+        .unwrap();
+    drop(begun);
+    let read = harness.store().await.get(&new.id).await.unwrap().unwrap();
+    assert!(read.is_newer());
+    assert_eq!(read.events()[0].event, newer);
+    assert_eq!(read.new_deployment(), &new);
+    assert_eq!(read.phase(), Phase::Preparing);
+}
+
+pub(super) async fn what_came_of_a_watch_is_not_taken_back(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let new = sample("api@web-1", 1);
+    settle(&*store, &new, Outcome::Succeeded, 1).await;
+    let watch = |until| Watch::new(at(2), at(until), vec!["errors".parse().unwrap()]);
+    let failed = watch(9).ended(WatchVerdict::Failed {
+        why: "errors: 7 %".parse().unwrap(),
+    });
+    for next in [watch(8), watch(9), failed.clone(), watch(10)] {
+        let next = Annotation::Watch(next);
+        store.annotate(&new.id, &next).await.unwrap();
+    }
+    let read = harness.store().await.get(&new.id).await.unwrap().unwrap();
+    assert_eq!(read.annotations().watch, Some(failed));
 }
 
 pub(super) async fn forget_is_all_or_nothing(harness: &dyn StoreHarness) {

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use rollback_core::backend::{End, Evidence, Handle, Instance, Prepared, Reuse, Rollout, WayBack};
+use rollback_core::backend::{End, Evidence, Handle, Instance, Prepared, Rollout, WayBack};
 use rollback_core::deployment::{
-    Annotations, Deployment, LiveRecord, NewDeployment, Note, Outcome, Settlement, Skipped, Trigger,
+    Annotations, Deployment, LiveRecord, NewDeployment, Note, Outcome, Settlement, Trigger,
 };
 use rollback_core::event::{Cause, Event, TimedEvent};
-use rollback_core::health::{Gate, Site, Verdict};
+use rollback_core::health::{Site, Verdict};
 use rollback_core::history::Sequence;
 use rollback_core::id::{Actor, DeploymentId};
-use rollback_core::policy::{Policy, RollbackMode};
+use rollback_core::policy::RollbackMode;
 use rollback_core::release::{Artifact, Release};
 use rollback_core::time::Timestamp;
 
@@ -46,44 +46,24 @@ impl History {
             _ if p.adopted => Trigger::Adopt,
             _ => Trigger::Deploy,
         };
-        let new = NewDeployment {
-            id: id(i),
-            workload: "api@model".parse().unwrap(),
-            trigger,
-            actor: Actor::user("model").unwrap(),
-            reason: None,
-            opened_at: opened_at(p.day, i),
-            replaces: record_of(p.before),
-            fallback: record_of(p.before),
-            from: End::Nothing,
-            to: End::Planned(release(p.release)),
-            reuse: Reuse::Kept,
-            gate: Gate::default(),
-            policy: Policy {
-                rollback: match p.off {
-                    true => RollbackMode::Off,
-                    false => RollbackMode::Record,
-                },
-                ..Policy::default()
-            },
-            forced: Vec::new(),
-            skips: Vec::new(),
-            skipped: Skipped::Left,
-            warnings: Vec::new(),
-            labels: Default::default(),
-            correlation: None,
-            group: None,
+        let actor = Actor::user("model").unwrap();
+        let workload = "api@model".parse().unwrap();
+        let mut new = NewDeployment::new(id(i), workload, trigger, actor, opened_at(p.day, i));
+        new.replaces = record_of(p.before);
+        new.fallback = record_of(p.before);
+        new.to = End::Planned(release(p.release));
+        new.policy.rollback = match p.off {
+            true => RollbackMode::Off,
+            false => RollbackMode::Record,
         };
         let bad = p.bad.then(|| Note {
             by: Actor::user("model").unwrap(),
             at: opened_at(p.day, i),
             text: "bad".parse().unwrap(),
         });
-        let annotations = Annotations {
-            pinned: p.pinned,
-            bad,
-            notes: Vec::new(),
-        };
+        let mut annotations = Annotations::default();
+        annotations.pinned = p.pinned;
+        annotations.bad = bad;
         let at = settled_at(p.day, i);
         let events = self.events(i).into_iter();
         let events = events.map(|event| TimedEvent { at, event }).collect();

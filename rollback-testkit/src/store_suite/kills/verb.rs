@@ -215,7 +215,7 @@ impl Verb {
             Self::Finish => (Outcome::Succeeded, Then::Release),
             _ => {
                 let decision = "goes on".into();
-                let event = timed(5, Event::TakenOver { decision });
+                let event = timed(5, Event::TakenOver { decision, by: None });
                 let done = store.append(&lease, &event).await;
                 return done.map_err(|e| (lease, e));
             }

@@ -212,8 +212,8 @@ impl Context {
     }
 
     /// When the call has to be over.
-    pub fn deadline(&self) -> Instant {
-        self.deadline
+    pub fn deadline(&self) -> std::time::Instant {
+        self.deadline.into_std()
     }
 
     /// How long is left; zero when it is over.

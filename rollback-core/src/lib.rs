@@ -52,7 +52,6 @@
 //!
 //! Errors are in [`error`]: each says what happened, to what, whether anything changed, and what
 //! to do next. Names are parsed at the edge, in [`id`]; time is behind [`time`].
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backend;
 pub mod breaker;
@@ -107,3 +106,8 @@ pub mod prelude {
     pub use crate::request::{Goal, Request};
     pub use crate::time::{Clock, SystemClock, Timestamp};
 }
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -60,3 +60,8 @@ pub use choices::{Healthcheck, PullPolicy, RestartPolicy};
 pub use config::DockerConfig;
 pub use recreate::RecreateContainer;
 pub use remediation::RestartContainer;
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -1,6 +1,5 @@
 //! What rollback's file-based stores share: files written whole and durably, kernel locks that
 //! say whether a holder lives, and checks that a path can be used at all.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(test)]
 mod alone;
@@ -21,3 +20,8 @@ pub use blocking::blocking;
 pub use error::{full, read_only, system};
 pub use local::{beside, check_local, check_single, make_dir, resolve};
 pub use lock::{Held, Locks, Shared};
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -13,11 +13,15 @@ const DEPTH: usize = 32;
 /// Up to so many keys a list is searched faster than a set is filled.
 const FEW: usize = 16;
 
-/// Whether a text is one JSON value without a doubled key or deep nesting; says why not.
-pub fn check(text: &[u8]) -> Result<(), serde_json::Error> {
+/// Whether a text is one JSON value without a doubled key or deep nesting.
+///
+/// # Errors
+///
+/// Says why it is not, and where in the text.
+pub fn check(text: &[u8]) -> std::io::Result<()> {
     let mut parser = serde_json::Deserializer::from_slice(text);
     Level(DEPTH).deserialize(&mut parser)?;
-    parser.end()
+    Ok(parser.end()?)
 }
 
 /// Levels that are left.

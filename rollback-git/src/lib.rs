@@ -62,3 +62,8 @@ mod view;
 
 pub use backend::GitBackend;
 pub use config::GitConfig;
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -40,7 +40,7 @@ async fn a_mirror_that_was_updated_lost_its_pins_and_then_its_releases() {
     let w = Site::at(dir.path());
     let broken = w.deploy(1, End::Nothing, Build::Broken).await;
     // The origin forgets the build, the mirror follows, and cleans up.
-    let there = origin.fixture.repository();
+    let there = git2::Repository::open(origin.fixture.path()).unwrap();
     for name in ["refs/tags/broken", "refs/heads/release/broken"] {
         there.find_reference(name).unwrap().delete().unwrap();
     }

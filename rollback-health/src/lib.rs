@@ -12,7 +12,6 @@
 //! let queue = CommandCheck::new("/usr/bin/pgrep", ["-x", "worker"])?;
 //! # Ok::<(), rollback_health::InvalidCheck>(())
 //! ```
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod address;
 mod command;
@@ -28,3 +27,8 @@ pub use hook::CommandHook;
 pub use http::{HttpCheck, MAX_BODY, Strictness};
 pub use rollback_process::MAX_OUTPUT;
 pub use tcp::TcpCheck;
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -27,7 +27,6 @@
 //! - **Patient with damage**: a record or a state that does not parse, or whose checksum is wrong,
 //!   is left where it is and reported, and hides no other. Nothing is removed but what is surely
 //!   the store's own and surely nobody's any more.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backup;
 mod counter;
@@ -52,3 +51,8 @@ mod write;
 pub mod format {}
 
 pub use store::JsonStore;
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -13,7 +13,6 @@
 //! # Ok(())
 //! # }
 //! ```
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod engine;
 mod leftovers;
@@ -25,3 +24,8 @@ pub use engine::Engine;
 pub use leftovers::{StillRunning, end_leftovers};
 pub use output::MAX_OUTPUT;
 pub use program::{InvalidProgram, Program, Unsuccessful};
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -26,7 +26,6 @@
 //! - **Sealed**: a record or a state that was changed by hand is not served as the truth.
 //! - **Careful**: files are 0600 and directories 0700; a newer schema, another program's database
 //!   and network file systems are refused, and left as they are.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod abandon;
 mod backup;
@@ -54,3 +53,8 @@ mod write;
 mod writer;
 
 pub use store::SqliteStore;
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -32,7 +32,6 @@
 //! # Ok(())
 //! # }
 //! ```
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod acting;
 mod backend;
@@ -63,3 +62,8 @@ pub use backend::SystemdBackend;
 pub use config::{InvalidUnitName, SystemdConfig, UnitName};
 pub use release::MAX_UNIT;
 pub use remediation::RestartUnit;
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

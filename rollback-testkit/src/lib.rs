@@ -24,3 +24,8 @@ pub mod service;
 pub mod simulator;
 pub mod store_suite;
 pub mod world;
+
+/// What the README shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

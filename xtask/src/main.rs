@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask <test|ci|chaos|mutants|bench>`.
+//! Developer commands: `cargo xtask <test|ci|api|packages|chaos|mutants|bench>`.
 //!
 //! None of them is needed to use the library.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -7,20 +7,27 @@ mod install;
 mod left_over;
 mod mutants;
 mod mutations;
+mod packages;
+mod public_api;
 mod stages;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask <command>
 
-  test    install what the tests need (as root on Debian) and run them all
-  ci      format, lints, docs, licences, dependencies, test, a little chaos; each stage is timed
-  chaos   kill, cut off and damage programs that embed the crates; an unknown argument lists more
-  mutants take one safety after the other out of a copy; some test must fail, or this does
-  bench   measure against the raw operations; writes target/bench-report.json; of areas, if named
+  test      install what the tests need (as root on Debian) and run them all
+  ci        format, lints, docs, public API, packages, licences, test, a little chaos; each is timed
+  api       what the public API names of other crates, against the list of what it may
+  packages  package what is published, and check it as it would be downloaded
+  chaos     kill, cut off and damage programs that embed the crates; an unknown argument lists more
+  mutants   take one safety after the other out of a copy; some test must fail, or this does
+  bench     measure against the raw operations; writes target/bench-report.json; of areas, if named
 ";
 
 fn main() -> ExitCode {
+    if public_api::is_rustdoc() {
+        return public_api::run_rustdoc();
+    }
     let mut args = std::env::args().skip(1);
     let command = args.next().unwrap_or_default();
     let rest: Vec<String> = args.collect();
@@ -29,6 +36,8 @@ fn main() -> ExitCode {
         "ci" => stages::run(&stages::ci_stages()),
         "chaos" => stages::chaos(&rest),
         "mutants" => mutants::gate(&rest),
+        "api" => public_api::check(),
+        "packages" => packages::check(),
         "bench" => stages::bench(&rest),
         _ => {
             eprint!("{USAGE}");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::install;
 use crate::left_over::Playground;
+use crate::{packages, public_api};
 
 /// Most crates that core may pull in, itself left out.
 const CORE_CRATES: usize = 40;
@@ -93,6 +94,8 @@ pub(crate) fn ci_stages() -> Vec<Stage> {
                 &[("RUSTDOCFLAGS", "-D warnings")],
             )
         }),
+        stage("public API", public_api::check),
+        stage("packages", packages::check),
         stage("core's dependencies", core_dependencies),
         stage("cargo-deny", deny),
     ];
@@ -165,14 +168,16 @@ fn leaving_nothing(run: impl FnOnce(&str) -> Result<(), String>) -> Result<(), S
     }
 }
 
-fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<(), String> {
+/// Runs cargo with these variables added to its environment.
+pub(crate) fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<(), String> {
     println!("cargo {}", args.join(" "));
     let mut command = Command::new(env!("CARGO"));
     run_to_end(command.args(args).envs(env.iter().copied()))
         .map_err(|e| format!("cargo {}: {e}", args.join(" ")))
 }
 
-fn run_to_end(command: &mut Command) -> Result<(), String> {
+/// Runs a program, and fails if it does.
+pub(crate) fn run_to_end(command: &mut Command) -> Result<(), String> {
     let status = command.status();
     let status = status.map_err(|e| format!("it cannot be run: {e}"))?;
     if status.success() {

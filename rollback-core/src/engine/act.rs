@@ -367,7 +367,7 @@ where
     F: Future<Output = Result<T, BackendError>>,
 {
     let _stop_on_drop = StopOnDrop(stop.clone());
-    let deadline = cx.deadline();
+    let deadline = tokio::time::Instant::from_std(cx.deadline());
     let mut effect = pin!(caught(effect(cx)));
     let mut told = pin!(told);
     let mut overran = false;

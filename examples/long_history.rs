@@ -55,10 +55,7 @@ async fn fill(store: &dyn HistoryStore, count: u32) -> Result<(), Box<dyn Error>
         };
         let mut end = settlement(&new.id, outcome);
         end.live = LiveRecord::Known(new.id.clone());
-        store
-            .finish(lease, &end, at, &Then::Release)
-            .await
-            .map_err(|(_, e)| e)?;
+        store.finish(&lease, &end, at, &Then::Release).await?;
         (version.0, *former) = (version.0 + 2, end.live);
     }
     println!("{count} deployments");

@@ -138,7 +138,7 @@ pub(crate) async fn through(store: &dyn HistoryStore, records: impl Iterator<Ite
             store.append(&lease, event).await.unwrap();
         }
         let (end, at) = (&record.settlement, record.settled_at);
-        store.finish(lease, end, at, &Then::Release).await.unwrap();
+        store.finish(&lease, end, at, &Then::Release).await.unwrap();
     }
 }
 

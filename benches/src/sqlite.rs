@@ -114,7 +114,7 @@ pub(crate) async fn begin_and_finish(dir: &Path) -> Figure {
                 let begun = store.begin(&new, &holder, Version(0)).await.unwrap();
                 let now = SystemClock.now();
                 store
-                    .finish(begun.lease, &end, now, &Then::Release)
+                    .finish(&begun.lease, &end, now, &Then::Release)
                     .await
                     .unwrap();
             };

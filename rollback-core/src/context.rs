@@ -1,7 +1,6 @@
 //! [`Context`]: what every verb, check and task is given: a deadline, a cancellation, a place to
 //! say how far it is.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::error::{BackendError, BackendErrorKind};
-use crate::history::Fence;
+use crate::history::{Fence, Keep};
 
 /// A signal to stop, seen by everyone who holds a clone.
 #[derive(Debug, Clone)]
@@ -76,16 +75,6 @@ impl ProgressSink {
     }
 }
 
-/// Keeps its lease's holder alive.
-#[derive(Clone)]
-struct Keep(#[allow(dead_code)] Arc<dyn Send + Sync>);
-
-impl fmt::Debug for Keep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Keep")
-    }
-}
-
 /// Deadline, cancellation and progress of one call, and by what right it acts.
 ///
 /// As long as a clone of it lives, the lease under which it was made does too, whatever becomes of
@@ -117,8 +106,8 @@ impl Context {
 
     /// The same, keeping this alive: [`Lease::keep`](crate::history::Lease::keep).
     #[must_use]
-    pub fn keeping(mut self, keep: Arc<dyn Send + Sync>) -> Self {
-        self.keep = Some(Keep(keep));
+    pub fn keeping(mut self, keep: Keep) -> Self {
+        self.keep = Some(keep);
         self
     }
 

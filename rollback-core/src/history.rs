@@ -15,8 +15,8 @@ pub use amendment::{
 };
 pub use identity::{Fence, HistoryId, Identity, Published};
 pub use lease::{
-    Begun, Conflict, Epoch, Exclusion, Finished, Holder, Lease, Liveness, Renewal, Sequence, Then,
-    Version,
+    Begun, Conflict, Epoch, Exclusion, Finished, Holder, Keep, Lease, Liveness, Renewal, Sequence,
+    Then, Version,
 };
 pub use query::{Page, Query};
 pub use state::{Damaged, Hold, InFlight, PolicySet, States, StoredPolicy, WorkloadState};

@@ -17,7 +17,7 @@ use crate::history::{
 };
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::time::Timestamp;
-use data::{Held, Inner, check_size, same_workload};
+use data::{Held, Inner, check_size};
 
 pub use crate::deployment::MAX_NOTES;
 pub use crate::history::MAX_RECORD;
@@ -115,94 +115,30 @@ impl HistoryStore for MemoryStore {
 
     async fn finish(
         &self,
-        lease: Lease,
+        lease: &Lease,
         settlement: &Settlement,
         at: Timestamp,
         then: &Then,
-    ) -> Result<Finished, (Lease, StoreError)> {
+    ) -> Result<Finished, StoreError> {
         let mut inner = self.lock();
-        if let Some(sequence) = inner.repeated(&lease, settlement, then) {
-            return Ok(match (then, sequence) {
-                (Then::Open(new), Some(sequence)) => {
-                    let lease = lease.pass_on(new.id.clone());
-                    Finished::Opened(Begun { lease, sequence })
-                }
-                _ => Finished::Released,
-            });
-        }
-        let settled = Event::Settled(settlement.clone());
-        let prepared = inner
-            .fence(&lease)
-            .and_then(|()| check_size(&settled))
-            .and_then(|()| {
-                // All checks before the first change: the step is done whole or not at all.
-                let deployment = inner.deployment_mut(lease.deployment())?;
-                deployment.allows(&settled).map_err(|e| {
-                    StoreError::new(Kind::IllegalEvent, e.to_string()).on(lease.deployment())
-                })?;
-                if let Then::Open(new) = then {
-                    same_workload(&lease, &new.id, &new.workload)?;
-                }
-                if let Then::ReleaseAndAmend(failed) = then {
-                    let of = inner.deployment_mut(failed)?.workload().clone();
-                    same_workload(&lease, failed, &of)?;
-                    let amendment = Event::RolledBackBy {
-                        deployment: lease.deployment().clone(),
-                    };
-                    inner
-                        .deployment_mut(failed)?
-                        .allows(&amendment)
-                        .map_err(|e| {
-                            StoreError::new(Kind::IllegalEvent, e.to_string()).on(failed)
-                        })?;
-                }
-                if let Then::Open(new) = then {
-                    inner.open(new).map(Some)
-                } else {
-                    Ok(None)
-                }
-            });
-        let opened = match prepared {
-            Ok(opened) => opened,
-            Err(e) => return Err((lease, e)),
+        let settled = TimedEvent {
+            at,
+            event: Event::Settled(settlement.clone()),
         };
-        let settle = || {
-            inner
-                .deployment_mut(lease.deployment())?
-                .apply(TimedEvent { at, event: settled })
-                .map_err(|e| StoreError::new(Kind::IllegalEvent, e.to_string()))?;
-            if let Then::ReleaseAndAmend(failed) = then {
-                let event = Event::RolledBackBy {
-                    deployment: lease.deployment().clone(),
-                };
-                inner
-                    .deployment_mut(failed)?
-                    .apply(TimedEvent { at, event })
-                    .map_err(|e| StoreError::new(Kind::IllegalEvent, e.to_string()))?;
-            }
-            Ok(())
+        let opened = match inner.finished_before(lease, &settled, then) {
+            Some(opened) => opened,
+            None => inner.finish(lease, settled, settlement, then)?,
         };
-        if let Err(e) = settle() {
-            return Err((lease, e));
-        }
-        let entry = inner.entry(lease.workload());
-        entry.version += 1;
-        entry.live = settlement.live.clone();
-        entry.finished = Some((lease.deployment().clone(), lease.epoch().0));
-        match (then, opened) {
+        Ok(match (then, opened) {
             (Then::Open(new), Some(sequence)) => {
-                if let Some(held) = &mut entry.held {
-                    held.deployment = new.id.clone();
-                    held.cancel_requested_by = None;
-                }
                 let lease = lease.pass_on(new.id.clone());
-                Ok(Finished::Opened(Begun { lease, sequence }))
+                Finished::Opened(Begun { lease, sequence })
             }
             _ => {
-                entry.held = None;
-                Ok(Finished::Released)
+                lease.end();
+                Finished::Released
             }
-        }
+        })
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {

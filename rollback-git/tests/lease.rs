@@ -12,7 +12,7 @@ use rollback_core::backend::{Backend, End, Operation};
 use rollback_core::context::Context;
 use rollback_core::engine::{RollbackEngine, Workload};
 use rollback_core::error::{BackendErrorKind, Error, ErrorKind, LiveImpact};
-use rollback_core::history::{Epoch, Fence, HistoryId};
+use rollback_core::history::{Epoch, Fence, HistoryId, Keep};
 use rollback_core::id::Actor;
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::fixtures::strace::{Call, Strace};
@@ -136,7 +136,7 @@ fn a_blocking_step_outlived_its_lease() {
         let lock = held(&w);
         let lease: Arc<str> = "held".into();
         let (alive, git) = (Arc::downgrade(&lease), w.git());
-        let cx = Context::new(Duration::from_secs(20)).keeping(Arc::new(lease));
+        let cx = Context::new(Duration::from_secs(20)).keeping(Keep::new(lease));
         runtime.spawn(async move { git.switch(&cx, &op).await });
         std::thread::sleep(Duration::from_millis(200));
         end(runtime, how);

@@ -240,7 +240,8 @@ impl Writer<'_> {
             return Ok(None);
         }
         Ok(match then {
-            Then::Release => Some(None),
+            // Under the same epoch only a successor can be in flight: that `finish` was another one.
+            Then::Release => state.in_flight.is_none().then_some(None),
             Then::ReleaseAndAmend(failed) => {
                 let (_, failed) = self.committed(state, failed)?;
                 (failed.rolled_back_by() == Some(&claim.deployment)).then_some(None)

@@ -38,7 +38,7 @@ async fn with_records(path: &Path) -> Vec<DeploymentId> {
         let begun = store.begin(&new, &holder(), version).await.unwrap();
         let end = settlement(&new.id, Outcome::Succeeded);
         store
-            .finish(begun.lease, &end, at(n + 1), &Then::Release)
+            .finish(&begun.lease, &end, at(n + 1), &Then::Release)
             .await
             .unwrap();
         ids.push(new.id);

@@ -131,9 +131,9 @@ async fn work(store: &JsonStore) {
         }
         say(&format!("appended {}", new.id));
         let end = settlement(&new.id, Outcome::Succeeded);
-        match store.finish(lease, &end, at(n + 2), &Then::Release).await {
+        match store.finish(&lease, &end, at(n + 2), &Then::Release).await {
             Ok(_) => say(&format!("settled {}", new.id)),
-            Err((_, e)) => told(&e),
+            Err(e) => told(&e),
         }
     }
 }
@@ -309,8 +309,8 @@ async fn fail(error: &str, call: &Call) -> bool {
     if state.in_flight.is_some() {
         let lease = store.take_over(&state.workload, &holder()).await.unwrap();
         let end = settlement(lease.deployment(), Outcome::Failed);
-        let done = store.finish(lease, &end, at(90), &Then::Release).await;
-        done.unwrap_or_else(|(_, e)| panic!("{context}: {e}"));
+        let done = store.finish(&lease, &end, at(90), &Then::Release).await;
+        done.unwrap_or_else(|e| panic!("{context}: {e}"));
     }
     settle(&store, &sample("api@web-1", 95)).await;
     assert_eq!(store.verify().await.unwrap(), [], "{context}");

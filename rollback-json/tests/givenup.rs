@@ -53,7 +53,7 @@ async fn what_had_been_committed_before_and_not_carried_out_was_thrown_away_by_a
     let back = sample("api@web-1", 31);
     let end = settlement(&first.id, Outcome::Failed);
     let then = Then::Open(Box::new(back.clone()));
-    let done = store.finish(lease, &end, at(32), &then).await.unwrap();
+    let done = store.finish(&lease, &end, at(32), &then).await.unwrap();
     drop(done);
     // As it was committed, by one who was killed at once: the first has no end in its file, and the
     // successor has no name.

@@ -73,7 +73,7 @@ async fn an_older_program_dropped_the_fields_of_a_newer_one() {
     append(14, Event::TakenOver { decision, by: None }).await;
     let end = settlement(&new.id, Outcome::Succeeded);
     store
-        .finish(lease, &end, at(15), &Then::Release)
+        .finish(&lease, &end, at(15), &Then::Release)
         .await
         .unwrap();
     store.annotate(&new.id, &Annotation::Pin).await.unwrap();
@@ -137,7 +137,7 @@ async fn a_history_of_format_1_is_read_and_written_on() {
     let lease = store.take_over(&db.workload, &holder()).await.unwrap();
     let end = settlement(lease.deployment(), Outcome::Failed);
     store
-        .finish(lease, &end, at(40), &Then::Release)
+        .finish(&lease, &end, at(40), &Then::Release)
         .await
         .unwrap();
     let new = sample("api@web-1", 41);

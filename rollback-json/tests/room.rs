@@ -51,13 +51,16 @@ async fn a_disk_that_fills_up_after_the_switch_was_begun_left_an_unjudged_releas
     store.append(&lease, &timed(5, turned)).await.unwrap();
     let end = settlement(&failed.id, Outcome::Failed);
     let then = Then::Open(Box::new(back.clone()));
-    let done = store.finish(lease, &end, at(6), &then).await.unwrap();
+    let done = store.finish(&lease, &end, at(6), &then).await.unwrap();
     let rollback_core::history::Finished::Opened(begun) = done else {
         panic!("the successor was to be opened");
     };
     let end = settlement(&back.id, Outcome::Succeeded);
     let then = Then::ReleaseAndAmend(failed.id.clone());
-    store.finish(begun.lease, &end, at(7), &then).await.unwrap();
+    store
+        .finish(&begun.lease, &end, at(7), &then)
+        .await
+        .unwrap();
     assert_eq!(store.verify().await.unwrap(), []);
     let shown = store.get(&failed.id).await.unwrap().unwrap();
     assert_eq!(shown.outcome(), Some(Outcome::FailedAndRolledBack));
@@ -117,7 +120,7 @@ async fn a_switch_was_begun_that_there_was_no_room_to_go_back_from() {
         .unwrap();
     let end = settlement(&new.id, Outcome::Failed);
     store
-        .finish(lease, &end, at(6), &Then::Release)
+        .finish(&lease, &end, at(6), &Then::Release)
         .await
         .unwrap();
     assert_eq!(store.verify().await.unwrap(), []);

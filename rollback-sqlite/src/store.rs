@@ -161,23 +161,25 @@ impl HistoryStore for SqliteStore {
 
     async fn finish(
         &self,
-        lease: Lease,
+        lease: &Lease,
         settlement: &Settlement,
         at: Timestamp,
         then: &Then,
-    ) -> Result<Finished, (Lease, StoreError)> {
-        let (claim, settlement, next) = (Claim::from(&lease), settlement.clone(), then.clone());
+    ) -> Result<Finished, StoreError> {
+        let (claim, settlement, next) = (Claim::from(lease), settlement.clone(), then.clone());
         let done = self
             .run(move |s| s.finish(&claim, &settlement, at, &next))
             .await;
-        match (done, then) {
-            (Err(e), _) => Err((lease, e)),
-            (Ok(Some(sequence)), Then::Open(new)) => Ok(Finished::Opened(Begun {
+        Ok(match (done?, then) {
+            (Some(sequence), Then::Open(new)) => Finished::Opened(Begun {
                 lease: lease.pass_on(new.id.clone()),
                 sequence,
-            })),
-            (Ok(_), _) => Ok(Finished::Released),
-        }
+            }),
+            _ => {
+                lease.end();
+                Finished::Released
+            }
+        })
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {

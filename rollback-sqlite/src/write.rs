@@ -238,7 +238,11 @@ fn finished_before(
                 load(tx, failed)?.is_some_and(|f| f.rolled_back_by() == Some(&claim.deployment));
             Ok(amended.then_some(None))
         }
-        Then::Release => Ok(Some(None)),
+        // Under the same epoch only a successor can be in flight: that `finish` was another one.
+        Then::Release => Ok(match Entry::sound(tx, &claim.workload)? {
+            Some(entry) if entry.epoch == signed(claim.epoch) && entry.in_flight.is_some() => None,
+            _ => Some(None),
+        }),
     }
 }
 

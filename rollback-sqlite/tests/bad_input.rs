@@ -28,7 +28,9 @@ async fn with_one_record(path: &Path) {
     let new = sample("api@web-1", 1);
     let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
     let end = settlement(&new.id, rollback_core::deployment::Outcome::Succeeded);
-    let done = store.finish(begun.lease, &end, at(2), &Then::Release).await;
+    let done = store
+        .finish(&begun.lease, &end, at(2), &Then::Release)
+        .await;
     done.unwrap();
 }
 
@@ -377,7 +379,7 @@ async fn on_a_full_disk_what_had_begun_could_not_be_ended() {
     next.to.clone_from(&new.to);
     let end = settlement(&new.id, rollback_core::deployment::Outcome::Failed);
     let then = Then::Open(Box::new(next.clone()));
-    let done = store.finish(begun.lease, &end, at(31), &then).await;
+    let done = store.finish(&begun.lease, &end, at(31), &then).await;
     let rollback_core::history::Finished::Opened(begun) = done.unwrap() else {
         panic!()
     };
@@ -386,11 +388,11 @@ async fn on_a_full_disk_what_had_begun_could_not_be_ended() {
     }
     let end = settlement(&next.id, rollback_core::deployment::Outcome::Succeeded);
     let then = Then::ReleaseAndAmend(new.id.clone());
-    let done = store.finish(begun.lease, &end, at(51), &then).await;
+    let done = store.finish(&begun.lease, &end, at(51), &then).await;
     done.unwrap();
     let lease = store.take_over(&other.workload, &holder()).await.unwrap();
     let end = settlement(&other.id, rollback_core::deployment::Outcome::Interrupted);
-    let done = store.finish(lease, &end, at(52), &Then::Release).await;
+    let done = store.finish(&lease, &end, at(52), &Then::Release).await;
     done.unwrap();
     // But nothing begins that might not be ended.
     fill(&mount);
@@ -454,11 +456,11 @@ async fn on_a_full_disk_the_clean_up_that_frees_space_failed() {
         ids.push(new.id.clone());
         let end = settlement(&new.id, rollback_core::deployment::Outcome::Failed);
         match store
-            .finish(begun.lease, &end, at(n + 1), &Then::Release)
+            .finish(&begun.lease, &end, at(n + 1), &Then::Release)
             .await
         {
             Ok(_) => {}
-            Err((_, e)) => panic!("it could not be ended: {e}"),
+            Err(e) => panic!("it could not be ended: {e}"),
         }
         assert!(ids.len() < 2_000, "it never filled up");
     };

@@ -31,7 +31,7 @@ async fn history(path: &Path) -> Vec<DeploymentId> {
         let step = TimedEvent { at: at(n), event };
         store.append(&begun.lease, &step).await.unwrap();
         let end = settlement(&new.id, Outcome::Succeeded);
-        let done = store.finish(begun.lease, &end, at(n + 1), &Then::Release);
+        let done = store.finish(&begun.lease, &end, at(n + 1), &Then::Release);
         done.await.unwrap();
         ids.push(new.id);
     }
@@ -149,7 +149,7 @@ async fn a_damaged_page_of_records_is_named_and_every_other_record_is_served() {
         .await
         .unwrap();
     let end = settlement(&new.id, Outcome::Succeeded);
-    let done = store.finish(begun.lease, &end, at(100), &Then::Release);
+    let done = store.finish(&begun.lease, &end, at(100), &Then::Release);
     done.await.unwrap();
     // A copy of damage is no copy.
     let error = store
@@ -395,7 +395,7 @@ async fn eventful(path: &Path) -> DeploymentId {
         store.append(&begun.lease, &step(n)).await.unwrap();
     }
     let end = settlement(&new.id, Outcome::Succeeded);
-    let done = store.finish(begun.lease, &end, at(7), &Then::Release);
+    let done = store.finish(&begun.lease, &end, at(7), &Then::Release);
     done.await.unwrap();
     new.id
 }

@@ -34,7 +34,7 @@ impl Three {
             let step = TimedEvent { at: at(2), event };
             store.append(&begun.lease, &step).await.unwrap();
             let end = settlement(&new.id, Outcome::Succeeded);
-            let done = store.finish(begun.lease, &end, at(3), &Then::Release);
+            let done = store.finish(&begun.lease, &end, at(3), &Then::Release);
             done.await.unwrap();
         }
         Self {

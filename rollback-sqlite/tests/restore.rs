@@ -188,7 +188,7 @@ async fn nothing_is_restored_while_anybody_has_the_history_open_or_runs_a_deploy
             let workload = "api@x".parse().unwrap();
             let lease = store.take_over(&workload, &holder()).await.unwrap();
             let end = settlement(lease.deployment(), Outcome::Interrupted);
-            let done = store.finish(lease, &end, at(60), &Then::Release).await;
+            let done = store.finish(&lease, &end, at(60), &Then::Release).await;
             done.unwrap();
         }
     }

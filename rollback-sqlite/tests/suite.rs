@@ -61,7 +61,7 @@ async fn two_store_values_that_share_a_lease_agree() {
         }
     }
     let end = settlement(&new.id, Outcome::Succeeded);
-    let done = both[0].finish(begun.lease, &end, at(10), &Then::Release);
+    let done = both[0].finish(&begun.lease, &end, at(10), &Then::Release);
     done.await.unwrap();
     let record = both[1].get(&new.id).await.unwrap().unwrap();
     assert!(record.events()[..9].iter().cloned().eq((0..9).map(step)));

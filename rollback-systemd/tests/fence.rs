@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rollback_core::backend::{Backend, Operation};
 use rollback_core::context::Cancellation;
-use rollback_core::history::{Epoch, Fence, Identity, Sequence};
+use rollback_core::history::{Epoch, Fence, Identity, Keep, Sequence};
 use rollback_core::prelude::*;
 use rollback_testkit::backend_suite::{Driver, Step};
 use rollback_testkit::world::Build;
@@ -147,7 +147,7 @@ fn a_runtime_dropped_in_the_middle_of_a_switch_keeps_the_lease_until_the_switch_
     {
         let inner = tokio::runtime::Runtime::new().unwrap();
         let cx = Driver::cx()
-            .keeping(lease.clone())
+            .keeping(Keep::new(lease.clone()))
             .with_cancellation(cancellation.clone());
         let (d, mut op) = (d.clone(), op.clone());
         inner.spawn(async move { d.verb(Step::Switch, &cx, &mut op).await });

@@ -91,35 +91,18 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
 
     async fn finish(
         &self,
-        lease: Lease,
+        lease: &Lease,
         settlement: &Settlement,
         at: Timestamp,
         then: &Then,
-    ) -> Result<Finished, (Lease, StoreError)> {
-        // For a caller who is told that it failed: a lease of the same epoch, as there is when a
-        // commit's answer is lost. Its liveness goes with the inner one; the caller is about to
-        // stop anyway.
-        let same = Lease::new(
-            lease.workload().clone(),
-            lease.deployment().clone(),
-            lease.epoch(),
-            (),
-        );
-        let (workload, id) = (lease.workload().clone(), lease.deployment().clone());
+    ) -> Result<Finished, StoreError> {
         let write = Write {
-            workload: &workload,
-            deployment: &id,
+            workload: lease.workload(),
+            deployment: lease.deployment(),
             what: "settled",
         };
-        let passed = match self.interceptor.before(write) {
-            Ok(passed) => passed,
-            Err(e) => return Err((lease, e)),
-        };
-        let finished = self.inner.finish(lease, settlement, at, then).await?;
-        match self.interceptor.after(write, passed) {
-            Ok(()) => Ok(finished),
-            Err(e) => Err((same, e)),
-        }
+        self.write(write, self.inner.finish(lease, settlement, at, then))
+            .await
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {

@@ -82,6 +82,8 @@ pub async fn test_all(fresh: impl Fn() -> Box<dyn StoreHarness>) {
         writing::finish_amends_the_failed_deployment,
         writing::a_refused_finish_changes_nothing,
         writing::finish_again_with_the_same_value_stores_nothing_twice,
+        writing::a_lease_that_was_finished_is_over,
+        writing::who_reacts_to_a_settlement_finds_the_workload_free,
         writing::append_again_with_the_same_value_stores_it_once,
         writing::an_impossible_event_is_refused,
         writing::append_refuses_what_finish_writes,

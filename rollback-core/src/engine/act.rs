@@ -17,7 +17,7 @@ use crate::error::{
 use crate::event::{Cause, Event, TimedEvent};
 use crate::guard::Notice;
 use crate::health::tail;
-use crate::history::{Fence, Lease, Renewal};
+use crate::history::{Fence, Renewal};
 use crate::policy::Deadlines;
 
 /// How often the store is asked whether another process wants this one to stop.
@@ -78,21 +78,21 @@ impl Runner {
     }
 
     /// The token that this run publishes with.
-    pub(super) fn fence(&self) -> Option<Fence> {
-        let lease = self.lease.as_ref()?;
-        Some(Fence::of(&self.identity, lease, self.deployment.sequence()))
+    pub(super) fn fence(&self) -> Fence {
+        Fence::of(&self.identity, &self.lease, self.deployment.sequence())
     }
 
     /// What an effect is given: it keeps the lease's holder alive until it has ended, whatever
     /// becomes of this run.
     fn context(&self, timeout: Duration, stop: &Cancellation) -> Context {
-        let mut cx = Context::new(timeout)
+        let cx = Context::new(timeout)
             .with_cancellation(stop.clone())
-            .with_progress(self.progress.clone());
-        if let (Some(lease), Some(fence)) = (&self.lease, self.fence()) {
-            cx = cx.keeping(lease.keep()).fenced(fence);
+            .with_progress(self.progress.clone())
+            .fenced(self.fence());
+        match self.lease.keep() {
+            Some(keep) => cx.keeping(keep),
+            None => cx,
         }
-        cx
     }
 
     /// Carries out one effect. Its future is never dropped half-way: at the deadline, or when
@@ -268,12 +268,7 @@ impl Runner {
     }
 
     async fn renew(&self) -> Result<Renewal, StoreError> {
-        match &self.lease {
-            Some(lease) => self.inner.store.renew(lease).await,
-            None => Ok(Renewal {
-                cancel_requested_by: None,
-            }),
-        }
+        self.inner.store.renew(&self.lease).await
     }
 
     /// Makes an event durable, then true.
@@ -288,8 +283,7 @@ impl Runner {
         };
         let mut tried = 0;
         loop {
-            let lease: &Lease = self.lease.as_ref().ok_or_else(|| self.no_lease())?;
-            match self.inner.store.append(lease, &timed).await {
+            match self.inner.store.append(&self.lease, &timed).await {
                 Ok(()) => break,
                 // The same value again: a store that had kept it keeps it once.
                 Err(e) if e.is_transient() && tried < 3 => {
@@ -346,12 +340,6 @@ impl Runner {
             "the deployment stopped while {}; run recover when the store answers",
             self.deployment.phase()
         ))
-    }
-
-    pub(super) fn no_lease(&self) -> Error {
-        Error::new(ErrorKind::Interrupted, "the run has no lease")
-            .on(self.deployment.id())
-            .advice("report this as a bug")
     }
 }
 

@@ -137,7 +137,7 @@ impl Runner {
     /// Whether somebody has put something else in place, which is not taken away.
     pub(super) async fn sees_foreign(&self) -> Result<bool, BackendError> {
         let (op, fence) = (self.deployment.operation(), self.fence());
-        Ok(is_foreign(&op, fence.as_ref(), &self.observe().await?))
+        Ok(is_foreign(&op, Some(&fence), &self.observe().await?))
     }
 
     /// What a person has put in place while this ran is left alone, as recovery leaves it. `None`:
@@ -307,19 +307,15 @@ impl Runner {
         let at = self.inner.clock.now();
         let mut tried = 0;
         let finished = loop {
-            let Some(lease) = self.lease.take() else {
-                return Err(self.no_lease());
-            };
-            match self.inner.store.finish(lease, &settlement, at, &then).await {
+            let done = self.inner.store.finish(&self.lease, &settlement, at, &then);
+            match done.await {
                 Ok(finished) => break finished,
-                Err((lease, e)) if is_damage(&e) && matches!(then, Then::ReleaseAndAmend(_)) => {
+                Err(e) if is_damage(&e) && matches!(then, Then::ReleaseAndAmend(_)) => {
                     // The failed record is damaged, or gone: no reason to leave this one open.
                     tracing::warn!(error = %e, "the failed deployment's record was not amended");
-                    self.lease = Some(lease);
                     then = Then::Release;
                 }
-                Err((lease, e)) => {
-                    self.lease = Some(lease);
+                Err(e) => {
                     tried += 1;
                     // What is live cannot be unmade because it cannot be written down: insist.
                     if !e.is_transient() || tried >= 6 {
@@ -353,7 +349,7 @@ impl Runner {
         }
         match (finished, then) {
             (Finished::Opened(begun), Then::Open(new)) => {
-                self.lease = Some(begun.lease);
+                self.lease = begun.lease;
                 self.cancellation = Cancellation::new();
                 let successor = Deployment::open(*new, begun.sequence);
                 self.failed = Some(std::mem::replace(&mut self.deployment, successor));

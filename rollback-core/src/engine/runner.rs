@@ -48,8 +48,7 @@ pub(super) struct Runner {
     pub(super) inner: Arc<Inner>,
     pub(super) workload: Workload,
     pub(super) identity: Identity,
-    /// Empty only while `finish` has it.
-    pub(super) lease: Option<Lease>,
+    pub(super) lease: Lease,
     pub(super) deployment: Deployment,
     pub(super) cancellation: Cancellation,
     pub(super) phase: watch::Sender<(DeploymentId, Phase)>,
@@ -74,7 +73,7 @@ impl Runner {
             inner,
             workload,
             identity,
-            lease: Some(lease),
+            lease,
             phase: watch::Sender::new((deployment.id().clone(), deployment.phase())),
             deployment,
             cancellation: Cancellation::new(),

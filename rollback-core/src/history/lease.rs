@@ -1,7 +1,7 @@
 //! Leases: who may write a workload's history, and what they get and give back.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -171,13 +171,33 @@ impl fmt::Display for Conflict {
     }
 }
 
+/// What keeps a lease's holder, or an exclusion, alive: as long as a clone of it lives, so do they,
+/// even when the lease itself was dropped. For what may act on after that.
+#[derive(Clone)]
+pub struct Keep(#[allow(dead_code)] Arc<dyn Send + Sync>);
+
+impl Keep {
+    /// Keeps whatever `guard` frees when it is dropped.
+    pub fn new(guard: impl Send + Sync + 'static) -> Self {
+        Self(Arc::new(guard))
+    }
+}
+
+impl fmt::Debug for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keep")
+    }
+}
+
 /// The right to write one workload's history. Dropping it drops the liveness lock, so that a
 /// run that panicked or gave up can be recovered.
+#[derive(Debug)]
 pub struct Lease {
     workload: WorkloadId,
     deployment: DeploymentId,
     epoch: Epoch,
-    guard: Arc<dyn Send + Sync>,
+    /// Empty once it is over; shared by those it was passed on to.
+    guard: Arc<Mutex<Option<Keep>>>,
 }
 
 impl Lease {
@@ -192,7 +212,7 @@ impl Lease {
             workload,
             deployment,
             epoch,
-            guard: Arc::new(guard),
+            guard: Arc::new(Mutex::new(Some(Keep::new(guard)))),
         }
     }
 
@@ -211,27 +231,34 @@ impl Lease {
         self.epoch
     }
 
-    /// What keeps the lease's holder alive: as long as a clone of it lives, so does the holder, even
-    /// when the lease itself was dropped. For what may act on after that.
-    pub fn keep(&self) -> Arc<dyn Send + Sync> {
-        Arc::clone(&self.guard)
+    /// What keeps the lease's holder alive; `None` once it has [ended](Self::end).
+    pub fn keep(&self) -> Option<Keep> {
+        self.guard().clone()
     }
 
-    /// For stores: the same lease, now for the successor that `finish` opened.
+    /// For stores: the same lease, for the successor that `finish` opened. They share the guard: who
+    /// holds either is alive, and the end of one is the other's.
     #[must_use]
-    pub fn pass_on(self, deployment: DeploymentId) -> Self {
-        Self { deployment, ..self }
+    pub fn pass_on(&self, deployment: DeploymentId) -> Self {
+        Self {
+            workload: self.workload.clone(),
+            deployment,
+            epoch: self.epoch,
+            guard: Arc::clone(&self.guard),
+        }
     }
-}
 
-impl fmt::Debug for Lease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let _ = &self.guard;
-        f.debug_struct("Lease")
-            .field("workload", &self.workload)
-            .field("deployment", &self.deployment)
-            .field("epoch", &self.epoch)
-            .finish_non_exhaustive()
+    /// For stores: gives the guard up before the lease is dropped, once `finish` has freed it, so
+    /// that whoever reacts to the settlement at once finds the workload free. What
+    /// [keeps](Self::keep) it still does.
+    pub fn end(&self) {
+        let guard = self.guard().take();
+        // Outside of the lock: what it frees is somebody else's code.
+        drop(guard);
+    }
+
+    fn guard(&self) -> MutexGuard<'_, Option<Keep>> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -273,28 +300,22 @@ pub struct Renewal {
 }
 
 /// While it lives, no deployment of its workload begins.
+#[derive(Debug)]
 #[must_use = "dropping it lets deployments begin again"]
 pub struct Exclusion {
-    guard: Arc<dyn Send + Sync>,
+    guard: Keep,
 }
 
 impl Exclusion {
     /// For stores: lasts until `guard` is dropped.
     pub fn new(guard: impl Send + Sync + 'static) -> Self {
         Self {
-            guard: Arc::new(guard),
+            guard: Keep::new(guard),
         }
     }
 
-    /// What keeps it: as long as a clone of it lives, the exclusion does, even when it was dropped.
-    pub fn keep(&self) -> Arc<dyn Send + Sync> {
-        Arc::clone(&self.guard)
-    }
-}
-
-impl fmt::Debug for Exclusion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let _ = &self.guard;
-        f.debug_struct("Exclusion").finish_non_exhaustive()
+    /// What keeps it.
+    pub fn keep(&self) -> Keep {
+        self.guard.clone()
     }
 }

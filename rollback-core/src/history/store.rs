@@ -74,14 +74,17 @@ pub trait HistoryStore: fmt::Debug + Send + Sync {
     /// Settles the deployment, states what is live, and frees the lease or opens the successor.
     /// The successor's timeline begins at the settlement's instant.
     ///
-    /// On error the lease comes back, so that the caller can try again.
+    /// The lease is over then, and free when this returns ([`Lease::end`]), unless something
+    /// [keeps](Lease::keep) it: nobody has to wait until the caller drops it. Only the same `finish`
+    /// again succeeds with it, and gives the same successor; everything else is `Fenced`. After an
+    /// error it is what it was, and the caller can try again.
     async fn finish(
         &self,
-        lease: Lease,
+        lease: &Lease,
         settlement: &Settlement,
         at: Timestamp,
         then: &Then,
-    ) -> Result<Finished, (Lease, StoreError)>;
+    ) -> Result<Finished, StoreError>;
 
     /// Confirms that the lease still holds, and says whether somebody asked to stop.
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError>;

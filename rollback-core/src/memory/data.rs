@@ -5,6 +5,7 @@ use std::sync::Weak;
 
 use crate::deployment::{Deployment, LiveRecord, NewDeployment, Phase, Settlement};
 use crate::error::{StoreError, StoreErrorKind as Kind};
+use crate::event::{Event, TimedEvent};
 use crate::history::{
     Conflict, Epoch, Holder, Identity, InFlight, Lease, Liveness, MAX_RECORD, Sequence, Settings,
     Then, Version, WorkloadState,
@@ -124,21 +125,87 @@ impl Inner {
         if ours { Ok(()) } else { Err(fenced(lease)) }
     }
 
+    /// Settles, and gives the successor's sequence if one was opened. All checks come before the
+    /// first change: the step is done whole or not at all.
+    pub(super) fn finish(
+        &mut self,
+        lease: &Lease,
+        settled: TimedEvent,
+        settlement: &Settlement,
+        then: &Then,
+    ) -> Result<Option<Sequence>, StoreError> {
+        self.fence(lease)?;
+        check_size(&settled)?;
+        let own = self.with(lease.deployment(), settled.clone())?;
+        let mut changed = vec![own];
+        let opened = match then {
+            Then::Release => None,
+            Then::ReleaseAndAmend(failed) => {
+                let of = self.deployment_mut(failed)?.workload().clone();
+                same_workload(lease, failed, &of)?;
+                let deployment = lease.deployment().clone();
+                let event = Event::RolledBackBy { deployment };
+                let at = settled.at;
+                changed.push(self.with(failed, TimedEvent { at, event })?);
+                None
+            }
+            Then::Open(new) => {
+                same_workload(lease, &new.id, &new.workload)?;
+                Some(self.open(new)?)
+            }
+        };
+        for deployment in changed {
+            self.deployments.insert(deployment.sequence(), deployment);
+        }
+        let entry = self.entry(lease.workload());
+        entry.version += 1;
+        entry.live = settlement.live.clone();
+        entry.finished = Some((lease.deployment().clone(), lease.epoch().0));
+        match (then, &mut entry.held) {
+            (Then::Open(new), Some(held)) => {
+                held.deployment = new.id.clone();
+                held.cancel_requested_by = None;
+            }
+            _ => entry.held = None,
+        }
+        Ok(opened)
+    }
+
+    /// A record as it is with one more event.
+    fn with(&mut self, id: &DeploymentId, event: TimedEvent) -> Result<Deployment, StoreError> {
+        let mut deployment = self.deployment_mut(id)?.clone();
+        deployment.apply(event).map_err(|e| {
+            StoreError::new(Kind::IllegalEvent, e.to_string())
+                .on(id)
+                .because(e)
+        })?;
+        Ok(deployment)
+    }
+
     /// Whether this very `finish` was made before, with the successor's sequence if it opened one.
-    pub(super) fn repeated(
+    pub(super) fn finished_before(
         &self,
         lease: &Lease,
-        settlement: &Settlement,
+        settled: &TimedEvent,
         then: &Then,
     ) -> Option<Option<Sequence>> {
         let entry = self.workloads.get(lease.workload())?;
         let same = entry.finished == Some((lease.deployment().clone(), lease.epoch().0))
             && entry.epoch == lease.epoch().0
-            && self.deployment(lease.deployment())?.settlement() == Some(settlement);
+            && self
+                .deployment(lease.deployment())?
+                .events()
+                .contains(settled);
+        let opened = entry.held.as_ref().map(|h| &h.deployment);
         match then {
             _ if !same => None,
-            Then::Open(new) => Some(Some(*self.by_id.get(&new.id)?)),
-            _ => Some(None),
+            Then::Open(new) if opened == Some(&new.id) => Some(Some(*self.by_id.get(&new.id)?)),
+            Then::ReleaseAndAmend(failed) => {
+                let by = self.deployment(failed)?.rolled_back_by();
+                (by == Some(lease.deployment())).then_some(None)
+            }
+            Then::Release if opened.is_none() => Some(None),
+            _ => None,
         }
     }
 
@@ -218,11 +285,7 @@ pub(super) fn check_size(value: &impl serde::Serialize) -> Result<(), StoreError
     }
 }
 
-pub(super) fn same_workload(
-    lease: &Lease,
-    id: &DeploymentId,
-    of: &WorkloadId,
-) -> Result<(), StoreError> {
+fn same_workload(lease: &Lease, id: &DeploymentId, of: &WorkloadId) -> Result<(), StoreError> {
     if of == lease.workload() {
         return Ok(());
     }

@@ -32,7 +32,7 @@ pub(crate) async fn settle(store: &SqliteStore, workload: &str, n: u64) -> NewDe
     let new = sample(workload, n);
     let begun = begin(store, &new).await.unwrap();
     let end = settlement(&new.id, Outcome::Succeeded);
-    let done = store.finish(begun.lease, &end, at(n + 1), &Then::Release);
+    let done = store.finish(&begun.lease, &end, at(n + 1), &Then::Release);
     done.await.unwrap();
     new
 }
@@ -47,8 +47,8 @@ pub(crate) async fn try_settle(
     let begun = begin(store, &new).await?;
     store.append(&begun.lease, &step(n)).await?;
     let end = settlement(&new.id, Outcome::Succeeded);
-    let done = store.finish(begun.lease, &end, at(n + 1), &Then::Release);
-    done.await.map(drop).map_err(|(_, e)| e)
+    let done = store.finish(&begun.lease, &end, at(n + 1), &Then::Release);
+    done.await.map(drop)
 }
 
 /// Another process: this executable once more, for its test of the name `child`.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rollback_core::backend::{Live, Operation};
 use rollback_core::context::{Cancellation, Context};
 use rollback_core::error::{BackendErrorKind, LiveImpact};
-use rollback_core::history::{Epoch, Fence, HistoryId};
+use rollback_core::history::{Epoch, Fence, HistoryId, Keep};
 
 use super::driver::{Driver, Step, placed};
 use crate::world::{Build, World};
@@ -163,10 +163,9 @@ async fn look(d: &Driver, world: &dyn World) -> (Live, usize) {
 /// Begins a verb, drops it, and waits until nothing keeps its lease any more.
 async fn drop_after(d: &Driver, step: Step, op: &mut Operation, after: Duration) {
     let (lease, stop) = (Arc::new(()), Cancellation::new());
-    let keep: Arc<dyn Send + Sync> = Arc::clone(&lease) as _;
     let cx = Context::new(ENDS)
         .with_cancellation(stop.clone())
-        .keeping(keep);
+        .keeping(Keep::new(Arc::clone(&lease)));
     // As the engine's runtime does that is dropped.
     let _ = tokio::time::timeout(after, d.verb(step, &cx, op)).await;
     stop.cancel();

@@ -127,13 +127,13 @@ impl Written {
             Self::Appended(workload, _, event) => store.append(&leases[workload], event).await,
             Self::Finished(workload, _, settlement, at, then) => {
                 let lease = leases.remove(workload).expect("a lease");
-                match store.finish(lease, settlement, *at, then).await {
+                match store.finish(&lease, settlement, *at, then).await {
                     Ok(Finished::Opened(begun)) => {
                         leases.insert(workload.clone(), begun.lease);
                         Ok(())
                     }
                     Ok(Finished::Released) => Ok(()),
-                    Err((_, e)) => Err(e),
+                    Err(e) => Err(e),
                 }
             }
             Self::TakenOver(workload, holder) => {
@@ -235,11 +235,11 @@ impl HistoryStore for DiskStore {
 
     async fn finish(
         &self,
-        lease: Lease,
+        lease: &Lease,
         settlement: &Settlement,
         at: Timestamp,
         then: &Then,
-    ) -> Result<Finished, (Lease, StoreError)> {
+    ) -> Result<Finished, StoreError> {
         let write = Written::Finished(
             lease.workload().clone(),
             lease.deployment().clone(),
@@ -247,11 +247,8 @@ impl HistoryStore for DiskStore {
             at,
             then.clone(),
         );
-        self.life.reach(|| "before settled".to_owned()).await;
-        let finished = self.inner.finish(lease, settlement, at, then).await?;
-        self.disk.note(write);
-        self.life.reach(|| "after settled".to_owned()).await;
-        Ok(finished)
+        self.write(write, self.inner.finish(lease, settlement, at, then))
+            .await
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {

@@ -217,13 +217,13 @@ impl Agreement<'_> {
         };
         let (mut answers, mut open, mut back) = (Vec::new(), Vec::new(), Vec::new());
         for (store, lease) in self.stores.iter().zip(leases) {
-            match store.finish(lease, &settled, at(now), &then).await {
+            match store.finish(&lease, &settled, at(now), &then).await {
                 Ok(Finished::Released) => answers.push((Ok(()), None)),
                 Ok(Finished::Opened(begun)) => {
                     answers.push((Ok(()), Some(begun.sequence)));
                     open.push(begun.lease);
                 }
-                Err((lease, e)) => {
+                Err(e) => {
                     answers.push((Err(e.kind()), None));
                     back.push(lease);
                 }

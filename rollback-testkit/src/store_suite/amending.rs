@@ -48,7 +48,7 @@ pub(super) async fn no_sequence_up_to_an_advance_is_given(harness: &dyn StoreHar
     let id = first.lease.deployment().clone();
     let end = settlement(&id, Outcome::Succeeded);
     let then = rollback_core::history::Then::Release;
-    let done = store.finish(first.lease, &end, at(2), &then).await;
+    let done = store.finish(&first.lease, &end, at(2), &then).await;
     done.unwrap();
     drop(store);
     let store = harness.store().await;

@@ -83,8 +83,8 @@ async fn ends(store: &dyn HistoryStore, new: &NewDeployment, lease: Lease) -> Se
         done.unwrap_or_else(|e| panic!("{name} cannot be written on a full disk: {e}"));
     }
     let end = settlement(&new.id, Outcome::FailedAndRolledBack);
-    let done = store.finish(lease, &end, at(20), &Then::Release).await;
-    done.unwrap_or_else(|(_, e)| panic!("it cannot be settled on a full disk: {e}"));
+    let done = store.finish(&lease, &end, at(20), &Then::Release).await;
+    done.unwrap_or_else(|e| panic!("it cannot be settled on a full disk: {e}"));
     end
 }
 

@@ -34,7 +34,7 @@ pub(super) async fn a_deployment_begins_goes_on_and_settles(harness: &dyn StoreH
     assert_eq!(record.outcome(), None);
     let end = settlement(&new.id, Outcome::Succeeded);
     let done = store
-        .finish(begun.lease, &end, at(9), &Then::Release)
+        .finish(&begun.lease, &end, at(9), &Then::Release)
         .await
         .unwrap();
     assert!(matches!(done, Finished::Released));
@@ -120,7 +120,7 @@ pub(super) async fn a_dropped_lease_is_a_dead_conflict_and_is_taken_over(
         Kind::Conflict,
     );
     let end = settlement(&new.id, Outcome::Interrupted);
-    let done = other.finish(lease, &end, at(3), &Then::Release).await;
+    let done = other.finish(&lease, &end, at(3), &Then::Release).await;
     done.unwrap();
     refused(
         other.take_over(&new.workload, &holder()).await,
@@ -142,8 +142,8 @@ pub(super) async fn a_lease_that_was_taken_over_is_fenced(harness: &dyn StoreHar
         refused(store.append(&old, &step).await, Kind::Fenced);
         refused(store.renew(&old).await, Kind::Fenced);
         let end = settlement(&new.id, Outcome::Failed);
-        let done = store.finish(old, &end, at(3), &Then::Release).await;
-        refused(done.map_err(|(_, e)| e), Kind::Fenced);
+        let done = store.finish(&old, &end, at(3), &Then::Release).await;
+        refused(done, Kind::Fenced);
     }
     let record = store.get(&new.id).await.unwrap().unwrap();
     assert!(record.events().is_empty());
@@ -167,11 +167,11 @@ pub(super) async fn a_lease_is_fenced_though_its_record_is_as_its_holder_left_it
         refused(store.append(&old, &event).await, Kind::Fenced);
     }
     let end = settlement(&new.id, Outcome::Failed);
-    let done = other.finish(fresh, &end, at(4), &Then::Release).await;
+    let done = other.finish(&fresh, &end, at(4), &Then::Release).await;
     done.unwrap();
     // It is settled, and this is what settled it; but not under this lease.
-    let done = store.finish(old, &end, at(4), &Then::Release).await;
-    refused(done.map_err(|(_, e)| e), Kind::Fenced);
+    let done = store.finish(&old, &end, at(4), &Then::Release).await;
+    refused(done, Kind::Fenced);
 }
 
 pub(super) async fn a_holder_lives_as_long_as_anybody_keeps_its_lease(harness: &dyn StoreHarness) {
@@ -182,8 +182,11 @@ pub(super) async fn a_holder_lives_as_long_as_anybody_keeps_its_lease(harness: &
     let keep = begun.lease.keep();
     let end = settlement(&new.id, Outcome::Failed);
     let then = Then::Open(Box::new(next.clone()));
-    let finished = store.finish(begun.lease, &end, at(3), &then).await.unwrap();
-    drop(finished);
+    let finished = store
+        .finish(&begun.lease, &end, at(3), &then)
+        .await
+        .unwrap();
+    drop((finished, begun));
     for store in [&store, &other] {
         let state = store.workload(&new.workload).await.unwrap();
         assert_eq!(state.in_flight.unwrap().liveness, Liveness::Alive);
@@ -245,7 +248,9 @@ pub(super) async fn a_cancellation_is_seen_by_renew(harness: &dyn StoreHarness) 
     let after = store.renew(&begun.lease).await.unwrap();
     assert_eq!(after.cancel_requested_by, Some(ann.clone()));
     let end = settlement(&new.id, Outcome::Cancelled);
-    let done = store.finish(begun.lease, &end, at(2), &Then::Release).await;
+    let done = store
+        .finish(&begun.lease, &end, at(2), &Then::Release)
+        .await;
     done.unwrap();
     refused(other.request_cancel(&new.id, &ann).await, Kind::NotFound);
     let next = begin(&*store, &sample("api@web-1", 3)).await;
@@ -260,7 +265,7 @@ pub(super) async fn two_workloads_do_not_interfere(harness: &dyn StoreHarness) {
     let second = store.begin(&two, &holder(), Version(0)).await.unwrap();
     assert!(second.sequence > first.sequence);
     let end = settlement(&two.id, Outcome::Succeeded);
-    let done = store.finish(second.lease, &end, at(3), &Then::Release);
+    let done = store.finish(&second.lease, &end, at(3), &Then::Release);
     done.await.unwrap();
     store.renew(&first.lease).await.unwrap();
     let state = store.workload(&workload("api@web-1")).await.unwrap();

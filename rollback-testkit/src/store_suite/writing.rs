@@ -26,7 +26,10 @@ pub(super) async fn finish_opens_the_successor_under_the_same_lease(harness: &dy
         .unwrap();
     let end = settlement(&failed.id, Outcome::Failed);
     let then = Then::Open(Box::new(back.clone()));
-    let done = store.finish(begun.lease, &end, at(5), &then).await.unwrap();
+    let done = store
+        .finish(&begun.lease, &end, at(5), &then)
+        .await
+        .unwrap();
     let Finished::Opened(begun) = done else {
         panic!("the successor is open: {done:?}")
     };
@@ -65,13 +68,19 @@ pub(super) async fn finish_amends_the_failed_deployment(harness: &dyn StoreHarne
     let begun = begin(&*store, &failed).await;
     let end = settlement(&failed.id, Outcome::Failed);
     let then = Then::Open(Box::new(back.clone()));
-    let done = store.finish(begun.lease, &end, at(3), &then).await.unwrap();
+    let done = store
+        .finish(&begun.lease, &end, at(3), &then)
+        .await
+        .unwrap();
     let Finished::Opened(begun) = done else {
         panic!("the successor is open: {done:?}")
     };
     let then = Then::ReleaseAndAmend(failed.id.clone());
     let end = settlement(&back.id, Outcome::Succeeded);
-    store.finish(begun.lease, &end, at(4), &then).await.unwrap();
+    store
+        .finish(&begun.lease, &end, at(4), &then)
+        .await
+        .unwrap();
     let record = store.get(&failed.id).await.unwrap().unwrap();
     assert_eq!(record.outcome(), Some(Outcome::FailedAndRolledBack));
     assert_eq!(record.rolled_back_by(), Some(&back.id));
@@ -85,7 +94,7 @@ pub(super) async fn a_refused_finish_changes_nothing(harness: &dyn StoreHarness)
     let good = sample("api@web-1", 1);
     settle(&*store, &good, Outcome::Succeeded, 1).await;
     let new = sample("api@web-1", 3);
-    let mut lease = begin(&*store, &new).await.lease;
+    let lease = begin(&*store, &new).await.lease;
     let mut huge = sample("api@web-1", 4);
     huge.labels.insert("x".into(), "x".repeat(1 << 20));
     let end = settlement(&new.id, Outcome::Succeeded);
@@ -99,19 +108,15 @@ pub(super) async fn a_refused_finish_changes_nothing(harness: &dyn StoreHarness)
             Kind::NotFound,
         ),
     ] {
-        let Err((returned, error)) = store.finish(lease, &end, at(4), &then).await else {
-            panic!("{then:?} was done")
-        };
-        assert_eq!(error.kind(), kind, "{error}");
+        refused(store.finish(&lease, &end, at(4), &then).await, kind);
         let record = store.get(&new.id).await.unwrap().unwrap();
         assert!(record.events().is_empty());
         let state = store.workload(&new.workload).await.unwrap();
         assert_eq!(state.version, Version(3));
-        lease = returned;
     }
-    // The lease came back whole.
+    // The lease is what it was.
     store
-        .finish(lease, &end, at(4), &Then::Release)
+        .finish(&lease, &end, at(4), &Then::Release)
         .await
         .unwrap();
 }
@@ -122,33 +127,28 @@ pub(super) async fn finish_again_with_the_same_value_stores_nothing_twice(
     let store = harness.store().await;
     let (failed, back) = (sample("api@web-1", 1), sample("api@web-1", 5));
     let lease = begin(&*store, &failed).await.lease;
-    let again = |lease: &Lease| {
-        Lease::new(
-            lease.workload().clone(),
-            lease.deployment().clone(),
-            lease.epoch(),
-            (),
-        )
-    };
-    let (repeat, end) = (again(&lease), settlement(&failed.id, Outcome::Failed));
+    let end = settlement(&failed.id, Outcome::Failed);
     let then = Then::Open(Box::new(back.clone()));
-    let done = store.finish(lease, &end, at(5), &then).await.unwrap();
+    let done = store.finish(&lease, &end, at(5), &then).await.unwrap();
     let Finished::Opened(first) = done else {
         panic!("the successor is open: {done:?}")
     };
-    let done = store.finish(repeat, &end, at(5), &then).await.unwrap();
+    let done = store.finish(&lease, &end, at(5), &then).await.unwrap();
     let Finished::Opened(second) = done else {
         panic!("the successor is still open: {done:?}")
     };
     assert_eq!(second.sequence, first.sequence);
     assert_eq!(second.lease.deployment(), &back.id);
-    let (repeat, end) = (
-        again(&first.lease),
-        settlement(&back.id, Outcome::Succeeded),
-    );
+    let end = settlement(&back.id, Outcome::Succeeded);
     let then = Then::ReleaseAndAmend(failed.id.clone());
-    store.finish(first.lease, &end, at(6), &then).await.unwrap();
-    let done = store.finish(repeat, &end, at(6), &then).await.unwrap();
+    store
+        .finish(&first.lease, &end, at(6), &then)
+        .await
+        .unwrap();
+    let done = store
+        .finish(&first.lease, &end, at(6), &then)
+        .await
+        .unwrap();
     assert!(matches!(done, Finished::Released));
     for (id, events) in [(&failed.id, 2), (&back.id, 1)] {
         let record = store.get(id).await.unwrap().unwrap();
@@ -156,6 +156,65 @@ pub(super) async fn finish_again_with_the_same_value_stores_nothing_twice(
     }
     let state = store.workload(&failed.workload).await.unwrap();
     assert_eq!(state.version, Version(3));
+}
+
+pub(super) async fn a_lease_that_was_finished_is_over(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let (failed, back) = (sample("api@web-1", 1), sample("api@web-1", 5));
+    let over = |lease: &Lease| {
+        let (lease, store) = (lease.pass_on(lease.deployment().clone()), store.clone());
+        async move {
+            let step = timed(7, Event::PrepareIntended);
+            refused(store.append(&lease, &step).await, Kind::Fenced);
+            refused(store.renew(&lease).await, Kind::Fenced);
+            let other = settlement(lease.deployment(), Outcome::Degraded);
+            for then in [Then::Release, Then::Open(Box::new(sample("api@web-1", 8)))] {
+                let done = store.finish(&lease, &other, at(8), &then).await;
+                refused(done, Kind::Fenced);
+            }
+        }
+    };
+    let lease = begin(&*store, &failed).await.lease;
+    let end = settlement(&failed.id, Outcome::Failed);
+    let then = Then::Open(Box::new(back.clone()));
+    let done = store.finish(&lease, &end, at(5), &then).await.unwrap();
+    let Finished::Opened(begun) = done else {
+        panic!("the successor is open: {done:?}")
+    };
+    over(&lease).await;
+    // The same settlement with something else after it is another `finish`.
+    let done = store.finish(&lease, &end, at(5), &Then::Release).await;
+    refused(done, Kind::Fenced);
+    store.renew(&begun.lease).await.unwrap();
+    let end = settlement(&back.id, Outcome::Succeeded);
+    let done = store.finish(&begun.lease, &end, at(6), &Then::Release);
+    done.await.unwrap();
+    over(&lease).await;
+    over(&begun.lease).await;
+    let record = store.get(&back.id).await.unwrap().unwrap();
+    assert_eq!(record.settlement(), Some(&end));
+    assert_eq!(record.events().len(), 1);
+}
+
+pub(super) async fn who_reacts_to_a_settlement_finds_the_workload_free(harness: &dyn StoreHarness) {
+    let (store, other) = (harness.store().await, harness.store().await);
+    let [first, second, third] = [1, 2, 3].map(|n| sample("api@web-1", n));
+    let lease = begin(&*store, &first).await.lease;
+    let end = settlement(&first.id, Outcome::Failed);
+    let then = Then::Open(Box::new(second.clone()));
+    let done = store.finish(&lease, &end, at(2), &then).await.unwrap();
+    let Finished::Opened(begun) = done else {
+        panic!("the successor is open: {done:?}")
+    };
+    let end = settlement(&second.id, Outcome::Succeeded);
+    let done = store.finish(&begun.lease, &end, at(3), &Then::Release);
+    done.await.unwrap();
+    // Both leases are over, and still there: nobody has to wait until they are dropped.
+    drop(other.exclude(&first.workload).await.unwrap());
+    drop(self::begin(&*other, &third).await);
+    for over in [lease, begun.lease] {
+        refused(store.renew(&over).await, Kind::Fenced);
+    }
 }
 
 pub(super) async fn append_again_with_the_same_value_stores_it_once(harness: &dyn StoreHarness) {

@@ -107,7 +107,7 @@ impl Verb {
             (Self::FinishAndAmend, Some(lease)) => {
                 let end = settlement(lease.deployment(), Outcome::Failed);
                 let then = Then::Open(Box::new(successor()));
-                match store.finish(lease, &end, at(5), &then).await.unwrap() {
+                match store.finish(&lease, &end, at(5), &then).await.unwrap() {
                     Finished::Opened(begun) => Some(begun.lease),
                     Finished::Released => panic!("the successor was to be opened"),
                 }
@@ -139,8 +139,7 @@ impl Verb {
                 store.begin(&new, &holder(), version).await.map(drop)
             }
             Self::Append | Self::Finish | Self::FinishAndOpen | Self::FinishAndAmend => {
-                let done = self.under(&*store, lease.expect("a lease")).await;
-                done.map_err(|(_, e)| e)
+                self.under(&*store, &lease.expect("a lease")).await
             }
             Self::TakeOver => store.take_over(&api, &holder()).await.map(drop),
             Self::RequestCancel => store.request_cancel(&deployment(4).id, &ann()).await,
@@ -189,23 +188,17 @@ impl Verb {
     }
 
     async fn repeat(self, store: &dyn HistoryStore, lease: Lease) -> Result<(), StoreError> {
-        let mut lease = lease;
         let mut tried = 0;
         loop {
-            match self.under(store, lease).await {
-                Err((back, e)) if e.is_transient() && tried < 4 => lease = back,
-                done => return done.map_err(|(_, e)| e),
+            match self.under(store, &lease).await {
+                Err(e) if e.is_transient() && tried < 4 => tried += 1,
+                done => return done,
             }
-            tried += 1;
         }
     }
 
-    /// What is done under a lease, which comes back if it fails.
-    async fn under(
-        self,
-        store: &dyn HistoryStore,
-        lease: Lease,
-    ) -> Result<(), (Lease, StoreError)> {
+    /// What is done under a lease.
+    async fn under(self, store: &dyn HistoryStore, lease: &Lease) -> Result<(), StoreError> {
         let (outcome, then) = match self {
             Self::FinishAndOpen => (Outcome::Failed, Then::Open(Box::new(successor()))),
             Self::FinishAndAmend => {
@@ -216,8 +209,7 @@ impl Verb {
             _ => {
                 let decision = "goes on".into();
                 let event = timed(5, Event::TakenOver { decision, by: None });
-                let done = store.append(&lease, &event).await;
-                return done.map_err(|e| (lease, e));
+                return store.append(lease, &event).await;
             }
         };
         let end = settlement(lease.deployment(), outcome);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rollback_core::deployment::{Deployment, NewDeployment, Outcome};
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{HistoryStore, Query, Sequence};
+use rollback_core::history::{HistoryReader, HistoryStore, Query, Sequence};
 use serde::{Deserialize, Serialize};
 
 use crate::figure::{Figure, Unit, clocked, compare, timed};

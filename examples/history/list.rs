@@ -62,7 +62,10 @@ pub(crate) async fn run(world: &World, list: List) -> Result<ExitCode, End> {
         }
     }
     for unreadable in &history.unreadable {
-        aside!("history: unreadable: {}", words::typed(unreadable));
+        aside!(
+            "history: unreadable: {}",
+            words::typed(&unreadable.to_string())
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

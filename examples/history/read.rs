@@ -181,7 +181,7 @@ pub(crate) async fn stats(
     }
     say!("rollbacks     {}", stats.rollbacks);
     for (outcome, count) in &stats.by_outcome {
-        say!("  {:<24}{count}", outcome.replace('_', " "));
+        say!("  {outcome:<24}{count}");
     }
     if stats.recent_failures.is_empty() {
         return Ok(ExitCode::SUCCESS);

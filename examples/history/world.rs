@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rollback_core::engine::{RollbackEngine, Workload};
-use rollback_core::history::{HistoryStore, Query};
+use rollback_core::history::{HistoryReader, HistoryStore, Query};
 use rollback_core::id::{Actor, DeploymentId, ServiceName, TargetName, WorkloadId};
 use rollback_core::time::{Clock, SystemClock, Timestamp};
 use rollback_examples::abbreviation::{Abbreviation, Ids, NotOne, alike};
@@ -64,7 +64,7 @@ fn engine(
     store: &Arc<dyn HistoryStore>,
     workloads: Vec<Workload>,
 ) -> Result<RollbackEngine, rollback_core::error::Error> {
-    let builder = RollbackEngine::builder_shared(Arc::clone(store));
+    let builder = RollbackEngine::builder(Arc::clone(store));
     let builder = workloads.into_iter().fold(builder, |b, w| b.workload(w));
     builder.build()
 }

@@ -58,6 +58,11 @@ macro_rules! detail_builders {
             self
         }
 
+        /// What it happened to, where that is known.
+        pub fn subject(&self) -> Option<&str> {
+            self.detail.subject.as_deref()
+        }
+
         /// Says what to do next.
         #[must_use]
         pub fn advice(mut self, advice: impl Into<String>) -> Self {
@@ -227,6 +232,14 @@ impl StoreError {
     /// Who holds the workload, when the kind is [`StoreErrorKind::Conflict`].
     pub fn conflict(&self) -> Option<&Conflict> {
         self.conflict.as_deref()
+    }
+
+    /// Its text where what it happened to is said beside it.
+    pub(crate) fn without_subject(&self) -> String {
+        match &self.detail.advice {
+            Some(advice) => format!("{}; {advice}", self.detail.what),
+            None => self.detail.what.clone(),
+        }
     }
 
     /// Whether trying the same thing again may succeed.

@@ -1,9 +1,12 @@
-//! [`HistoryStore`]: where every deployment and each workload's state are kept.
+//! [`HistoryStore`]: where every deployment and each workload's state are kept, and
+//! [`HistoryReader`]: what can be asked of it.
 
 mod amendment;
 mod identity;
 mod lease;
 mod query;
+mod reader;
+mod shared;
 mod state;
 mod stats;
 mod store;
@@ -19,7 +22,8 @@ pub use lease::{
     Then, Version,
 };
 pub use query::{Page, Query};
+pub use reader::{Fault, HistoryReader};
 pub use state::{Damaged, Hold, InFlight, PolicySet, States, StoredPolicy, WorkloadState};
 pub use stats::{Settled, Stats};
-pub use store::{Fault, HistoryStore, MAX_RECORD};
+pub use store::{HistoryStore, MAX_RECORD};
 pub use summary::{ReleaseSummary, Settling, Summaries, Summarized, Summary, SummaryRules};

@@ -98,7 +98,7 @@ pub mod prelude {
     };
     pub use crate::event::{Event, TimedEvent};
     pub use crate::health::{Gate, HealthCheck, Healthy, Probe, Site, Unhealthy, Verdict, View};
-    pub use crate::history::{HistoryStore, Query};
+    pub use crate::history::{HistoryReader, HistoryStore, Query};
     pub use crate::id::{Actor, BackendKind, DeploymentId, ServiceName, TargetName, WorkloadId};
     pub use crate::plan::{Plan, Refusal, Warning};
     pub use crate::policy::{Policy, RollbackMode};

@@ -11,9 +11,9 @@ use crate::deployment::{Deployment, LiveRecord, NewDeployment, Settlement};
 use crate::error::{StoreError, StoreErrorKind as Kind};
 use crate::event::{Event, TimedEvent};
 use crate::history::{
-    Abandonment, Amendment, Annotation, Begun, Epoch, Exclusion, Fault, Finished, HistoryStore,
-    Holder, Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Then, Version,
-    WorkloadState, check_version,
+    Abandonment, Amendment, Annotation, Begun, Epoch, Exclusion, Fault, Finished, HistoryReader,
+    HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Then,
+    Version, WorkloadState, check_version,
 };
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::time::Timestamp;
@@ -44,6 +44,83 @@ impl MemoryStore {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Every change below is made in one piece, so a poisoned state is still a whole one.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl HistoryReader for MemoryStore {
+    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
+        Ok(self.lock().state(workload))
+    }
+
+    async fn workloads(&self) -> Result<States, StoreError> {
+        let inner = self.lock();
+        let states = inner.workloads.keys().map(|w| inner.state(w));
+        Ok(States {
+            // One that was only ever excluded, or refused, is not known.
+            states: states.filter(|s| s.version.0 > 0).collect(),
+            damaged: Vec::new(),
+        })
+    }
+
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        self.lock().identity()
+    }
+
+    async fn find_each(
+        &self,
+        beginnings: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
+        let inner = self.lock();
+        let find = |beginning: &&str| {
+            let newest_first = inner.deployments.values().rev().map(Deployment::id);
+            let mut found: Vec<_> = newest_first.filter(|id| id.begins(beginning)).collect();
+            found.sort_by_key(|id| id.as_str() != *beginning);
+            found.into_iter().take(limit).cloned().collect()
+        };
+        Ok(beginnings.iter().map(find).collect())
+    }
+
+    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
+        Ok(self.lock().deployment(id).cloned())
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
+        let inner = self.lock();
+        let limit = query.limit.clamp(1, 1_000);
+        let before = query.before.unwrap_or(Sequence(u64::MAX));
+        let mut found = inner
+            .deployments
+            .range(..before)
+            .rev()
+            .map(|(_, d)| d)
+            .filter(|d| query.matches(d));
+        let deployments: Vec<Deployment> = found.by_ref().take(limit).cloned().collect();
+        let next = found
+            .next()
+            .and(deployments.last())
+            .map(Deployment::sequence);
+        Ok(Page {
+            deployments,
+            next,
+            unreadable: Vec::new(),
+        })
+    }
+
+    async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
+        let inner = self.lock();
+        Ok(Stats::of(
+            inner
+                .deployments
+                .values()
+                .rev()
+                .filter(|d| query.matches(d)),
+        ))
+    }
+
+    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
+        Ok(Vec::new())
     }
 }
 
@@ -184,20 +261,6 @@ impl HistoryStore for MemoryStore {
         Ok(())
     }
 
-    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
-        Ok(self.lock().state(workload))
-    }
-
-    async fn workloads(&self) -> Result<States, StoreError> {
-        let inner = self.lock();
-        let states = inner.workloads.keys().map(|w| inner.state(w));
-        Ok(States {
-            // One that was only ever excluded, or refused, is not known.
-            states: states.filter(|s| s.version.0 > 0).collect(),
-            damaged: Vec::new(),
-        })
-    }
-
     async fn amend(
         &self,
         workload: &WorkloadId,
@@ -236,66 +299,10 @@ impl HistoryStore for MemoryStore {
         Ok(id)
     }
 
-    async fn identity(&self) -> Result<Identity, StoreError> {
-        self.lock().identity()
-    }
-
     async fn advance(&self, past: Sequence) -> Result<(), StoreError> {
         let mut inner = self.lock();
         inner.sequence = inner.sequence.max(past.0);
         Ok(())
-    }
-
-    async fn find_each(
-        &self,
-        beginnings: &[&str],
-        limit: usize,
-    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
-        let inner = self.lock();
-        let find = |beginning: &&str| {
-            let newest_first = inner.deployments.values().rev().map(Deployment::id);
-            let mut found: Vec<_> = newest_first.filter(|id| id.begins(beginning)).collect();
-            found.sort_by_key(|id| id.as_str() != *beginning);
-            found.into_iter().take(limit).cloned().collect()
-        };
-        Ok(beginnings.iter().map(find).collect())
-    }
-
-    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
-        Ok(self.lock().deployment(id).cloned())
-    }
-
-    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
-        let inner = self.lock();
-        let limit = query.limit.clamp(1, 1_000);
-        let before = query.before.unwrap_or(Sequence(u64::MAX));
-        let mut found = inner
-            .deployments
-            .range(..before)
-            .rev()
-            .map(|(_, d)| d)
-            .filter(|d| query.matches(d));
-        let deployments: Vec<Deployment> = found.by_ref().take(limit).cloned().collect();
-        let next = found
-            .next()
-            .and(deployments.last())
-            .map(Deployment::sequence);
-        Ok(Page {
-            deployments,
-            next,
-            unreadable: Vec::new(),
-        })
-    }
-
-    async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
-        let inner = self.lock();
-        Ok(Stats::of(
-            inner
-                .deployments
-                .values()
-                .rev()
-                .filter(|d| query.matches(d)),
-        ))
     }
 
     async fn annotate(&self, id: &DeploymentId, what: &Annotation) -> Result<(), StoreError> {
@@ -351,9 +358,5 @@ impl HistoryStore for MemoryStore {
         let alive = Arc::new(());
         inner.entry(workload).excluded = Arc::downgrade(&alive);
         Ok(Exclusion::new(alive))
-    }
-
-    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
-        Ok(Vec::new())
     }
 }

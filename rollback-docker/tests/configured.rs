@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rollback_core::backend::Backend;
 use rollback_core::compare::Diff;
 use rollback_core::engine::{RollbackEngine, Workload};
-use rollback_core::history::HistoryStore;
+use rollback_core::history::HistoryReader;
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use rollback_docker::{DockerBackend, DockerConfig};

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rollback_core::error::StoreError;
-use rollback_core::history::{Page, Query, Sequence, Settled, Stats};
+use rollback_core::history::{Fault, Page, Query, Sequence, Settled, Stats};
 use rollback_fs::Locks;
 
 use crate::folder::{Folder, Found, Overlay};
@@ -16,6 +16,10 @@ pub(crate) fn locked(folder: &Mutex<Folder>) -> MutexGuard<'_, Folder> {
     // What a folder remembers is checked against the files each time: a poisoned one is as good.
     folder.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Where something was wrong, for errors that do not say.
+pub(crate) const STATE: &str = "the workload's state";
+pub(crate) const INDEX: &str = "an index";
 
 /// How many rows of a workload are read at first, and at most, at once.
 const FIRST_BATCH: usize = 4;
@@ -34,7 +38,7 @@ struct Cursor {
     before: Sequence,
     /// How many rows are read at once.
     batch: usize,
-    unreadable: Vec<String>,
+    unreadable: Vec<Fault>,
 }
 
 impl Cursor {
@@ -53,7 +57,7 @@ impl Cursor {
             shard: None,
             before,
             batch: FIRST_BATCH,
-            unreadable: fault.iter().map(ToString::to_string).collect(),
+            unreadable: fault.iter().map(|e| Fault::of(e, STATE)).collect(),
         })
     }
 
@@ -107,7 +111,7 @@ pub(crate) fn list(
         match Cursor::new(folder, before) {
             Ok(cursor) => cursors.push(cursor),
             // What is wrong with one workload hides no other.
-            Err(e) => page.unreadable.push(e.to_string()),
+            Err(e) => page.unreadable.push(Fault::of(&e, STATE)),
         }
     }
     let mut seen = 0;
@@ -115,7 +119,7 @@ pub(crate) fn list(
     loop {
         for cursor in &mut cursors {
             while let Err(e) = cursor.fill(query, locks) {
-                cursor.unreadable.push(e.to_string());
+                cursor.unreadable.push(Fault::of(&e, INDEX));
                 cursor.shards.pop();
             }
         }
@@ -135,11 +139,13 @@ pub(crate) fn list(
         let shard = cursor.shard.unwrap_or_default();
         match folder.get(&cursor.state, shard, &row.id) {
             Found::Record(d) => page.deployments.push(*d),
-            Found::Unreadable(e) => page.unreadable.push(e.to_string()),
+            Found::Unreadable(e) => page.unreadable.push(Fault::of(&e, &row.id)),
             // Forgotten between the two looks, or lost.
             Found::Nothing if !folder.is_forgotten(shard, &row)? => {
-                page.unreadable
-                    .push(format!("{}: its file is missing", row.id));
+                page.unreadable.push(Fault {
+                    place: row.id.to_string(),
+                    what: "its file is missing".to_owned(),
+                });
             }
             Found::Nothing => {}
         }
@@ -169,13 +175,14 @@ pub(crate) fn stats(
             rows.extend(cursor.rows.drain(..));
         }
     }
-    rows.sort_unstable_by_key(|r| std::cmp::Reverse(r.sequence));
-    Ok(Stats::count(rows.iter().filter_map(|r| {
+    let (mut stats, failures) = Stats::count(rows.iter().filter_map(|r| {
         Some(Settled {
-            id: &r.id,
+            key: (r.sequence, &r.id),
             trigger: r.trigger,
             outcome: r.outcome?,
             took: r.took?,
         })
-    })))
+    }));
+    stats.recent_failures = failures.into_iter().map(|(_, id)| id.clone()).collect();
+    Ok(stats)
 }

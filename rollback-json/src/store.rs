@@ -10,8 +10,9 @@ use rollback_core::deployment::{Annotation, Deployment, NewDeployment, Settlemen
 use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Abandonment, Amendment, Begun, Exclusion, Fault, Finished, HistoryStore, Holder, Identity,
-    Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then, Version, WorkloadState,
+    Abandonment, Amendment, Begun, Exclusion, Fault, Finished, HistoryReader, HistoryStore, Holder,
+    Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then, Version,
+    WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
@@ -125,6 +126,62 @@ impl JsonStore {
 }
 
 #[async_trait]
+impl HistoryReader for JsonStore {
+    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
+        let workload = workload.clone();
+        self.run(move |s| s.shown(&s.state(&workload)?)).await
+    }
+
+    async fn workloads(&self) -> Result<States, StoreError> {
+        self.run(Inner::states).await
+    }
+
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        self.run(|s| open::identity(&s.layout)).await
+    }
+
+    async fn find_each(
+        &self,
+        beginnings: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
+        let beginnings = Beginnings::new(beginnings);
+        self.run(move |s| s.beginning(&beginnings, limit)).await
+    }
+
+    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
+        let id = id.clone();
+        self.run(move |s| s.get(&id)).await
+    }
+
+    async fn summaries(
+        &self,
+        workload: &WorkloadId,
+        limit: usize,
+    ) -> Result<Summaries, StoreError> {
+        let workload = workload.clone();
+        self.run(move |s| summaries::of(&s.folder(&workload), limit, &s.locks))
+            .await
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
+        let query = query.clone();
+        self.run(move |s| list::list(s.folders_for(&query)?, &query, &s.locks))
+            .await
+    }
+
+    async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
+        let query = query.clone();
+        self.run(move |s| list::stats(s.folders_for(&query)?, &query, &s.locks))
+            .await
+    }
+
+    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
+        self.run(verify::verify).await
+    }
+}
+
+#[async_trait]
 impl HistoryStore for JsonStore {
     async fn begin(
         &self,
@@ -201,15 +258,6 @@ impl HistoryStore for JsonStore {
         .await
     }
 
-    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
-        let workload = workload.clone();
-        self.run(move |s| s.shown(&s.state(&workload)?)).await
-    }
-
-    async fn workloads(&self) -> Result<States, StoreError> {
-        self.run(Inner::states).await
-    }
-
     async fn amend(
         &self,
         workload: &WorkloadId,
@@ -230,52 +278,12 @@ impl HistoryStore for JsonStore {
         self.run(move |s| s.abandon(&workload, &abandonment)).await
     }
 
-    async fn identity(&self) -> Result<Identity, StoreError> {
-        self.run(|s| open::identity(&s.layout)).await
-    }
-
     async fn advance(&self, past: Sequence) -> Result<(), StoreError> {
         self.run(move |s| {
             s.check_place()?;
             open::change(&s.layout, |marker| marker.past = marker.past.max(past)).map(drop)
         })
         .await
-    }
-
-    async fn find_each(
-        &self,
-        beginnings: &[&str],
-        limit: usize,
-    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
-        let beginnings = Beginnings::new(beginnings);
-        self.run(move |s| s.beginning(&beginnings, limit)).await
-    }
-
-    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
-        let id = id.clone();
-        self.run(move |s| s.get(&id)).await
-    }
-
-    async fn summaries(
-        &self,
-        workload: &WorkloadId,
-        limit: usize,
-    ) -> Result<Summaries, StoreError> {
-        let workload = workload.clone();
-        self.run(move |s| summaries::of(&s.folder(&workload), limit, &s.locks))
-            .await
-    }
-
-    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
-        let query = query.clone();
-        self.run(move |s| list::list(s.folders_for(&query)?, &query, &s.locks))
-            .await
-    }
-
-    async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
-        let query = query.clone();
-        self.run(move |s| list::stats(s.folders_for(&query)?, &query, &s.locks))
-            .await
     }
 
     async fn annotate(&self, id: &DeploymentId, what: &Annotation) -> Result<(), StoreError> {
@@ -296,9 +304,5 @@ impl HistoryStore for JsonStore {
         let workload = workload.clone();
         self.run(move |s| Ok(Exclusion::new(s.lock_idle(&workload)?)))
             .await
-    }
-
-    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
-        self.run(verify::verify).await
     }
 }

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex};
 
 use rollback_core::deployment::Deployment;
 use rollback_core::error::StoreError;
-use rollback_core::history::{Sequence, Summaries, Summary};
+use rollback_core::history::{Fault, Sequence, Summaries, Summary};
 use rollback_fs::Locks;
 
 use crate::folder::{Folder, Found, Writing};
 use crate::index::{Line, Row};
-use crate::list::locked;
+use crate::list::{INDEX, STATE, locked};
 
 /// The summaries of one workload, newest first, at most `limit`.
 pub(crate) fn of(
@@ -22,7 +22,8 @@ pub(crate) fn of(
     let overlay = folder.overlay(&state);
     let mut all = Summaries::default();
     let mut wanted = limit;
-    all.unreadable.extend(fault.iter().map(ToString::to_string));
+    all.unreadable
+        .extend(fault.iter().map(|e| Fault::of(e, STATE)));
     for shard in folder.shards_with(&overlay)?.into_iter().rev() {
         folder.save_index(shard, locks);
         let newest = Sequence(u64::MAX);
@@ -30,7 +31,7 @@ pub(crate) fn of(
             Ok(rows) => rows,
             // One directory hides no other.
             Err(e) => {
-                all.unreadable.push(e.to_string());
+                all.unreadable.push(Fault::of(&e, INDEX));
                 continue;
             }
         };
@@ -42,7 +43,7 @@ pub(crate) fn of(
             }
             match folder.get(&state, shard, &row.id) {
                 Found::Record(d) => all.summaries.push(Summary::of(&d)),
-                Found::Unreadable(e) => all.unreadable.push(e.to_string()),
+                Found::Unreadable(e) => all.unreadable.push(Fault::of(&e, &row.id)),
                 Found::Nothing => {}
             }
         }

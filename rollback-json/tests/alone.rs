@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use rollback_core::history::{HistoryStore, Query, Version};
+use rollback_core::history::{HistoryReader, HistoryStore, Query, Version};
 use rollback_json::JsonStore;
 use rollback_testkit::store_suite::{holder, sample};
 use support::{begin, listed, open, record, reseal, settle, settled};

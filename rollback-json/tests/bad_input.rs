@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rollback_core::deployment::Outcome;
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{HistoryStore, Query, Then, Version};
+use rollback_core::history::{HistoryReader, HistoryStore, Query, Then, Version};
 use rollback_core::id::DeploymentId;
 use rollback_json::JsonStore;
 use rollback_testkit::fixtures::tmpfs::Tmpfs;
@@ -186,7 +186,10 @@ async fn a_damaged_record_is_left_hides_no_other_and_is_moved_aside_when_it_is_f
                 let readable: Vec<_> = page.deployments.iter().map(|d| d.id()).collect();
                 assert_eq!(readable, [&ids[3], &ids[2], &ids[0]], "{n} {says}");
                 assert_eq!(page.unreadable.len(), 1, "{n} {says}: {page:?}");
-                assert!(page.unreadable[0].contains(says), "{n} {says}: {page:?}");
+                assert!(
+                    page.unreadable[0].to_string().contains(says),
+                    "{n} {says}: {page:?}"
+                );
             }
             let faults = store.verify().await.unwrap();
             let of_it =
@@ -240,7 +243,7 @@ async fn a_record_of_a_newer_version_stays_where_it_is() {
     let page = store.list(&Query::default()).await.unwrap();
     assert_eq!((page.deployments.len(), page.unreadable.len()), (3, 1));
     assert!(
-        page.unreadable[0].contains("newer version"),
+        page.unreadable[0].to_string().contains("newer version"),
         "{:?}",
         page.unreadable
     );

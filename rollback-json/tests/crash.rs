@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rollback_core::deployment::{Outcome, Trigger};
-use rollback_core::history::{Amend, Finished, HistoryStore, Query, Then, Version};
+use rollback_core::history::{Amend, Finished, HistoryReader, HistoryStore, Query, Then, Version};
 use rollback_core::id::DeploymentId;
 use rollback_json::JsonStore;
 use rollback_testkit::store_suite::{amend, at, by_ann, holder, sample, sample_of, settlement};
@@ -54,7 +54,7 @@ async fn outcomes(store: &JsonStore, outcome: Outcome) -> Vec<DeploymentId> {
     let mut query = Query::default();
     query.outcome = Some(outcome);
     let page = store.list(&query).await.unwrap();
-    assert_eq!(page.unreadable, [] as [String; 0]);
+    assert_eq!(page.unreadable, []);
     page.deployments.iter().map(|d| d.id().clone()).collect()
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rollback_core::deployment::{Deployment, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
-use rollback_core::history::{Abandonment, HistoryStore, Query, Then, Version};
+use rollback_core::history::{Abandonment, HistoryReader, HistoryStore, Query, Then, Version};
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_json::JsonStore;
 use rollback_testkit::store_suite::{at, holder, sample, settlement};

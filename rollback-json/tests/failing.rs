@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use rollback_core::deployment::Outcome;
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{Amend, Annotation, HistoryStore, Query, Then};
+use rollback_core::history::{Amend, Annotation, HistoryReader, HistoryStore, Query, Then};
 use rollback_core::id::DeploymentId;
 use rollback_json::JsonStore;
 use rollback_testkit::fixtures::strace::{Call, Strace, not_durable};

@@ -10,7 +10,7 @@ use std::path::Path;
 use rollback_core::deployment::{LiveRecord, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{Abandonment, HistoryStore, Then, WasAmended};
+use rollback_core::history::{Abandonment, HistoryReader, HistoryStore, Then, WasAmended};
 use rollback_core::id::{Actor, WorkloadId};
 use rollback_json::JsonStore;
 use rollback_testkit::store_suite::{at, sample, settlement};

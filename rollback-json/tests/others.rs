@@ -13,7 +13,9 @@ use std::process::Stdio;
 use rollback_core::deployment::{LiveRecord, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{Amend, Annotation, HistoryStore, Liveness, Query, Sequence, Then};
+use rollback_core::history::{
+    Amend, Annotation, HistoryReader, HistoryStore, Liveness, Query, Sequence, Then,
+};
 use rollback_json::JsonStore;
 use rollback_testkit::fixtures::strace::Strace;
 use rollback_testkit::service::unavailable;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rollback_core::deployment::Outcome;
 use rollback_core::error::StoreErrorKind as Kind;
-use rollback_core::history::{Annotation, HistoryStore, Query, Then};
+use rollback_core::history::{Annotation, HistoryReader, HistoryStore, Query, Then};
 use rollback_testkit::store_suite::{at, sample, settlement};
 use support::{begin, files, listed, open, record, settled};
 

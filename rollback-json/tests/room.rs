@@ -11,7 +11,7 @@ use rollback_core::backend::{Handle, Instance, Prepared, Rollout, WayBack};
 use rollback_core::deployment::{NewDeployment, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Cause, Event, TimedEvent};
-use rollback_core::history::{HistoryStore, Then};
+use rollback_core::history::{HistoryReader, HistoryStore, Then};
 use rollback_testkit::fixtures::tmpfs::Tmpfs;
 use rollback_testkit::store_suite::{at, holder, sample, settlement};
 use support::{begin, listed, open, settled};

@@ -5,7 +5,7 @@ use std::fs;
 
 use rollback_core::deployment::Outcome;
 use rollback_core::engine::RollbackEngine;
-use rollback_core::history::{HistoryStore, Query, Then, Version};
+use rollback_core::history::{HistoryReader, HistoryStore, Query, Then, Version};
 use rollback_core::lineage::Standing;
 use rollback_json::JsonStore;
 use rollback_testkit::store_suite::{at, holder, sample, settlement};
@@ -36,7 +36,7 @@ async fn a_list_of_a_long_history_reads_no_record_that_it_does_not_show() {
     let engine = RollbackEngine::builder(again).build().unwrap();
     let newest = Query::default().limit(3);
     let history = engine.history(&newest).await.unwrap();
-    assert_eq!(history.unreadable, Vec::<String>::new());
+    assert_eq!(history.unreadable, []);
     let standing: Vec<_> = history.rows.iter().map(|row| row.standing).collect();
     assert_eq!(
         standing,

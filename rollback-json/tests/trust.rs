@@ -10,7 +10,7 @@ use std::io::Write;
 
 use rollback_core::deployment::Outcome;
 use rollback_core::error::StoreErrorKind as Kind;
-use rollback_core::history::{HistoryStore, Query, Version};
+use rollback_core::history::{HistoryReader, HistoryStore, Query, Version};
 use rollback_core::id::DeploymentId;
 use rollback_json::JsonStore;
 use rollback_testkit::store_suite::{holder, sample};
@@ -19,7 +19,7 @@ use support::{begin, files, listed, open, reboot, record, reseal, settle, settle
 /// Nothing is lost, and no number is there twice.
 async fn whole(store: &JsonStore, ids: &[DeploymentId]) {
     let page = store.list(&Query::default().limit(1_000)).await.unwrap();
-    assert_eq!(page.unreadable, [] as [String; 0]);
+    assert_eq!(page.unreadable, []);
     let shown: BTreeSet<_> = page.deployments.iter().map(|d| d.id().clone()).collect();
     assert_eq!(shown, ids.iter().cloned().collect());
     let numbers: BTreeSet<_> = page.deployments.iter().map(|d| d.sequence()).collect();

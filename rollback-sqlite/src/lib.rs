@@ -5,7 +5,7 @@
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-//! use rollback_core::history::{HistoryStore, Query};
+//! use rollback_core::history::{HistoryReader, Query};
 //! use rollback_sqlite::SqliteStore;
 //!
 //! # let dir = tempfile::tempdir()?;

@@ -2,7 +2,7 @@
 
 use rollback_core::deployment::Deployment;
 use rollback_core::error::StoreErrorKind as Kind;
-use rollback_core::history::{Page, Query, Sequence};
+use rollback_core::history::{Fault, Page, Query, Sequence};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use crate::error::Failure;
@@ -118,16 +118,19 @@ fn salvage(connection: &Connection, query: &Query) -> Result<Page, Failure> {
 pub(crate) fn readable(
     read: Result<Deployment, Failure>,
     sequence: i64,
-    unreadable: &mut Vec<String>,
+    unreadable: &mut Vec<Fault>,
 ) -> Result<Option<Deployment>, Failure> {
     match read {
         Ok(deployment) => Ok(Some(deployment)),
         Err(Failure::Store(e)) if e.kind() == Kind::Corrupt => {
-            unreadable.push(e.to_string());
+            unreadable.push(Fault::of(&e, format!("sequence {sequence}")));
             Ok(None)
         }
         Err(e) if e.is_of_one_record() => {
-            unreadable.push(format!("sequence {sequence}: {e}"));
+            unreadable.push(Fault {
+                place: format!("sequence {sequence}"),
+                what: e.to_string(),
+            });
             Ok(None)
         }
         Err(e) => Err(e),

@@ -4,7 +4,7 @@ use rollback_core::deployment::{Annotations, Deployment, NewDeployment, RecordVe
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::Sequence;
-use rollback_core::id::{Actor, DeploymentId};
+use rollback_core::id::DeploymentId;
 use rollback_core::memory::MAX_RECORD;
 use rollback_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -216,7 +216,7 @@ pub(crate) fn insert(connection: &Connection, new: &NewDeployment) -> Result<Seq
             new.workload.target().as_str(),
             new.backend().map(|b| b.as_str()),
             new.trigger.kind().as_str(),
-            actor_name(&new.actor),
+            new.actor.name().as_str(),
             us,
             ns,
             header,
@@ -282,15 +282,6 @@ pub(crate) fn push(
         summaries::keep(connection, deployment)?;
     }
     Ok(())
-}
-
-/// A person's or component's name alone, as queries ask for it.
-pub(crate) fn actor_name(actor: &Actor) -> &str {
-    match actor {
-        Actor::User { name, .. } => name.as_str(),
-        Actor::System { component } => component.as_str(),
-        _ => "",
-    }
 }
 
 /// An instant as whole microseconds (rounded down) and the nanoseconds left over, so that

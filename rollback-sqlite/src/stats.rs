@@ -1,16 +1,12 @@
 //! Counts over a span of history.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use rollback_core::deployment::{Outcome, TriggerKind};
-use rollback_core::history::{Query, Stats};
-use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use rollback_core::history::{Query, Settled, Stats};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use crate::error::Failure;
 use crate::filter::Filter;
-
-/// So many of the newest failures are named.
-const FAILURES: usize = 5;
 
 /// The query of the counted rows: what an index covers, so that no record is read.
 pub(crate) fn sql(filter: &Filter) -> String {
@@ -22,59 +18,32 @@ pub(crate) fn sql(filter: &Filter) -> String {
 }
 
 /// Counts, as [`Stats::of`] would count.
-#[allow(clippy::cast_precision_loss)]
 pub(crate) fn stats(connection: &Connection, query: &Query) -> Result<Stats, Failure> {
     let filter = Filter::count(connection, query)?;
     let mut statement = connection.prepare_cached(&sql(&filter))?;
     let mut rows = statement.query(params_from_iter(filter.values))?;
-    let (rollback, automatic) = (TriggerKind::Rollback, TriggerKind::AutomaticRollback);
-    let mut by_outcome: BTreeMap<String, u64> = BTreeMap::new();
-    let mut rollbacks = 0;
-    let mut durations: Vec<u64> = Vec::new();
-    let mut failures: BTreeSet<i64> = BTreeSet::new();
-    while let Some(row) = rows.next()? {
-        // A damaged record is not counted, and `verify` reports it.
-        let outcome = row.get_ref(0)?.as_str_or_null().unwrap_or_default();
-        let duration: Option<i64> = row.get(2).unwrap_or_default();
-        let (Some(outcome), Some(duration)) = (outcome, duration) else {
-            continue;
-        };
-        let Ok(trigger) = row.get_ref(1)?.as_str() else {
-            continue;
-        };
-        if trigger == TriggerKind::Adopt.as_str() || trigger == TriggerKind::Import.as_str() {
-            continue;
-        }
-        match by_outcome.get_mut(outcome) {
-            Some(count) => *count += 1,
-            None => drop(by_outcome.insert(outcome.to_owned(), 1)),
-        }
-        if trigger == rollback.as_str() || trigger == automatic.as_str() {
-            rollbacks += 1;
-        }
-        if outcome != Outcome::Succeeded.as_str() {
-            failures.insert(row.get(3)?);
-            if failures.len() > FAILURES {
-                failures.pop_first();
+    let mut failed = None;
+    let (mut stats, failures) = Stats::count(std::iter::from_fn(|| {
+        loop {
+            match rows.next() {
+                Ok(Some(row)) => match settled(row) {
+                    // A damaged record is not counted, and `verify` reports it.
+                    Ok(None) => {}
+                    Ok(settled) => return settled,
+                    Err(e) => failed = Some(e),
+                },
+                Ok(None) => return None,
+                Err(e) => failed = Some(e),
+            }
+            if failed.is_some() {
+                return None;
             }
         }
-        durations.push(u64::try_from(duration).unwrap_or(0));
+    }));
+    if let Some(e) = failed {
+        return Err(e.into());
     }
-    let total = durations.len();
-    let mut stats = Stats {
-        total: total as u64,
-        by_outcome,
-        rollbacks,
-        ..Stats::default()
-    };
-    if total > 0 {
-        let sum: u128 = durations.iter().map(|d| u128::from(*d)).sum();
-        stats.mean_ms = Some(sum as f64 / total as f64);
-        let rank = (total * 95).div_ceil(100).max(1);
-        let (_, p95, _) = durations.select_nth_unstable(rank - 1);
-        stats.p95_ms = Some(*p95);
-    }
-    for sequence in failures.into_iter().rev() {
+    for sequence in failures {
         let id: Option<Option<String>> = connection
             .prepare_cached("SELECT id FROM deployments WHERE sequence = ?1")?
             .query_row([sequence], |row| Ok(row.get(0).ok()))
@@ -84,4 +53,22 @@ pub(crate) fn stats(connection: &Connection, query: &Query) -> Result<Stats, Fai
         }
     }
     Ok(stats)
+}
+
+/// A row's facts; `None` if it is in flight or damaged.
+fn settled(row: &Row<'_>) -> rusqlite::Result<Option<Settled<i64>>> {
+    let word = |n| row.get_ref(n).ok()?.as_str_or_null().ok()?;
+    let took: Option<i64> = row.get(2).unwrap_or_default();
+    let (Some(outcome), Some(trigger), Some(took)) = (word(0), word(1), took) else {
+        return Ok(None);
+    };
+    let (Ok(outcome), Ok(trigger)) = (outcome.parse(), trigger.parse()) else {
+        return Ok(None);
+    };
+    Ok(Some(Settled {
+        key: row.get(3)?,
+        trigger,
+        outcome,
+        took: Duration::from_millis(u64::try_from(took).unwrap_or(0)),
+    }))
 }

@@ -9,9 +9,9 @@ use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
 use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finished, HistoryId, HistoryStore,
-    Holder, Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then,
-    Version, WorkloadState,
+    Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finished, HistoryId,
+    HistoryReader, HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States,
+    Stats, Summaries, Then, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
@@ -143,6 +143,68 @@ impl SqliteStore {
 }
 
 #[async_trait]
+impl HistoryReader for SqliteStore {
+    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
+        let workload = workload.clone();
+        self.run(move |s| match s.read(|c| Entry::find(c, &workload))? {
+            Some(entry) => s.state(&entry),
+            None => Ok(WorkloadState::unseen(workload)),
+        })
+        .await
+    }
+
+    async fn workloads(&self) -> Result<States, StoreError> {
+        self.run(Inner::states).await
+    }
+
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        self.run(|s| s.read(identity)).await
+    }
+
+    async fn find_each(
+        &self,
+        beginnings: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
+        let beginnings: Vec<String> = beginnings.iter().map(|b| (*b).to_owned()).collect();
+        let find = move |c: &Connection| {
+            let found = beginnings.iter().map(|text| find::find(c, text, limit));
+            found.collect()
+        };
+        self.run(move |s| s.read(find)).await
+    }
+
+    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
+        let id = id.clone();
+        self.run(move |s| s.read(|c| load(c, &id))).await
+    }
+
+    async fn summaries(
+        &self,
+        workload: &WorkloadId,
+        limit: usize,
+    ) -> Result<Summaries, StoreError> {
+        let workload = workload.clone();
+        self.run(move |s| s.read(|c| summaries::of(c, &workload, limit)))
+            .await
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
+        let query = query.clone();
+        self.run(move |s| s.read(|c| read::list(c, &query))).await
+    }
+
+    async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
+        let query = query.clone();
+        self.run(move |s| s.read(|c| stats::stats(c, &query))).await
+    }
+
+    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
+        self.run(move |s| s.read(verify::verify)).await
+    }
+}
+
+#[async_trait]
 impl HistoryStore for SqliteStore {
     async fn begin(
         &self,
@@ -209,19 +271,6 @@ impl HistoryStore for SqliteStore {
             .await
     }
 
-    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
-        let workload = workload.clone();
-        self.run(move |s| match s.read(|c| Entry::find(c, &workload))? {
-            Some(entry) => s.state(&entry),
-            None => Ok(WorkloadState::unseen(workload)),
-        })
-        .await
-    }
-
-    async fn workloads(&self) -> Result<States, StoreError> {
-        self.run(Inner::states).await
-    }
-
     async fn amend(
         &self,
         workload: &WorkloadId,
@@ -242,51 +291,9 @@ impl HistoryStore for SqliteStore {
         self.run(move |s| s.abandon(&workload, &abandonment)).await
     }
 
-    async fn identity(&self) -> Result<Identity, StoreError> {
-        self.run(|s| s.read(identity)).await
-    }
-
     async fn advance(&self, past: Sequence) -> Result<(), StoreError> {
         self.run(move |s| s.write(|tx| write::advance(tx, past)))
             .await
-    }
-
-    async fn find_each(
-        &self,
-        beginnings: &[&str],
-        limit: usize,
-    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
-        let beginnings: Vec<String> = beginnings.iter().map(|b| (*b).to_owned()).collect();
-        let find = move |c: &Connection| {
-            let found = beginnings.iter().map(|text| find::find(c, text, limit));
-            found.collect()
-        };
-        self.run(move |s| s.read(find)).await
-    }
-
-    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
-        let id = id.clone();
-        self.run(move |s| s.read(|c| load(c, &id))).await
-    }
-
-    async fn summaries(
-        &self,
-        workload: &WorkloadId,
-        limit: usize,
-    ) -> Result<Summaries, StoreError> {
-        let workload = workload.clone();
-        self.run(move |s| s.read(|c| summaries::of(c, &workload, limit)))
-            .await
-    }
-
-    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
-        let query = query.clone();
-        self.run(move |s| s.read(|c| read::list(c, &query))).await
-    }
-
-    async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
-        let query = query.clone();
-        self.run(move |s| s.read(|c| stats::stats(c, &query))).await
     }
 
     async fn annotate(&self, id: &DeploymentId, what: &Annotation) -> Result<(), StoreError> {
@@ -303,10 +310,6 @@ impl HistoryStore for SqliteStore {
     async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
         let workload = workload.clone();
         self.run(move |s| s.exclude(&workload)).await
-    }
-
-    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
-        self.run(move |s| s.read(verify::verify)).await
     }
 }
 

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use crate::error::{Failure, unreadable};
-use crate::record::{Raw, actor_name, decode, load, sequences, split, word};
+use crate::record::{Raw, decode, load, sequences, split, word};
 use crate::schema;
 use crate::state::Entry;
 use crate::store::identity;
@@ -175,7 +175,7 @@ fn columns(deployment: &Deployment) -> Result<[(&'static str, Value); 13], Failu
         ("target", text(new.workload.target().as_str())),
         ("backend", new.backend().map(|b| text(b.as_str())).into()),
         ("trigger", text(new.trigger.kind().as_str())),
-        ("actor", text(actor_name(&new.actor))),
+        ("actor", text(new.actor.name().as_str())),
         ("opened_us", us.into()),
         ("opened_ns", ns.into()),
         (

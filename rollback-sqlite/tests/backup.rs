@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rollback_core::deployment::Outcome;
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{HistoryStore, Liveness, Query, Then, Version};
+use rollback_core::history::{HistoryReader, HistoryStore, Liveness, Query, Then, Version};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::store_suite::{at, holder, sample, settlement};
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rollback_core::deployment::{LiveRecord, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{Abandonment, HistoryStore, Query, Then};
+use rollback_core::history::{Abandonment, HistoryReader, HistoryStore, Query, Then};
 use rollback_core::id::DeploymentId;
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::store_suite::{at, holder, sample, settlement};

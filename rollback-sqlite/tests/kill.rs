@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rollback_core::deployment::Outcome;
 use rollback_core::error::StoreErrorKind as Kind;
-use rollback_core::history::{HistoryStore, Query, Then};
+use rollback_core::history::{HistoryReader, HistoryStore, Query, Then};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::fixtures::strace::{Call, Strace};
 use rollback_testkit::service::unavailable;
@@ -229,7 +229,7 @@ impl Place {
         let store = SqliteStore::open(self.path()).await.unwrap();
         assert_eq!(store.verify().await.unwrap(), []);
         let page = store.list(&Query::default()).await.unwrap();
-        assert_eq!(page.unreadable, [] as [String; 0]);
+        assert_eq!(page.unreadable, []);
         page.deployments.len()
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rollback_core::error::StoreErrorKind as Kind;
-use rollback_core::history::{HistoryStore, Query, Version};
+use rollback_core::history::{HistoryReader, HistoryStore, Query, Version};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::fixtures::strace::{Strace, not_durable};
 use rollback_testkit::fixtures::tmpfs::Tmpfs;

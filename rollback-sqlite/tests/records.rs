@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rollback_core::deployment::{NewDeployment, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{Annotation, HistoryStore, Query, Then, Version};
+use rollback_core::history::{Annotation, HistoryReader, HistoryStore, Query, Then, Version};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::store_suite::{at, holder, note, sample, settlement};
 use rusqlite::params;
@@ -72,7 +72,7 @@ impl Three {
         assert_eq!(page.unreadable.len(), 1, "{what}");
         let middle = &self.all[1].id;
         assert!(
-            page.unreadable[0].contains(middle.as_str()),
+            page.unreadable[0].to_string().contains(middle.as_str()),
             "{what}: {:?}",
             page.unreadable
         );

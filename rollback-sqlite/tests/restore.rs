@@ -10,7 +10,7 @@ use std::process::Command;
 
 use rollback_core::deployment::Outcome;
 use rollback_core::error::StoreErrorKind as Kind;
-use rollback_core::history::{HistoryStore, Liveness, Query, Sequence, Then};
+use rollback_core::history::{HistoryReader, HistoryStore, Liveness, Query, Sequence, Then};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::store_suite::{at, holder, sample, settlement};
 use rusqlite::Connection;

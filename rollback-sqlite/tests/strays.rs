@@ -5,7 +5,7 @@ mod support;
 
 use rollback_core::error::StoreErrorKind;
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::HistoryStore;
+use rollback_core::history::{HistoryReader, HistoryStore};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::store_suite::{at, holder, sample};
 use rusqlite::Connection;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rollback_core::deployment::Outcome;
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{HistoryStore, Then, Version};
+use rollback_core::history::{HistoryReader, HistoryStore, Then, Version};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::store_suite::{
     StoreHarness, at, full_disk, holder, sample, settlement, test_all,

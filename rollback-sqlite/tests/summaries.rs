@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rollback_core::deployment::{Annotation, Deployment, NewDeployment, Outcome};
 use rollback_core::engine::RollbackEngine;
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{HistoryStore, Query, Summary, Then, Version};
+use rollback_core::history::{HistoryReader, HistoryStore, Query, Summary, Then, Version};
 use rollback_core::id::WorkloadId;
 use rollback_core::lineage::Standing;
 use rollback_sqlite::SqliteStore;
@@ -76,7 +76,7 @@ impl Long {
             .summaries(&self.workload, usize::MAX)
             .await
             .unwrap();
-        assert_eq!(told.unreadable, Vec::<String>::new());
+        assert_eq!(told.unreadable, []);
         told.summaries
     }
 }
@@ -214,7 +214,7 @@ async fn a_list_of_a_long_history_reads_no_record_that_it_does_not_show() {
     let engine = RollbackEngine::builder(long.store.clone()).build().unwrap();
     let newest = Query::default().limit(3);
     let history = engine.history(&newest).await.unwrap();
-    assert_eq!(history.unreadable, Vec::<String>::new());
+    assert_eq!(history.unreadable, []);
     let standing: Vec<_> = history.rows.iter().map(|row| row.standing).collect();
     assert_eq!(
         standing,

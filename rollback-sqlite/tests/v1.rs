@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 
 use rollback_core::deployment::{Deployment, Outcome, Phase, TriggerKind};
-use rollback_core::history::{HistoryStore, Liveness, Query, Stats, Version};
+use rollback_core::history::{HistoryReader, HistoryStore, Liveness, Query, Stats, Version};
 use rollback_core::policy::RollbackMode;
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::store_suite::holder;
@@ -89,7 +89,7 @@ async fn every_record_of_version_1_is_read_as_it_was_written() {
     let dir = tempfile::tempdir().unwrap();
     let store = migrated(&dir.path().join("history.db")).await;
     let all = store.list(&Query::default()).await.unwrap();
-    assert_eq!(all.unreadable, Vec::<String>::new());
+    assert_eq!(all.unreadable, []);
     let lines: Vec<_> = all.deployments.iter().map(line).collect();
     assert_eq!(lines.join("\n"), RECORDS.trim());
     assert_eq!(store.verify().await.unwrap(), []);

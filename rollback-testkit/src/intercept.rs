@@ -8,9 +8,9 @@ use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
 use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Holder,
-    Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then, Version,
-    WorkloadState,
+    Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finished, HistoryReader,
+    HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States, Stats,
+    Summaries, Then, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
@@ -60,6 +60,53 @@ impl<I: Intercept> InterceptedStore<I> {
         let value = made.await?;
         self.interceptor.after(write, passed)?;
         Ok(value)
+    }
+}
+
+#[async_trait]
+impl<I: Intercept> HistoryReader for InterceptedStore<I> {
+    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
+        self.inner.workload(workload).await
+    }
+
+    async fn workloads(&self) -> Result<States, StoreError> {
+        self.inner.workloads().await
+    }
+
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        self.inner.identity().await
+    }
+
+    async fn find_each(
+        &self,
+        beginnings: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
+        self.inner.find_each(beginnings, limit).await
+    }
+
+    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
+        self.inner.get(id).await
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
+        self.inner.list(query).await
+    }
+
+    async fn summaries(
+        &self,
+        workload: &WorkloadId,
+        limit: usize,
+    ) -> Result<Summaries, StoreError> {
+        self.inner.summaries(workload, limit).await
+    }
+
+    async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
+        self.inner.stats(query).await
+    }
+
+    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
+        self.inner.verify().await
     }
 }
 
@@ -117,14 +164,6 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
         self.inner.request_cancel(id, by).await
     }
 
-    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
-        self.inner.workload(workload).await
-    }
-
-    async fn workloads(&self) -> Result<States, StoreError> {
-        self.inner.workloads().await
-    }
-
     async fn amend(
         &self,
         workload: &WorkloadId,
@@ -142,40 +181,8 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
         self.inner.abandon(workload, abandonment).await
     }
 
-    async fn identity(&self) -> Result<Identity, StoreError> {
-        self.inner.identity().await
-    }
-
     async fn advance(&self, past: Sequence) -> Result<(), StoreError> {
         self.inner.advance(past).await
-    }
-
-    async fn find_each(
-        &self,
-        beginnings: &[&str],
-        limit: usize,
-    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
-        self.inner.find_each(beginnings, limit).await
-    }
-
-    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
-        self.inner.get(id).await
-    }
-
-    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
-        self.inner.list(query).await
-    }
-
-    async fn summaries(
-        &self,
-        workload: &WorkloadId,
-        limit: usize,
-    ) -> Result<Summaries, StoreError> {
-        self.inner.summaries(workload, limit).await
-    }
-
-    async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
-        self.inner.stats(query).await
     }
 
     async fn annotate(&self, id: &DeploymentId, what: &Annotation) -> Result<(), StoreError> {
@@ -188,9 +195,5 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
 
     async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
         self.inner.exclude(workload).await
-    }
-
-    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
-        self.inner.verify().await
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use rollback_core::engine::{RollbackEngine, Workload};
-use rollback_core::history::HistoryStore;
+use rollback_core::history::{HistoryReader, HistoryStore};
 use rollback_core::prelude::*;
 
 pub use store::{Killer, KillingStore};
@@ -208,7 +208,7 @@ async fn engine(
     assemble: &dyn Assemble,
 ) -> (RollbackEngine, Arc<dyn HistoryStore>) {
     let parts = assemble.assemble(&kill.place()).await;
-    let engine = RollbackEngine::builder_shared(Arc::clone(&parts.store))
+    let engine = RollbackEngine::builder(Arc::clone(&parts.store))
         .workload(parts.workload)
         .build()
         .unwrap();

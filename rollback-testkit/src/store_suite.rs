@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use rollback_core::history::HistoryStore;
+//! use rollback_core::history::{HistoryReader, HistoryStore};
 //! use rollback_core::memory::MemoryStore;
 //! use rollback_testkit::store_suite::{StoreHarness, test_all};
 //!

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rollback_core::engine::{RollbackEngine, Workload};
-use rollback_core::history::HistoryStore;
+use rollback_core::history::HistoryReader;
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use rollback_testkit::fake::{FakeBackend, FakeTarget};

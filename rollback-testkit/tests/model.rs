@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 use rollback_core::engine::{RollbackEngine, Workload};
 use rollback_core::error::StoreErrorKind;
-use rollback_core::history::HistoryStore;
+use rollback_core::history::HistoryReader;
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use rollback_testkit::fake::{FakeBackend, FakeTarget};

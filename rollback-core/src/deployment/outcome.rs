@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::health::Verdict;
 use crate::id::{DeploymentId, InvalidId, one_of};
 
-/// How a settled deployment ended. The health [`Verdict`] is another axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// How a settled deployment ended. The health [`Verdict`] is another axis. The order is that of
+/// [`Outcome::ALL`], for tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {

@@ -32,14 +32,10 @@ pub struct RollbackEngine {
 }
 
 impl RollbackEngine {
-    /// Starts an engine on a store. The catalog is added to the builder.
+    /// Starts an engine on a store, which may be a shared one (`Arc<dyn HistoryStore>`). The catalog
+    /// is added to the builder.
     pub fn builder(store: impl HistoryStore + 'static) -> EngineBuilder {
-        Self::builder_shared(Arc::new(store))
-    }
-
-    /// The same with a store that is shared.
-    pub fn builder_shared(store: Arc<dyn HistoryStore>) -> EngineBuilder {
-        EngineBuilder::new(store)
+        EngineBuilder::new(Arc::new(store))
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {

@@ -13,7 +13,7 @@ use crate::deployment::Deployment;
 use crate::engine::Workload;
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Authorizer};
-use crate::history::{HistoryStore, Identity, Published, Query, Sequence};
+use crate::history::{Fault, HistoryStore, Identity, Published, Query, Sequence};
 use crate::id::{DeploymentId, WorkloadId};
 use crate::plan::Refusal;
 use crate::time::Clock;
@@ -138,7 +138,7 @@ impl Inner {
     pub(super) async fn records_and_unreadable(
         &self,
         workload: &WorkloadId,
-    ) -> Result<(Vec<Deployment>, Vec<String>), Error> {
+    ) -> Result<(Vec<Deployment>, Vec<Fault>), Error> {
         let mut query = Query::workload(workload).limit(1_000);
         let (mut all, mut bad) = (Vec::new(), Vec::new());
         loop {

@@ -124,7 +124,7 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
     };
     if !unreadable.is_empty() && plan.target.is_some() {
         warnings.push(Warning::Unreadable {
-            records: unreadable,
+            records: unreadable.iter().map(ToString::to_string).collect(),
         });
     }
     warnings.extend(forced_hold);

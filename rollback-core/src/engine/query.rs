@@ -54,8 +54,8 @@ pub struct History {
     pub rows: Vec<Row>,
     /// `before` of the next page; `None` at the end.
     pub next: Option<Sequence>,
-    /// Records that could not be read, and why.
-    pub unreadable: Vec<String>,
+    /// Records that could not be read.
+    pub unreadable: Vec<Fault>,
 }
 
 /// Whether a bare rollback would go ahead now.

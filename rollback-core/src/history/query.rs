@@ -1,6 +1,6 @@
 //! [`Query`] and [`Page`]: which records to list, and what comes of it.
 
-use super::Sequence;
+use super::{Fault, Sequence};
 use crate::deployment::{Deployment, Outcome, TriggerKind};
 use crate::id::{BackendKind, ServiceName, ShortText, TargetName, WorkloadId};
 use crate::time::Timestamp;
@@ -102,6 +102,6 @@ pub struct Page {
     pub deployments: Vec<Deployment>,
     /// `before` of the next page; `None` at the end.
     pub next: Option<Sequence>,
-    /// Records that could not be read: id or sequence, and why. Never fatal to the rest.
-    pub unreadable: Vec<String>,
+    /// Records that could not be read. Never fatal to the rest.
+    pub unreadable: Vec<Fault>,
 }

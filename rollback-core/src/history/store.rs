@@ -1,15 +1,12 @@
 //! [`HistoryStore`]: where deployments and workload states are kept.
 
-use std::fmt;
-
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
 use super::{
-    Abandonment, Amendment, Begun, Exclusion, Finished, Holder, Identity, Lease, Page, Query,
-    Renewal, Sequence, States, Stats, Summaries, Summary, Then, Version, WorkloadState,
+    Abandonment, Amendment, Begun, Exclusion, Finished, HistoryReader, Holder, Lease, Renewal,
+    Sequence, Then, Version,
 };
-use crate::deployment::{Annotation, Deployment, NewDeployment, Settlement};
+use crate::deployment::{Annotation, NewDeployment, Settlement};
 use crate::error::StoreError;
 use crate::event::TimedEvent;
 use crate::id::{Actor, DeploymentId, WorkloadId};
@@ -18,25 +15,7 @@ use crate::time::Timestamp;
 /// Largest record header or event that a store takes, in bytes of JSON: 1 MiB.
 pub const MAX_RECORD: usize = 1024 * 1024;
 
-/// The largest page that a store gives.
-const MAX_PAGE: usize = 1_000;
-
-/// Something wrong with what a store has kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
-    /// Where: a record's id, a file, a table.
-    pub place: String,
-    /// What is wrong, and what it means.
-    pub what: String,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.what)
-    }
-}
-
-/// Where deployments and workload states are kept.
+/// Where deployments and workload states are kept: a [`HistoryReader`] that is written to.
 ///
 /// # What an implementor promises
 ///
@@ -47,7 +26,7 @@ impl fmt::Display for Fault {
 ///   *same* value with the same lease then succeeds and stores nothing twice.
 /// - **Fenced**: `append`, `renew` and `finish` refuse a lease whose epoch is over
 ///   ([`StoreErrorKind::Fenced`](crate::error::StoreErrorKind::Fenced)).
-/// - **Checked**: an event that [`Deployment::allows`] refuses is refused.
+/// - **Checked**: an event that [`Deployment::allows`](crate::deployment::Deployment::allows) refuses is refused.
 /// - A holder's death is judged by proof, never by age alone (embedded stores: a kernel lock).
 /// - One unreadable record hides no other, and one damaged workload no other.
 /// - **What has begun can be ended**: room for the rest of a deployment is reserved at `begin`, so
@@ -57,7 +36,7 @@ impl fmt::Display for Fault {
 ///
 /// The conformance suite in `rollback-testkit` holds an implementation to this.
 #[async_trait]
-pub trait HistoryStore: fmt::Debug + Send + Sync {
+pub trait HistoryStore: HistoryReader {
     /// Opens a deployment and takes the lease, if the workload's state still has this version.
     /// Fails with `Conflict` while another deployment is in flight, its holder dead or alive;
     /// with `Stale` if the version moved.
@@ -96,13 +75,6 @@ pub trait HistoryStore: fmt::Debug + Send + Sync {
     /// Asks for a deployment to stop. `NotFound` if it is not in flight.
     async fn request_cancel(&self, id: &DeploymentId, by: &Actor) -> Result<(), StoreError>;
 
-    /// The state of one workload; [`WorkloadState::unseen`] if the store does not know it.
-    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError>;
-
-    /// The states of all workloads, and which of them cannot be read. Fails only if the store as a
-    /// whole cannot be.
-    async fn workloads(&self) -> Result<States, StoreError>;
-
     /// Changes what holds for a workload, by the rules of [`Settings`](super::Settings), if its
     /// state still has this version (0: it was never seen); `Stale` if not. Gives the new version.
     async fn amend(
@@ -123,65 +95,9 @@ pub trait HistoryStore: fmt::Debug + Send + Sync {
         abandonment: &Abandonment,
     ) -> Result<DeploymentId, StoreError>;
 
-    /// Which history this is.
-    async fn identity(&self) -> Result<Identity, StoreError>;
-
     /// Gives no deployment a sequence up to this one from now on: for a history that is behind what
     /// it once published.
     async fn advance(&self, past: Sequence) -> Result<(), StoreError>;
-
-    /// For each text the ids that begin with it, or whose last, random part does: newest first, at
-    /// most `limit`. An id that is the text comes first.
-    async fn find_each(
-        &self,
-        beginnings: &[&str],
-        limit: usize,
-    ) -> Result<Vec<Vec<DeploymentId>>, StoreError>;
-
-    /// [`find_each`](Self::find_each) for one text.
-    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError> {
-        let mut found = self.find_each(&[beginning], limit).await?;
-        Ok(found.pop().unwrap_or_default())
-    }
-
-    /// One record; `None` if there is none of that id.
-    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError>;
-
-    /// Records, newest first by sequence.
-    async fn list(&self, query: &Query) -> Result<Page, StoreError>;
-
-    /// What the rules go by of a workload's records, newest first, at most `limit`: [`Summary::of`]
-    /// each record that [`list`](Self::list) gives of it. Lists ask for it, so a store that knows
-    /// it without reading whole records is faster; unless implemented, they are read.
-    async fn summaries(
-        &self,
-        workload: &WorkloadId,
-        limit: usize,
-    ) -> Result<Summaries, StoreError> {
-        let mut query = Query::workload(workload);
-        let mut all = Summaries::default();
-        loop {
-            query.limit = limit.saturating_sub(all.summaries.len()).min(MAX_PAGE);
-            if query.limit == 0 {
-                return Ok(all);
-            }
-            let page = self.list(&query).await?;
-            all.summaries
-                .extend(page.deployments.iter().map(Summary::of));
-            all.unreadable.extend(page.unreadable);
-            match page.next {
-                Some(next) => query.before = Some(next),
-                None => {
-                    all.is_whole = true;
-                    return Ok(all);
-                }
-            }
-        }
-    }
-
-    /// Counts over what the query means (its page and limit do not matter), as [`Stats::of`]
-    /// would count.
-    async fn stats(&self, query: &Query) -> Result<Stats, StoreError>;
 
     /// Adds to a record.
     async fn annotate(&self, id: &DeploymentId, what: &Annotation) -> Result<(), StoreError>;
@@ -195,8 +111,4 @@ pub trait HistoryStore: fmt::Debug + Send + Sync {
     /// holder dead or alive; `Busy` while somebody else excludes, which is also what `begin` and
     /// a second `exclude` say after a few seconds' patience.
     async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError>;
-
-    /// Reads everything and says what is wrong with it; empty when all is well. Changes nothing.
-    /// Fails only if the store as a whole cannot be read.
-    async fn verify(&self) -> Result<Vec<Fault>, StoreError>;
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Sequence;
+use super::{Fault, Sequence};
 use crate::deployment::{Deployment, LiveRecord, Note, Outcome, Trigger, TriggerKind};
 use crate::event::Event;
 use crate::health::VerdictKind;
@@ -126,8 +126,8 @@ pub struct ReleaseSummary {
 pub struct Summaries {
     /// Newest first.
     pub summaries: Vec<Summary>,
-    /// Records that could not be read: id or sequence, and why. Never fatal to the rest.
-    pub unreadable: Vec<String>,
+    /// Records that could not be read. Never fatal to the rest.
+    pub unreadable: Vec<Fault>,
     /// Whether no older record was left out.
     pub is_whole: bool,
 }

@@ -12,7 +12,9 @@ mod recovery;
 mod support;
 mod way_back;
 
-use rollback_core::history::{Epoch, Fence, HistoryStore, Holder, Sequence, WorkloadState};
+use rollback_core::history::{
+    Epoch, Fence, HistoryReader, HistoryStore, Holder, Sequence, WorkloadState,
+};
 use rollback_core::prelude::*;
 use support::{Bench, me};
 

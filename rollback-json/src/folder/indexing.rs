@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rollback_core::error::StoreError;
-use rollback_core::history::Sequence;
+use rollback_core::history::{Fault, Sequence};
 use rollback_fs::{Locks, make_dir, system};
 
 use super::{Folder, Found, has_ended, names};
@@ -140,9 +140,13 @@ impl Folder {
     }
 
     /// What is in a shard and is no record.
-    pub(crate) fn broken(&self, shard: u64) -> Vec<String> {
-        let index = self.indices.get(&shard);
-        index.map_or_else(Vec::new, |i| i.broken.values().cloned().collect())
+    pub(crate) fn broken(&self, shard: u64) -> Vec<Fault> {
+        let broken = self.indices.get(&shard).map(|index| &index.broken);
+        let fault = |(place, what): (&String, &String)| Fault {
+            place: place.clone(),
+            what: what.clone(),
+        };
+        broken.into_iter().flatten().map(fault).collect()
     }
 
     /// The index that a shard's records make.

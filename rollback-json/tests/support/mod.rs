@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rollback_core::deployment::{NewDeployment, Outcome};
-use rollback_core::history::{Begun, HistoryStore, Query, Then};
+use rollback_core::history::{Begun, HistoryReader, HistoryStore, Query, Then};
 use rollback_core::id::DeploymentId;
 use rollback_json::JsonStore;
 use rollback_testkit::store_suite::{at, holder, sample, settlement};
@@ -51,7 +51,10 @@ pub(crate) async fn settled(store: &JsonStore, workload: &str, count: u64) -> Ve
 pub(crate) async fn listed(store: &JsonStore) -> (Vec<DeploymentId>, Vec<String>) {
     let page = store.list(&Query::default().limit(1_000)).await.unwrap();
     let ids = page.deployments.iter().map(|d| d.id().clone()).collect();
-    (ids, page.unreadable)
+    (
+        ids,
+        page.unreadable.iter().map(ToString::to_string).collect(),
+    )
 }
 
 /// Every file of a directory, in its order.

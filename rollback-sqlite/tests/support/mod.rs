@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use rollback_core::deployment::{NewDeployment, Outcome};
 use rollback_core::error::StoreError;
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{Begun, HistoryStore, Then};
+use rollback_core::history::{Begun, HistoryReader, HistoryStore, Then};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::store_suite::{at, holder, sample, settlement};
 

@@ -141,7 +141,7 @@ impl Ground {
 
     /// The engine, as an embedding program would compose it.
     pub(crate) fn engine(&self, store: Arc<dyn HistoryStore>) -> RollbackEngine {
-        let mut builder = RollbackEngine::builder_shared(store);
+        let mut builder = RollbackEngine::builder(store);
         for site in &SITES {
             builder = builder.workload(self.workload(site));
         }

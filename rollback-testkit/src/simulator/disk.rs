@@ -8,9 +8,9 @@ use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
 use rollback_core::error::StoreError;
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
-    Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finished, HistoryStore, Holder,
-    Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then, Version,
-    WorkloadState,
+    Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finished, HistoryReader,
+    HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States, Stats,
+    Summaries, Then, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::memory::MemoryStore;
@@ -215,6 +215,62 @@ impl DiskStore {
 }
 
 #[async_trait]
+impl HistoryReader for DiskStore {
+    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
+        self.life.goes_on().await;
+        self.inner.workload(workload).await
+    }
+
+    async fn workloads(&self) -> Result<States, StoreError> {
+        self.life.goes_on().await;
+        self.inner.workloads().await
+    }
+
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        self.life.goes_on().await;
+        self.inner.identity().await
+    }
+
+    async fn find_each(
+        &self,
+        beginnings: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
+        self.life.goes_on().await;
+        self.inner.find_each(beginnings, limit).await
+    }
+
+    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
+        self.life.goes_on().await;
+        self.inner.get(id).await
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
+        self.life.goes_on().await;
+        self.inner.list(query).await
+    }
+
+    async fn summaries(
+        &self,
+        workload: &WorkloadId,
+        limit: usize,
+    ) -> Result<Summaries, StoreError> {
+        self.life.goes_on().await;
+        self.inner.summaries(workload, limit).await
+    }
+
+    async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
+        self.life.goes_on().await;
+        self.inner.stats(query).await
+    }
+
+    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
+        self.life.goes_on().await;
+        self.inner.verify().await
+    }
+}
+
+#[async_trait]
 impl HistoryStore for DiskStore {
     async fn begin(
         &self,
@@ -267,16 +323,6 @@ impl HistoryStore for DiskStore {
         self.write(write, self.inner.request_cancel(id, by)).await
     }
 
-    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
-        self.life.goes_on().await;
-        self.inner.workload(workload).await
-    }
-
-    async fn workloads(&self) -> Result<States, StoreError> {
-        self.life.goes_on().await;
-        self.inner.workloads().await
-    }
-
     async fn amend(
         &self,
         workload: &WorkloadId,
@@ -298,47 +344,9 @@ impl HistoryStore for DiskStore {
             .await
     }
 
-    async fn identity(&self) -> Result<Identity, StoreError> {
-        self.life.goes_on().await;
-        self.inner.identity().await
-    }
-
     async fn advance(&self, past: Sequence) -> Result<(), StoreError> {
         let write = Written::Advanced(past);
         self.write(write, self.inner.advance(past)).await
-    }
-
-    async fn find_each(
-        &self,
-        beginnings: &[&str],
-        limit: usize,
-    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
-        self.life.goes_on().await;
-        self.inner.find_each(beginnings, limit).await
-    }
-
-    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
-        self.life.goes_on().await;
-        self.inner.get(id).await
-    }
-
-    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
-        self.life.goes_on().await;
-        self.inner.list(query).await
-    }
-
-    async fn summaries(
-        &self,
-        workload: &WorkloadId,
-        limit: usize,
-    ) -> Result<Summaries, StoreError> {
-        self.life.goes_on().await;
-        self.inner.summaries(workload, limit).await
-    }
-
-    async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
-        self.life.goes_on().await;
-        self.inner.stats(query).await
     }
 
     async fn annotate(&self, id: &DeploymentId, what: &Annotation) -> Result<(), StoreError> {
@@ -354,11 +362,6 @@ impl HistoryStore for DiskStore {
     async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
         self.life.goes_on().await;
         self.inner.exclude(workload).await
-    }
-
-    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
-        self.life.goes_on().await;
-        self.inner.verify().await
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use rollback_core::backend::Handle;
 use rollback_core::deployment::{Deployment, LiveRecord, Outcome, TriggerKind};
-use rollback_core::history::{HistoryStore, Query, WorkloadState};
+use rollback_core::history::{HistoryReader, Query, WorkloadState};
 use rollback_core::id::DeploymentId;
 
 use super::disk::Written;

@@ -7,7 +7,7 @@ use rollback_core::backend::Evidence;
 use rollback_core::deployment::{NewDeployment, Outcome, Settlement};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Cause, Event};
-use rollback_core::history::{HistoryStore, Lease, Then};
+use rollback_core::history::{HistoryReader, HistoryStore, Lease, Then};
 
 use super::sample::{at, begin, holder, prepared, sample, settle, settlement, timed};
 use crate::fixtures::tmpfs::Tmpfs;

@@ -11,7 +11,7 @@ mod verb;
 use std::path::Path;
 
 use rollback_core::deployment::Outcome;
-use rollback_core::history::{HistoryStore, Then};
+use rollback_core::history::{HistoryReader, HistoryStore, Then};
 use rustix::process::{PTracer, set_ptracer};
 
 pub use verb::Verb;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{HistoryStore, Liveness, Version};
+use rollback_core::history::{HistoryReader, HistoryStore, Liveness, Version};
 use rollback_core::id::DeploymentId;
 use rustix::process::Signal;
 

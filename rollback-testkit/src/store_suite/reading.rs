@@ -6,7 +6,7 @@ use rollback_core::backend::Evidence;
 use rollback_core::deployment::{Deployment, NewDeployment, Outcome, Trigger, TriggerKind};
 use rollback_core::event::Event;
 use rollback_core::history::{
-    Annotation, HistoryStore, Query, Stats, Summary, Version, WorkloadState,
+    Annotation, HistoryReader, HistoryStore, Query, Stats, Summary, Version, WorkloadState,
 };
 use rollback_core::id::Actor;
 use rollback_core::release::{Artifact, Release};
@@ -114,7 +114,7 @@ pub(super) async fn a_summary_follows_its_deployment_to_its_end(harness: &dyn St
     assert!(newest.id == new.id && newest.placed && newest.settled.is_none());
 }
 
-async fn same_summaries(store: &dyn HistoryStore) {
+async fn same_summaries(store: &dyn HistoryReader) {
     let mut workloads = BTreeSet::new();
     let page = store.list(&Query::default().limit(1_000)).await.unwrap();
     workloads.extend(page.deployments.iter().map(|d| d.workload().clone()));
@@ -128,7 +128,7 @@ async fn same_summaries(store: &dyn HistoryStore) {
             let told = store.summaries(&workload, limit).await.unwrap();
             let newest = &expected[..expected.len().min(limit)];
             assert_eq!(told.summaries, newest, "{workload}, at most {limit}");
-            assert_eq!(told.unreadable, Vec::<String>::new());
+            assert_eq!(told.unreadable, []);
             // All of them, and no more, may be taken for a part.
             assert!(!told.is_whole || newest.len() == expected.len(), "{limit}");
             assert!(told.is_whole || limit <= expected.len(), "{limit}");

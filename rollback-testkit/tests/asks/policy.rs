@@ -118,7 +118,7 @@ async fn ask_17_failed_and_rolled_back_is_not_a_success() {
         assert_eq!(row.standing, Standing::RolledBack);
         assert_eq!(row.replaced_by.as_ref(), Some(rows[0].deployment.id()));
         let stats = b.engine.stats(&Query::workload(&api())).await.unwrap();
-        assert_eq!(stats.by_outcome["failed_and_rolled_back"], 1);
+        assert_eq!(stats.by_outcome[&Outcome::FailedAndRolledBack], 1);
         assert_eq!(stats.recent_failures, [bad.deployment().id().clone()]);
         assert_eq!(stats.success_rate(), Some(2.0 / 3.0));
     })

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rollback_core::engine::{EngineBuilder, Report, RollbackEngine, Row, Workload};
-use rollback_core::history::{HistoryStore, WorkloadState};
+use rollback_core::history::{HistoryReader, HistoryStore, WorkloadState};
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use rollback_sqlite::SqliteStore;

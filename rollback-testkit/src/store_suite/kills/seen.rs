@@ -1,7 +1,7 @@
 //! [`Seen`]: all that a store shows, to be compared.
 
 use rollback_core::deployment::Outcome;
-use rollback_core::history::{HistoryStore, Query};
+use rollback_core::history::{HistoryReader, Query};
 
 /// All that a store shows of its workloads and records.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) struct Seen {
 
 impl Seen {
     /// Looks at everything, and in every way that there is.
-    pub(super) async fn of(store: &dyn HistoryStore) -> Self {
+    pub(super) async fn of(store: &dyn HistoryReader) -> Self {
         let (mut what, mut numbers) = (Vec::new(), Vec::new());
         for state in store.workloads().await.unwrap().states {
             numbers.push(state.version.0);
@@ -28,7 +28,7 @@ impl Seen {
             ));
         }
         let page = store.list(&Query::default().limit(1_000)).await.unwrap();
-        assert_eq!(page.unreadable, [] as [String; 0]);
+        assert_eq!(page.unreadable, []);
         for record in &page.deployments {
             numbers.push(record.sequence().0);
             let (new, events) = (record.new_deployment(), record.events());
@@ -49,7 +49,7 @@ impl Seen {
 }
 
 /// Whether a query for this outcome finds a record: what an index knows is what the record says.
-async fn found_by(store: &dyn HistoryStore, outcome: Option<Outcome>, id: &str) -> bool {
+async fn found_by(store: &dyn HistoryReader, outcome: Option<Outcome>, id: &str) -> bool {
     if outcome.is_none() {
         return false;
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rollback_core::deployment::{Annotation, NewDeployment, Outcome, Trigger};
 use rollback_core::error::StoreError;
 use rollback_core::event::Event;
-use rollback_core::history::{Amend, Finished, HistoryStore, Lease, Then};
+use rollback_core::history::{Amend, Finished, HistoryReader, HistoryStore, Lease, Then};
 use rollback_core::id::Actor;
 
 use crate::store_suite::processes::Open;

@@ -1,0 +1,134 @@
+//! [`HistoryReader`]: what can be asked of a history.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::{Identity, Page, Query, States, Stats, Summaries, Summary, WorkloadState};
+use crate::deployment::Deployment;
+use crate::error::StoreError;
+use crate::id::{DeploymentId, WorkloadId};
+
+/// The largest page that a store gives.
+const MAX_PAGE: usize = 1_000;
+
+/// Something wrong with what a store has kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Where: a record's id, a file, a table.
+    pub place: String,
+    /// What is wrong, and what it means.
+    pub what: String,
+}
+
+impl Fault {
+    /// What kept a store from reading something. `place` is for an error that does not say where.
+    pub fn of(error: &StoreError, place: impl fmt::Display) -> Self {
+        Self {
+            place: match error.subject() {
+                Some(subject) => subject.to_owned(),
+                None => place.to_string(),
+            },
+            what: error.without_subject(),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
+/// What can be asked of a history: for a dashboard, say, which is given no more than it needs.
+///
+/// Every `Arc<dyn HistoryStore>` can be handed out as an `Arc<dyn HistoryReader>`:
+///
+/// ```
+/// use std::sync::Arc;
+/// use rollback_core::history::{HistoryReader, HistoryStore, Query};
+/// use rollback_core::memory::MemoryStore;
+///
+/// async fn dashboard(history: Arc<dyn HistoryReader>) -> usize {
+///     history.list(&Query::default()).await.map_or(0, |page| page.deployments.len())
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let store: Arc<dyn HistoryStore> = Arc::new(MemoryStore::new());
+/// assert_eq!(dashboard(store).await, 0);
+/// # });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// Asking changes nothing. One unreadable record hides no
+/// other, and one damaged workload no other.
+#[async_trait]
+pub trait HistoryReader: fmt::Debug + Send + Sync {
+    /// Which history this is.
+    async fn identity(&self) -> Result<Identity, StoreError>;
+
+    /// The state of one workload; [`WorkloadState::unseen`] if the store does not know it.
+    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError>;
+
+    /// The states of all workloads, and which of them cannot be read. Fails only if the store as a
+    /// whole cannot be.
+    async fn workloads(&self) -> Result<States, StoreError>;
+
+    /// One record; `None` if there is none of that id.
+    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError>;
+
+    /// Records, newest first by sequence.
+    async fn list(&self, query: &Query) -> Result<Page, StoreError>;
+
+    /// What the rules go by of a workload's records, newest first, at most `limit`: [`Summary::of`]
+    /// each record that [`list`](Self::list) gives of it. Lists ask for it, so a store that knows
+    /// it without reading whole records is faster; unless implemented, they are read.
+    async fn summaries(
+        &self,
+        workload: &WorkloadId,
+        limit: usize,
+    ) -> Result<Summaries, StoreError> {
+        let mut query = Query::workload(workload);
+        let mut all = Summaries::default();
+        loop {
+            query.limit = limit.saturating_sub(all.summaries.len()).min(MAX_PAGE);
+            if query.limit == 0 {
+                return Ok(all);
+            }
+            let page = self.list(&query).await?;
+            all.summaries
+                .extend(page.deployments.iter().map(Summary::of));
+            all.unreadable.extend(page.unreadable);
+            match page.next {
+                Some(next) => query.before = Some(next),
+                None => {
+                    all.is_whole = true;
+                    return Ok(all);
+                }
+            }
+        }
+    }
+
+    /// Counts over what the query means (its page and limit do not matter), as [`Stats::of`]
+    /// would count.
+    async fn stats(&self, query: &Query) -> Result<Stats, StoreError>;
+
+    /// For each text the ids that begin with it, or whose last, random part does: newest first, at
+    /// most `limit`. An id that is the text comes first.
+    async fn find_each(
+        &self,
+        beginnings: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Vec<DeploymentId>>, StoreError>;
+
+    /// [`find_each`](Self::find_each) for one text.
+    async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError> {
+        let mut found = self.find_each(&[beginning], limit).await?;
+        Ok(found.pop().unwrap_or_default())
+    }
+
+    /// Reads everything and says what is wrong with it; empty when all is well. Changes nothing.
+    /// Fails only if the store as a whole cannot be read.
+    async fn verify(&self) -> Result<Vec<Fault>, StoreError>;
+}

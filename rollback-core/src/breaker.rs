@@ -15,7 +15,7 @@ pub enum Rest {
     No,
     /// None until an older one is out of the span: so many were made in it.
     Yes {
-        /// How many.
+        /// Remediations begun in the span, all of them recorded.
         attempts: usize,
     },
 }

@@ -17,11 +17,11 @@ const CONTEXT: usize = 3;
 /// One row of a table facet that differs. `None`: the row is not there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowChange {
-    /// Its name.
+    /// The row's key, as the backend names it: a variable, a port.
     pub key: String,
     /// Before. A secret is a fingerprint, never a value.
     pub from: Option<FacetValue>,
-    /// After.
+    /// After. A secret is a fingerprint here, too.
     pub to: Option<FacetValue>,
 }
 
@@ -32,14 +32,14 @@ pub struct RowChange {
 pub enum FacetDiff {
     /// A text; one that is not there counts as empty.
     Text {
-        /// The facet.
+        /// The facet's name, as in the release.
         name: String,
         /// A unified diff, three lines of context.
         unified: String,
     },
     /// A table; one that is not there counts as empty.
     Table {
-        /// The facet.
+        /// The facet's name, as in the release.
         name: String,
         /// The rows that differ, by key.
         rows: Vec<RowChange>,
@@ -47,7 +47,7 @@ pub enum FacetDiff {
 }
 
 impl FacetDiff {
-    /// The facet.
+    /// The name of the facet that differs.
     pub fn name(&self) -> &str {
         match self {
             Self::Text { name, .. } | Self::Table { name, .. } => name,
@@ -197,7 +197,7 @@ fn secret(value: &FacetValue) -> bool {
 /// One side of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Side {
-    /// Which deployment.
+    /// The deployment that this side is of.
     pub deployment: DeploymentId,
     /// Its release, for people.
     pub release: String,
@@ -242,11 +242,11 @@ impl fmt::Display for Side {
 /// How two deployments differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// The one.
+    /// The deployment that the differences start from.
     pub from: Side,
-    /// The other.
+    /// The deployment that they lead to.
     pub to: Side,
-    /// Their releases.
+    /// How their releases differ.
     #[serde(flatten)]
     pub diff: Diff,
 }

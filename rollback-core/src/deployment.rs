@@ -77,12 +77,12 @@ impl Deployment {
         &self.new
     }
 
-    /// Its id.
+    /// Its id, by which it is found, cancelled, pinned and rolled back to.
     pub fn id(&self) -> &DeploymentId {
         &self.new.id
     }
 
-    /// The workload.
+    /// The workload that it changes.
     pub fn workload(&self) -> &WorkloadId {
         &self.new.workload
     }
@@ -103,12 +103,12 @@ impl Deployment {
         &self.new.trigger
     }
 
-    /// Who asked.
+    /// Who asked for it; for an automatic rollback the engine itself.
     pub fn actor(&self) -> &Actor {
         &self.new.actor
     }
 
-    /// Its timeline.
+    /// Its timeline, in the order in which it was recorded.
     pub fn events(&self) -> &[TimedEvent] {
         &self.events
     }

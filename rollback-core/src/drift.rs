@@ -13,7 +13,7 @@ use crate::release::{Facet, Release};
 #[serde(tag = "change", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Change {
-    /// Another artifact.
+    /// What runs is another artifact: another commit, image or unit file.
     Artifact {
         /// Before, for people.
         from: String,
@@ -22,7 +22,7 @@ pub enum Change {
     },
     /// A facet came, went or differs.
     Facet {
-        /// Its name.
+        /// The facet's name, as in the release.
         name: String,
         /// For a table the keys that differ; empty for a text. Never values.
         keys: Vec<String>,
@@ -93,12 +93,12 @@ pub enum Drift {
     },
     /// Something else is live.
     Replaced {
-        /// What.
+        /// The release that is live instead, for people.
         by: String,
     },
     /// It was changed in place.
     Changed {
-        /// In what.
+        /// Each difference from what was recorded, never empty.
         changes: Vec<Change>,
     },
     /// Several things are live, or half of one.

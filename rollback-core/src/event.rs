@@ -83,26 +83,26 @@ pub enum Event {
     Prepared(Prepared),
     /// A release task is about to run.
     TaskIntended {
-        /// Its name.
+        /// The task's name, as the program has it.
         name: String,
     },
-    /// It ran.
+    /// The release task has run, and succeeded.
     TaskDone {
-        /// Its name.
+        /// The task's name, as the program has it.
         name: String,
     },
     /// `start` is about to run.
     StartIntended,
     /// `to` runs beside `from`.
     Started {
-        /// Proof.
+        /// What the backend offers as proof that it runs.
         evidence: Evidence,
     },
     /// `switch` is about to run: from here on the live release may be either.
     SwitchIntended,
     /// `to` is live.
     Switched {
-        /// Proof.
+        /// What the backend offers as proof that this very switch took place.
         evidence: Evidence,
     },
     /// A gate ended.
@@ -117,19 +117,19 @@ pub enum Event {
     },
     /// A remediation was not tried: too many were, on this workload, lately.
     RemediationWithheld {
-        /// Its name.
+        /// The remediation's name, as the program has it.
         name: String,
         /// What the breaker says.
         why: String,
     },
     /// A remediation is about to run.
     RemediationIntended {
-        /// Its name.
+        /// The remediation's name, as the program has it.
         name: String,
     },
     /// It ran; the gate judges again.
     Remediated {
-        /// Its name.
+        /// The remediation's name, as the program has it.
         name: String,
         /// What it did.
         did: String,
@@ -140,7 +140,7 @@ pub enum Event {
     SwitchBackIntended,
     /// `from` is live again.
     SwitchedBack {
-        /// Proof.
+        /// What the backend offers as proof that the switch back took place.
         evidence: Evidence,
     },
     /// `retire` is about to run, in whichever direction the deployment goes.
@@ -227,7 +227,7 @@ impl Event {
 pub struct TimedEvent {
     /// When, by the engine's clock. For people: the order is the list's.
     pub at: Timestamp,
-    /// What.
+    /// What happened.
     #[serde(flatten)]
     pub event: Event,
 }

@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ruling {
-    /// Go ahead.
+    /// The plan may be carried out, as far as this guard is concerned.
     Allow,
     /// Go ahead, and tell the person this.
     Warn(Vec<Warning>),
@@ -52,11 +52,11 @@ pub trait MigrationLog: fmt::Debug + Send + Sync {
 /// What somebody wants to do, for an [`Authorizer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Action<'a> {
-    /// Who.
+    /// Who wants to do it.
     pub actor: &'a Actor,
     /// On which workload.
     pub workload: &'a WorkloadId,
-    /// What.
+    /// What they want to do.
     pub verb: Verb,
     /// Which deployment is meant: the target of a rollback, what is redeployed, cancelled or
     /// annotated.
@@ -73,7 +73,7 @@ pub enum Verb {
     Deploy,
     /// Deploy an earlier artifact anew.
     Redeploy,
-    /// Roll back.
+    /// Make an older release live again.
     Rollback,
     /// Put on record what is live.
     Adopt,
@@ -176,9 +176,9 @@ pub trait Restart: fmt::Debug + Send + Sync {
 /// What subscribers and observers are told.
 #[derive(Debug, Clone)]
 pub struct Notice {
-    /// The workload.
+    /// The workload that the deployment changes.
     pub workload: WorkloadId,
-    /// The deployment.
+    /// The deployment that it happened to.
     pub deployment: DeploymentId,
     /// Its place in the order.
     pub sequence: Sequence,

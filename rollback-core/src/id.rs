@@ -194,7 +194,7 @@ impl WorkloadId {
         Self { service, target }
     }
 
-    /// What runs.
+    /// The service, whichever the target.
     pub fn service(&self) -> &ServiceName {
         &self.service
     }

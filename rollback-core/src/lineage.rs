@@ -34,7 +34,7 @@ pub enum Standing {
 /// Deployments that answer a goal, best first, availability not yet considered.
 #[derive(Debug)]
 pub struct Candidates<'a, R = Deployment> {
-    /// Best first.
+    /// The records that answer, the best one first.
     pub candidates: Vec<&'a R>,
     /// What was looked at and ruled out.
     pub passed_over: Vec<PassedOver>,
@@ -112,7 +112,7 @@ impl<'a, R: Summarized> Lineage<'a, R> {
         self.records
     }
 
-    /// One record.
+    /// The record of this id, if it is one of these.
     pub fn get(&self, id: &DeploymentId) -> Option<&'a R> {
         self.at(id).map(|i| &self.records[i])
     }

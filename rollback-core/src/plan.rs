@@ -26,9 +26,9 @@ const NAMED: usize = 3;
 /// A deployment that was not chosen as target, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PassedOver {
-    /// Which.
+    /// The deployment that was not chosen.
     pub deployment: DeploymentId,
-    /// Why not.
+    /// What rules it out, for people.
     pub why: String,
 }
 
@@ -61,7 +61,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The workload.
+    /// The workload that will be changed.
     pub fn workload(&self) -> &WorkloadId {
         &self.new.workload
     }

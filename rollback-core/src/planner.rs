@@ -24,11 +24,11 @@ pub fn end_for(target: &Deployment, release: Release) -> End {
 /// What a rollback is chosen by.
 #[derive(Debug)]
 pub struct Selection<'a> {
-    /// The workload.
+    /// The workload that goes back.
     pub workload: &'a WorkloadId,
-    /// Where to.
+    /// What was asked for: last healthy, previous, or one in particular.
     pub goal: &'a Goal,
-    /// Its records.
+    /// Its records, or summaries of them: where it can go.
     pub lineage: &'a Lineage<'a>,
     /// What is live at the platform.
     pub live: Option<&'a Release>,

@@ -87,7 +87,7 @@ impl fmt::Display for Keep {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Retention {
-    /// Records.
+    /// Records of settled deployments.
     pub records: Keep,
     /// Distinct releases that can be rolled back to. Those that never passed as live are
     /// counted apart, so that failures evict nothing good.
@@ -198,7 +198,7 @@ impl Default for Policy {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the policy's {setting} {why}")]
 pub struct InvalidPolicy {
-    /// Which setting.
+    /// The setting that is wrong, by its name in JSON.
     pub setting: &'static str,
     /// What is wrong, and what to write instead.
     pub why: &'static str,

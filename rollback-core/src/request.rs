@@ -53,12 +53,12 @@ pub enum Wish {
     },
     /// An earlier deployment's artifact, placed anew with today's configuration.
     Redeploy {
-        /// That deployment.
+        /// The deployment whose artifact is placed anew.
         of: DeploymentId,
     },
     /// An older release.
     Rollback {
-        /// Which.
+        /// Which older release it is.
         goal: Goal,
     },
 }
@@ -221,7 +221,7 @@ impl Request {
         }
     }
 
-    /// The workload.
+    /// The workload that is to be changed.
     pub fn workload(&self) -> &WorkloadId {
         &self.workload
     }

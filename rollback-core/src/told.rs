@@ -39,7 +39,7 @@ pub struct Telling<'a> {
     pub restore: Restore,
     /// The policy in force.
     pub policy: &'a Policy,
-    /// Now.
+    /// The time by the engine's clock, for what depends on age.
     pub now: Timestamp,
 }
 

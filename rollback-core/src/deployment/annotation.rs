@@ -16,11 +16,11 @@ pub const MAX_NOTES: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "StoredNote")]
 pub struct Note {
-    /// Who.
+    /// Who says it; the engine's `unknown` in records of before this was kept.
     pub by: Actor,
-    /// When.
+    /// When it was said, by the engine's clock; 1970 in those records.
     pub at: Timestamp,
-    /// What.
+    /// What they say, in their words: shown to everybody who reads the history.
     pub text: ShortText,
 }
 

@@ -12,7 +12,7 @@ use crate::request::{Reapply, Wish};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Asked {
-    /// The key.
+    /// The key that the caller has given the request.
     pub key: IdempotencyKey,
     /// The SHA-256 of what was to be made live and how, in hexadecimal digits. Not of who asked, or
     /// why.

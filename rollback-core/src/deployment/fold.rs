@@ -10,7 +10,7 @@ use crate::id::DeploymentId;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("event {event} cannot follow phase {phase} in {deployment}")]
 pub struct IllegalEvent {
-    /// The deployment.
+    /// The deployment whose timeline refuses the event.
     pub deployment: DeploymentId,
     /// How far it was.
     pub phase: Phase,

@@ -45,14 +45,14 @@ pub struct NewDeployment {
     /// By which rules the record is written.
     #[serde(default)]
     pub record_version: RecordVersion,
-    /// Its id.
+    /// Its id, given once, by the engine.
     pub id: DeploymentId,
-    /// The workload.
+    /// The workload that it changes.
     pub workload: WorkloadId,
     /// What set it off.
     #[serde(flatten)]
     pub trigger: Trigger,
-    /// Who asked.
+    /// Who asked for it; for an automatic rollback the engine itself.
     pub actor: Actor,
     /// Why, in the asker's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -32,7 +32,7 @@ pub enum Phase {
     Remediating,
     /// The gate has ended at what is live.
     Judged,
-    /// Turned round.
+    /// It has turned round: `from` is to be live again.
     GoingBack,
     /// `switch` back runs, or died.
     SwitchingBack,
@@ -42,7 +42,7 @@ pub enum Phase {
     Retiring,
     /// Only what is live runs.
     Retired,
-    /// Over.
+    /// It is over, and has an outcome.
     Settled,
 }
 

@@ -16,7 +16,7 @@ pub enum Trigger {
     Deploy,
     /// An earlier deployment's release was deployed anew, with today's configuration.
     Redeploy {
-        /// That deployment.
+        /// The deployment whose artifact is placed anew.
         of: DeploymentId,
     },
     /// Somebody rolled back.

@@ -41,7 +41,7 @@ pub enum WatchVerdict {
     },
     /// It cannot be told.
     Inconclusive {
-        /// Why not.
+        /// What kept it from being told.
         why: ShortText,
     },
     /// A later deployment took the place of what was watched.

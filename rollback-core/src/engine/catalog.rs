@@ -60,7 +60,7 @@ impl Workload {
         }
     }
 
-    /// Which.
+    /// The workload's id, by which requests name it.
     pub fn id(&self) -> &WorkloadId {
         &self.id
     }

@@ -20,11 +20,11 @@ use crate::retention::retained;
 /// What a clean-up lets go, or has let go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CleanedUp {
-    /// The workload.
+    /// The workload that was cleaned up.
     pub workload: WorkloadId,
     /// Records forgotten, newest first.
     pub forgotten: Vec<DeploymentId>,
-    /// Records left.
+    /// How many records are left.
     pub kept: usize,
     /// Deployments whose releases stay within reach.
     pub window: Vec<DeploymentId>,

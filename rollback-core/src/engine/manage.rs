@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 /// What a configuration changes, or has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Configured {
-    /// The workload.
+    /// The workload whose policy it is.
     pub workload: WorkloadId,
     /// Each setting that differs; empty: nothing does.
     pub changes: Vec<PolicyChange>,

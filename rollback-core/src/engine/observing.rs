@@ -19,7 +19,7 @@ const NOTICES: usize = 1_024;
     "{observers} of the observers have not been told everything yet; wait longer, or let it go"
 )]
 pub struct Untold {
-    /// How many.
+    /// How many observers have notices left.
     pub observers: usize,
 }
 

@@ -24,7 +24,7 @@ use crate::told::{Telling, Told};
 /// One deployment as the history shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
-    /// The record.
+    /// The record itself, all of it.
     #[serde(flatten)]
     pub deployment: Deployment,
     /// What has become of it.
@@ -50,7 +50,7 @@ impl Row {
 /// A page of the history, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct History {
-    /// The deployments.
+    /// The deployments that the query asked for, newest first.
     pub rows: Vec<Row>,
     /// `before` of the next page; `None` at the end.
     pub next: Option<Sequence>,

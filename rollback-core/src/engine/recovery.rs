@@ -32,7 +32,7 @@ const GIVE_UP: &str = "give the workload back what it needs and recover again; o
 /// What recovery did with one unfinished deployment.
 #[derive(Debug)]
 pub struct Recovered {
-    /// The workload.
+    /// The workload that had it in flight.
     pub workload: WorkloadId,
     /// The deployment; `None` if the workload's state cannot be read.
     pub deployment: Option<DeploymentId>,

@@ -16,7 +16,7 @@ pub enum AutomaticRollback {
     NotNeeded,
     /// It was needed and not attempted; the failed release is live.
     NotAttempted {
-        /// Why.
+        /// What kept the engine from it.
         reason: NotAttempted,
     },
     /// It was attempted, once.

@@ -17,7 +17,7 @@ use crate::id::DeploymentId;
 pub struct Progress {
     /// The deployment that runs now; an automatic rollback has its own.
     pub deployment: DeploymentId,
-    /// Its phase.
+    /// The phase that deployment is in, from its newest event.
     pub phase: Phase,
     /// The backend's newest line.
     pub line: String,

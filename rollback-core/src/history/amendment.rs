@@ -16,11 +16,11 @@ pub const MAX_AMENDMENTS: usize = 50;
 /// One change to what holds for a workload, and who makes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Amendment {
-    /// Who.
+    /// Who makes the change.
     pub by: Actor,
-    /// When.
+    /// When they do, by the engine's clock.
     pub at: Timestamp,
-    /// What.
+    /// What is changed.
     pub what: Amend,
 }
 
@@ -30,7 +30,7 @@ pub struct Amendment {
 pub enum Amend {
     /// Nothing but rollbacks goes through from now on.
     Hold {
-        /// Why.
+        /// Why, for whom it keeps from deploying.
         why: ShortText,
     },
     /// The hold is lifted.
@@ -44,9 +44,9 @@ pub enum Amend {
 /// An amendment as the workload's state remembers it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amended {
-    /// Who.
+    /// Who made the change.
     pub by: Actor,
-    /// When.
+    /// When they did, by their engine's clock.
     pub at: Timestamp,
     /// What was done.
     #[serde(flatten)]
@@ -60,7 +60,7 @@ pub struct Amended {
 pub enum WasAmended {
     /// The workload was held.
     Held {
-        /// Why.
+        /// Why, in the words of who held it.
         why: ShortText,
     },
     /// A hold was lifted.
@@ -76,9 +76,9 @@ pub enum WasAmended {
     PolicyCleared,
     /// A deployment was abandoned.
     Abandoned {
-        /// Which.
+        /// The deployment that was given up.
         deployment: DeploymentId,
-        /// Why.
+        /// Why, in the words of who gave it up.
         why: ShortText,
     },
     /// What a newer version of this library did, kept as it is.
@@ -101,11 +101,11 @@ keeps_newer!(WasAmended, "amended", &KNOWN);
 /// left the program. What is live is `Unknown` afterwards, until somebody adopts or deploys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Abandonment {
-    /// Who.
+    /// Who gives it up.
     pub by: Actor,
-    /// When.
+    /// When they do, by the engine's clock.
     pub at: Timestamp,
-    /// Why.
+    /// Why, in their words; kept with the record and the workload.
     pub why: ShortText,
 }
 

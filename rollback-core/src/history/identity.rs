@@ -105,7 +105,7 @@ impl Identity {
 /// taken for dead, and acts late, cannot undo what came after it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fence {
-    /// The history.
+    /// The history that the publisher's record is in.
     pub history: HistoryId,
     /// Which life of it.
     pub incarnation: HistoryId,
@@ -113,7 +113,7 @@ pub struct Fence {
     pub sequence: Sequence,
     /// How often the workload's lease had changed hands.
     pub epoch: Epoch,
-    /// The deployment.
+    /// The deployment that published, for people who look at the target.
     pub deployment: DeploymentId,
 }
 

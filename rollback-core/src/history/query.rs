@@ -98,7 +98,7 @@ impl Query {
 /// Records, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
-    /// The records.
+    /// The records that answer, newest first.
     pub deployments: Vec<Deployment>,
     /// `before` of the next page; `None` at the end.
     pub next: Option<Sequence>,

@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 /// A deployment in flight, as the workload's state shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InFlight {
-    /// Which.
+    /// The deployment that is in flight.
     pub deployment: DeploymentId,
     /// Who runs it.
     pub holder: Holder,
@@ -25,11 +25,11 @@ pub struct InFlight {
 /// A person's request to let nothing but rollbacks through.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
-    /// Who.
+    /// Who holds it.
     pub by: Actor,
-    /// Why.
+    /// Why, for whom it keeps from deploying.
     pub why: ShortText,
-    /// Since when.
+    /// Since when, by the engine's clock.
     pub since: Timestamp,
 }
 
@@ -38,7 +38,7 @@ pub struct Hold {
 /// In JSON the policy with one more field, `set`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredPolicy {
-    /// The policy.
+    /// The policy, in place of the program's.
     #[serde(flatten)]
     pub policy: Policy,
     /// Who set it, and when; `None` in histories of before this was kept.
@@ -49,16 +49,16 @@ pub struct StoredPolicy {
 /// Who set a policy, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicySet {
-    /// Who.
+    /// Who set it.
     pub by: Actor,
-    /// When.
+    /// When they did, by the engine's clock.
     pub at: Timestamp,
 }
 
 /// What is true of one workload now: the store's only commit point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadState {
-    /// Which.
+    /// The workload that the state is of.
     pub workload: WorkloadId,
     /// Grows with every change.
     pub version: Version,
@@ -88,9 +88,9 @@ pub struct States {
 /// A workload whose state cannot be read.
 #[derive(Debug)]
 pub struct Damaged {
-    /// Which.
+    /// The workload, as its name in the store says.
     pub workload: WorkloadId,
-    /// Why.
+    /// What keeps its state from being read.
     pub error: StoreError,
 }
 

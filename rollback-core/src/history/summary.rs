@@ -24,7 +24,7 @@ pub struct Summary {
     /// By which rules it was made.
     #[serde(rename = "v")]
     pub rules: SummaryRules,
-    /// Which.
+    /// The deployment that it summarizes.
     pub id: DeploymentId,
     /// Its place in the store's order.
     pub sequence: Sequence,
@@ -99,7 +99,7 @@ impl TryFrom<u32> for SummaryRules {
 /// How a summarized deployment was settled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settling {
-    /// When.
+    /// When it was settled, by the engine's clock.
     pub at: Timestamp,
     /// How, an automatic rollback that succeeded included.
     pub outcome: Outcome,
@@ -124,7 +124,7 @@ pub struct ReleaseSummary {
 /// Summaries of one workload, of all its records or of the newest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summaries {
-    /// Newest first.
+    /// One for each record that could be read, newest first.
     pub summaries: Vec<Summary>,
     /// Records that could not be read. Never fatal to the rest.
     pub unreadable: Vec<Fault>,
@@ -252,10 +252,10 @@ impl ReleaseSummary {
 
 /// What has a [`Summary`]: a whole record, or the summary itself.
 pub trait Summarized {
-    /// Which.
+    /// The deployment's id.
     fn id(&self) -> &DeploymentId;
 
-    /// Its summary.
+    /// What lineage, points and retention read of it; a record makes it anew each time.
     fn summary(&self) -> Cow<'_, Summary>;
 }
 

@@ -72,9 +72,9 @@ impl fmt::Display for ShortText {
 pub enum Actor {
     /// A person, and the channel they came through (`cli`, `web`, `api`).
     User {
-        /// Who.
+        /// The person, as the embedding program knows them.
         name: ShortText,
-        /// Through what.
+        /// Through what they came; `None` if nobody said.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         channel: Option<ShortText>,
     },

@@ -15,7 +15,7 @@ pub enum Refusal {
     /// The goal names a deployment that this workload does not have.
     #[error("{workload} has no deployment {deployment}; list its history for the ids it has")]
     NotFound {
-        /// The workload.
+        /// The workload that was asked about.
         workload: WorkloadId,
         /// The id asked for.
         deployment: DeploymentId,
@@ -27,7 +27,7 @@ pub enum Refusal {
         reasons(goal, passed_over)
     )]
     NoRollbackPoint {
-        /// The workload.
+        /// The workload that should go back.
         workload: WorkloadId,
         /// What was asked.
         goal: Goal,
@@ -37,9 +37,9 @@ pub enum Refusal {
     /// The deployment cannot be a target.
     #[error("{deployment} is no rollback target: {why}; choose another deployment")]
     InvalidTarget {
-        /// Which.
+        /// The deployment that was asked for.
         deployment: DeploymentId,
-        /// Why.
+        /// What rules it out.
         why: String,
     },
     /// The target is what is live.
@@ -49,7 +49,7 @@ pub enum Refusal {
     AlreadyLive {
         /// The live deployment.
         deployment: DeploymentId,
-        /// Its release.
+        /// Its release, for people.
         release: String,
     },
     /// The backend finds more than one live release, or half of one.
@@ -61,7 +61,7 @@ pub enum Refusal {
     /// There is nothing to adopt.
     #[error("nothing is live on {workload}; deploy something instead of adopting")]
     NothingToAdopt {
-        /// The workload.
+        /// The workload on which nothing is live.
         workload: WorkloadId,
     },
     /// The history does not know what it last published at the target: an older copy of it was put
@@ -71,7 +71,7 @@ pub enum Refusal {
          and is not on record; adopt what is live first"
     )]
     HistoryBehind {
-        /// The workload.
+        /// The workload whose history is behind.
         workload: WorkloadId,
         /// What was published.
         published: Box<Fence>,
@@ -82,21 +82,21 @@ pub enum Refusal {
          or roll back"
     )]
     NotCancellable {
-        /// Which.
+        /// The automatic rollback.
         deployment: DeploymentId,
     },
     /// A guard said no.
     #[error("guard {guard} refuses: {why}; fix the cause, or force {guard} by name")]
     Guard {
-        /// Which.
+        /// The guard, by the name that forces it.
         guard: GuardName,
-        /// Its reason.
+        /// Why it refuses, in its own words.
         why: String,
     },
     /// A guard was to be forced that this workload does not have.
     #[error("there is no guard {guard} to force; there are {}", names(known))]
     UnknownGuard {
-        /// Which.
+        /// The name that was to be forced.
         guard: GuardName,
         /// Those there are.
         known: Vec<GuardName>,
@@ -104,9 +104,9 @@ pub enum Refusal {
     /// The authorizer said no. Cannot be forced.
     #[error("{actor} may not {verb} {workload}: {why}; ask somebody who may")]
     Unauthorized {
-        /// Who asked.
+        /// Who asked, for people.
         actor: String,
-        /// For what.
+        /// What they wanted to do, for people.
         verb: String,
         /// On which workload.
         workload: WorkloadId,
@@ -116,11 +116,11 @@ pub enum Refusal {
     /// Deploys are held.
     #[error("deploys to {workload} are held by {by}: {why}; lift the hold, or roll back")]
     Held {
-        /// The workload.
+        /// The workload that is held.
         workload: WorkloadId,
-        /// Who.
+        /// Who holds it, for people.
         by: String,
-        /// Why.
+        /// Why, in their words.
         why: String,
     },
 }

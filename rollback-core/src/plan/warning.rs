@@ -20,7 +20,7 @@ pub enum Warning {
     },
     /// The live release is not as it was recorded.
     Drifted {
-        /// In what.
+        /// How it differs, for people.
         how: String,
     },
     /// What is live now cannot be brought back exactly.
@@ -30,12 +30,12 @@ pub enum Warning {
     },
     /// The target has no good verdict on record.
     NotKnownHealthy {
-        /// Which.
+        /// The target.
         deployment: DeploymentId,
     },
     /// The target failed its health gate when it was live.
     KnownUnhealthy {
-        /// Which.
+        /// The target.
         deployment: DeploymentId,
         /// What the gate said.
         diagnostic: String,
@@ -47,19 +47,19 @@ pub enum Warning {
     },
     /// Migrations were applied since the target: its code may not know today's schema.
     MigrationsSince {
-        /// How many.
+        /// How many were applied: as many as are named.
         count: usize,
         /// Which, oldest first.
         names: Vec<String>,
     },
     /// Nobody can tell what migrations were applied since the target.
     MigrationsUnknown {
-        /// Why.
+        /// What the migration log says.
         why: String,
     },
     /// A branch still means what is being abandoned: deploying it brings it back.
     ReferenceStays {
-        /// The branch.
+        /// The branch, as it was asked for.
         reference: String,
         /// What it means, short.
         release: String,
@@ -87,7 +87,7 @@ pub enum Warning {
     },
     /// A guard's own words.
     Guard {
-        /// Which.
+        /// The guard, by the name that forces it.
         guard: GuardName,
         /// What it says.
         message: String,
@@ -197,12 +197,12 @@ pub enum Migrations {
     NotTracked,
     /// It has one, and it could not tell.
     Unknown {
-        /// Why.
+        /// What the migration log says.
         why: String,
     },
     /// These, oldest first.
     Since {
-        /// Their names.
+        /// Their names, as the migration log has them.
         names: Vec<String>,
     },
 }

@@ -130,7 +130,7 @@ async fn engine(at: &Guest) -> Result<(RollbackEngine, WorkloadId), Box<dyn Erro
         start_period: Duration::from_millis(500),
         ..Gate::default()
     };
-    let workload = Workload::new(api.clone(), GitBackend::new(config)?)
+    let workload = Workload::new(GitBackend::new(config)?)
         .check(HttpCheck::new(&format!(
             "http://127.0.0.1:{}/healthz",
             at.port()

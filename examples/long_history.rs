@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
-use rollback_core::backend::{Evidence, Handle, Instance, Prepared, Rollout, WayBack};
+use rollback_core::backend::{Evidence, Handle, Instance, Prepared, Rollout};
 use rollback_core::deployment::{LiveRecord, NewDeployment, Outcome};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::health::{Site, Verdict};
@@ -64,17 +64,11 @@ async fn fill(store: &dyn HistoryStore, count: u32) -> Result<(), Box<dyn Error>
 
 fn events(new: &NewDeployment) -> Vec<Event> {
     let evidence = || Evidence::default().with("process", "4711");
-    let instance = new.to.release().map(|release| Instance {
-        release: release.clone(),
-        handle: Handle::new(new.id.as_str()),
-    });
-    let prepared = instance.map(|to| {
-        Event::Prepared(Prepared {
-            rollout: Rollout::Replace,
-            to,
-            way_back: WayBack::Exact,
-        })
-    });
+    let instance = new
+        .to
+        .release()
+        .map(|release| Instance::new(release.clone(), Handle::new(new.id.as_str())));
+    let prepared = instance.map(|to| Event::Prepared(Prepared::new(Rollout::Replace, to)));
     let rest = [
         Event::SwitchIntended,
         Event::Switched {

@@ -66,7 +66,7 @@ async fn story(at: Guest) -> Result<(), Box<dyn Error>> {
     let health = format!("http://127.0.0.1:{}/healthz", at.port());
     let config = GitConfig::new(api.clone(), at.repository(), at.site())
         .restart_command(at.restart_command()?);
-    let workload = Workload::new(api.clone(), GitBackend::new(config)?)
+    let workload = Workload::new(GitBackend::new(config)?)
         .check(HttpCheck::new(&health)?)
         .gate(quick_gate())
         .auto_rollback();

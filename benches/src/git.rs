@@ -97,14 +97,13 @@ pub(crate) async fn switch(dir: &Path) -> Figure {
 }
 
 fn operation(n: usize, from: End, to: End) -> Operation {
-    Operation {
-        reuse: rollback_core::backend::Reuse::Kept,
-        deployment: DeploymentId::generate(SystemClock.now()),
-        sequence: Sequence(u64::try_from(n).unwrap()),
-        workload: site(),
+    Operation::new(
+        site(),
+        DeploymentId::generate(SystemClock.now()),
+        Sequence(u64::try_from(n).unwrap()),
         from,
         to,
-    }
+    )
 }
 
 /// A whole rollback to a release of so many files, which is kept and unchanged.
@@ -114,7 +113,7 @@ pub(crate) async fn rollback(dir: &Path, files: usize) -> Figure {
     repository(&dir.join("repo"), files);
     let config = GitConfig::new(site(), dir.join("repo"), dir.join("root"));
     let engine = RollbackEngine::builder(SqliteStore::open(dir.join("history.db")).await.unwrap())
-        .workload(Workload::new(site(), GitBackend::new(config).unwrap()))
+        .workload(Workload::new(GitBackend::new(config).unwrap()))
         .build()
         .unwrap();
     let actor = || Actor::user("bench").unwrap();

@@ -17,12 +17,24 @@ use crate::raw::{DeploymentRow, EventRow, Raw};
 
 /// Does nothing, at once.
 #[derive(Debug, Clone)]
-struct Noop;
+struct Noop(WorkloadId);
 
 #[async_trait]
 impl Backend for Noop {
     fn kind(&self) -> BackendKind {
         "noop".parse().unwrap()
+    }
+
+    fn workload(&self) -> &WorkloadId {
+        &self.0
+    }
+
+    fn place(&self) -> Place {
+        Place::new("noop", self.0.to_string())
+    }
+
+    fn rollout(&self) -> Rollout {
+        Rollout::Replace
     }
 
     fn default_restore(&self) -> Restore {
@@ -36,33 +48,24 @@ impl Backend for Noop {
         ))
     }
 
-    async fn observe(&self, _: &Context, ends: &[End]) -> Result<Observation, BackendError> {
-        let availability = ends.iter().map(|_| Availability::Local).collect();
-        Ok(Observation {
-            live: Live::Nothing,
-            standbys: Vec::new(),
-            availability,
-            published: None,
-        })
+    async fn observe(&self, _: &Context) -> Result<Observation, BackendError> {
+        Ok(Observation::new(Live::Nothing, None))
+    }
+
+    async fn availability(&self, _: &Context, _: &End) -> Result<Availability, BackendError> {
+        Ok(Availability::Local)
     }
 
     async fn prepare(&self, _: &Context, op: &Operation) -> Result<Prepared, BackendError> {
         let Some(release) = op.to.release().cloned() else {
             panic!("prepare goes somewhere")
         };
-        let to = Instance {
-            release,
-            handle: Handle::new("noop"),
-        };
-        Ok(Prepared {
-            rollout: Rollout::Replace,
-            to,
-            way_back: WayBack::Exact,
-        })
+        let to = Instance::new(release, Handle::new("noop"));
+        Ok(Prepared::new(Rollout::Replace, to))
     }
 
-    async fn start(&self, _: &Context, _: &Operation) -> Result<Evidence, BackendError> {
-        Ok(Evidence::default())
+    async fn start(&self, _: &Context, _: &Operation) -> Result<Started, BackendError> {
+        Ok(Started::default())
     }
 
     async fn switch(&self, _: &Context, _: &Operation) -> Result<Evidence, BackendError> {
@@ -73,7 +76,7 @@ impl Backend for Noop {
         Ok(())
     }
 
-    async fn health(&self, _: &Context, _: &Operation) -> Result<View, BackendError> {
+    async fn health(&self, _: &Context, _: &Instance) -> Result<View, BackendError> {
         Ok(View::Healthy)
     }
 
@@ -94,7 +97,7 @@ impl Backend for Noop {
 fn engine(store: impl HistoryStore + 'static, rounds: usize) -> RollbackEngine {
     let mut builder = RollbackEngine::builder(store);
     for n in 0..rounds {
-        builder = builder.workload(Workload::new(workload(n), Noop));
+        builder = builder.workload(Workload::new(Noop(workload(n))));
     }
     builder.build().unwrap()
 }
@@ -120,26 +123,14 @@ async fn verbs(backend: &dyn Backend) {
     let cx = Context::new(Duration::from_secs(10));
     let release = backend.resolve(&cx, "v1").await.unwrap();
     let planned = End::Planned(release);
-    backend
-        .observe(&cx, std::slice::from_ref(&planned))
-        .await
-        .unwrap();
-    let op = Operation {
-        reuse: rollback_core::backend::Reuse::Kept,
-        deployment: DeploymentId::generate(SystemClock.now()),
-        sequence: Sequence(1),
-        workload: workload(0),
-        from: End::Nothing,
-        to: planned,
-    };
+    backend.observe(&cx).await.unwrap();
+    backend.availability(&cx, &planned).await.unwrap();
+    let deployment = DeploymentId::generate(SystemClock.now());
+    let op = Operation::new(workload(0), deployment, Sequence(1), End::Nothing, planned);
     let to = backend.prepare(&cx, &op).await.unwrap().to;
-    let op = Operation {
-        reuse: rollback_core::backend::Reuse::Kept,
-        to: End::Placed(to.clone()),
-        ..op
-    };
+    let op = op.to(End::Placed(to.clone()));
     backend.switch(&cx, &op).await.unwrap();
-    backend.health(&cx, &op).await.unwrap();
+    backend.health(&cx, &to).await.unwrap();
     backend.retire(&cx, &op).await.unwrap();
     backend.retain(&cx, &[to]).await.unwrap();
 }
@@ -153,7 +144,7 @@ pub(crate) async fn engine_overhead_in_memory() -> Figure {
         Unit::Micros,
         rounds,
         |n| async move { timed(Box::pin(deploy(engine, n))).await.0 },
-        |_| async { timed(verbs(&Noop)).await.0 },
+        |_| async { timed(verbs(&Noop(workload(0)))).await.0 },
     )
     .await
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rollback_core::backend::{Evidence, Handle, Instance, Prepared, Rollout, WayBack};
+use rollback_core::backend::{Evidence, Handle, Instance, Prepared, Rollout, Started};
 use rollback_core::deployment::{NewDeployment, Outcome, Settlement, Trigger};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::health::{Site, Verdict};
@@ -89,24 +89,15 @@ pub(crate) fn records(count: usize, timeline: Timeline) -> impl Iterator<Item = 
 
 /// What comes before the settlement.
 fn events(new: &NewDeployment, timeline: Timeline) -> Vec<TimedEvent> {
-    let instance = || Instance {
-        release: new.to.release().unwrap().clone(),
-        handle: Handle::new("place"),
-    };
+    let instance = || Instance::new(new.to.release().unwrap().clone(), Handle::new("place"));
     let evidence = || Evidence::default().with("container", "0123456789abcdef");
     let events = match timeline {
         Timeline::Ends => vec![Event::PrepareIntended],
         Timeline::Whole => vec![
             Event::PrepareIntended,
-            Event::Prepared(Prepared {
-                rollout: Rollout::Beside,
-                to: instance(),
-                way_back: WayBack::Exact,
-            }),
+            Event::Prepared(Prepared::new(Rollout::Beside, instance())),
             Event::StartIntended,
-            Event::Started {
-                evidence: evidence(),
-            },
+            Event::Started(Started::new(evidence())),
             Event::SwitchIntended,
             Event::Switched {
                 evidence: evidence(),

@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 /// microseconds; a backend that may block uses `spawn_blocking`.
 #[derive(Debug, Clone)]
 pub(crate) struct ConfigFile {
+    workload: WorkloadId,
     kind: BackendKind,
     sources: PathBuf,
     etc: PathBuf,
@@ -26,17 +27,19 @@ pub(crate) struct ConfigFile {
 
 impl ConfigFile {
     pub(crate) fn new(
+        workload: WorkloadId,
         sources: impl Into<PathBuf>,
         etc: impl Into<PathBuf>,
     ) -> Result<Self, rollback_core::id::InvalidId> {
         Ok(Self {
+            workload,
             kind: "config-file".parse()?,
             sources: sources.into(),
             etc: etc.into(),
         })
     }
 
-    fn place(&self, handle: &str) -> PathBuf {
+    fn file(&self, handle: &str) -> PathBuf {
         self.etc.join("releases").join(handle)
     }
 
@@ -52,15 +55,15 @@ impl ConfigFile {
 
     /// The release as it is on disk now, not as it once was: that is how drift is seen.
     fn look(&self, handle: &str) -> Option<Instance> {
-        let digest = digest(&fs::read(self.place(handle)).ok()?);
+        let digest = digest(&fs::read(self.file(handle)).ok()?);
         let reference = match handle.split_once('-') {
             Some((sequence, reference)) if sequence.parse::<u64>().is_ok() => reference,
             _ => handle, // not placed by a deployment
         };
-        Some(Instance {
-            release: Release::new(self.kind.clone(), Artifact::new(reference, digest)),
-            handle: Handle::new(handle),
-        })
+        Some(Instance::new(
+            Release::new(self.kind.clone(), Artifact::new(reference, digest)),
+            Handle::new(handle),
+        ))
     }
 
     /// Every release that stands.
@@ -90,10 +93,7 @@ impl ConfigFile {
     }
 
     fn remove(&self, handle: &str) -> Result<(), BackendError> {
-        for path in [
-            self.place(&format!("{handle}.was-live")),
-            self.place(handle),
-        ] {
+        for path in [self.file(&format!("{handle}.was-live")), self.file(handle)] {
             match fs::remove_file(&path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => {
                     return Err(failed("cannot remove", &path, e));
@@ -109,6 +109,19 @@ impl ConfigFile {
 impl Backend for ConfigFile {
     fn kind(&self) -> BackendKind {
         self.kind.clone()
+    }
+
+    fn workload(&self) -> &WorkloadId {
+        &self.workload
+    }
+
+    // Two workloads at one place would undo each other: the engine refuses them.
+    fn place(&self) -> Place {
+        Place::new("files", self.etc.display().to_string())
+    }
+
+    fn rollout(&self) -> Rollout {
+        Rollout::Replace
     }
 
     fn default_restore(&self) -> Restore {
@@ -143,32 +156,25 @@ impl Backend for ConfigFile {
     }
 
     // Look, change nothing, judge nothing.
-    async fn observe(&self, cx: &Context, candidates: &[End]) -> Result<Observation, BackendError> {
+    async fn observe(&self, cx: &Context) -> Result<Observation, BackendError> {
         cx.check().map_err(BackendError::untouched)?;
         let handle = self.live().map_err(BackendError::untouched)?;
         let live = match handle.as_deref().map(|h| self.look(h)) {
             None => Live::Nothing,
             Some(None) => Live::Mixed(Vec::new(), "live.conf links to nothing".into()),
-            Some(Some(instance)) => Live::One(Sighting {
-                instance,
-                running: Running::NotApplicable,
-                evidence: Evidence::default(),
-                way_back: WayBack::Exact,
-            }),
+            Some(Some(instance)) => Live::One(Sighting::new(instance, Running::NotApplicable)),
         };
-        let near = |end: &End| match end.release() {
+        Ok(Observation::new(live, None))
+    }
+
+    // Asked of one candidate after the other, until one can be had.
+    async fn availability(&self, cx: &Context, end: &End) -> Result<Availability, BackendError> {
+        cx.check().map_err(BackendError::untouched)?;
+        Ok(match end.release() {
             None => Availability::Standby,
             Some(r) if self.standby(r).is_some() => Availability::Standby,
             Some(r) if self.source(r).is_some() => Availability::Local,
             Some(_) => Availability::Gone("neither its file nor its source is left".into()),
-        };
-        let mut standbys = self.standing();
-        standbys.retain(|i| Some(i.handle.as_str()) != handle.as_deref());
-        Ok(Observation {
-            live,
-            standbys,
-            availability: candidates.iter().map(near).collect(),
-            published: None,
         })
     }
 
@@ -185,23 +191,17 @@ impl Backend for ConfigFile {
             _ => {
                 let bytes = self.source(release).ok_or_else(gone)?;
                 let name = format!("{}-{}", op.sequence.0, release.artifact().reference);
-                write(&self.place(&name), &bytes).map_err(BackendError::untouched)?;
+                write(&self.file(&name), &bytes).map_err(BackendError::untouched)?;
                 Handle::new(name)
             }
         };
-        Ok(Prepared {
-            rollout: Rollout::Replace,
-            to: Instance {
-                release: release.clone(),
-                handle,
-            },
-            way_back: WayBack::Exact,
-        })
+        let to = Instance::new(release.clone(), handle);
+        Ok(Prepared::new(Rollout::Replace, to))
     }
 
     // Only for releases that can run beside each other.
-    async fn start(&self, _cx: &Context, _op: &Operation) -> Result<Evidence, BackendError> {
-        Ok(Evidence::default())
+    async fn start(&self, _cx: &Context, _op: &Operation) -> Result<Started, BackendError> {
+        Ok(Started::default())
     }
 
     // One rename: before it the old file is live, after it the new one. Again is the same.
@@ -224,7 +224,7 @@ impl Backend for ConfigFile {
                     .untouched(),
             );
         }
-        write(&self.place(&format!("{}.was-live", to.handle)), b"")?;
+        write(&self.file(&format!("{}.was-live", to.handle)), b"")?;
         cx.check().map_err(BackendError::untouched)?;
         symlink(Path::new("releases").join(to.handle.as_str()), &next)
             .and_then(|()| fs::rename(&next, &link))
@@ -242,7 +242,7 @@ impl Backend for ConfigFile {
             let kept = !name.starts_with(&own)
                 || op.to.instance().is_some_and(|to| to.handle == old.handle)
                 || live.as_deref() == Some(name)
-                || self.place(&format!("{name}.was-live")).exists();
+                || self.file(&format!("{name}.was-live")).exists();
             if !kept {
                 cx.check()?;
                 self.remove(name)?;
@@ -252,12 +252,9 @@ impl Backend for ConfigFile {
     }
 
     // The platform's own view. A backend without one has no opinion and leaves it to checks.
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
+    async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
         cx.check()?;
-        let Some(to) = op.to.instance() else {
-            return Ok(View::NoOpinion);
-        };
-        let text = fs::read_to_string(self.place(to.handle.as_str())).unwrap_or_default();
+        let text = fs::read_to_string(self.file(instance.handle.as_str())).unwrap_or_default();
         Ok(match text.lines().find(|l| l.starts_with("workers = ")) {
             Some(_) => View::Healthy,
             None => View::Failed("the config does not say how many workers".to_owned()),

@@ -25,18 +25,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     fs::write(sources.join("typo.conf"), "wrokers = 16\n")?;
 
     let proxy: WorkloadId = "proxy@web-1".parse()?;
-    let backend = ConfigFile::new(&sources, dir.path().join("etc"))?;
+    let backend = ConfigFile::new(proxy.clone(), &sources, dir.path().join("etc"))?;
     let gate = Gate {
         interval: Duration::from_millis(50),
         start_period: Duration::ZERO,
         ..Gate::default()
     };
     let engine = RollbackEngine::builder(MemoryStore::new())
-        .workload(
-            Workload::new(proxy.clone(), backend)
-                .gate(gate)
-                .auto_rollback(),
-        )
+        .workload(Workload::new(backend).gate(gate).auto_rollback())
         .build()?;
     let ada = Actor::user("ada")?;
     let live = || {

@@ -7,11 +7,17 @@ use rollback_core::id::InvalidId;
 use rollback_core::prelude::*;
 
 #[derive(Debug)]
-pub(crate) struct Bare(BackendKind);
+pub(crate) struct Bare {
+    kind: BackendKind,
+    workload: WorkloadId,
+}
 
 impl Bare {
-    pub(crate) fn new() -> Result<Self, InvalidId> {
-        Ok(Self("unknown".parse()?))
+    pub(crate) fn new(workload: WorkloadId) -> Result<Self, InvalidId> {
+        Ok(Self {
+            kind: "unknown".parse()?,
+            workload,
+        })
     }
 }
 
@@ -27,7 +33,19 @@ fn unknown() -> BackendError {
 #[async_trait]
 impl Backend for Bare {
     fn kind(&self) -> BackendKind {
-        self.0.clone()
+        self.kind.clone()
+    }
+
+    fn workload(&self) -> &WorkloadId {
+        &self.workload
+    }
+
+    fn place(&self) -> Place {
+        Place::new("unknown", self.workload.to_string())
+    }
+
+    fn rollout(&self) -> Rollout {
+        Rollout::Replace
     }
 
     fn default_restore(&self) -> Restore {
@@ -38,7 +56,11 @@ impl Backend for Bare {
         Err(unknown())
     }
 
-    async fn observe(&self, _: &Context, _: &[End]) -> Result<Observation, BackendError> {
+    async fn observe(&self, _: &Context) -> Result<Observation, BackendError> {
+        Err(unknown())
+    }
+
+    async fn availability(&self, _: &Context, _: &End) -> Result<Availability, BackendError> {
         Err(unknown())
     }
 
@@ -46,7 +68,7 @@ impl Backend for Bare {
         Err(unknown())
     }
 
-    async fn start(&self, _: &Context, _: &Operation) -> Result<Evidence, BackendError> {
+    async fn start(&self, _: &Context, _: &Operation) -> Result<Started, BackendError> {
         Err(unknown())
     }
 
@@ -58,7 +80,7 @@ impl Backend for Bare {
         Err(unknown())
     }
 
-    async fn health(&self, _: &Context, _: &Operation) -> Result<View, BackendError> {
+    async fn health(&self, _: &Context, _: &Instance) -> Result<View, BackendError> {
         Err(unknown())
     }
 

@@ -87,7 +87,7 @@ impl World {
             // What is only on record can be trimmed, too.
             for state in store.workloads().await?.states {
                 if !names.contains(&state.workload) {
-                    all.push(Workload::new(state.workload, Bare::new()?));
+                    all.push(Workload::new(Bare::new(state.workload)?));
                 }
             }
         }

@@ -84,7 +84,7 @@ impl Entry {
             rollback: self.rollback,
             ..Policy::default()
         };
-        let mut workload = Workload::new(self.workload.clone(), GitBackend::new(config)?)
+        let mut workload = Workload::new(GitBackend::new(config)?)
             .gate(self.gate.clone())
             .policy(policy);
         if let Some(url) = &self.health {

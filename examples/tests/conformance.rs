@@ -31,7 +31,7 @@ impl World for Etc {
         if self.cut.load(Ordering::SeqCst) {
             dir.push("cut");
         }
-        Arc::new(ConfigFile::new(dir.join("sources"), dir.join("etc")).unwrap())
+        Arc::new(ConfigFile::new(self.workload(), dir.join("sources"), dir.join("etc")).unwrap())
     }
 
     fn reference(&self, build: Build) -> String {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Evidence, Prepared};
+use crate::backend::{Evidence, Prepared, Started};
 use crate::deployment::{Outcome, Settlement};
 use crate::health::{Site, Verdict};
 use crate::history::Holder;
@@ -94,10 +94,7 @@ pub enum Event {
     /// `start` is about to run.
     StartIntended,
     /// `to` runs beside `from`.
-    Started {
-        /// What the backend offers as proof that it runs.
-        evidence: Evidence,
-    },
+    Started(Started),
     /// `switch` is about to run: from here on the live release may be either.
     SwitchIntended,
     /// `to` is live.
@@ -202,7 +199,7 @@ impl Event {
             Self::TaskIntended { .. } => "task-intended",
             Self::TaskDone { .. } => "task-done",
             Self::StartIntended => "start-intended",
-            Self::Started { .. } => "started",
+            Self::Started(_) => "started",
             Self::SwitchIntended => "switch-intended",
             Self::Switched { .. } => "switched",
             Self::Judged { .. } => "judged",

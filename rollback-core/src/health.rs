@@ -165,6 +165,7 @@ pub enum Site {
 
 /// What a check is asked to look at.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Probe {
     /// The workload.
     pub workload: WorkloadId,
@@ -172,6 +173,17 @@ pub struct Probe {
     pub instance: Instance,
     /// Where.
     pub site: Site,
+}
+
+impl Probe {
+    /// This instance of the workload, there.
+    pub fn new(workload: WorkloadId, instance: Instance, site: Site) -> Self {
+        Self {
+            workload,
+            instance,
+            site,
+        }
+    }
 }
 
 /// A check's yes.

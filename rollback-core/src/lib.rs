@@ -17,7 +17,7 @@
 //! # let backend = support::Shelf::default();
 //! let api: WorkloadId = "api@web-1".parse()?;
 //! let engine = RollbackEngine::builder(MemoryStore::new())
-//!     .workload(Workload::new(api.clone(), backend).auto_rollback())
+//!     .workload(Workload::new(backend).auto_rollback())
 //!     .build()?;
 //! engine.recover().await?; // settles what a crash left unfinished
 //!
@@ -86,8 +86,8 @@ pub mod told;
 /// What most programs need.
 pub mod prelude {
     pub use crate::backend::{
-        Availability, Backend, End, Evidence, Handle, Instance, Live, Observation, Operation,
-        Prepared, Reuse, Rollout, Running, Sighting, WayBack,
+        Address, Availability, Backend, End, Evidence, Handle, Instance, Live, Observation,
+        Operation, Place, Prepared, Reuse, Rollout, Running, Sighting, Started, WayBack,
     };
     pub use crate::context::Context;
     pub use crate::deployment::{

@@ -63,10 +63,10 @@ async fn a_first_deploy_that_fails_has_no_rollback_point_and_is_named_as_live() 
 #[tokio::test]
 async fn the_first_adoption_is_a_target_too() {
     let b = Bench::armed();
-    let by_hand = Instance {
-        release: Release::new("shelf".parse().unwrap(), Artifact::new("found", "found")),
-        handle: Handle::new("by-hand"),
-    };
+    let by_hand = Instance::new(
+        Release::new("shelf".parse().unwrap(), Artifact::new("found", "found")),
+        Handle::new("by-hand"),
+    );
     b.shelf.0.lock().unwrap().live = Some(by_hand.clone());
     let adopted = b.engine.adopt(&b.api, me()).await.unwrap();
     assert!(adopted.succeeded());

@@ -51,13 +51,13 @@ fn workload(name: &str) -> WorkloadId {
 #[tokio::test]
 async fn a_plan_says_everything_before_anything_happens() {
     let shelf = Shelf::default();
-    let (api, web) = (workload("api"), workload("web"));
+    let api = workload("api");
     let engine = RollbackEngine::builder(MemoryStore::new())
         .workload(
-            Workload::new(api.clone(), shelf.clone())
+            Workload::new(shelf.clone())
                 .migrations(Log::of(&["0007_add_index", "0008_drop_column"])),
         )
-        .workload(Workload::new(web.clone(), Shelf::default()).depends_on(api.clone()))
+        .workload(Workload::new(Shelf::of("web@web-1")).depends_on(api.clone()))
         .build()
         .unwrap();
     let deploy = |reference: &'static str| {
@@ -135,9 +135,9 @@ back; move it, or hold deploys",
 async fn a_dependency_or_a_dependent_in_trouble_refuses_unless_the_guard_is_forced_by_name() {
     let (api, db, web) = (workload("api"), workload("db"), workload("web"));
     let engine = RollbackEngine::builder(MemoryStore::new())
-        .workload(Workload::new(api.clone(), Shelf::default()).depends_on(db.clone()))
-        .workload(Workload::new(web.clone(), Shelf::default()).depends_on(api.clone()))
-        .workload(Workload::new(db.clone(), Shelf::default()))
+        .workload(Workload::new(Shelf::default()).depends_on(db.clone()))
+        .workload(Workload::new(Shelf::of("web@web-1")).depends_on(api.clone()))
+        .workload(Workload::new(Shelf::of("db@web-1")))
         .build()
         .unwrap();
     let deploy = |w: &WorkloadId, r: &str| {
@@ -298,7 +298,7 @@ async fn the_authorizer_sees_actor_workload_and_deployment_and_cannot_be_forced(
     };
     let api = workload("api");
     let engine = RollbackEngine::builder(MemoryStore::new())
-        .workload(Workload::new(api.clone(), Shelf::default()))
+        .workload(Workload::new(Shelf::default()))
         .authorizer(doorman.clone())
         .build()
         .unwrap();

@@ -48,7 +48,7 @@ impl Aged {
         let (clock, shelf) = (Hand::default(), Shelf::default());
         let api: WorkloadId = "api@web-1".parse().unwrap();
         let engine = RollbackEngine::builder(MemoryStore::new())
-            .workload(adjust(Workload::new(api.clone(), shelf.clone())))
+            .workload(adjust(Workload::new(shelf.clone())))
             .clock(clock.clone())
             .build()
             .unwrap();
@@ -206,7 +206,7 @@ async fn a_policy_is_previewed_set_for_good_and_taken_back() {
     assert_eq!(done, preview);
     // It holds in every engine on the store, whatever that one's catalog says.
     let other = RollbackEngine::builder(b.store.clone())
-        .workload(Workload::new(b.api.clone(), b.shelf.clone()))
+        .workload(Workload::new(b.shelf.clone()))
         .build()
         .unwrap();
     let rules = other.rules(&b.api).await.unwrap();

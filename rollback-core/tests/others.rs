@@ -89,7 +89,7 @@ fn an_observer_missed_the_end_when_the_program_exited_and_everything_in_the_next
     let (shelf, slow) = (support::Shelf::default(), Slow::default());
     let api: WorkloadId = "api@web-1".parse().unwrap();
     let engine = RollbackEngine::builder(MemoryStore::new())
-        .workload(Workload::new(api.clone(), shelf))
+        .workload(Workload::new(shelf))
         .observer(slow.clone())
         .build()
         .unwrap();
@@ -131,6 +131,18 @@ impl Backend for Hanging {
         self.shelf.kind()
     }
 
+    fn workload(&self) -> &WorkloadId {
+        self.shelf.workload()
+    }
+
+    fn place(&self) -> Place {
+        self.shelf.place()
+    }
+
+    fn rollout(&self) -> Rollout {
+        self.shelf.rollout()
+    }
+
     fn default_restore(&self) -> Restore {
         self.shelf.default_restore()
     }
@@ -139,19 +151,27 @@ impl Backend for Hanging {
         self.shelf.resolve(cx, reference).await
     }
 
-    async fn observe(&self, cx: &Context, ends: &[End]) -> Result<Observation, BackendError> {
+    async fn observe(&self, cx: &Context) -> Result<Observation, BackendError> {
         assert!(!hangs(&self.panics), "the platform's library panics");
         if hangs(&self.observe_hangs) {
             std::future::pending::<()>().await;
         }
-        self.shelf.observe(cx, ends).await
+        self.shelf.observe(cx).await
+    }
+
+    async fn availability(
+        &self,
+        cx: &Context,
+        candidate: &End,
+    ) -> Result<Availability, BackendError> {
+        self.shelf.availability(cx, candidate).await
     }
 
     async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
         self.shelf.prepare(cx, op).await
     }
 
-    async fn start(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
+    async fn start(&self, cx: &Context, op: &Operation) -> Result<Started, BackendError> {
         self.shelf.start(cx, op).await
     }
 
@@ -163,12 +183,12 @@ impl Backend for Hanging {
         self.shelf.retire(cx, op).await
     }
 
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
+    async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
         assert!(!hangs(&self.panics), "the platform's library panics");
         if hangs(&self.health_hangs) {
             std::future::pending::<()>().await;
         }
-        self.shelf.health(cx, op).await
+        self.shelf.health(cx, instance).await
     }
 
     async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
@@ -190,7 +210,7 @@ fn on_hanging(hanging: &Hanging) -> (RollbackEngine, WorkloadId) {
         retries: 3,
         ..Gate::default()
     };
-    let workload = Workload::new(api.clone(), hanging.clone()).gate(gate);
+    let workload = Workload::new(hanging.clone()).gate(gate);
     let engine = RollbackEngine::builder(MemoryStore::new()).workload(workload);
     (engine.build().unwrap(), api)
 }
@@ -284,7 +304,7 @@ async fn an_observer_that_panicked_was_told_nothing_more_and_flush_waited_for_it
     let (shelf, once) = (support::Shelf::default(), Once::default());
     let api: WorkloadId = "api@web-1".parse().unwrap();
     let engine = RollbackEngine::builder(MemoryStore::new())
-        .workload(Workload::new(api.clone(), shelf))
+        .workload(Workload::new(shelf))
         .observer(once.clone());
     let engine = engine.build().unwrap();
     let report = deployed(&engine, &api, "v1").await.await.unwrap();
@@ -344,7 +364,7 @@ fn a_release_task_of_a_dead_process_went_on_after_the_deployment_had_gone_back()
     let (shelf, endless) = (support::Shelf::default(), Endless::default());
     let api: WorkloadId = "api@web-1".parse().unwrap();
     let engine = RollbackEngine::builder(MemoryStore::new())
-        .workload(Workload::new(api.clone(), shelf).task(endless.clone()))
+        .workload(Workload::new(shelf).task(endless.clone()))
         .build()
         .unwrap();
     let id = endless.dies_with(&engine, &api, "v1");
@@ -378,7 +398,7 @@ fn what_a_remediation_of_a_dead_process_had_left_half_way_was_only_judged() {
     let (shelf, endless) = (support::Shelf::default(), Endless::default());
     let api: WorkloadId = "api@web-1".parse().unwrap();
     let engine = RollbackEngine::builder(MemoryStore::new())
-        .workload(Workload::new(api.clone(), shelf.clone()).remediation(endless.clone()))
+        .workload(Workload::new(shelf.clone()).remediation(endless.clone()))
         .build()
         .unwrap();
     let id = endless.dies_with(&engine, &api, "sick1");
@@ -422,4 +442,25 @@ async fn a_deployment_that_was_cancelled_during_a_hook_was_recorded_as_failed() 
     assert_eq!(report.outcome(), Outcome::Cancelled);
     let cause = report.deployment().cause().unwrap().to_string();
     assert_eq!(cause, "cancelled by ada");
+}
+
+#[test]
+fn two_workloads_at_one_place_undid_each_other() {
+    let built = |ids: [&str; 2], place: fn(&str) -> Place| {
+        let mut builder = RollbackEngine::builder(MemoryStore::new());
+        for id in ids {
+            let shelf = support::Shelf::of(id).at(place(id));
+            // Shared, as for a remediation of its own.
+            builder = builder.workload(Workload::new(Arc::new(shelf)));
+        }
+        builder.build()
+    };
+    let one: fn(&str) -> Place = |_| Place::new("unix:///run/docker.sock", "api");
+    let e = built(["api@web-1", "old@web-1"], one).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::InvalidTarget);
+    let text = e.to_string();
+    for part in ["api@web-1", "old@web-1", "api (unix:///run/docker.sock)"] {
+        assert!(text.contains(part), "{text}");
+    }
+    built(["api@web-1", "old@web-1"], |id| Place::new("files", id)).unwrap();
 }

@@ -297,7 +297,7 @@ async fn standing_is_derived_from_lineage() {
     assert_eq!(standing(&d1), Standing::Superseded);
     assert_eq!(standing(&d2), Standing::RolledBack);
     assert_eq!(standing(&d3), Standing::Live);
-    let _ = Workload::new(b.api.clone(), b.shelf.clone());
+    let _ = Workload::new(b.shelf.clone());
 }
 
 #[tokio::test]
@@ -351,10 +351,7 @@ async fn recovery_took_away_what_a_person_put_live_after_the_deploy_had_turned_r
     let run = b.engine.deploy(&b.api, "v2", me()).await.unwrap();
     assert_eq!(run.await.unwrap_err().kind(), ErrorKind::Interrupted);
     let release = b.engine.get(&last(&b).await).await.unwrap();
-    let by_hand = Instance {
-        release: release.release().unwrap().clone(),
-        handle: Handle::new("by-hand"),
-    };
+    let by_hand = Instance::new(release.release().unwrap().clone(), Handle::new("by-hand"));
     {
         let mut target = b.shelf.0.lock().unwrap();
         target.unreachable = false;
@@ -390,7 +387,7 @@ async fn insisting_took_away_what_a_person_put_live_while_the_platform_was_away(
         target.unreachable = false;
         let release = target.standbys[0].release.clone();
         let handle = Handle::new("by-hand");
-        target.live = Some(Instance { release, handle });
+        target.live = Some(Instance::new(release, handle));
         target.live.clone()
     });
     let report = b.deploy("v2").await;
@@ -420,7 +417,7 @@ impl Remediation for Cuts {
 async fn a_platform_that_was_away_for_a_moment_kept_a_sick_release_live() {
     let shelf = support::Shelf::default();
     let api: WorkloadId = "api@web-1".parse().unwrap();
-    let workload = Workload::new(api.clone(), shelf.clone())
+    let workload = Workload::new(shelf.clone())
         .remediation(Cuts(shelf.clone()))
         .auto_rollback();
     let engine =

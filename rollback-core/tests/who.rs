@@ -46,7 +46,7 @@ async fn a_plan_was_carried_out_for_somebody_who_may_no_more() {
     let shift = Shift::default();
     let shelf = Shelf::default();
     let engine = RollbackEngine::builder(MemoryStore::new())
-        .workload(Workload::new(api(), shelf.clone()))
+        .workload(Workload::new(shelf.clone()))
         .authorizer(shift.clone())
         .build()
         .unwrap();
@@ -107,7 +107,7 @@ async fn a_catalog_could_hold_a_policy_that_configure_refuses() {
         ..Gate::default()
     };
     let e = RollbackEngine::builder(MemoryStore::new())
-        .workload(Workload::new(api(), Shelf::default()).gate(gate))
+        .workload(Workload::new(Shelf::default()).gate(gate))
         .build()
         .unwrap_err();
     assert!(e.to_string().contains("raise deadlines.gate"), "{e}");
@@ -136,7 +136,7 @@ async fn an_adoption_that_was_cancelled_was_recorded_as_a_success_that_is_unheal
     b.deploy("v1").await;
     // Another engine, which has no record of it.
     let engine = RollbackEngine::builder(MemoryStore::new())
-        .workload(Workload::new(api(), b.shelf.clone()).check(Waiting))
+        .workload(Workload::new(b.shelf.clone()).check(Waiting))
         .build()
         .unwrap();
     let adoption = tokio::spawn({

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bollard::models::ImageInspect;
 use rollback_core::backend::{
-    Backend, End, Evidence, Instance, Observation, Operation, Prepared, Rollout, WayBack,
+    Availability, Backend, End, Evidence, Instance, Observation, Operation, Place, Prepared,
+    Rollout, Started, WayBack,
 };
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::health::View;
-use rollback_core::id::BackendKind;
+use rollback_core::id::{BackendKind, WorkloadId};
 use rollback_core::release::{Artifact, Release, Restore};
 use tokio::sync::OnceCell;
 
@@ -112,18 +113,13 @@ impl DockerBackend {
         };
         self.join_networks(cx, client, &container, release).await?;
         cx.check()?;
-        Ok(Prepared {
-            rollout: Rollout::Replace,
-            to: Instance {
-                release: release.clone(),
-                handle: container.handle(),
-            },
-            way_back: match (&op.from, from) {
-                (End::Placed(_), Some(from)) => way_back(&from),
-                (End::Placed(_), None) => WayBack::None("its container is gone".into()),
-                _ => WayBack::Exact,
-            },
-        })
+        let way_back = match (&op.from, from) {
+            (End::Placed(_), Some(from)) => way_back(&from),
+            (End::Placed(_), None) => WayBack::None("its container is gone".into()),
+            _ => WayBack::Exact,
+        };
+        let to = Instance::new(release.clone(), container.handle());
+        Ok(Prepared::new(Rollout::Replace, to).way_back(way_back))
     }
 
     /// A container of somebody else's that has taken the live name is not ours to move.
@@ -162,6 +158,19 @@ impl Backend for DockerBackend {
         self.kind.clone()
     }
 
+    fn workload(&self) -> &WorkloadId {
+        &self.config.workload
+    }
+
+    fn place(&self) -> Place {
+        let daemon = format!("unix://{}", self.config.socket.display());
+        Place::new(daemon, self.config.container.as_str())
+    }
+
+    fn rollout(&self) -> Rollout {
+        Rollout::Replace
+    }
+
     fn default_restore(&self) -> Restore {
         Restore::Artifact
     }
@@ -172,8 +181,16 @@ impl Backend for DockerBackend {
             .map_err(BackendError::untouched)
     }
 
-    async fn observe(&self, cx: &Context, candidates: &[End]) -> Result<Observation, BackendError> {
-        self.look(cx, candidates)
+    async fn observe(&self, cx: &Context) -> Result<Observation, BackendError> {
+        self.look(cx).await.map_err(BackendError::untouched)
+    }
+
+    async fn availability(
+        &self,
+        cx: &Context,
+        candidate: &End,
+    ) -> Result<Availability, BackendError> {
+        self.nearness(cx, candidate)
             .await
             .map_err(BackendError::untouched)
     }
@@ -184,8 +201,8 @@ impl Backend for DockerBackend {
             .map_err(BackendError::untouched)
     }
 
-    async fn start(&self, _cx: &Context, _op: &Operation) -> Result<Evidence, BackendError> {
-        Ok(Evidence::default())
+    async fn start(&self, _cx: &Context, _op: &Operation) -> Result<Started, BackendError> {
+        Ok(Started::default())
     }
 
     async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
@@ -196,8 +213,10 @@ impl Backend for DockerBackend {
         self.retire_leftovers(cx, op).await
     }
 
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
-        self.judge(cx, op).await.map_err(BackendError::untouched)
+    async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
+        self.judge(cx, instance)
+            .await
+            .map_err(BackendError::untouched)
     }
 
     async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {

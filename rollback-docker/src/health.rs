@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use bollard::models::{HealthStatusEnum, HealthcheckResult};
-use rollback_core::backend::{Operation, Running};
+use rollback_core::backend::{Instance, Running};
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
 use rollback_core::health::View;
@@ -32,11 +32,12 @@ pub(crate) struct Watch {
 }
 
 impl DockerBackend {
-    pub(crate) async fn judge(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
+    pub(crate) async fn judge(
+        &self,
+        cx: &Context,
+        instance: &Instance,
+    ) -> Result<View, BackendError> {
         cx.check()?;
-        let Some(instance) = op.to.instance() else {
-            return Ok(View::NoOpinion);
-        };
         let client = self.client().await?;
         let Some(now) = client.of(&instance.handle).await? else {
             return Ok(View::failed("the container is gone"));

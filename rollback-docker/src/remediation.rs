@@ -19,7 +19,7 @@ pub struct RestartContainer {
 
 impl RestartContainer {
     /// Restarts this backend's live container. The backend is shared with the workload:
-    /// `Workload::shared(id, backend)`.
+    /// `Workload::new(Arc::clone(&backend))`.
     pub fn new(backend: Arc<DockerBackend>) -> Self {
         Self { backend }
     }

@@ -2,7 +2,7 @@
 
 use bollard::models::ImageConfig;
 use rollback_core::backend::{
-    Availability, End, Instance, Live, Observation, Operation, Reuse, Running, Sighting,
+    Availability, End, Evidence, Instance, Live, Observation, Operation, Reuse, Running, Sighting,
 };
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
@@ -16,11 +16,7 @@ use crate::reference::Reference;
 use crate::{capture, fence, settings};
 
 impl DockerBackend {
-    pub(crate) async fn look(
-        &self,
-        cx: &Context,
-        candidates: &[End],
-    ) -> Result<Observation, BackendError> {
+    pub(crate) async fn look(&self, cx: &Context) -> Result<Observation, BackendError> {
         cx.check()?;
         let client = self.client().await?;
         let ours = client.ours().await?;
@@ -53,27 +49,7 @@ impl DockerBackend {
                 format!("{n} containers of this workload run; stop all but one"),
             ),
         };
-        let standbys = ours
-            .iter()
-            .filter(|c| !up.iter().any(|u| u.id == c.id) && c.is_sound() && !c.leftover)
-            .filter_map(|c| {
-                Some(Instance {
-                    release: c.ours.as_ref()?.release.clone(),
-                    handle: c.handle(),
-                })
-            })
-            .collect();
-        let mut availability = Vec::new();
-        for end in candidates {
-            cx.check()?;
-            availability.push(self.availability(cx, client, &ours, end).await?);
-        }
-        Ok(Observation {
-            live,
-            standbys,
-            availability,
-            published,
-        })
+        Ok(Observation::new(live, published))
     }
 
     async fn sighting(
@@ -82,18 +58,15 @@ impl DockerBackend {
         container: &Container,
     ) -> Result<Sighting, BackendError> {
         let restart = container.restart_row();
-        Ok(Sighting {
-            instance: Instance {
-                release: self.seen(client, container, restart.as_ref()).await?,
-                handle: container.handle(),
-            },
-            running: container.running(),
-            evidence: match container.running() {
-                Running::Yes => container.evidence(),
-                _ => Default::default(),
-            },
-            way_back: way_back(container),
-        })
+        let release = self.seen(client, container, restart.as_ref()).await?;
+        let instance = Instance::new(release, container.handle());
+        let running = container.running();
+        let evidence = match running {
+            Running::Yes => container.evidence(),
+            _ => Evidence::default(),
+        };
+        let sighting = Sighting::new(instance, running).evidence(evidence);
+        Ok(sighting.way_back(way_back(container)))
     }
 
     /// What a container is now. Its restart policy is off while it stands by: `restart` is the
@@ -194,20 +167,22 @@ impl DockerBackend {
         Ok(seen.digest() == wanted.digest())
     }
 
-    async fn availability(
+    /// How near an end is.
+    pub(crate) async fn nearness(
         &self,
         cx: &Context,
-        client: &Client,
-        ours: &[Container],
         end: &End,
     ) -> Result<Availability, BackendError> {
+        cx.check()?;
         let Some(wanted) = end.release() else {
             return Ok(Availability::Standby);
         };
-        if self.standing(client, ours, end, None).await?.is_some() {
+        let client = self.client().await?;
+        let mut kept = client.ours().await?;
+        cx.check()?;
+        if self.standing(client, &kept, end, None).await?.is_some() {
             return Ok(Availability::Standby);
         }
-        let mut kept = ours.to_vec();
         kept.extend(client.inspect(&self.config.container).await?);
         match self.blueprint(wanted, &kept).await {
             Ok(_) => {}

@@ -66,17 +66,16 @@ impl Apart {
     }
 
     async fn plan(&self, backend: &DockerBackend, reference: &str) -> Operation {
-        let seen = backend.observe(&cx(), &[]).await.unwrap();
+        let seen = backend.observe(&cx()).await.unwrap();
         let live = seen.live_instance().cloned();
         let release = backend.resolve(&cx(), reference).await.unwrap();
-        Operation {
-            reuse: Default::default(),
-            deployment: DeploymentId::generate(SystemClock.now()),
-            sequence: Sequence(1),
-            workload: "api@web-1".parse().unwrap(),
-            from: live.map_or(End::Nothing, End::Placed),
-            to: End::Planned(release),
-        }
+        Operation::new(
+            "api@web-1".parse().unwrap(),
+            DeploymentId::generate(SystemClock.now()),
+            Sequence(1),
+            live.map_or(End::Nothing, End::Placed),
+            End::Planned(release),
+        )
     }
 
     async fn deploy(&self, backend: &DockerBackend, reference: &str) -> Operation {
@@ -251,7 +250,7 @@ async fn networks_and_other_settings_of_a_container_made_by_hand_are_lost_silent
     // And again, from one that this crate has made.
     w.deploy(&backend, "api:v1").await;
     assert_eq!(w.asked()[4], before[4]);
-    let seen = backend.observe(&cx(), std::slice::from_ref(&op.to)).await;
+    let seen = backend.observe(&cx()).await;
     assert!(seen.unwrap().live_instance().is_some());
     // One that lost a network by hand while it stood by has it again.
     let standby = op.to.instance().unwrap();
@@ -354,10 +353,9 @@ async fn secrets_in_commands_labels_and_health_checks_are_recorded_in_clear() {
     let second = w.deploy(&backend, "api:v1").await;
     shown.push(serde_json::to_string(&second).unwrap());
     shown.push(format!("{second:?}"));
-    shown.push(format!("{:?}", backend.health(&cx(), &second).await));
-    let observed = backend
-        .observe(&cx(), std::slice::from_ref(&second.to))
-        .await;
+    let placed = second.to.instance().unwrap();
+    shown.push(format!("{:?}", backend.health(&cx(), placed).await));
+    let observed = backend.observe(&cx()).await;
     shown.push(serde_json::to_string(&observed.unwrap()).unwrap());
     let labels = w.show("{{json .Config.Labels}}");
     let labels = labels.as_object().unwrap().iter();
@@ -367,13 +365,10 @@ async fn secrets_in_commands_labels_and_health_checks_are_recorded_in_clear() {
             .map(|(_, v)| v.to_string()),
     );
     // Older ones come from a container that is kept; where nobody has them, they are named.
-    let mut back = Operation {
-        from: second.to.clone(),
-        to: End::Planned(op.to.release().unwrap().clone()),
-        reuse: rollback_core::backend::Reuse::Never,
-        deployment: DeploymentId::generate(SystemClock.now()),
-        ..second.clone()
-    };
+    let mut back = second.clone().reuse(rollback_core::backend::Reuse::Never);
+    back.deployment = DeploymentId::generate(SystemClock.now());
+    back.from = second.to.clone();
+    back.to = End::Planned(op.to.release().unwrap().clone());
     back.to = End::Placed(backend.prepare(&cx(), &back).await.unwrap().to);
     backend.retire(&cx(), &back.reversed()).await.unwrap();
     for (id, name) in w

@@ -20,10 +20,10 @@ fn world() -> Option<DockerWorld> {
     Some(DockerWorld::new(&Arc::new(fixture()?)))
 }
 
-fn engine(w: &DockerWorld, store: &MemoryStore, config: DockerConfig) -> RollbackEngine {
+fn engine(store: &MemoryStore, config: DockerConfig) -> RollbackEngine {
     let backend = DockerBackend::new(config).unwrap();
     RollbackEngine::builder(store.clone())
-        .workload(Workload::new(w.workload(), backend))
+        .workload(Workload::new(backend))
         .build()
         .unwrap()
 }
@@ -32,7 +32,7 @@ fn engine(w: &DockerWorld, store: &MemoryStore, config: DockerConfig) -> Rollbac
 async fn a_redeploy_and_a_rollback_ignore_a_corrected_configuration() {
     let Some(w) = world() else { return };
     let store = MemoryStore::new();
-    let with = |token: &str| engine(&w, &store, w.config().env("TOKEN", token));
+    let with = |token: &str| engine(&store, w.config().env("TOKEN", token));
     let (id, me) = (w.workload(), Actor::user("me").unwrap());
     let deploy = async |engine: RollbackEngine, build: Build| {
         let run = engine.deploy(&id, w.reference(build), me.clone());

@@ -35,7 +35,7 @@ async fn deploy(w: &DockerWorld, config: DockerConfig, reference: &str) -> Repor
     policy.deadlines.observe = Duration::from_secs(20);
     policy.deadlines.gate = Duration::from_secs(90);
     let gate = Gate::default().interval(Duration::from_millis(200));
-    let workload = Workload::new(w.workload(), DockerBackend::new(config).unwrap())
+    let workload = Workload::new(DockerBackend::new(config).unwrap())
         .gate(gate)
         .policy(policy);
     let engine = RollbackEngine::builder(MemoryStore::new())
@@ -99,13 +99,14 @@ async fn a_soak_begins_again_with_each_look() {
     let first = DockerBackend::new(config()).unwrap();
     let op = w.plan(&first, End::Nothing, &w.reference(Build::V1)).await;
     let op = w.run(&first, op).await;
-    let view = first.health(&cx(), &op).await.unwrap();
+    let placed = op.to.instance().unwrap();
+    let view = first.health(&cx(), placed).await.unwrap();
     assert!(matches!(view, View::NotYet(_)), "{view}");
     tokio::time::sleep(Duration::from_secs(3)).await;
     // Also by whoever has never looked before.
     let other = DockerBackend::new(config()).unwrap();
     for backend in [first, other] {
-        assert_eq!(backend.health(&cx(), &op).await.unwrap(), View::Healthy);
+        assert_eq!(backend.health(&cx(), placed).await.unwrap(), View::Healthy);
     }
 }
 
@@ -139,12 +140,13 @@ async fn health_is_what_docker_proves_and_nothing_less() {
     let judge = async |backend: &DockerBackend, reference: &str, cx: Context| {
         let from = w.live().await.map_or(End::Nothing, End::Placed);
         let mut op = w.plan(backend, from, reference).await;
-        op.to = End::Placed(backend.prepare(&cx, &op).await.unwrap().to);
+        let placed = backend.prepare(&cx, &op).await.unwrap().to;
+        op.to = End::Placed(placed.clone());
         backend.switch(&cx, &op).await.unwrap();
-        let mut view = backend.health(&cx, &op).await.unwrap();
+        let mut view = backend.health(&cx, &placed).await.unwrap();
         while matches!(view, View::NotYet(_)) && cx.remaining() > Duration::from_secs(1) {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            view = backend.health(&cx, &op).await.unwrap();
+            view = backend.health(&cx, &placed).await.unwrap();
         }
         backend.retire(&cx, &op).await.unwrap();
         view

@@ -92,9 +92,9 @@ async fn a_pinned_image_is_gone_once_its_tag_is_removed() {
         .unwrap_err();
     w.fixture.stop_registry();
     let backend = w.docker();
-    let ends = [End::Placed(first.clone())];
-    let seen = backend.observe(&cx(), &ends).await.unwrap();
-    assert_eq!(seen.availability, [Availability::Local]);
+    let end = End::Placed(first.clone());
+    let near = backend.availability(&cx(), &end).await.unwrap();
+    assert_eq!(near, Availability::Local);
     backend
         .retain(&cx(), std::slice::from_ref(&first))
         .await

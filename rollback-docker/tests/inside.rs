@@ -29,7 +29,7 @@ async fn inside() {
         .socket(socket)
         .pull(PullPolicy::IfMissing);
     let backend = DockerBackend::new(config.without("volume")).unwrap();
-    let seen = backend.observe(&cx(), &[]).await.unwrap();
+    let seen = backend.observe(&cx()).await.unwrap();
     let from = End::Placed(seen.live_instance().unwrap().clone());
     let release = backend.resolve(&cx(), reference).await.unwrap();
     let op = support::operation(name, from, End::Planned(release));

@@ -69,7 +69,7 @@ impl Assemble for Parted {
         };
         Parts {
             store: Arc::new(SqliteStore::open(history).await.unwrap()),
-            workload: Workload::new(self.workload(), DockerBackend::new(config).unwrap())
+            workload: Workload::new(DockerBackend::new(config).unwrap())
                 .gate(gate)
                 .auto_rollback(),
         }

@@ -74,16 +74,15 @@ async fn deploy(w: &DockerWorld, backend: &DockerBackend, reference: &str) -> Op
 
 /// The handle is live, runs and differs in nothing from its record; nothing else is left of it.
 async fn settled(w: &DockerWorld, backend: &DockerBackend, to: &Instance, context: &str) {
-    let seen = backend.observe(&cx(), &[End::Placed(to.clone())]).await;
-    let seen = seen.unwrap();
+    let seen = backend.observe(&cx()).await.unwrap();
     let drift = drift(Some(to), &seen);
     assert!(!drift.is_drift(), "{context}: {drift:?}");
     let Live::One(sighting) = &seen.live else {
         panic!("{context}: {seen:?}")
     };
     assert_eq!(sighting.running, Running::Yes, "{context}");
-    assert_eq!(seen.availability, [Availability::Standby], "{context}");
-    assert!(!seen.standbys.contains(to), "{context}: {seen:?}");
+    let near = backend.availability(&cx(), &End::Placed(to.clone())).await;
+    assert_eq!(near.unwrap(), Availability::Standby, "{context}");
     // Either may be away from its resting name; what neither handle needs is gone.
     let all = w.containers();
     assert!(all.len() <= 2, "{context}: {all:?}");
@@ -137,18 +136,14 @@ async fn a_damaged_layer_is_healed_and_everything_else_is_kept() {
         assert!(has(&w.fixture, &w.name, "/named/kept"), "{round}");
         assert!(has(&w.fixture, &w.name, "/anon/kept"), "{round}");
         settled(&w, &backend, &to, round).await;
-        assert!(backend.health(&cx(), &op).await.unwrap() == View::Healthy);
+        assert!(backend.health(&cx(), &to).await.unwrap() == View::Healthy);
     }
     // It is a standby like any other, known by the same handle.
     let back = w.operation(op.to.clone(), former.to.clone());
     w.run(&backend, back).await;
     assert_eq!(w.serving().await.as_deref(), Some("first"));
-    let seen = backend
-        .observe(&cx(), std::slice::from_ref(&op.to))
-        .await
-        .unwrap();
-    assert_eq!(seen.availability, [Availability::Standby]);
-    assert!(seen.standbys.contains(&to), "{seen:?}");
+    let near = backend.availability(&cx(), &op.to).await.unwrap();
+    assert_eq!(near, Availability::Standby);
     backend
         .retain(&cx(), std::slice::from_ref(&to))
         .await
@@ -194,7 +189,7 @@ async fn cut_off_anywhere_whoever_comes_next_finds_the_handle_and_goes_on() {
             put(&w.fixture, &w.name, "/mark", "of the old layer");
             let cut = cx().stopping_after(stop);
             let ended = recreate.attempt(&cut, &op, "500").await;
-            let seen = backend.observe(&cx(), &[]).await.unwrap();
+            let seen = backend.observe(&cx()).await.unwrap();
             match &seen.live {
                 // Then recovery judges, and it is something that runs.
                 Live::One(s) => {
@@ -202,7 +197,10 @@ async fn cut_off_anywhere_whoever_comes_next_finds_the_handle_and_goes_on() {
                     assert_eq!(s.running, Running::Yes, "{at}");
                 }
                 // Then recovery switches, and has something to switch to.
-                Live::Nothing => assert!(seen.standbys.contains(&to), "{at}: {seen:?}"),
+                Live::Nothing => {
+                    let near = backend.availability(&cx(), &op.to).await.unwrap();
+                    assert_eq!(near, Availability::Standby, "{at}: {seen:?}");
+                }
                 Live::Mixed(..) => panic!("{at}: {seen:?}"),
             }
             match who {
@@ -354,7 +352,7 @@ async fn the_engines_record_holds_after_it_and_so_does_the_way_back() {
         w.name.clone(),
         AtomicBool::new(false),
     );
-    let workload = Workload::shared(w.workload(), Arc::clone(&backend) as Arc<dyn Backend>)
+    let workload = Workload::new(Arc::clone(&backend))
         .gate(gate)
         .check(check)
         .remediation(RestartContainer::new(Arc::clone(&backend)))

@@ -67,8 +67,7 @@ async fn a_password_is_sent_to_any_registry() {
         let mut planned = serde_json::to_value(base.to.release().unwrap()).unwrap();
         planned["artifact"]["digest"] = format!("{at}/x@sha256:{}", "a".repeat(64)).into();
         let to = End::Planned(serde_json::from_value(planned).unwrap());
-        let seen = backend.observe(&cx(), std::slice::from_ref(&to)).await;
-        seen.unwrap();
+        backend.availability(&cx(), &to).await.unwrap();
         let op = w.operation(End::Nothing, to);
         backend.prepare(&cx(), &op).await.unwrap_err();
     }
@@ -149,7 +148,7 @@ fn forget(w: &DockerWorld, build: Build) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_the_registry_passes_over_the_last_healthy_release() {
     let Some(w) = world() else { return };
-    let workload = Workload::new(w.workload(), w.docker());
+    let workload = Workload::new(w.docker());
     let engine = RollbackEngine::builder(MemoryStore::new())
         .workload(workload)
         .build()
@@ -165,11 +164,11 @@ async fn an_outage_of_the_registry_passes_over_the_last_healthy_release() {
     let second = ids[1].instance().unwrap().clone();
     forget(&w, Build::V2);
     let backend = w.docker();
-    let ends = [End::Planned(second.release.clone())];
-    let availability = async || backend.observe(&cx(), &ends).await.unwrap().availability;
-    assert_eq!(availability().await, [Availability::Remote]);
+    let end = End::Planned(second.release.clone());
+    let availability = async || backend.availability(&cx(), &end).await.unwrap();
+    assert_eq!(availability().await, Availability::Remote);
     w.fixture.stop_registry();
-    assert_eq!(availability().await, [Availability::Remote], "not gone");
+    assert_eq!(availability().await, Availability::Remote, "not gone");
     let back = engine.rollback(&id, Goal::LastHealthy, me.clone());
     let report = back.await.unwrap().await.unwrap();
     assert_eq!(report.verdict(), &Verdict::Unknown);
@@ -194,10 +193,10 @@ async fn an_outage_of_the_registry_passes_over_the_last_healthy_release() {
         let mut planned = serde_json::to_value(&v1).unwrap();
         let at = registry_that_says(status);
         planned["artifact"]["digest"] = format!("{at}/x@sha256:{}", "b".repeat(64)).into();
-        let ends = [End::Planned(serde_json::from_value(planned).unwrap())];
-        let seen = backend.observe(&cx(), &ends).await.unwrap().availability;
+        let end = End::Planned(serde_json::from_value(planned).unwrap());
+        let seen = backend.availability(&cx(), &end).await.unwrap();
         assert_eq!(
-            matches!(&seen[0], Availability::Gone(_)),
+            matches!(&seen, Availability::Gone(_)),
             gone,
             "{status}: {seen:?}"
         );

@@ -35,10 +35,9 @@ async fn a_moved_tag_does_not_change_what_a_rollback_runs() {
     // Nothing of it is left here: it has to be pulled, and the tag now means something else.
     w.fixture.must(&["rm", first.handle.as_str()]);
     w.fixture.must(&["image", "prune", "-af"]);
-    let plan = [End::Planned(first.release.clone())];
-    let seen = backend.observe(&cx(), &plan).await.unwrap();
-    assert_eq!(seen.availability, [Availability::Remote]);
-    let [plan] = plan;
+    let plan = End::Planned(first.release.clone());
+    let near = backend.availability(&cx(), &plan).await.unwrap();
+    assert_eq!(near, Availability::Remote);
     w.run(&backend, w.operation(second.to, plan)).await;
     assert_eq!(w.serving().await.as_deref(), Some("old"));
 }
@@ -69,12 +68,12 @@ async fn prune_takes_no_rollback_target() {
     let backend = w.docker();
     let first = w.deploy(Build::V1).await;
     let second = w.deploy(Build::V2).await;
-    let ends = [End::Placed(first.clone())];
-    let availability = async || backend.observe(&cx(), &ends).await.unwrap().availability;
+    let end = End::Placed(first.clone());
+    let availability = async || backend.availability(&cx(), &end).await.unwrap();
     // Without its container the image hangs by the pin alone: it was pulled by digest.
     w.fixture.must(&["container", "prune", "-f"]);
     w.fixture.must(&["image", "prune", "-f"]);
-    assert_eq!(availability().await, [Availability::Local]);
+    assert_eq!(availability().await, Availability::Local);
     w.fixture.stop_registry();
     let back = w.operation(End::Placed(second), End::Placed(first));
     let back = w.run(&backend, back).await;
@@ -82,9 +81,8 @@ async fn prune_takes_no_rollback_target() {
     assert_eq!(w.token().await, TOKEN);
     // The harshest one takes even the pins; a container that is kept still holds its image.
     w.fixture.must(&["image", "prune", "-af"]);
-    let ends = [back.from.clone()];
-    let seen = backend.observe(&cx(), &ends).await.unwrap();
-    assert_eq!(seen.availability, [Availability::Standby]);
+    let near = backend.availability(&cx(), &back.from).await.unwrap();
+    assert_eq!(near, Availability::Standby);
     let kept = [back.from.instance().unwrap().clone()];
     backend.retain(&cx(), &kept).await.unwrap();
     let pins = w.fixture.must(&["images", "-q", "rollback.local/*"]);
@@ -182,7 +180,7 @@ async fn two_that_run_are_said_and_the_next_switch_leaves_one() {
     // Without a port of its own the standby would end at once.
     w.fixture.must(&["stop", &w.name]);
     w.fixture.must(&["start", first.handle.as_str()]);
-    let live = w.docker().observe(&cx(), &[]).await.unwrap().live;
+    let live = w.docker().observe(&cx()).await.unwrap().live;
     assert!(matches!(&live, Live::One(s) if s.instance.handle == first.handle));
     let other = ["run", "-d", "--network", "host", "-e", "PORT=0", "--label"];
     let label = |key: &str| {
@@ -201,7 +199,7 @@ async fn two_that_run_are_said_and_the_next_switch_leaves_one() {
     let twin = format!("{}-twin", w.name);
     args.extend(["--name", &twin, &image]);
     w.fixture.must(&args);
-    let live = w.docker().observe(&cx(), &[]).await.unwrap().live;
+    let live = w.docker().observe(&cx()).await.unwrap().live;
     assert!(
         matches!(&live, Live::Mixed(all, _) if all.len() == 2),
         "{live:?}"
@@ -219,7 +217,7 @@ async fn one_that_somebody_stopped_is_live_and_does_not_run() {
     let Some(w) = world() else { return };
     let op = w.deploy(Build::V1).await;
     w.fixture.must(&["stop", &w.name]);
-    let Live::One(sighting) = w.docker().observe(&cx(), &[]).await.unwrap().live else {
+    let Live::One(sighting) = w.docker().observe(&cx()).await.unwrap().live else {
         panic!("one has the live name")
     };
     assert_eq!(sighting.instance.handle, op.handle);
@@ -251,9 +249,8 @@ async fn older_values_come_from_a_kept_container_or_are_named_as_lost() {
         w.fixture.must(&["rm", "-f", gone.handle.as_str()]);
     }
     let op = w.operation(End::Placed(fourth), End::Planned(mixed));
-    let ends = [op.to.clone()];
-    let seen = today.observe(&cx(), &ends).await.unwrap().availability;
-    assert!(matches!(&seen[0], Availability::Gone(why) if why.contains("TOKEN")));
+    let seen = today.availability(&cx(), &op.to).await.unwrap();
+    assert!(matches!(&seen, Availability::Gone(why) if why.contains("TOKEN")));
     let e = today.prepare(&cx(), &op).await.unwrap_err();
     assert_eq!(e.kind(), BackendErrorKind::Gone, "{e}");
     assert_eq!(e.impact(), LiveImpact::Untouched, "{e}");
@@ -325,7 +322,7 @@ async fn an_absent_dockerd_is_unreachable_and_says_what_to_do() {
     let config = rollback_docker::DockerConfig::new("api@web-1".parse().unwrap(), "api", &dir)
         .socket(dir.join("docker.sock"));
     let backend = DockerBackend::new(config).unwrap();
-    let e = backend.observe(&cx(), &[]).await.unwrap_err();
+    let e = backend.observe(&cx()).await.unwrap_err();
     assert_eq!(e.kind(), BackendErrorKind::Unreachable);
     assert_eq!(e.impact(), LiveImpact::Untouched);
     assert!(e.is_transient());

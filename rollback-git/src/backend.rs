@@ -1,14 +1,17 @@
-//! [`GitBackend`]: the eight verbs on a deploy root.
+//! [`GitBackend`]: the verbs on a deploy root.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use rollback_core::backend::{Backend, End, Evidence, Instance, Observation, Operation, Prepared};
+use rollback_core::backend::{
+    Availability, Backend, End, Evidence, Handle, Instance, Observation, Operation, Place,
+    Prepared, Rollout, Started,
+};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::health::View;
-use rollback_core::id::{BackendKind, DeploymentId};
+use rollback_core::id::{BackendKind, DeploymentId, WorkloadId};
 use rollback_core::release::{Artifact, ReferenceKind, Release, Restore};
 use rollback_process::end_leftovers;
 
@@ -106,6 +109,19 @@ impl Backend for GitBackend {
         self.inner.kind.clone()
     }
 
+    fn workload(&self) -> &WorkloadId {
+        &self.inner.config.workload
+    }
+
+    fn place(&self) -> Place {
+        let root: PathBuf = self.inner.config.root.components().collect();
+        Place::new("files", root.display().to_string())
+    }
+
+    fn rollout(&self) -> Rollout {
+        Rollout::Replace
+    }
+
     fn default_restore(&self) -> Restore {
         Restore::Everything
     }
@@ -117,9 +133,19 @@ impl Backend for GitBackend {
             .map_err(BackendError::untouched)
     }
 
-    async fn observe(&self, cx: &Context, candidates: &[End]) -> Result<Observation, BackendError> {
-        let candidates = candidates.to_vec();
-        self.blocking(cx, move |inner, cx| inner.observe(cx, &candidates))
+    async fn observe(&self, cx: &Context) -> Result<Observation, BackendError> {
+        self.blocking(cx, move |inner, cx| inner.observe(cx))
+            .await
+            .map_err(BackendError::untouched)
+    }
+
+    async fn availability(
+        &self,
+        cx: &Context,
+        candidate: &End,
+    ) -> Result<Availability, BackendError> {
+        let candidate = candidate.clone();
+        self.blocking(cx, move |inner, cx| inner.availability(cx, &candidate))
             .await
             .map_err(BackendError::untouched)
     }
@@ -131,8 +157,8 @@ impl Backend for GitBackend {
             .map_err(BackendError::untouched)
     }
 
-    async fn start(&self, _cx: &Context, _op: &Operation) -> Result<Evidence, BackendError> {
-        Ok(Evidence::default())
+    async fn start(&self, _cx: &Context, _op: &Operation) -> Result<Started, BackendError> {
+        Ok(Started::default())
     }
 
     async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
@@ -162,9 +188,9 @@ impl Backend for GitBackend {
             .await
     }
 
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
-        let op = op.clone();
-        self.blocking(cx, move |inner, cx| inner.health(cx, &op))
+    async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
+        let handle = instance.handle.clone();
+        self.blocking(cx, move |inner, cx| inner.health(cx, &handle))
             .await
     }
 
@@ -216,9 +242,9 @@ impl Inner {
         })
     }
 
-    fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
+    fn health(&self, cx: &Context, handle: &Handle) -> Result<View, BackendError> {
         cx.check()?;
-        let expected = op.to.instance().map(|i| self.place_of(&i.handle));
+        let expected = self.place_of(handle);
         let actual = match self.link.read()? {
             Current::Link(at) if at.is_dir() => Some(at),
             Current::Link(_) | Current::Absent => None,
@@ -226,14 +252,13 @@ impl Inner {
                 return Ok(View::failed("`current` is not a symbolic link any more"));
             }
         };
-        if expected == actual {
+        if actual.as_ref() == Some(&expected) {
             return Ok(View::NoOpinion);
         }
-        let show = |p: Option<PathBuf>| p.map_or("nothing".into(), |p| p.display().to_string());
+        let actual = actual.map_or("nothing".into(), |at| at.display().to_string());
         Ok(View::failed(format!(
-            "`current` leads to {}, not to {}",
-            show(actual),
-            show(expected)
+            "`current` leads to {actual}, not to {}",
+            expected.display()
         )))
     }
 

@@ -45,14 +45,8 @@ impl Inner {
         cx.check()?;
         // There is time for it now: nothing that is live waits.
         self.releases.empty_trash(cx);
-        Ok(Prepared {
-            rollout: Rollout::Replace,
-            to: Instance {
-                release: release.clone(),
-                handle,
-            },
-            way_back: self.way_back(&op.from)?,
-        })
+        let to = Instance::new(release.clone(), handle);
+        Ok(Prepared::new(Rollout::Replace, to).way_back(self.way_back(&op.from)?))
     }
 
     /// What this very deployment has made or taken before, and has not sealed yet: what has changed

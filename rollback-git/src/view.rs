@@ -75,11 +75,7 @@ impl Looked {
 }
 
 impl Inner {
-    pub(crate) fn observe(
-        &self,
-        cx: &Context,
-        candidates: &[End],
-    ) -> Result<Observation, BackendError> {
+    pub(crate) fn observe(&self, cx: &Context) -> Result<Observation, BackendError> {
         cx.check()?;
         self.root.owner()?;
         let lazy = Lazy::default();
@@ -88,29 +84,7 @@ impl Inner {
             lazy.get(self)?;
         }
         let live = self.live(cx, &lazy)?;
-        let live_handle = match &live {
-            Live::One(sighting) => Some(sighting.instance.handle.clone()),
-            _ => None,
-        };
-        let mut standbys = Vec::new();
-        for (name, record) in self.releases.records()? {
-            let handle = Handle::new(&name);
-            if self.releases.stands(&name)? && Some(&handle) != live_handle.as_ref() {
-                let release = self.release(&record.reference, &record.commit);
-                standbys.push(Instance { release, handle });
-            }
-        }
-        let mut availability = Vec::new();
-        for end in candidates {
-            cx.check()?;
-            availability.push(self.availability(cx, &lazy, end)?);
-        }
-        Ok(Observation {
-            live,
-            standbys,
-            availability,
-            published: self.root.published()?,
-        })
+        Ok(Observation::new(live, self.root.published()?))
     }
 
     fn live(&self, cx: &Context, lazy: &Lazy) -> Result<Live, BackendError> {
@@ -125,24 +99,27 @@ impl Inner {
             };
             // It may have been switched from and removed meanwhile.
             if let Some((instance, _)) = self.look(cx, lazy, &self.handle_of(&target))? {
-                return Ok(Live::One(Sighting {
-                    evidence: Evidence::default().with("release", instance.handle.as_str()),
-                    instance,
-                    running: Running::NotApplicable,
-                    way_back: WayBack::Exact,
-                }));
+                let evidence = Evidence::default().with("release", instance.handle.as_str());
+                let sighting = Sighting::new(instance, Running::NotApplicable);
+                return Ok(Live::One(sighting.evidence(evidence)));
             }
         }
         Ok(Live::Nothing)
     }
 
-    fn availability(
+    pub(crate) fn availability(
         &self,
         cx: &Context,
-        lazy: &Lazy,
         end: &End,
     ) -> Result<Availability, BackendError> {
         use BackendErrorKind as Kind;
+        cx.check()?;
+        self.root.owner()?;
+        let lazy = &Lazy::default();
+        if !self.root.path().is_dir() {
+            // Whether it was there once, the repository knows.
+            lazy.get(self)?;
+        }
         let Some(release) = end.release() else {
             return Ok(Availability::Standby);
         };
@@ -219,10 +196,7 @@ impl Inner {
                 .map(|release| (release, None)),
         };
         match looked {
-            Ok((release, looked)) => {
-                let handle = handle.clone();
-                Ok(Some((Instance { release, handle }, looked)))
-            }
+            Ok((release, looked)) => Ok(Some((Instance::new(release, handle.clone()), looked))),
             // It was removed while it was looked at.
             Err(_) if !dir.is_dir() => Ok(None),
             Err(e) => Err(e),

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rollback_core::backend::{Availability, Backend, End, Operation};
+use rollback_core::backend::{Availability, Backend, End, Handle, Instance, Operation};
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_git::GitBackend;
 use rollback_testkit::fixtures::strace::{Call, Strace, not_durable};
@@ -50,12 +50,15 @@ impl Verb {
 
     /// The operation, as it is before the verb is called.
     async fn operation(self, site: &Site) -> Operation {
-        let seen = site.git().observe(&cx(), &[]).await.unwrap();
-        let all = || seen.live_instance().into_iter().chain(&seen.standbys);
-        let made_by = |n: &str| all().find(|i| i.handle.as_str().starts_with(n)).cloned();
-        let from = End::Placed(made_by("2-").unwrap());
+        let made_by = async |n: &str, build: Build| {
+            let release = site.git().resolve(&cx(), build.answer()).await.unwrap();
+            let names = standing(site);
+            let name = names.iter().find(|name| name.starts_with(n)).unwrap();
+            End::Placed(Instance::new(release, Handle::new(name)))
+        };
+        let from = made_by("2-", Build::V1).await;
         match self {
-            Self::Take => site.operation(3, from, End::Placed(made_by("1-").unwrap())),
+            Self::Take => site.operation(3, from, made_by("1-", Build::V2).await),
             Self::Prepare => site.plan(3, from, Build::V3).await,
             _ => site.prepared(3, from, Build::V3).await,
         }
@@ -239,6 +242,14 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
+/// The names of the release directories.
+fn standing(site: &Site) -> Vec<String> {
+    let entries = fs::read_dir(site.root().join("releases")).unwrap();
+    entries
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
 /// The deployment goes on from wherever it was left, and then it is undone.
 async fn goes_on(verb: Verb, site: &Site, context: &str) {
     let git = site.git();
@@ -250,8 +261,7 @@ async fn goes_on(verb: Verb, site: &Site, context: &str) {
         .unwrap_or_else(|e| fail("again", e));
     match verb {
         Verb::Retain => {
-            let seen = git.observe(&cx(), &[]).await.unwrap();
-            assert_eq!(seen.standbys, [], "{context}");
+            assert_eq!(standing(site).len(), 1, "{context}");
             assert_eq!(site.serves().as_deref(), Some("v1"), "{context}");
         }
         Verb::Undo => assert_eq!(site.serves().as_deref(), Some("v1"), "{context}"),
@@ -264,7 +274,7 @@ async fn goes_on(verb: Verb, site: &Site, context: &str) {
             let serves = if verb == Verb::Take { "v2" } else { "v3" };
             assert_eq!(site.serves().as_deref(), Some(serves), "{context}");
             assert!(site.restarts() - before <= 1, "{context}: restarted again");
-            let seen = git.observe(&cx(), &[]).await.unwrap();
+            let seen = git.observe(&cx()).await.unwrap();
             assert_eq!(seen.live_instance(), op.to.instance(), "{context}");
             let back = op.reversed();
             git.switch(&cx(), &back)
@@ -290,7 +300,7 @@ async fn goes_on(verb: Verb, site: &Site, context: &str) {
 }
 
 async fn op_from(git: &GitBackend, context: &str) -> End {
-    let seen = git.observe(&cx(), &[]).await.unwrap();
+    let seen = git.observe(&cx()).await.unwrap();
     let live = seen
         .live_instance()
         .unwrap_or_else(|| panic!("{context}: {:?}", seen.live));
@@ -414,8 +424,12 @@ async fn stale_locks_of_a_killed_git_blocked_every_deployment() {
     }
     let two = w.deploy(2, End::Placed(one.clone()), Build::V2).await;
     w.git().retain(&cx(), &[two]).await.unwrap();
-    let seen = w.git().observe(&cx(), &[End::Placed(one)]).await.unwrap();
-    assert_eq!(seen.availability, [Availability::Local]);
+    let near = w
+        .git()
+        .availability(&cx(), &End::Placed(one))
+        .await
+        .unwrap();
+    assert_eq!(near, Availability::Local);
     for lock in ["packed-refs.lock", "HEAD.lock", "index.lock", "config.lock"] {
         assert!(repo.join(lock).exists(), "{lock} is not ours to remove");
     }

@@ -18,7 +18,7 @@ async fn what_the_restart_command_wrote_was_drift_for_ever() {
     let mut w = GitWorld::new();
     w.restart = sh("mkdir -p .venv/bin && echo built >> .venv/bin/python");
     let one = w.deploy(1, End::Nothing, Build::V1).await;
-    let seen = w.git().observe(&cx(), &[]).await.unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     assert_eq!(
         seen.live_instance(),
         Some(&one),
@@ -30,14 +30,14 @@ async fn what_the_restart_command_wrote_was_drift_for_ever() {
         .await;
     assert_eq!(back.to.instance(), Some(&one), "and is not built anew");
     w.git().switch(&cx(), &back).await.unwrap();
-    let seen = w.git().observe(&cx(), &[]).await.unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     assert_eq!(
         seen.live_instance(),
         Some(&one),
         "built once more, it belongs to it as well"
     );
     w.tamper().await;
-    let seen = w.git().observe(&cx(), &[]).await.unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     let facets = seen.live_instance().unwrap().release.facets().clone();
     assert!(
         facets.contains_key("tree"),
@@ -53,13 +53,10 @@ async fn what_a_release_task_built_before_the_switch_was_drift_for_ever() {
     let dir = w.root().join("releases").join(one.handle.as_str());
     fs::write(dir.join("built"), "by a task").unwrap();
     w.git().switch(&cx(), &op).await.unwrap();
-    let seen = w
-        .git()
-        .observe(&cx(), std::slice::from_ref(&op.to))
-        .await
-        .unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     assert_eq!(seen.live_instance(), Some(&one));
-    assert_eq!(seen.availability, [Availability::Standby]);
+    let near = w.git().availability(&cx(), &op.to).await.unwrap();
+    assert_eq!(near, Availability::Standby);
 }
 
 #[tokio::test]
@@ -87,7 +84,7 @@ async fn an_automatic_rollback_that_was_recovered_went_live_without_what_its_tas
         w.git().switch(&cx(), &op).await.unwrap();
         let built = fs::read_to_string(w.root().join("current/built"));
         assert_eq!(built.unwrap(), "by a task", "made anew: {made}");
-        let seen = w.git().observe(&cx(), &[]).await.unwrap();
+        let seen = w.git().observe(&cx()).await.unwrap();
         assert_eq!(seen.live_instance(), Some(&to), "it belongs to it");
         // From then on it is sealed, and what is changed is not its own.
         w.tamper().await;
@@ -101,14 +98,14 @@ async fn a_restart_on_the_way_back_made_a_change_by_hand_part_of_the_release() {
     let mut w = GitWorld::new();
     let one = w.deploy(1, End::Nothing, Build::V1).await;
     w.tamper().await;
-    let live = w.git().observe(&cx(), &[]).await.unwrap();
+    let live = w.git().observe(&cx()).await.unwrap();
     let live = live.live_instance().unwrap().clone();
     assert_ne!(live, one);
     w.restart = sh("echo x >> log");
     let op = w.prepared(2, End::Placed(live.clone()), Build::V2).await;
     w.git().switch(&cx(), &op).await.unwrap();
     w.git().switch(&cx(), &op.reversed()).await.unwrap();
-    let back = w.git().observe(&cx(), &[]).await.unwrap();
+    let back = w.git().observe(&cx()).await.unwrap();
     assert_eq!(back.live_instance(), Some(&live));
 }
 
@@ -118,7 +115,7 @@ async fn what_stood_changed_where_nobody_had_sealed_it_is_gone_back_to_as_it_was
     w.deploy(1, End::Nothing, Build::V1).await;
     w.tamper().await;
     let live = async |w: &GitWorld| {
-        let seen = w.git().observe(&cx(), &[]).await.unwrap();
+        let seen = w.git().observe(&cx()).await.unwrap();
         End::Placed(seen.live_instance().unwrap().clone())
     };
     let op = w.prepared(2, live(&w).await, Build::V2).await;
@@ -176,7 +173,7 @@ async fn a_file_that_cannot_be_read_kept_everybody_from_looking() {
 #[tokio::test]
 async fn child_looks() {
     if let Some((site, _)) = told() {
-        match site.git().observe(&cx(), &[]).await {
+        match site.git().observe(&cx()).await {
             Ok(seen) => say(&format!("{:?}", seen.live)),
             Err(e) => say(&e.to_string()),
         }
@@ -202,7 +199,7 @@ async fn a_file_that_vanished_during_a_look_failed_it() {
     });
     let mut failed = Vec::new();
     for _ in 0..300 {
-        if let Err(e) = w.git().observe(&cx(), &[]).await {
+        if let Err(e) = w.git().observe(&cx()).await {
             failed.push(e.to_string());
         }
     }
@@ -222,7 +219,10 @@ async fn looking_failed_while_another_process_removed_what_was_looked_at() {
     let looks = tokio::spawn(async move {
         let mut failed = Vec::new();
         while !ended.load(std::sync::atomic::Ordering::SeqCst) {
-            if let Err(e) = git.observe(&cx(), std::slice::from_ref(&end)).await {
+            if let Err(e) = git.observe(&cx()).await {
+                failed.push(e.to_string());
+            }
+            if let Err(e) = git.availability(&cx(), &end).await {
                 failed.push(e.to_string());
             }
         }
@@ -271,7 +271,7 @@ async fn git_would_have_found_a_change_of_the_same_size_at_the_same_instant() {
         fs::write(&file, "v1").unwrap();
         assert!(
             w.git()
-                .observe(&cx(), &[])
+                .observe(&cx())
                 .await
                 .unwrap()
                 .live_instance()
@@ -281,7 +281,7 @@ async fn git_would_have_found_a_change_of_the_same_size_at_the_same_instant() {
                 .is_empty()
         );
         fs::write(&file, "vX").unwrap();
-        let seen = w.git().observe(&cx(), &[]).await.unwrap();
+        let seen = w.git().observe(&cx()).await.unwrap();
         assert!(!seen.live_instance().unwrap().release.facets().is_empty());
     }
 }

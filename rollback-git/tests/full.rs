@@ -64,7 +64,7 @@ async fn on_a_disk_that_had_filled_up_a_switch_could_not_be_gone_back_from() {
     site.git().switch(&cx(), &back).await.unwrap();
     site.git().retire(&cx(), &back).await.unwrap();
     assert_eq!(site.serves().as_deref(), Some("v1"));
-    let seen = site.git().observe(&cx(), &[]).await.unwrap();
+    let seen = site.git().observe(&cx()).await.unwrap();
     assert_eq!(seen.live_instance(), Some(&one));
     // And there is a reserve again as soon as there is room for it.
     small.free();

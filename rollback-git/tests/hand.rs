@@ -72,7 +72,7 @@ async fn a_switch_took_the_place_of_what_a_person_had_linked_there() {
 async fn what_a_person_linked_there_and_the_operation_knows_is_switched_from_and_to() {
     let w = GitWorld::new();
     w.install_by_hand(Build::V1).await;
-    let seen = w.git().observe(&cx(), &[]).await.unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     let from = End::Placed(seen.live_instance().unwrap().clone());
     let op = w.prepared(1, from, Build::V2).await;
     for _ in 0..2 {

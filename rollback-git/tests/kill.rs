@@ -65,7 +65,7 @@ impl Assemble for Parted {
         };
         Parts {
             store: Arc::new(SqliteStore::open(dir.join("history.db")).await.unwrap()),
-            workload: Workload::new(self.workload(), GitBackend::new(config).unwrap())
+            workload: Workload::new(GitBackend::new(config).unwrap())
                 .check(NotBroken(root))
                 .gate(gate)
                 .auto_rollback(),

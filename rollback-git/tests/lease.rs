@@ -66,7 +66,7 @@ async fn an_actor_that_was_taken_for_dead_published_over_its_successor() {
         assert_eq!(e.impact(), LiveImpact::Untouched, "{verb}: {e}");
         assert!(!e.is_transient(), "{verb}: {e}");
     }
-    let seen = w.git().observe(&cx(), &[]).await.unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     assert_eq!(seen.published.as_ref(), Some(&later));
     assert_eq!(seen.live_instance(), three.to.instance());
     // Whoever took the same deployment over may go on, and so may another history.
@@ -80,7 +80,7 @@ async fn an_actor_that_was_taken_for_dead_published_over_its_successor() {
         .switch(&cx().fenced(other.clone()), &two)
         .await
         .unwrap();
-    let seen = w.git().observe(&cx(), &[]).await.unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     assert_eq!(seen.published, Some(other));
     assert_eq!(w.serves().as_deref(), Some("v2"));
 }
@@ -168,7 +168,7 @@ async fn engine(site: &Site) -> RollbackEngine {
     let store = SqliteStore::open(site.dir.join("history.db"))
         .await
         .unwrap();
-    let workload = Workload::new(site.workload.clone(), site.git());
+    let workload = Workload::new(site.git());
     RollbackEngine::builder(store)
         .workload(workload)
         .build()
@@ -275,7 +275,7 @@ fn child_whose_time_ends() {
         .build()
         .unwrap();
     let switched = runtime.block_on(async {
-        let live = site.git().observe(&cx(), &[]).await.unwrap();
+        let live = site.git().observe(&cx()).await.unwrap();
         let from = End::Placed(live.live_instance().unwrap().clone());
         let op = site.prepared(2, from, Build::V2).await;
         site.git().switch(&Context::new(time), &op).await

@@ -55,12 +55,8 @@ async fn a_mirror_that_was_updated_lost_its_pins_and_then_its_releases() {
     git(&repo, &["gc", "-q", "--prune=now"]);
     fs::remove_dir_all(w.root().join("releases").join(broken.handle.as_str())).unwrap();
     let end = End::Planned(broken.release);
-    let seen = w
-        .git()
-        .observe(&cx(), std::slice::from_ref(&end))
-        .await
-        .unwrap();
-    assert_eq!(seen.availability, [Availability::Local]);
+    let near = w.git().availability(&cx(), &end).await.unwrap();
+    assert_eq!(near, Availability::Local);
     let op = w.prepared_to(2, End::Nothing, end).await;
     w.git().switch(&cx(), &op).await.unwrap();
     assert_eq!(w.serves().as_deref(), Some("broken"));

@@ -20,7 +20,7 @@ async fn two_workloads_on_one_root_removed_each_others_releases() {
     let mut other = Site::at(&w.dir);
     other.workload = "shop@web-1".parse().unwrap();
     let from = End::Placed(one.clone());
-    let e = other.git().observe(&cx(), &[]).await.unwrap_err();
+    let e = other.git().observe(&cx()).await.unwrap_err();
     assert!(e.to_string().contains("site@web-1"), "{e}");
     let op = other.operation(1, from.clone(), End::Planned(one.release.clone()));
     let e = other.git().prepare(&cx(), &op).await.unwrap_err();
@@ -30,9 +30,10 @@ async fn two_workloads_on_one_root_removed_each_others_releases() {
     other.git().retire(&cx(), &op).await.unwrap_err();
     other.git().retain(&cx(), &[]).await.unwrap_err();
     let two = w.deploy(2, End::Placed(one.clone()), Build::V2).await;
-    let seen = w.git().observe(&cx(), &[End::Placed(one)]).await.unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     assert_eq!(seen.live_instance(), Some(&two));
-    assert_eq!(seen.availability, [Availability::Standby]);
+    let near = w.git().availability(&cx(), &End::Placed(one)).await;
+    assert_eq!(near.unwrap(), Availability::Standby);
 }
 
 #[tokio::test]
@@ -42,17 +43,11 @@ async fn one_damaged_note_blocked_every_verb() {
     let two = w.deploy(2, End::Placed(one.clone()), Build::V2).await;
     let note = |name: &str| w.root().join(format!(".rollback/releases/{name}.json"));
     fs::write(note(one.handle.as_str()), "{\"half").unwrap();
-    let seen = w
-        .git()
-        .observe(&cx(), &[End::Placed(one.clone())])
-        .await
-        .unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     assert_eq!(seen.live_instance(), Some(&two));
-    assert_eq!(
-        seen.availability,
-        [Availability::Local],
-        "it can be built anew"
-    );
+    let end = End::Placed(one.clone());
+    let near = w.git().availability(&cx(), &end).await.unwrap();
+    assert_eq!(near, Availability::Local, "it can be built anew");
     let three = w.deploy(3, End::Placed(two.clone()), Build::V3).await;
     let back = w
         .prepared_to(4, End::Placed(three), End::Placed(one.clone()))
@@ -65,7 +60,7 @@ async fn one_damaged_note_blocked_every_verb() {
     let live = back.to.instance().unwrap();
     fs::write(note(live.handle.as_str()), "").unwrap();
     fs::write(w.root().join(".rollback/switched.json"), "").unwrap();
-    let seen = w.git().observe(&cx(), &[]).await.unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     let Live::One(sighting) = seen.live else {
         panic!("{seen:?}")
     };
@@ -83,7 +78,7 @@ async fn a_damaged_token_counted_as_nobody_ever_having_published() {
     for damage in ["", "{\"history\":\"01", "null", "{}"] {
         fs::write(&fence, damage).unwrap();
         let errors = [
-            w.git().observe(&cx(), &[]).await.unwrap_err(),
+            w.git().observe(&cx()).await.unwrap_err(),
             w.git().prepare(&cx(), &op).await.unwrap_err(),
             w.git().switch(&cx(), &op).await.unwrap_err(),
             w.git().switch(&cx(), &op.reversed()).await.unwrap_err(),
@@ -101,7 +96,7 @@ async fn a_damaged_token_counted_as_nobody_ever_having_published() {
     }
     // As it is told.
     fs::remove_file(&fence).unwrap();
-    let seen = w.git().observe(&cx(), &[]).await.unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     assert_eq!(seen.live_instance(), Some(&one));
     w.git().switch(&cx(), &op).await.unwrap();
     assert_eq!(w.serves().as_deref(), Some("v2"));
@@ -123,7 +118,7 @@ async fn temporaries_that_a_kill_left_stayed_for_ever() {
     }
     // Whatever else lies there is not known to be ours.
     fs::write(state.join("notes.txt"), "a person's").unwrap();
-    w.git().observe(&cx(), &[]).await.unwrap();
+    w.git().observe(&cx()).await.unwrap();
     for left in ours {
         assert!(state.join(left).exists(), "looking removes nothing");
     }

@@ -61,7 +61,7 @@ async fn a_release_task_that_failed_spoiled_what_was_live() {
     let site = w.workload.clone();
     let store = MemoryStore::new();
     let engine = RollbackEngine::builder(store.clone())
-        .workload(Workload::new(site.clone(), w.git()).task(task))
+        .workload(Workload::new(w.git()).task(task))
         .build()
         .unwrap();
     let me = || Actor::user("me").unwrap();
@@ -79,7 +79,7 @@ async fn a_release_task_that_failed_spoiled_what_was_live() {
     let second = deploy("v1").await;
     assert_eq!(second.outcome(), Some(Outcome::Failed));
     assert_eq!(built(), "whole", "what is live was built upon");
-    let seen = rollback_core::backend::Backend::observe(&w.git(), &support::cx(), &[])
+    let seen = rollback_core::backend::Backend::observe(&w.git(), &support::cx())
         .await
         .unwrap();
     assert!(matches!(seen.live, Live::One(_)), "{seen:?}");
@@ -93,7 +93,7 @@ async fn a_release_task_that_failed_spoiled_what_was_live() {
 
     // A plan that a program without tasks has made, as an earlier version might.
     let other = RollbackEngine::builder(store)
-        .workload(Workload::new(site.clone(), w.git()))
+        .workload(Workload::new(w.git()))
         .build()
         .unwrap();
     let request = Request::deploy(site.clone(), "v1", me());

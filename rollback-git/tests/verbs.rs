@@ -211,16 +211,8 @@ async fn every_verb_stopped_anywhere_converges_when_called_again() {
     w.git().switch(&cx(), &op.reversed()).await.unwrap();
     w.git().retire(&cx(), &op.reversed()).await.unwrap();
     assert_eq!(w.serves().as_deref(), Some("v1"));
-    let seen = w
-        .git()
-        .observe(&cx(), std::slice::from_ref(&op.to))
-        .await
-        .unwrap();
-    assert_eq!(
-        seen.availability,
-        [Availability::Standby],
-        "kept for reading"
-    );
+    let near = w.git().availability(&cx(), &op.to).await.unwrap();
+    assert_eq!(near, Availability::Standby, "kept for reading");
     let mut stops = 0;
     while w
         .git()
@@ -230,8 +222,9 @@ async fn every_verb_stopped_anywhere_converges_when_called_again() {
     {
         stops += 1;
     }
-    let seen = w.git().observe(&cx(), &[op.to]).await.unwrap();
-    assert_eq!(seen.availability, [Availability::Local]);
+    let near = w.git().availability(&cx(), &op.to).await.unwrap();
+    assert_eq!(near, Availability::Local);
+    let seen = w.git().observe(&cx()).await.unwrap();
     assert_eq!(seen.live_instance(), Some(&one));
 }
 
@@ -240,23 +233,20 @@ async fn drift_is_shown_and_a_tampered_directory_is_never_reused() {
     let w = GitWorld::new();
     let one = w.deploy(1, End::Nothing, Build::V1).await;
     w.tamper().await;
-    let seen = w
-        .git()
-        .observe(&cx(), &[End::Placed(one.clone())])
-        .await
-        .unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     let live = seen.live_instance().unwrap().clone();
     assert_eq!(live.handle, one.handle);
     assert!(live.release.facets().contains_key("tree"));
-    assert_eq!(seen.availability, [Availability::Local]);
     let mut op = w.plan(2, End::Placed(live.clone()), Build::V1).await;
     op.to = End::Placed(one.clone());
+    let near = w.git().availability(&cx(), &op.to).await.unwrap();
+    assert_eq!(near, Availability::Local);
     let anew = w.git().prepare(&cx(), &op).await.unwrap().to;
     assert_ne!(anew.handle, one.handle);
     op.to = End::Placed(anew);
     w.git().switch(&cx(), &op).await.unwrap();
     w.git().switch(&cx(), &op.reversed()).await.unwrap();
-    let back = w.git().observe(&cx(), &[]).await.unwrap();
+    let back = w.git().observe(&cx()).await.unwrap();
     assert_eq!(back.live_instance(), Some(&live), "the way back is exact");
 }
 
@@ -283,7 +273,7 @@ async fn a_release_that_was_not_whole_any_more_went_live() {
             "{by_hand}"
         );
         assert_eq!(w.serves().as_deref(), Some("v1"), "{by_hand}");
-        let seen = w.git().observe(&cx(), &[]).await.unwrap();
+        let seen = w.git().observe(&cx()).await.unwrap();
         assert_eq!(seen.live_instance(), Some(&one), "{by_hand}");
     }
 }
@@ -292,7 +282,7 @@ async fn a_release_that_was_not_whole_any_more_went_live() {
 async fn what_a_person_linked_is_adopted_and_linked_again() {
     let w = GitWorld::new();
     w.install_by_hand(Build::V1).await;
-    let seen = w.git().observe(&cx(), &[]).await.unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     let hand = seen.live_instance().unwrap().clone();
     assert!(hand.handle.as_str().starts_with("foreign:/"));
     assert_eq!(hand.release.artifact().digest, w.fixture.commit(Build::V1));
@@ -301,7 +291,7 @@ async fn what_a_person_linked_is_adopted_and_linked_again() {
     w.git().switch(&cx(), &op).await.unwrap();
     assert_eq!(w.serves().as_deref(), Some("v2"));
     w.git().switch(&cx(), &op.reversed()).await.unwrap();
-    let seen = w.git().observe(&cx(), &[]).await.unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     assert_eq!(seen.live_instance(), Some(&hand));
 }
 
@@ -315,7 +305,7 @@ async fn a_real_directory_at_current_is_refused_untouched() {
         (e.kind(), e.impact()),
         (Kind::Unsupported, LiveImpact::Untouched)
     );
-    let seen = w.git().observe(&cx(), &[]).await.unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     assert!(matches!(seen.live, Live::Mixed(..)));
 }
 
@@ -328,7 +318,8 @@ async fn a_first_deployment_undone_leaves_nothing_live() {
     assert_eq!(w.restarts(), 1);
     w.git().switch(&cx(), &op.reversed()).await.unwrap();
     assert_eq!((w.serves(), w.restarts()), (None, 1));
-    assert!(w.git().health(&cx(), &op).await.unwrap().is_failed());
+    let placed = op.to.instance().unwrap();
+    assert!(w.git().health(&cx(), placed).await.unwrap().is_failed());
 }
 
 #[tokio::test]
@@ -357,8 +348,8 @@ async fn a_lost_commit_is_gone() {
     w.lose(Build::V2).await;
     let e = w.git().prepare(&cx(), &op).await.unwrap_err();
     assert_eq!(e.kind(), Kind::Gone);
-    let seen = w.git().observe(&cx(), &[op.to]).await.unwrap();
-    assert!(matches!(seen.availability[0], Availability::Gone(_)));
+    let near = w.git().availability(&cx(), &op.to).await.unwrap();
+    assert!(matches!(near, Availability::Gone(_)), "{near:?}");
 }
 
 #[tokio::test]
@@ -369,7 +360,7 @@ async fn an_unmounted_deploy_root_was_made_anew_and_called_healthy() {
     let root = w.root();
     let elsewhere = root.with_extension("unmounted");
     std::fs::rename(&root, &elsewhere).unwrap();
-    let e = w.git().observe(&cx(), &[]).await.unwrap_err();
+    let e = w.git().observe(&cx()).await.unwrap_err();
     assert!(e.kind() == Kind::Unreachable && e.is_transient(), "{e}");
     assert!(e.to_string().contains("mount its disk"), "{e}");
     w.git().prepare(&cx(), &op).await.unwrap_err();
@@ -380,6 +371,6 @@ async fn an_unmounted_deploy_root_was_made_anew_and_called_healthy() {
     // Emptied on purpose.
     std::fs::remove_dir_all(&root).unwrap();
     std::fs::create_dir(&root).unwrap();
-    let seen = w.git().observe(&cx(), &[]).await.unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
     assert!(matches!(seen.live, Live::Nothing));
 }

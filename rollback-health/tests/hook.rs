@@ -11,17 +11,13 @@ use rollback_health::CommandHook;
 
 fn operation() -> Operation {
     let release = Release::new("git".parse().unwrap(), Artifact::new("v2", "abc123"));
-    Operation {
-        reuse: rollback_core::backend::Reuse::Kept,
-        deployment: "deploy-20260315-143022-a3f2".parse().unwrap(),
-        sequence: Sequence(7),
-        workload: "api@web-1".parse().unwrap(),
-        from: End::Nothing,
-        to: End::Placed(Instance {
-            release,
-            handle: Handle::new("/srv/api/releases/7"),
-        }),
-    }
+    Operation::new(
+        "api@web-1".parse().unwrap(),
+        "deploy-20260315-143022-a3f2".parse().unwrap(),
+        Sequence(7),
+        End::Nothing,
+        End::Placed(Instance::new(release, Handle::new("/srv/api/releases/7"))),
+    )
 }
 
 fn cx() -> Context {

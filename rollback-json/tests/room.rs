@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use rollback_core::backend::{Handle, Instance, Prepared, Rollout, WayBack};
+use rollback_core::backend::{Handle, Instance, Prepared, Rollout};
 use rollback_core::deployment::{NewDeployment, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Cause, Event, TimedEvent};
@@ -127,12 +127,8 @@ async fn a_switch_was_begun_that_there_was_no_room_to_go_back_from() {
 }
 
 fn prepared(new: &NewDeployment) -> Event {
-    Event::Prepared(Prepared {
-        rollout: Rollout::Replace,
-        to: Instance {
-            release: new.to.release().unwrap().clone(),
-            handle: Handle::new("place"),
-        },
-        way_back: WayBack::Exact,
-    })
+    Event::Prepared(Prepared::new(
+        Rollout::Replace,
+        Instance::new(new.to.release().unwrap().clone(), Handle::new("place")),
+    ))
 }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rollback_core::backend::Reuse;
 use rollback_core::history::Sequence;
 use rollback_core::prelude::*;
 use rollback_process::{Program, end_leftovers};
@@ -16,14 +15,13 @@ const FOR: &str = "ROLLBACK_PROCESS_CHILD_FOR";
 const SCRIPT: &str = "ROLLBACK_PROCESS_CHILD_SCRIPT";
 
 fn operation(id: &str) -> Operation {
-    Operation {
-        deployment: id.parse().unwrap(),
-        sequence: Sequence(1),
-        workload: "api@web-1".parse().unwrap(),
-        from: End::Nothing,
-        to: End::Nothing,
-        reuse: Reuse::Kept,
-    }
+    Operation::new(
+        "api@web-1".parse().unwrap(),
+        id.parse().unwrap(),
+        Sequence(1),
+        End::Nothing,
+        End::Nothing,
+    )
 }
 
 fn cx() -> Context {

@@ -418,14 +418,13 @@ async fn nothing_is_switched_without_the_room_to_go_back() {
     let lease = &begun.lease;
     let step = event(2, Event::PrepareIntended);
     store.append(lease, &step).await.unwrap();
-    let prepared = Event::Prepared(rollback_core::backend::Prepared {
-        rollout: rollback_core::backend::Rollout::Replace,
-        to: rollback_core::backend::Instance {
-            release: new.to.release().unwrap().clone(),
-            handle: rollback_core::backend::Handle::new("place"),
-        },
-        way_back: rollback_core::backend::WayBack::Exact,
-    });
+    let prepared = Event::Prepared(rollback_core::backend::Prepared::new(
+        rollback_core::backend::Rollout::Replace,
+        rollback_core::backend::Instance::new(
+            new.to.release().unwrap().clone(),
+            rollback_core::backend::Handle::new("place"),
+        ),
+    ));
     store.append(lease, &event(3, prepared)).await.unwrap();
     // Somebody else has used up everything.
     fs::remove_file(mount.path().join("history.db.locks/reserve")).unwrap();

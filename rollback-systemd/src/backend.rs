@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 use rollback_core::backend::{
-    Backend, End, Evidence, Instance, Live, Observation, Operation, Prepared, Rollout, Running,
-    Sighting, WayBack,
+    Availability, Backend, End, Evidence, Instance, Live, Observation, Operation, Place, Prepared,
+    Rollout, Running, Sighting, Started,
 };
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use rollback_core::health::View;
-use rollback_core::id::BackendKind;
+use rollback_core::id::{BackendKind, WorkloadId};
 use rollback_core::release::{Release, Restore};
 
 use crate::acting::acting;
@@ -122,6 +122,23 @@ impl Backend for SystemdBackend {
         kind()
     }
 
+    fn workload(&self) -> &WorkloadId {
+        &self.config().workload
+    }
+
+    fn place(&self) -> Place {
+        let config = self.config();
+        let manager = match &config.bus {
+            Some(bus) => bus.clone(),
+            None => "systemd".to_owned(),
+        };
+        Place::new(manager, config.unit.as_str())
+    }
+
+    fn rollout(&self) -> Rollout {
+        Rollout::Replace
+    }
+
     fn default_restore(&self) -> Restore {
         Restore::Everything
     }
@@ -134,53 +151,42 @@ impl Backend for SystemdBackend {
         resolved.map_err(BackendError::untouched)
     }
 
-    async fn observe(&self, cx: &Context, ends: &[End]) -> Result<Observation, BackendError> {
+    async fn observe(&self, cx: &Context) -> Result<Observation, BackendError> {
         let bus = Bus::connect(self.config()).await?;
         let state = bus.state().await.map_err(BackendError::untouched)?;
         let boot = bus.boot().await.map_err(BackendError::untouched)?;
-        let ends = ends.to_vec();
         let look = move |unit: &Unit, _: &Context| {
             let live = match unit.in_place(&state.file_state)? {
                 None => Live::Nothing,
-                Some(place) => Live::One(Sighting {
-                    running: running(&state, place.installed.as_ref(), boot),
-                    evidence: evidence(&state),
-                    // `prepare` keeps the very bytes that are in place.
-                    way_back: WayBack::Exact,
-                    instance: place.instance,
-                }),
+                // Its way back is exact: `prepare` keeps the very bytes that are in place.
+                Some(place) => {
+                    let running = running(&state, place.installed.as_ref(), boot);
+                    let sighting = Sighting::new(place.instance, running);
+                    Live::One(sighting.evidence(evidence(&state)))
+                }
             };
-            let handle = match &live {
-                Live::One(sighting) => Some(&sighting.instance.handle),
-                _ => None,
-            };
-            let standbys = unit.shelf.all()?.into_iter();
-            let standbys = standbys
-                .filter(|(i, shelved)| !shelved.edited && Some(&i.handle) != handle)
-                .map(|(i, _)| i)
-                .collect();
-            let availability: Result<_, _> = ends.iter().map(|e| unit.availability(e)).collect();
-            Ok(Observation {
-                standbys,
-                availability: availability?,
-                live,
-                published: unit.shelf.published()?,
-            })
+            Ok(Observation::new(live, unit.shelf.published()?))
         };
         self.files(cx, look).await.map_err(BackendError::untouched)
     }
 
-    async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
-        let to = self.ready(cx, op).await.map_err(BackendError::untouched)?;
-        Ok(Prepared {
-            rollout: Rollout::Replace,
-            to,
-            way_back: WayBack::Exact,
-        })
+    async fn availability(
+        &self,
+        cx: &Context,
+        candidate: &End,
+    ) -> Result<Availability, BackendError> {
+        let candidate = candidate.clone();
+        let near = self.files(cx, move |unit, _| unit.availability(&candidate));
+        near.await.map_err(BackendError::untouched)
     }
 
-    async fn start(&self, _: &Context, _: &Operation) -> Result<Evidence, BackendError> {
-        Ok(Evidence::default())
+    async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
+        let to = self.ready(cx, op).await.map_err(BackendError::untouched)?;
+        Ok(Prepared::new(Rollout::Replace, to))
+    }
+
+    async fn start(&self, _: &Context, _: &Operation) -> Result<Started, BackendError> {
+        Ok(Started::default())
     }
 
     async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
@@ -198,18 +204,14 @@ impl Backend for SystemdBackend {
         self.files(cx, move |unit, cx| unit.discard(cx, &by)).await
     }
 
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
+    async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
         let bus = Bus::connect(self.config()).await?;
         let state = bus.state().await?;
         let enablement = state.file_state.clone();
         let place = self.files(cx, move |unit, _| unit.in_place(&enablement));
         let place = place.await?;
         let in_place = place.as_ref().map(|place| &place.instance.handle);
-        if op
-            .to
-            .instance()
-            .is_some_and(|to| in_place != Some(&to.handle))
-        {
+        if in_place != Some(&instance.handle) {
             return Ok(View::failed("another unit file is in place"));
         }
         if bus.is_stopping().await? {

@@ -25,7 +25,7 @@
 //!     "/var/lib/rollback/api",
 //! );
 //! let engine = RollbackEngine::builder(MemoryStore::new())
-//!     .workload(Workload::new(api.clone(), SystemdBackend::new(config)?).auto_rollback())
+//!     .workload(Workload::new(SystemdBackend::new(config)?).auto_rollback())
 //!     .build()?;
 //! engine.adopt(&api, Actor::user("ada")?).await?;
 //! engine.deploy(&api, "api-v2.service", Actor::user("ada")?).await?.await?;

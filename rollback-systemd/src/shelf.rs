@@ -223,10 +223,7 @@ impl Shelf {
             }
             let handle = Handle::new(name);
             if let Some(shelved) = self.get(&handle)? {
-                let instance = Instance {
-                    release: shelved.release.clone(),
-                    handle,
-                };
+                let instance = Instance::new(shelved.release.clone(), handle);
                 all.push((instance, shelved));
             }
         }

@@ -104,10 +104,7 @@ impl Unit {
             seen = seen.with_facet(ENABLEMENT, Facet::Table(state));
         }
         Ok(InPlace {
-            instance: Instance {
-                release: seen,
-                handle: installed.handle.clone(),
-            },
+            instance: Instance::new(seen, installed.handle.clone()),
             accepted: installed.drop_ins.clone(),
             installed: Some(installed),
             fragment,
@@ -152,10 +149,7 @@ impl Unit {
         } else {
             key.digest(name.as_bytes())
         };
-        Ok(Instance {
-            release: made,
-            handle: named("found", &name),
-        })
+        Ok(Instance::new(made, named("found", &name)))
     }
 
     /// The release of a content, by whatever name.
@@ -243,10 +237,7 @@ impl Unit {
         let (to, mut shelved) = match kept {
             Some(kept) => kept,
             None => {
-                let to = Instance {
-                    release: wanted.clone(),
-                    handle: Handle::new(op.deployment.as_str()),
-                };
+                let to = Instance::new(wanted.clone(), Handle::new(op.deployment.as_str()));
                 let shelved = match self.shelf.get(&to.handle)? {
                     Some(shelved) => shelved,
                     None => Shelved::made(wanted.clone(), op.deployment.clone()),

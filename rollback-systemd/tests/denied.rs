@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rollback_core::backend::{Backend, End, Operation, Reuse};
+use rollback_core::backend::{Backend, End, Operation};
 use rollback_core::error::LiveImpact;
 use rollback_core::history::Sequence;
 use rollback_core::prelude::*;
@@ -34,14 +34,13 @@ async fn program() {
     let backend = SystemdBackend::new(config).unwrap();
     let cx = Driver::cx();
     let release = backend.resolve(&cx, "v2.service").await.unwrap();
-    let op = Operation {
-        deployment: DeploymentId::generate(SystemClock.now()),
-        sequence: Sequence(1),
+    let op = Operation::new(
         workload,
-        from: End::Nothing,
-        to: End::Planned(release),
-        reuse: Reuse::Kept,
-    };
+        DeploymentId::generate(SystemClock.now()),
+        Sequence(1),
+        End::Nothing,
+        End::Planned(release),
+    );
     let told = match backend.prepare(&cx, &op).await {
         Ok(prepared) => format!("prepared {prepared:?}"),
         Err(e) if e.impact() == LiveImpact::Untouched => format!("{:?} {e}", e.kind()),

@@ -43,13 +43,9 @@ async fn who_publishes_leaves_its_token(world: Arc<SystemdWorld>) {
     let own = fence(&identity, &op, 1);
     let cx = Driver::cx().fenced(own.clone());
     d.verb(Step::Prepare, &cx, &mut op).await.unwrap();
-    assert_eq!(
-        d.observe(&[]).await.published,
-        None,
-        "nothing was published"
-    );
+    assert_eq!(d.observe().await.published, None, "nothing was published");
     d.verb(Step::Switch, &cx, &mut op).await.unwrap();
-    assert_eq!(d.observe(&[]).await.published, Some(own));
+    assert_eq!(d.observe().await.published, Some(own));
     let path = world.dir().join("state/published");
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     // Taken over, it is undone: that is published too, and kept when nothing is live.
@@ -57,7 +53,7 @@ async fn who_publishes_leaves_its_token(world: Arc<SystemdWorld>) {
     let cx = Driver::cx().fenced(later.clone());
     d.verb(Step::Switch, &cx, &mut op.reversed()).await.unwrap();
     d.expect_nothing().await;
-    assert_eq!(d.observe(&[]).await.published, Some(later));
+    assert_eq!(d.observe().await.published, Some(later));
 }
 
 async fn a_stale_actor_is_fenced_at_every_effect(world: Arc<SystemdWorld>) {

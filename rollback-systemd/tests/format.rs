@@ -44,10 +44,10 @@ fn copied(from: &Path, to: &Path) {
 fn recorded(id: &str) -> Instance {
     let shelved = fs::read(Path::new(SHELF).join("instances").join(id)).unwrap();
     let shelved: serde_json::Value = serde_json::from_slice(&shelved).unwrap();
-    Instance {
-        release: serde_json::from_value(shelved["release"].clone()).unwrap(),
-        handle: Handle::new(id),
-    }
+    Instance::new(
+        serde_json::from_value(shelved["release"].clone()).unwrap(),
+        Handle::new(id),
+    )
 }
 
 fn content(instance: &Instance) -> PathBuf {
@@ -74,7 +74,7 @@ fn start(world: &SystemdWorld, what: &Instance) {
 }
 
 async fn live(d: &Driver) -> rollback_core::backend::Sighting {
-    match d.observe(&[]).await.live {
+    match d.observe().await.live {
         Live::One(sighting) => sighting,
         other => panic!("one is live: {other:?}"),
     }
@@ -92,11 +92,12 @@ async fn what_it_put_in_place_is_the_same_release(world: Arc<SystemdWorld>) {
     let installed = installed.replace("INVOCATION", &invocation);
     fs::write(state.join("installed"), installed).unwrap();
 
-    let seen = d.observe(&[End::Placed(first.clone())]).await;
+    let seen = d.observe().await;
     assert!(!drift(Some(&second), &seen).is_drift(), "{seen:?}");
-    assert_eq!(seen.availability, [Availability::Standby]);
+    let near = d.availability(&End::Placed(first.clone())).await;
+    assert_eq!(near, Availability::Standby);
     fs::write(&drop_in, "[Service]\nNice=6\n").unwrap();
-    assert!(drift(Some(&second), &d.observe(&[]).await).is_drift());
+    assert!(drift(Some(&second), &d.observe().await).is_drift());
     fs::write(&drop_in, "[Service]\nNice=5\n").unwrap();
 
     // What is asked for again is what is on record: already live, or a way back.
@@ -115,7 +116,7 @@ async fn what_it_put_in_place_is_the_same_release(world: Arc<SystemdWorld>) {
         fs::read(content(&first)).unwrap()
     );
     assert_eq!(support::judged(&d, &back).await, Verdict::Passed);
-    assert!(!drift(Some(&first), &d.observe(&[]).await).is_drift());
+    assert!(!drift(Some(&first), &d.observe().await).is_drift());
 
     // What is new has a key, and what is old is still gone back to.
     let new = fs::read_to_string(content(&first)).unwrap() + "# new\n";
@@ -129,10 +130,10 @@ async fn what_it_put_in_place_is_the_same_release(world: Arc<SystemdWorld>) {
     let op = d.operation(End::Planned(release)).await;
     let op = d.run(op).await;
     d.go_back(&op).await;
-    assert!(!drift(Some(&first), &d.observe(&[]).await).is_drift());
+    assert!(!drift(Some(&first), &d.observe().await).is_drift());
     let forward = d.operation(End::Placed(second.clone())).await;
     d.run(forward).await;
-    assert!(!drift(Some(&second), &d.observe(&[]).await).is_drift());
+    assert!(!drift(Some(&second), &d.observe().await).is_drift());
     world.call(&["StopUnit", "ss", &world.unit, "replace"]);
     fs::remove_file(world.fragment()).unwrap();
     fs::remove_dir_all(drop_in.parent().unwrap()).unwrap();
@@ -161,10 +162,8 @@ async fn what_it_found_is_the_same_instance(world: Arc<SystemdWorld>) {
         .with_facet("drop-ins", Facet::Table(drop_ins.into()))
         .with_facet("unit", made.release.facets()["unit"].clone());
     let name = support::sha256(format!("{path}\0{}", release.digest()).as_bytes());
-    let adopted = Instance {
-        handle: Handle::new(format!("found-{}", &name[..24])),
-        release,
-    };
+    let handle = Handle::new(format!("found-{}", &name[..24]));
+    let adopted = Instance::new(release, handle);
     let d = Driver::new(world.clone());
     assert_eq!(live(&d).await.instance, adopted);
     // Also once something was prepared, and nothing came of it.
@@ -184,7 +183,7 @@ async fn what_it_found_is_the_same_instance(world: Arc<SystemdWorld>) {
     }
     let back = d.operation(End::Placed(adopted.clone())).await;
     d.run(back).await;
-    assert!(!drift(Some(&adopted), &d.observe(&[]).await).is_drift());
+    assert!(!drift(Some(&adopted), &d.observe().await).is_drift());
     // What is found from now on has a key.
     fs::write(world.fragment(), "[Service]\nExecStart=/bin/sleep 8\n").unwrap();
     fs::remove_file(state.join("installed")).unwrap();

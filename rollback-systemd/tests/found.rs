@@ -57,7 +57,7 @@ async fn an_instance_of_a_template_is_adopted_and_put_back(world: Arc<SystemdWor
     world.call(&["RestartUnit", "ss", &world.unit, "replace"]);
     assert_eq!(world.serving().await.as_deref(), Some("v1"));
     let d = Driver::new(world.clone());
-    let before = found(d.observe(&[]).await.live).instance;
+    let before = found(d.observe().await.live).instance;
     let op = d.deploy(Build::V2).await;
     d.expect(Build::V2, op.to.instance()).await;
     let back = d.operation(End::Placed(before.clone())).await;
@@ -83,9 +83,9 @@ async fn every_directory_of_drop_ins_is_looked_at(world: Arc<SystemdWorld>) {
         "etc/systemd/system/service.d".to_owned(),
     ] {
         let path = below_root(&world, &format!("{dir}/50-by-hand.conf"));
-        assert!(!drift(op.to.instance(), &d.observe(&[]).await).is_drift());
+        assert!(!drift(op.to.instance(), &d.observe().await).is_drift());
         fs::write(&path, "[Service]\nNice=5\n").unwrap();
-        let seen = d.observe(&[]).await;
+        let seen = d.observe().await;
         assert!(drift(op.to.instance(), &seen).is_drift(), "{dir}");
         fs::remove_file(&path).unwrap();
         fs::remove_dir(path.parent().unwrap()).unwrap();
@@ -100,7 +100,7 @@ async fn a_fragment_that_would_hide_ours_is_refused(world: Arc<SystemdWorld>) {
         &format!("etc/systemd/system.control/{}", world.unit),
     );
     fs::write(&hiding, world.content(Build::V3)).unwrap();
-    let seen = d.observe(&[]).await;
+    let seen = d.observe().await;
     assert!(drift(op.to.instance(), &seen).is_drift(), "{seen:?}");
     let next = d.operation_to(Build::V2).await;
     let e = world.systemd().prepare(&Driver::cx(), &next).await;
@@ -132,7 +132,7 @@ async fn a_linked_unit_comes_back_as_a_link(world: Arc<SystemdWorld>) {
     world.call(&["Reload"]);
     world.call(&["RestartUnit", "ss", &world.unit, "replace"]);
     let d = Driver::new(world.clone());
-    let before = found(d.observe(&[]).await.live);
+    let before = found(d.observe().await.live);
     assert_eq!(before.way_back, WayBack::Exact);
     let op = d.deploy(Build::V2).await;
     d.expect(Build::V2, op.to.instance()).await;
@@ -153,13 +153,13 @@ async fn a_vendors_unit_that_was_updated_meanwhile_comes_back_as_it_was(world: A
     world.call(&["Reload"]);
     world.call(&["RestartUnit", "ss", &world.unit, "replace"]);
     let d = Driver::new(world.clone());
-    let before = found(d.observe(&[]).await.live).instance;
+    let before = found(d.observe().await.live).instance;
     d.deploy(Build::V2).await;
     fs::write(&vendor, world.content(Build::V3)).unwrap();
     let back = d.operation(End::Placed(before.clone())).await;
     d.run(back).await;
     d.expect(Build::V1, Some(&before)).await;
-    assert!(!drift(Some(&before), &d.observe(&[]).await).is_drift());
+    assert!(!drift(Some(&before), &d.observe().await).is_drift());
 }
 
 async fn a_unit_that_runs_on_without_its_file_is_stopped_when_undone(world: Arc<SystemdWorld>) {
@@ -204,7 +204,7 @@ async fn what_never_ends_to_be_read_is_no_unit(world: Arc<SystemdWorld>) {
         &format!("etc/systemd/system/{}.d/pipe.conf", world.unit),
     );
     pipe(&drop_in);
-    let seen = tokio::time::timeout(Duration::from_secs(30), d.observe(&[])).await;
+    let seen = tokio::time::timeout(Duration::from_secs(30), d.observe()).await;
     let seen = seen.expect("observe hangs");
     assert!(drift(op.to.instance(), &seen).is_drift(), "{seen:?}");
     fs::remove_file(&drop_in).unwrap();
@@ -273,7 +273,7 @@ async fn a_unit_that_is_not_utf8_comes_back_byte_for_byte(world: Arc<SystemdWorl
     world.call(&["Reload"]);
     world.call(&["RestartUnit", "ss", &world.unit, "replace"]);
     let d = Driver::new(world.clone());
-    let before = found(d.observe(&[]).await.live).instance;
+    let before = found(d.observe().await.live).instance;
     d.deploy(Build::V2).await;
     let back = d.operation(End::Placed(before.clone())).await;
     d.run(back).await;

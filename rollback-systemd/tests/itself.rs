@@ -46,9 +46,7 @@ async fn program() {
     let config = config.soak(Duration::from_millis(500));
     let store = SqliteStore::open(home.join("history.db")).await.unwrap();
     let engine = RollbackEngine::builder(store)
-        .workload(
-            Workload::new(itself.clone(), SystemdBackend::new(config).unwrap()).auto_rollback(),
-        )
+        .workload(Workload::new(SystemdBackend::new(config).unwrap()).auto_rollback())
         .build()
         .unwrap();
     for recovered in engine.recover().await.unwrap() {

@@ -61,7 +61,7 @@ impl Assemble for Parted {
         };
         Parts {
             store: Arc::new(SqliteStore::open(dir.join("history.db")).await.unwrap()),
-            workload: Workload::new(self.workload(), SystemdBackend::new(config).unwrap())
+            workload: Workload::new(SystemdBackend::new(config).unwrap())
                 .gate(gate)
                 .auto_rollback(),
         }

@@ -55,24 +55,24 @@ async fn a_remediation_restarts_what_is_live_and_nothing_else(world: Arc<Systemd
         Live::One(sighting) => (sighting.instance, sighting.evidence),
         other => panic!("one is live: {other:?}"),
     };
-    let (instance, before) = running(d.observe(&[]).await.live);
+    let (instance, before) = running(d.observe().await.live);
     let restart = RestartUnit::new(world.systemd());
     let did = restart.attempt(&Driver::cx(), &op, "500").await.unwrap();
     assert!(did.contains("restarted, invocation"), "{did}");
-    let (same, after) = running(d.observe(&[]).await.live);
+    let (same, after) = running(d.observe().await.live);
     assert_eq!(instance, same);
     assert_ne!(before, after, "it runs anew");
     d.expect(Build::V2, op.to.instance()).await;
     // A switch that is repeated after a crash does not restart it once more.
     let mut again = op.clone();
     d.must(Step::Switch, &mut again).await;
-    assert_eq!(running(d.observe(&[]).await.live).1, after);
+    assert_eq!(running(d.observe().await.live).1, after);
     let e = restart
         .attempt(&Driver::cx(), &old, "500")
         .await
         .unwrap_err();
     assert!(e.contains("another unit file is in place"), "{e}");
-    assert_eq!(running(d.observe(&[]).await.live).1, after);
+    assert_eq!(running(d.observe().await.live).1, after);
 }
 
 async fn a_simple_unit_without_a_binary_is_found_unhealthy(world: Arc<SystemdWorld>) {
@@ -100,7 +100,7 @@ async fn a_new_drop_in_directory_is_drift_before_any_reload(world: Arc<SystemdWo
         .join(format!("etc/systemd/system/{}.d", world.unit));
     std::fs::create_dir(&dir).unwrap();
     std::fs::write(dir.join("override.conf"), "[Service]\nNice=5\n").unwrap();
-    let seen = d.observe(&[]).await;
+    let seen = d.observe().await;
     assert!(drift(op.to.instance(), &seen).is_drift(), "{seen:?}");
     d.deploy(Build::V2).await;
     assert!(
@@ -119,7 +119,7 @@ async fn a_vendors_unit_is_shadowed_and_put_back_unwritten(world: Arc<SystemdWor
     world.call(&["Reload"]);
     world.call(&["RestartUnit", "ss", &world.unit, "replace"]);
     let d = Driver::new(world.clone());
-    let Live::One(found) = d.observe(&[]).await.live else {
+    let Live::One(found) = d.observe().await.live else {
         panic!("one is live")
     };
     let op = d.deploy(Build::V2).await;
@@ -151,7 +151,7 @@ async fn a_masked_unit_is_refused(world: Arc<SystemdWorld>) {
 async fn secrets_stay_out_of_records(world: Arc<SystemdWorld>) {
     let d = Driver::new(world.clone());
     let op = d.deploy(Build::V1).await;
-    let shown = format!("{op:?}{:?}", d.observe(std::slice::from_ref(&op.to)).await);
+    let shown = format!("{op:?}{:?}", d.look(&[&op.to]).await);
     assert!(!shown.contains("s3cret"), "{shown}");
     let mode = |path: &str| {
         use std::os::unix::fs::PermissionsExt;
@@ -181,7 +181,7 @@ async fn a_deleted_unit_file_is_seen_as_missing(world: Arc<SystemdWorld>) {
     let d = Driver::new(world.clone());
     let op = d.deploy(Build::V1).await;
     std::fs::remove_file(world.fragment()).unwrap();
-    let seen = d.observe(&[]).await;
+    let seen = d.observe().await;
     assert!(drift(op.to.instance(), &seen).is_drift(), "{seen:?}");
     let again = d.deploy(Build::V2).await;
     d.expect(Build::V2, again.to.instance()).await;
@@ -206,10 +206,10 @@ async fn enablement_is_made_as_asked_watched_and_undone(world: Arc<SystemdWorld>
     assert!(link.is_symlink(), "it starts at boot");
     let op = d.deploy(Build::V2).await;
     assert!(link.is_symlink());
-    assert!(!drift(op.to.instance(), &d.observe(&[]).await).is_drift());
+    assert!(!drift(op.to.instance(), &d.observe().await).is_drift());
     world.call(&["DisableUnitFiles", "asb", "1", &world.unit, "false"]);
     world.call(&["Reload"]);
-    let seen = d.observe(&[]).await;
+    let seen = d.observe().await;
     assert!(drift(op.to.instance(), &seen).is_drift(), "{seen:?}");
     d.go_back(&op).await;
     assert!(link.is_symlink(), "as it was before");
@@ -275,7 +275,7 @@ async fn an_unreachable_bus_is_said() {
         "unix:path=/nonexistent",
     );
     let backend = rollback_systemd::SystemdBackend::new(config).unwrap();
-    let e = backend.observe(&Driver::cx(), &[]).await.unwrap_err();
+    let e = backend.observe(&Driver::cx()).await.unwrap_err();
     assert_eq!(e.kind(), BackendErrorKind::Unreachable);
     assert!(e.is_transient());
     assert!(

@@ -16,7 +16,7 @@ use rollback_testkit::world::Build;
 use support::{SystemdWorld, boot};
 
 async fn sighting(d: &Driver) -> Sighting {
-    match d.observe(&[]).await.live {
+    match d.observe().await.live {
         Live::One(sighting) => sighting,
         other => panic!("one is live: {other:?}"),
     }
@@ -86,7 +86,7 @@ async fn a_shutdown_in_progress_is_transient() {
     let mut in_place = first;
     while began.elapsed() < Duration::from_secs(9) {
         let (backend, cx) = (world.systemd(), Driver::cx());
-        match backend.health(&cx, &in_place).await {
+        match backend.health(&cx, in_place.to.instance().unwrap()).await {
             Ok(view) => views.push(view),
             Err(e) => errors.push(e),
         }

@@ -61,7 +61,7 @@ fn source(world: &SystemdWorld, build: Build, text: &str) {
 }
 
 async fn sighting(d: &Driver) -> Sighting {
-    match d.observe(&[]).await.live {
+    match d.observe().await.live {
         Live::One(sighting) => sighting,
         other => panic!("one is live: {other:?}"),
     }
@@ -260,10 +260,10 @@ async fn secrets_of_low_entropy_cannot_be_guessed_from_a_record(world: Arc<Syste
     fs::write(&drop_in, secret).unwrap();
     let content = world.content(Build::V1);
     world.install_by_hand(Build::V1).await;
-    let found = serde_json::to_string(&d.observe(&[]).await).unwrap();
+    let found = serde_json::to_string(&d.observe().await).unwrap();
     let op = d.deploy(Build::V2).await;
     fs::write(&drop_in, secret.replace('4', "5")).unwrap();
-    let seen = d.observe(&[]).await;
+    let seen = d.observe().await;
     assert!(drift(op.to.instance(), &seen).is_drift(), "{seen:?}");
     let recorded = found + &serde_json::to_string(&(op, seen)).unwrap();
     for guess in [
@@ -292,7 +292,7 @@ async fn what_was_changed_by_hand_comes_back_when_the_deployment_goes_back(
     d.go_back(&op).await;
     d.expect(Build::V1, first.to.instance()).await;
     assert_eq!(fs::read(world.fragment()).unwrap(), edited);
-    assert!(drift(first.to.instance(), &d.observe(&[]).await).is_drift());
+    assert!(drift(first.to.instance(), &d.observe().await).is_drift());
 }
 
 async fn what_was_changed_by_hand_is_kept_when_a_deployment_overrides_it(world: Arc<SystemdWorld>) {
@@ -336,7 +336,7 @@ async fn what_was_changed_by_hand_after_the_preparation_is_kept(world: Arc<Syste
     let mut down = d.operation_to(Build::V2).await;
     (down.from, down.to) = (first.to.clone(), rollback_core::backend::End::Nothing);
     d.must(Step::Switch, &mut down).await;
-    let last = d.observe(&[]).await;
+    let last = d.observe().await;
     assert!(matches!(last.live, Live::Nothing), "{last:?}");
     // What is too large for a unit is no reason to leave it there.
     for (n, letter) in [(1, b'#'), (2, b';')] {
@@ -377,13 +377,13 @@ async fn a_drop_in_that_came_after_planning_stays_drift(world: Arc<SystemdWorld>
     d.must(Step::Prepare, &mut op).await;
     fs::write(dir.join("last.conf"), "[Service]\nNice=7\n").unwrap();
     d.must(Step::Switch, &mut op).await;
-    let seen = d.observe(&[]).await;
+    let seen = d.observe().await;
     assert!(drift(op.to.instance(), &seen).is_drift(), "{seen:?}");
     fs::remove_file(dir.join("later.conf")).unwrap();
-    let seen = d.observe(&[]).await;
+    let seen = d.observe().await;
     assert!(drift(op.to.instance(), &seen).is_drift(), "{seen:?}");
     fs::remove_file(dir.join("last.conf")).unwrap();
-    let seen = d.observe(&[]).await;
+    let seen = d.observe().await;
     assert!(!drift(op.to.instance(), &seen).is_drift(), "{seen:?}");
 }
 
@@ -399,7 +399,7 @@ async fn a_repeated_switch_back_to_what_has_drifted_does_not_restart(world: Arc<
     world.call(&["Reload"]);
     let op = d.deploy(Build::V2).await;
     d.go_back(&op).await;
-    let seen = d.observe(&[]).await;
+    let seen = d.observe().await;
     assert!(drift(first.to.instance(), &seen).is_drift(), "as before");
     let before = invocation(&d).await;
     d.go_back(&op).await;

@@ -11,7 +11,7 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rollback_core::backend::{Handle, Instance};
+use rollback_core::backend::{Handle, Instance, Rollout};
 use rollback_core::history::{Fence, Sequence};
 use rollback_core::id::DeploymentId;
 
@@ -205,16 +205,22 @@ impl FakeTarget {
 }
 
 impl State {
+    /// How its backend brings releases up.
+    fn rollout(&self) -> Rollout {
+        if self.beside {
+            Rollout::Beside
+        } else {
+            Rollout::Replace
+        }
+    }
+
     /// An instance that no backend made is live.
     fn install(&mut self, digest: &str) -> Handle {
         self.starts += 1;
         self.by_hand += 1;
         let handle = Handle::new(format!("by-hand-{}", self.by_hand));
         let placed = Placed {
-            instance: Instance {
-                release: release(digest),
-                handle: handle.clone(),
-            },
+            instance: Instance::new(release(digest), handle.clone()),
             by: None,
             sequence: Sequence(0),
             running: Some(self.starts),

@@ -268,7 +268,7 @@ async fn recovers(
     assert_eq!(kill.world().running().await, 1, "{context}: one runs");
     let seen = kill.world().backend();
     let cx = Context::new(std::time::Duration::from_secs(60));
-    let seen = seen.observe(&cx, &[]).await.unwrap();
+    let seen = seen.observe(&cx).await.unwrap();
     assert!(
         seen.shows(record.instance().unwrap()),
         "{context}: what is on record is live: {:?} is not {:?}",

@@ -31,7 +31,10 @@ fn me() -> Actor {
 impl World {
     fn new(target: FakeTarget) -> Self {
         let (store, trap) = (MemoryStore::new(), VerbTrap::default());
-        let backend = FaultyBackend::new(Arc::new(FakeBackend::new(target.clone())), trap.clone());
+        let backend = FaultyBackend::new(
+            Arc::new(FakeBackend::new(api(), target.clone())),
+            trap.clone(),
+        );
         let gate = Gate {
             retries: 1,
             interval: Duration::from_millis(1),
@@ -39,7 +42,7 @@ impl World {
             ..Gate::default()
         };
         let engine = RollbackEngine::builder(store.clone())
-            .workload(Workload::new(api(), backend).gate(gate).auto_rollback())
+            .workload(Workload::new(backend).gate(gate).auto_rollback())
             .build()
             .unwrap();
         Self {
@@ -89,7 +92,7 @@ impl World {
 
 async fn sweep(make: fn() -> FakeTarget) {
     let kinds = [BackendErrorKind::Failed, BackendErrorKind::Unreachable];
-    for verb in Verb::ALL {
+    for &verb in Verb::ALL {
         for side in [Side::Before, Side::After] {
             for kind in kinds {
                 for (nth, more) in [(1, 0), (2, 0), (1, 100)] {

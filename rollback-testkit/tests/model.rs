@@ -187,7 +187,7 @@ impl StateMachineTest for Real {
             FakeTarget::replacing()
         };
         let (store, trap) = (MemoryStore::new(), Trap::default());
-        let workload = Workload::new(Self::api(), FakeBackend::new(target.clone())).auto_rollback();
+        let workload = Workload::new(FakeBackend::new(Self::api(), target.clone())).auto_rollback();
         let engine =
             RollbackEngine::builder(FaultyStore::new(Arc::new(store.clone()), trap.clone()))
                 .workload(workload)

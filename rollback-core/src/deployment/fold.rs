@@ -62,7 +62,7 @@ impl Deployment {
             Event::TaskDone { name } => {
                 phase == P::Task && fold.task_in_doubt.as_ref() == Some(name)
             }
-            Event::Started { .. } => phase == P::Starting,
+            Event::Started(_) => phase == P::Starting,
             // A switch may be intended again by recovery, and to converge before retiring.
             Event::SwitchIntended => {
                 !back
@@ -169,7 +169,7 @@ impl Deployment {
                 fold.phase = Phase::Prepared;
             }
             Event::StartIntended => fold.phase = Phase::Starting,
-            Event::Started { .. } => fold.phase = Phase::Started,
+            Event::Started(_) => fold.phase = Phase::Started,
             Event::SwitchIntended => {
                 if fold.phase == Phase::Started {
                     // What was judged beside says nothing of what is live from here on.

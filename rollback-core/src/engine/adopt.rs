@@ -41,7 +41,7 @@ pub(super) async fn adopt(
     let records = inner.records(id).await?;
     let lineage = Lineage::new(&records, &state.live);
     let limit = rules.policy.deadlines.observe;
-    let observed = ask::observe(limit, workload.backend.as_ref(), &[]).await?;
+    let observed = ask::observe(limit, workload.backend.as_ref()).await?;
     let sighting = match &observed.live {
         Live::Nothing => {
             return Err(Refusal::NothingToAdopt {

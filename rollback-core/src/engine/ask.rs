@@ -7,9 +7,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::caught::caught;
-use crate::backend::{Backend, End, Observation};
+use crate::backend::{Availability, Backend, End, Instance, Observation};
 use crate::context::Context;
 use crate::error::{BackendError, BackendErrorKind};
+use crate::health::View;
 use crate::release::Release;
 
 /// For what minds its deadline to say so itself, better than we can.
@@ -68,15 +69,42 @@ where
     }
 }
 
-/// What is live, and whether these ends can be had.
+/// What is live.
 pub(super) async fn observe(
     limit: Duration,
     backend: &dyn Backend,
-    ends: &[End],
 ) -> Result<Observation, BackendError> {
-    ask(limit, |cx| async move { backend.observe(&cx, ends).await })
+    ask(limit, |cx| async move { backend.observe(&cx).await })
         .await
         .unwrap_or_else(|late| Err(too_late(late)))
+}
+
+/// Whether this end can be had.
+pub(super) async fn availability(
+    limit: Duration,
+    backend: &dyn Backend,
+    end: &End,
+) -> Result<Availability, BackendError> {
+    ask(
+        limit,
+        |cx| async move { backend.availability(&cx, end).await },
+    )
+    .await
+    .unwrap_or_else(|late| Err(too_late(late)))
+}
+
+/// The platform's own view of an instance.
+pub(super) async fn health(
+    limit: Duration,
+    backend: &dyn Backend,
+    instance: &Instance,
+) -> Result<View, BackendError> {
+    ask(
+        limit,
+        |cx| async move { backend.health(&cx, instance).await },
+    )
+    .await
+    .unwrap_or_else(|late| Err(too_late(late)))
 }
 
 /// What is live as the program has configured it now.

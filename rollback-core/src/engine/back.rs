@@ -126,12 +126,7 @@ impl Runner {
     }
 
     async fn observe(&self) -> Result<Observation, BackendError> {
-        ask::observe(
-            self.deadlines().observe,
-            self.workload.backend.as_ref(),
-            &[],
-        )
-        .await
+        ask::observe(self.deadlines().observe, self.workload.backend.as_ref()).await
     }
 
     /// Whether somebody has put something else in place, which is not taken away.

@@ -7,11 +7,13 @@ use tokio::sync::OnceCell;
 
 use super::inner::Inner;
 use super::observing::Observing;
+use crate::backend::{Backend, Place};
 use crate::dependencies::Graph;
 use crate::engine::{RollbackEngine, Workload};
 use crate::error::{Error, ErrorKind};
 use crate::guard::{Authorizer, Observer};
 use crate::history::HistoryStore;
+use crate::id::WorkloadId;
 use crate::time::{Clock, SystemClock};
 
 /// Builds a [`RollbackEngine`].
@@ -63,9 +65,15 @@ impl EngineBuilder {
         self
     }
 
-    /// The engine. Fails if a workload is in the catalog twice, or with a policy that cannot hold.
+    /// The engine.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidTarget` if a workload is in the catalog twice, two of them have the same place, or one
+    /// has a policy that cannot hold.
     pub fn build(self) -> Result<RollbackEngine, Error> {
-        let mut catalog = BTreeMap::new();
+        let mut catalog: BTreeMap<WorkloadId, Workload> = BTreeMap::new();
+        let mut places: BTreeMap<Place, WorkloadId> = BTreeMap::new();
         let mut graph = Graph::default();
         for workload in self.workloads {
             let id = workload.id.clone();
@@ -78,6 +86,16 @@ impl EngineBuilder {
             for other in &workload.needs {
                 graph.declare(id.clone(), other.clone());
             }
+            let place = workload.backend.place();
+            if let Some(other) = places.get(&place).filter(|other| **other != id) {
+                return Err(Error::new(
+                    ErrorKind::InvalidTarget,
+                    format!("{other} and {id} are made live at the same place"),
+                )
+                .on(place)
+                .advice("give every workload a place of its own"));
+            }
+            places.insert(place, id.clone());
             if catalog.insert(id.clone(), workload).is_some() {
                 return Err(Error::new(
                     ErrorKind::InvalidTarget,

@@ -38,16 +38,12 @@ impl Workload {
         }
     }
 
-    /// A workload on a backend, judged by the platform's own view alone until checks are added.
-    pub fn new(id: WorkloadId, backend: impl Backend + 'static) -> Self {
-        Self::shared(id, Arc::new(backend))
-    }
-
-    /// The same with a backend that is shared.
-    pub fn shared(id: WorkloadId, backend: Arc<dyn Backend>) -> Self {
+    /// The workload that a backend serves, judged by the platform's own view alone until checks are
+    /// added. A backend that is used elsewhere too is shared as an `Arc`.
+    pub fn new(backend: impl Backend + 'static) -> Self {
         Self {
-            id,
-            backend,
+            id: backend.workload().clone(),
+            backend: Arc::new(backend),
             checks: Vec::new(),
             gate: Gate::default(),
             policy: Policy::default(),

@@ -11,9 +11,6 @@ use crate::plan::{PassedOver, Refusal};
 use crate::planner::{Selection, end_for};
 use crate::request::Goal;
 
-/// How many candidates are looked at in one `observe`.
-const CHUNK: usize = 4;
-
 /// What was chosen to be made live.
 pub(super) struct Choice {
     pub(super) to: End,
@@ -27,24 +24,23 @@ pub(super) struct Choice {
 }
 
 /// A release that is placed anew, whatever is kept.
-pub(super) async fn anew(limit: Duration, backend: &dyn Backend, to: End) -> Result<Choice, Error> {
-    let observed = ask::observe(limit, backend, std::slice::from_ref(&to)).await?;
-    let availability = observed
-        .availability
-        .first()
-        .cloned()
-        .unwrap_or(Availability::Remote);
+pub(super) async fn anew(
+    limit: Duration,
+    backend: &dyn Backend,
+    to: End,
+    observed: Observation,
+) -> Result<Choice, Error> {
     Ok(Choice {
+        availability: ask::availability(limit, backend, &to).await?,
         to,
         target: None,
         passed_over: Vec::new(),
-        availability,
         observed,
         healthy: true,
     })
 }
 
-/// The first candidate that can be had.
+/// The first candidate that can be had; they are asked about one by one.
 pub(super) async fn candidate(
     limit: Duration,
     backend: &dyn Backend,
@@ -54,40 +50,32 @@ pub(super) async fn candidate(
     let found = selection.candidates()?;
     let mut passed_over = found.passed_over;
     let by_name = *selection.goal != Goal::LastHealthy;
-    for chunk in found.candidates.chunks(CHUNK) {
-        let ends: Vec<End> = chunk
-            .iter()
-            .map(|d| {
-                selection
-                    .release_of(d)
-                    .map_or(End::Nothing, |release| end_for(d, release))
-            })
-            .collect();
-        let seen = ask::observe(limit, backend, &ends).await?;
-        for ((d, to), availability) in chunk.iter().zip(ends).zip(seen.availability) {
-            match availability {
-                Availability::Gone(why) if by_name => {
-                    return Err(Refusal::InvalidTarget {
-                        deployment: d.id().clone(),
-                        why: format!("its release is gone: {why}"),
-                    }
-                    .into());
-                }
-                Availability::Gone(why) => passed_over.push(PassedOver {
+    for d in found.candidates {
+        let to = selection
+            .release_of(d)
+            .map_or(End::Nothing, |release| end_for(d, release));
+        match ask::availability(limit, backend, &to).await? {
+            Availability::Gone(why) if by_name => {
+                return Err(Refusal::InvalidTarget {
                     deployment: d.id().clone(),
-                    why: format!("is gone: {why}"),
-                }),
-                availability => {
-                    let choice = Choice {
-                        to,
-                        target: Some(d.id().clone()),
-                        passed_over,
-                        availability,
-                        observed,
-                        healthy: d.verdict().is_good(),
-                    };
-                    return Ok((d.id().clone(), choice));
+                    why: format!("its release is gone: {why}"),
                 }
+                .into());
+            }
+            Availability::Gone(why) => passed_over.push(PassedOver {
+                deployment: d.id().clone(),
+                why: format!("is gone: {why}"),
+            }),
+            availability => {
+                let choice = Choice {
+                    to,
+                    target: Some(d.id().clone()),
+                    passed_over,
+                    availability,
+                    observed,
+                    healthy: d.verdict().is_good(),
+                };
+                return Ok((d.id().clone(), choice));
             }
         }
     }

@@ -101,7 +101,7 @@ impl RollbackEngine {
     async fn fence_to_let_go(&self, workload: &WorkloadId) -> Result<Option<Fence>, Error> {
         let (inner, entry) = (self.inner(), self.inner().workload(workload)?);
         let limit = self.rules(workload).await?.policy.deadlines.observe;
-        let observed = match ask::observe(limit, entry.backend.as_ref(), &[]).await {
+        let observed = match ask::observe(limit, entry.backend.as_ref()).await {
             Ok(observed) => Some(observed),
             // Nothing can be asked there, so nothing is known to have been published.
             Err(e) if e.kind() == BackendErrorKind::Unsupported => None,

@@ -104,10 +104,9 @@ impl Judge<'_> {
             Attempt::Bad(format!("the platform's view could not be read: {why}"))
         };
         let own = cx.within(self.view);
-        let asked = ask::ask_within(
-            &own,
-            |cx| async move { self.backend.health(&cx, self.op).await },
-        );
+        let asked = ask::ask_within(&own, |cx| async move {
+            self.backend.health(&cx, &probe.instance).await
+        });
         let platform = match asked.await {
             Ok(Ok(View::Failed(diagnostic))) => return Attempt::Hopeless(diagnostic),
             Ok(Ok(View::NotYet(why))) => return Attempt::NotYet(why),

@@ -1,14 +1,14 @@
 //! Looking at a workload as it is now: the platform's view, the checks', and the record's.
 
 use super::{RollbackEngine, ask, gate};
-use crate::backend::{Backend, End, Live, Operation, Reuse};
+use crate::backend::Live;
 use crate::context::Context;
 use crate::deployment::Deployment;
 use crate::drift::{Drift, drift};
-use crate::error::{BackendError, BackendErrorKind, Error};
+use crate::error::Error;
 use crate::health::{Healthy, Probe, Site, Verdict, View};
 use crate::history::{Fence, Published};
-use crate::id::{DeploymentId, WorkloadId};
+use crate::id::WorkloadId;
 
 /// What [`RollbackEngine::health`] saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl RollbackEngine {
             None => None,
         };
         let limit = rules.policy.deadlines.observe;
-        let observed = ask::observe(limit, backend, &[]).await?;
+        let observed = ask::observe(limit, backend).await?;
         let drift = drift(record.as_ref().and_then(Deployment::instance), &observed);
         let records = inner.records(workload).await?;
         let behind = match inner.published(&observed, &records).await? {
@@ -75,21 +75,7 @@ impl RollbackEngine {
             });
         };
         let instance = sighting.instance;
-        let op = Operation {
-            deployment: record.as_ref().map_or_else(
-                || DeploymentId::generate(inner.clock.now()),
-                |d| d.id().clone(),
-            ),
-            sequence: record
-                .as_ref()
-                .map(Deployment::sequence)
-                .unwrap_or_default(),
-            workload: workload.clone(),
-            from: End::Nothing,
-            to: End::Placed(instance.clone()),
-            reuse: Reuse::Kept,
-        };
-        let platform = asked(limit, backend, &op).await?;
+        let platform = ask::health(limit, backend, &instance).await?;
         let live = Some(instance.release.to_string());
         let probe = Probe {
             workload: workload.clone(),
@@ -110,19 +96,4 @@ impl RollbackEngine {
             behind,
         })
     }
-}
-
-async fn asked(
-    limit: std::time::Duration,
-    backend: &dyn Backend,
-    op: &Operation,
-) -> Result<View, BackendError> {
-    ask::ask(limit, |cx| async move { backend.health(&cx, op).await })
-        .await
-        .unwrap_or_else(|late| {
-            let error = BackendError::new(BackendErrorKind::DeadlineExceeded, late.to_string());
-            Err(error
-                .untouched()
-                .advice("try again when the platform answers"))
-        })
 }

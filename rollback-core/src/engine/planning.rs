@@ -205,20 +205,22 @@ async fn choose(
     match &request.wish {
         Wish::Deploy { reference } => {
             let release = ask::resolve(limit, backend, reference).await?;
-            let choice = choose::anew(limit, backend, End::Planned(release.clone())).await?;
+            let observed = ask::observe(limit, backend).await?;
+            let to = End::Planned(release.clone());
+            let choice = choose::anew(limit, backend, to, observed).await?;
             // A reference is resolved with today's configuration.
             Ok((Trigger::Deploy, choice, Some(release)))
         }
         Wish::Redeploy { of } => {
-            let observed = ask::observe(limit, backend, &[]).await?;
+            let observed = ask::observe(limit, backend).await?;
             let live = choose::live_end(&observed, recorded)?;
             let today = today(limit, backend, live.release()).await?;
             let release = to_redeploy(lineage, request, of, today.as_ref())?;
-            let choice = choose::anew(limit, backend, End::Planned(release)).await?;
+            let choice = choose::anew(limit, backend, End::Planned(release), observed).await?;
             Ok((Trigger::Redeploy { of: of.clone() }, choice, today))
         }
         Wish::Rollback { goal } => {
-            let observed = ask::observe(limit, backend, &[]).await?;
+            let observed = ask::observe(limit, backend).await?;
             let restore = request.restore.as_ref().unwrap_or(&rules.restore);
             let live = choose::live_end(&observed, recorded)?;
             let today = today(limit, backend, live.release()).await?;

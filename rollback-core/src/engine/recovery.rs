@@ -167,8 +167,7 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, Error> {
     let deployment = read(inner, lease.deployment()).await?;
     let fence = Fence::of(&identity, &lease, deployment.sequence());
     let limit = deployment.new_deployment().policy.deadlines.observe;
-    let op = deployment.operation();
-    let observed = ask::observe(limit, workload.backend.as_ref(), &[op.to, op.from])
+    let observed = ask::observe(limit, workload.backend.as_ref())
         .await
         .map_err(|e| {
             Error::new(

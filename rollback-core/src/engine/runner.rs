@@ -279,7 +279,7 @@ impl Runner {
             async move { backend.start(&cx, &op).await }
         };
         match self.act_forward(limits, start).await {
-            Ok(evidence) => self.journal(Event::Started { evidence }).await?,
+            Ok(started) => self.journal(Event::Started(started)).await?,
             Err(failed) => return self.after(failed).await,
         }
         match self.judge(Site::Beside).await {

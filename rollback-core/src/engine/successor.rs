@@ -48,7 +48,7 @@ pub(super) async fn successor(
     let failed_end = failed.operation().to;
     let limit = policy.deadlines.observe;
     let backend = workload.backend.as_ref();
-    let observed = ask::observe(limit, backend, &[]).await?;
+    let observed = ask::observe(limit, backend).await?;
     let published = inner.published(&observed, &records).await?;
     if let Published::Ahead(_) = published {
         return Ok(Err(NotAttempted::HistoryBehind));

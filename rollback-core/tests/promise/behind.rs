@@ -63,7 +63,7 @@ async fn a_late_actor_published_over_a_later_one() {
     b.deploy("v1").await;
     let task = Overtaken(b.shelf.clone(), from_the_future(&b).await);
     let engine = RollbackEngine::builder(b.store.clone())
-        .workload(Workload::new(b.api.clone(), b.shelf.clone()).task(task))
+        .workload(Workload::new(b.shelf.clone()).task(task))
         .build()
         .unwrap();
     let report = engine
@@ -100,7 +100,7 @@ async fn an_automatic_rollback_went_ahead_in_a_history_that_is_behind() {
     let b = Bench::armed();
     b.deploy("v1").await;
     let check = OvertakenAndSick(b.shelf.clone(), from_the_future(&b).await);
-    let workload = Workload::new(b.api.clone(), b.shelf.clone()).auto_rollback();
+    let workload = Workload::new(b.shelf.clone()).auto_rollback();
     let engine = RollbackEngine::builder(b.store.clone())
         .workload(workload.check(check))
         .build()

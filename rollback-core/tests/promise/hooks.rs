@@ -102,7 +102,7 @@ async fn a_hook_that_panicked_each_time_bricked_its_workload() {
     for (hook, reference, adjust) in hooks {
         let plain = Bench::armed();
         plain.deploy("v1").await;
-        let workload = Workload::new(plain.api.clone(), plain.shelf.clone()).auto_rollback();
+        let workload = Workload::new(plain.shelf.clone()).auto_rollback();
         let engine = RollbackEngine::builder(plain.store.clone())
             .workload(adjust(workload))
             .build()

@@ -24,19 +24,39 @@ impl Backend for Blocking {
     fn kind(&self) -> BackendKind {
         self.shelf.kind()
     }
+
+    fn workload(&self) -> &WorkloadId {
+        self.shelf.workload()
+    }
+
+    fn place(&self) -> Place {
+        self.shelf.place()
+    }
+
+    fn rollout(&self) -> Rollout {
+        self.shelf.rollout()
+    }
     fn default_restore(&self) -> Restore {
         self.shelf.default_restore()
     }
     async fn resolve(&self, cx: &Context, reference: &str) -> Result<Release, BackendError> {
         self.shelf.resolve(cx, reference).await
     }
-    async fn observe(&self, cx: &Context, ends: &[End]) -> Result<Observation, BackendError> {
-        self.shelf.observe(cx, ends).await
+    async fn observe(&self, cx: &Context) -> Result<Observation, BackendError> {
+        self.shelf.observe(cx).await
+    }
+
+    async fn availability(
+        &self,
+        cx: &Context,
+        candidate: &End,
+    ) -> Result<Availability, BackendError> {
+        self.shelf.availability(cx, candidate).await
     }
     async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
         self.shelf.prepare(cx, op).await
     }
-    async fn start(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
+    async fn start(&self, cx: &Context, op: &Operation) -> Result<Started, BackendError> {
         self.shelf.start(cx, op).await
     }
     async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
@@ -59,8 +79,8 @@ impl Backend for Blocking {
     async fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
         self.shelf.retire(cx, op).await
     }
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
-        self.shelf.health(cx, op).await
+    async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
+        self.shelf.health(cx, instance).await
     }
     async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
         self.shelf.retain(cx, window).await
@@ -86,7 +106,7 @@ fn a_lease_was_free_while_a_step_of_a_dropped_runtime_went_on() {
     let (blocking, store) = (Blocking::default(), MemoryStore::new());
     let api: WorkloadId = "api@web-1".parse().unwrap();
     let engine = RollbackEngine::builder(store.clone())
-        .workload(Workload::new(api.clone(), blocking.clone()))
+        .workload(Workload::new(blocking.clone()))
         .build()
         .unwrap();
     let first = runtime();

@@ -50,21 +50,17 @@ async fn left_by_the_dead(b: &Bench, reference: &str, events: Vec<Event>) -> Dep
 }
 
 fn prepared(instance: &Instance) -> Event {
-    Event::Prepared(Prepared {
-        rollout: Rollout::Replace,
-        to: instance.clone(),
-        way_back: WayBack::Exact,
-    })
+    Event::Prepared(Prepared::new(Rollout::Replace, instance.clone()))
 }
 
 fn instance(reference: &str) -> Instance {
-    Instance {
-        release: Release::new(
+    Instance::new(
+        Release::new(
             "shelf".parse().unwrap(),
             Artifact::new(reference, reference),
         ),
-        handle: Handle::new(format!("by-hand-{reference}")),
-    }
+        Handle::new(format!("by-hand-{reference}")),
+    )
 }
 
 /// The timeline of a deployment that was live and judged healthy.

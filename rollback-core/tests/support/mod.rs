@@ -50,10 +50,26 @@ pub struct Target {
 }
 
 /// Releases are their references; those that begin with "sick" are unhealthy.
-#[derive(Debug, Clone, Default)]
-pub struct Shelf(pub Arc<Mutex<Target>>);
+#[derive(Debug, Clone)]
+pub struct Shelf(pub Arc<Mutex<Target>>, WorkloadId, Place);
+
+impl Default for Shelf {
+    fn default() -> Self {
+        Self::of("api@web-1")
+    }
+}
 
 impl Shelf {
+    pub fn of(workload: &str) -> Self {
+        let place = Place::new("shelf", workload);
+        Self(Arc::default(), workload.parse().unwrap(), place)
+    }
+
+    pub fn at(mut self, place: Place) -> Self {
+        self.2 = place;
+        self
+    }
+
     pub fn live(&self) -> Option<String> {
         self.0
             .lock()
@@ -76,6 +92,18 @@ impl Shelf {
 impl Backend for Shelf {
     fn kind(&self) -> BackendKind {
         "shelf".parse().unwrap()
+    }
+
+    fn workload(&self) -> &WorkloadId {
+        &self.1
+    }
+
+    fn place(&self) -> Place {
+        self.2.clone()
+    }
+
+    fn rollout(&self) -> Rollout {
+        Rollout::Replace
     }
 
     fn default_restore(&self) -> Restore {
@@ -105,38 +133,29 @@ impl Backend for Shelf {
         Ok(release)
     }
 
-    async fn observe(&self, _: &Context, ends: &[End]) -> Result<Observation, BackendError> {
+    async fn observe(&self, _: &Context) -> Result<Observation, BackendError> {
         let target = self.reach()?;
         let live = target.live.as_ref().map_or(Live::Nothing, |instance| {
-            Live::One(Sighting {
-                instance: instance.clone(),
-                running: match target.stopped {
-                    false => Running::Yes,
-                    true => Running::No("stopped".into()),
-                },
-                evidence: Evidence::default().with("boot", target.boots.to_string()),
-                way_back: WayBack::Exact,
-            })
+            let running = match target.stopped {
+                false => Running::Yes,
+                true => Running::No("stopped".into()),
+            };
+            let evidence = Evidence::default().with("boot", target.boots.to_string());
+            Live::One(Sighting::new(instance.clone(), running).evidence(evidence))
         });
-        let availability = ends
-            .iter()
-            .map(
-                |end| match end.release().map(|r| r.artifact().digest.as_str()) {
-                    Some(digest) if target.gone.contains(digest) => {
-                        Availability::Gone("it was pruned".into())
-                    }
-                    _ if end.instance().is_some_and(|i| target.standbys.contains(i)) => {
-                        Availability::Standby
-                    }
-                    _ => Availability::Local,
-                },
-            )
-            .collect();
-        Ok(Observation {
-            live,
-            standbys: target.standbys.clone(),
-            availability,
-            published: target.published.clone(),
+        Ok(Observation::new(live, target.published.clone()))
+    }
+
+    async fn availability(&self, _: &Context, end: &End) -> Result<Availability, BackendError> {
+        let target = self.reach()?;
+        Ok(match end.release().map(|r| &r.artifact().digest) {
+            Some(digest) if target.gone.contains(digest) => {
+                Availability::Gone("it was pruned".into())
+            }
+            _ if end.instance().is_some_and(|i| target.standbys.contains(i)) => {
+                Availability::Standby
+            }
+            _ => Availability::Local,
         })
     }
 
@@ -144,10 +163,10 @@ impl Backend for Shelf {
         let mut target = self.reach()?;
         let to = match &op.to {
             End::Placed(instance) => instance.clone(),
-            end => Instance {
-                release: end.release().unwrap().clone(),
-                handle: Handle::new(op.deployment.as_str()),
-            },
+            end => Instance::new(
+                end.release().unwrap().clone(),
+                Handle::new(op.deployment.as_str()),
+            ),
         };
         if target.gone.contains(&to.release.artifact().digest) {
             return Err(BackendError::new(BackendErrorKind::Gone, "pruned").untouched());
@@ -155,15 +174,11 @@ impl Backend for Shelf {
         if !target.standbys.contains(&to) {
             target.standbys.push(to.clone());
         }
-        Ok(Prepared {
-            rollout: Rollout::Replace,
-            to,
-            way_back: WayBack::Exact,
-        })
+        Ok(Prepared::new(Rollout::Replace, to))
     }
 
-    async fn start(&self, _: &Context, _: &Operation) -> Result<Evidence, BackendError> {
-        Ok(Evidence::default())
+    async fn start(&self, _: &Context, _: &Operation) -> Result<Started, BackendError> {
+        Ok(Started::default())
     }
 
     async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
@@ -209,13 +224,13 @@ impl Backend for Shelf {
         Ok(())
     }
 
-    async fn health(&self, _: &Context, op: &Operation) -> Result<View, BackendError> {
+    async fn health(&self, _: &Context, instance: &Instance) -> Result<View, BackendError> {
         let mut target = self.reach()?;
         if target.not_yet > 0 {
             target.not_yet -= 1;
             return Ok(View::NotYet("it starts".into()));
         }
-        let digest = &op.to.release().unwrap().artifact().digest;
+        let digest = &instance.release.artifact().digest;
         if let Some(left) = target.not_yet_of.get_mut(digest).filter(|left| **left > 0) {
             *left -= 1;
             return Ok(View::NotYet("it starts".into()));
@@ -284,7 +299,7 @@ impl Bench {
     pub fn with(adjust: impl FnOnce(Workload) -> Workload) -> Self {
         let (shelf, store) = (Shelf::default(), MemoryStore::new());
         let api: WorkloadId = "api@web-1".parse().unwrap();
-        let workload = adjust(Workload::new(api.clone(), shelf.clone()));
+        let workload = adjust(Workload::new(shelf.clone()));
         let engine = RollbackEngine::builder(store.clone())
             .workload(workload)
             .build()

@@ -134,7 +134,7 @@ impl DockerWorld {
     }
 
     pub async fn live(&self) -> Option<Instance> {
-        let seen = self.docker().observe(&cx(), &[]).await.unwrap();
+        let seen = self.docker().observe(&cx()).await.unwrap();
         seen.live_instance().cloned()
     }
 
@@ -197,14 +197,13 @@ impl Drop for DockerWorld {
 
 /// An operation of a deployment of its own.
 pub fn operation(service: &str, from: End, to: End) -> Operation {
-    Operation {
-        reuse: rollback_core::backend::Reuse::Kept,
-        deployment: DeploymentId::generate(SystemClock.now()),
-        sequence: Sequence(SEQUENCE.fetch_add(1, Ordering::SeqCst)),
-        workload: format!("{service}@web-1").parse().unwrap(),
+    Operation::new(
+        format!("{service}@web-1").parse().unwrap(),
+        DeploymentId::generate(SystemClock.now()),
+        Sequence(SEQUENCE.fetch_add(1, Ordering::SeqCst)),
         from,
         to,
-    }
+    )
 }
 
 pub fn cx() -> Context {

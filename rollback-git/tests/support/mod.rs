@@ -104,14 +104,13 @@ impl Site {
     }
 
     pub fn operation(&self, n: u64, from: End, to: End) -> Operation {
-        Operation {
-            reuse: rollback_core::backend::Reuse::Kept,
-            deployment: format!("deploy-20260101-000000-{n:08x}").parse().unwrap(),
-            sequence: Sequence(n),
-            workload: self.workload.clone(),
+        Operation::new(
+            self.workload.clone(),
+            format!("deploy-20260101-000000-{n:08x}").parse().unwrap(),
+            Sequence(n),
             from,
             to,
-        }
+        )
     }
 
     pub async fn prepared(&self, n: u64, from: End, build: Build) -> Operation {

@@ -57,13 +57,10 @@ pub(crate) async fn answer_of(
 
 async fn answer_in(check: &impl HealthCheck, cx: &Context) -> Result<Healthy, String> {
     let release = Release::new("none".parse().unwrap(), Artifact::new("v1", "v1"));
-    let probe = Probe {
-        workload: "api@web-1".parse().unwrap(),
-        instance: Instance {
-            release,
-            handle: Handle::new("h"),
-        },
-        site: Site::Live,
-    };
+    let probe = Probe::new(
+        "api@web-1".parse().unwrap(),
+        Instance::new(release, Handle::new("h")),
+        Site::Live,
+    );
     check.check(cx, &probe).await.map_err(|e| e.diagnostic)
 }

@@ -177,7 +177,7 @@ impl Ground {
             },
             ..Policy::default()
         };
-        Workload::new(site.id(), GitBackend::new(config).unwrap())
+        Workload::new(GitBackend::new(config).unwrap())
             .check(Published {
                 root: self.root(site),
                 serving: site.restarts().then(|| self.serving(site)),

@@ -11,7 +11,7 @@ use crate::world::{Build, World};
 pub(super) async fn what_was_made_by_hand_is_adopted_and_put_back(world: Arc<dyn World>) {
     world.install_by_hand(Build::V1).await;
     let d = Driver::new(world);
-    let Live::One(found) = d.observe(&[]).await.live else {
+    let Live::One(found) = d.observe().await.live else {
         panic!("one is live")
     };
     assert!(
@@ -38,14 +38,14 @@ pub(super) async fn a_hand_made_change_is_seen_as_drift(world: Arc<dyn World>) {
     let d = Driver::new(Arc::clone(&world));
     let op = d.deploy(Build::V1).await;
     let recorded = placed(&op);
-    let seen = d.observe(&[]).await;
+    let seen = d.observe().await;
     assert!(
         !drift(Some(&recorded), &seen).is_drift(),
         "{:?}",
         drift(Some(&recorded), &seen)
     );
     world.tamper().await;
-    let seen = d.observe(&[]).await;
+    let seen = d.observe().await;
     assert!(drift(Some(&recorded), &seen).is_drift(), "{seen:?}");
     let op = d.deploy(Build::V2).await;
     d.expect(Build::V2, Some(&placed(&op))).await;

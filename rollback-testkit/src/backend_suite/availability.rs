@@ -13,17 +13,10 @@ pub(super) async fn a_lost_release_is_gone_and_harms_nothing(world: Arc<dyn Worl
     let first = d.deploy(Build::V1).await;
     let second = d.deploy(Build::V2).await;
     world.lose(Build::V1).await;
-    let seen = d.observe(&[first.to.clone(), second.to.clone()]).await;
-    assert!(
-        matches!(seen.availability[0], Availability::Gone(_)),
-        "{:?}",
-        seen.availability
-    );
-    assert!(
-        !matches!(seen.availability[1], Availability::Gone(_)),
-        "{:?}",
-        seen.availability
-    );
+    let lost = d.availability(&first.to).await;
+    assert!(matches!(lost, Availability::Gone(_)), "{lost:?}");
+    let live = d.availability(&second.to).await;
+    assert!(!matches!(live, Availability::Gone(_)), "{live:?}");
     let op = d.operation(first.to.clone()).await;
     let e = match d.backend().prepare(&Driver::cx(), &op).await {
         Ok(prepared) => panic!("prepared a lost release: {prepared:?}"),
@@ -53,13 +46,10 @@ pub(super) async fn retain_keeps_the_window_and_what_is_live(world: Arc<dyn Worl
             .await
             .unwrap_or_else(|e| panic!("{e}"));
     }
-    let seen = d.observe(&[first.to.clone(), second.to.clone()]).await;
-    assert_ne!(
-        seen.availability[0],
-        Availability::Standby,
-        "beyond the window"
-    );
-    assert_eq!(seen.availability[1], Availability::Standby, "in the window");
+    let beyond = d.availability(&first.to).await;
+    assert_ne!(beyond, Availability::Standby, "beyond the window");
+    let within = d.availability(&second.to).await;
+    assert_eq!(within, Availability::Standby, "in the window");
     d.expect(Build::V3, Some(&placed(&third))).await;
     let back = d.operation(second.to.clone()).await;
     d.run(back).await;
@@ -82,7 +72,7 @@ pub(super) async fn an_unreachable_platform_is_said_and_survived(world: Arc<dyn 
     if let Err(e) = d.backend().resolve(&cx, &reference).await {
         check("resolve", e);
     }
-    match d.backend().observe(&cx, &[]).await {
+    match d.backend().observe(&cx).await {
         Ok(seen) => assert!(
             seen.live_instance().is_some(),
             "what is live is not forgotten"

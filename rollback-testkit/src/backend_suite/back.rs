@@ -12,10 +12,10 @@ pub(super) async fn going_back_before_the_switch_leaves_what_is_live(world: Arc<
     let first = d.deploy(Build::V1).await;
     let mut op = d.operation_to(Build::V2).await;
     d.must(Step::Prepare, &mut op).await;
-    let before = d.observe(&[]).await.live;
+    let before = d.observe().await.live;
     d.must(Step::Retire, &mut op.reversed()).await;
     d.must(Step::Retire, &mut op.reversed()).await;
-    assert_eq!(d.observe(&[]).await.live, before);
+    assert_eq!(d.observe().await.live, before);
     d.expect(Build::V1, Some(&placed(&first))).await;
     let next = d.deploy(Build::V2).await;
     d.expect(Build::V2, Some(&placed(&next))).await;
@@ -29,7 +29,7 @@ pub(super) async fn going_back_after_the_switch_puts_the_former_back(world: Arc<
     d.must(Step::Switch, &mut op).await;
     // Until `retire` both may run; the new one has the traffic.
     assert_eq!(world.serving().await.as_deref(), Some(Build::V2.answer()));
-    assert!(d.observe(&[]).await.shows(&placed(&op)));
+    assert!(d.observe().await.shows(&placed(&op)));
     d.go_back(&op).await;
     d.expect(Build::V1, Some(&placed(&first))).await;
     d.go_back(&op).await;
@@ -83,8 +83,7 @@ pub(super) async fn a_cancelled_rollback_does_not_lose_its_target(world: Arc<dyn
     d.must(Step::Prepare, &mut back).await;
     d.must(Step::Retire, &mut back.reversed()).await;
     d.expect(Build::V2, None).await;
-    let seen = d.observe(std::slice::from_ref(&first.to)).await;
-    assert_eq!(seen.availability, [Availability::Standby]);
+    assert_eq!(d.availability(&first.to).await, Availability::Standby);
     let again = d.operation(End::Placed(placed(&first))).await;
     d.run(again).await;
     d.expect(Build::V1, Some(&placed(&first))).await;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rollback_core::backend::{
-    Backend, End, Evidence, Instance, Live, Observation, Operation, Rollout,
+    Availability, Backend, End, Evidence, Instance, Live, Observation, Operation, Rollout,
 };
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
@@ -67,20 +67,29 @@ impl Driver {
     }
 
     /// Looks at what is live.
-    pub async fn observe(&self, ends: &[End]) -> Observation {
-        let seen = self.backend().observe(&Self::cx(), ends).await;
-        let seen = seen.unwrap_or_else(|e| panic!("observe failed: {e}"));
-        assert_eq!(
-            seen.availability.len(),
-            ends.len(),
-            "one availability for each candidate"
-        );
-        seen
+    pub async fn observe(&self) -> Observation {
+        let seen = self.backend().observe(&Self::cx()).await;
+        seen.unwrap_or_else(|e| panic!("observe failed: {e}"))
+    }
+
+    /// Asks how near an end is.
+    pub async fn availability(&self, end: &End) -> Availability {
+        let near = self.backend().availability(&Self::cx(), end).await;
+        near.unwrap_or_else(|e| panic!("availability failed: {e}"))
+    }
+
+    /// Everything that can be seen: what is live, and how near these ends are.
+    pub async fn look(&self, ends: &[&End]) -> (Observation, Vec<Availability>) {
+        let mut near = Vec::new();
+        for end in ends {
+            near.push(self.availability(end).await);
+        }
+        (self.observe().await, near)
     }
 
     /// The live instance.
     pub async fn live(&self) -> End {
-        match self.observe(&[]).await.live {
+        match self.observe().await.live {
             Live::Nothing => End::Nothing,
             Live::One(sighting) => End::Placed(sighting.instance),
             Live::Mixed(_, why) => panic!("several are live: {why}"),
@@ -89,14 +98,13 @@ impl Driver {
 
     /// A new deployment from what is live to `to`.
     pub async fn operation(&self, to: End) -> Operation {
-        Operation {
-            reuse: rollback_core::backend::Reuse::Kept,
-            deployment: DeploymentId::generate(SystemClock.now()),
-            sequence: Sequence(SEQUENCE.fetch_add(1, Ordering::SeqCst)),
-            workload: self.world.workload(),
-            from: self.live().await,
+        Operation::new(
+            self.world.workload(),
+            DeploymentId::generate(SystemClock.now()),
+            Sequence(SEQUENCE.fetch_add(1, Ordering::SeqCst)),
+            self.live().await,
             to,
-        }
+        )
     }
 
     /// A new deployment of a build.
@@ -125,7 +133,7 @@ impl Driver {
                 op.to = End::Placed(prepared.to);
                 Ok(Evidence::default())
             }
-            Step::Start => backend.start(cx, op).await,
+            Step::Start => backend.start(cx, op).await.map(|started| started.evidence),
             Step::Switch => backend.switch(cx, op).await,
             Step::Retire => backend.retire(cx, op).await.map(|()| Evidence::default()),
         }
@@ -175,8 +183,9 @@ impl Driver {
     /// The platform's view of `op.to`, once it can tell.
     pub async fn health(&self, op: &Operation) -> View {
         let deadline = Instant::now() + VERB;
+        let instance = placed(op);
         loop {
-            let view = self.backend().health(&Self::cx(), op).await;
+            let view = self.backend().health(&Self::cx(), &instance).await;
             match view.unwrap_or_else(|e| panic!("health failed: {e}")) {
                 View::NotYet(why) => assert!(Instant::now() < deadline, "not yet: {why}"),
                 view => return view,
@@ -193,7 +202,7 @@ impl Driver {
             "what serves"
         );
         assert_eq!(self.world.running().await, 1, "exactly one runs");
-        let seen = self.observe(&[]).await;
+        let seen = self.observe().await;
         if let Some(instance) = instance {
             assert!(
                 seen.shows(instance),

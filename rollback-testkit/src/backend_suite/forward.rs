@@ -21,18 +21,8 @@ pub(super) async fn a_second_deploy_replaces_the_first(world: Arc<dyn World>) {
     let second = d.deploy(Build::V2).await;
     assert_eq!(second.from, first.to, "what was live is what was deployed");
     d.expect(Build::V2, Some(&placed(&second))).await;
-    let seen = d.observe(&[first.to.clone(), second.to.clone()]).await;
-    assert_eq!(
-        seen.availability[0],
-        Availability::Standby,
-        "the former stands by"
-    );
-    assert!(
-        seen.standbys
-            .iter()
-            .any(|s| s.handle == placed(&first).handle),
-        "{seen:?}"
-    );
+    let near = d.availability(&first.to).await;
+    assert_eq!(near, Availability::Standby, "the former stands by");
 }
 
 pub(super) async fn every_verb_twice_is_as_once(world: Arc<dyn World>) {
@@ -42,7 +32,7 @@ pub(super) async fn every_verb_twice_is_as_once(world: Arc<dyn World>) {
         let planned = op.clone();
         for step in d.steps(&planned).await {
             d.must(step, &mut op).await;
-            let once = d.observe(&[op.from.clone(), op.to.clone()]).await;
+            let once = d.look(&[&op.from, &op.to]).await;
             // A crash may have kept the evidence from the record: then `to` is still a plan.
             let mut again = if step == Step::Prepare {
                 planned.clone()
@@ -51,7 +41,7 @@ pub(super) async fn every_verb_twice_is_as_once(world: Arc<dyn World>) {
             };
             d.must(step, &mut again).await;
             assert_eq!(again.to, op.to, "{step:?} twice places the same instance");
-            let twice = d.observe(&[op.from.clone(), op.to.clone()]).await;
+            let twice = d.look(&[&op.from, &op.to]).await;
             assert_eq!(twice, once, "{step:?} twice");
         }
         d.expect(build, Some(&placed(&op))).await;
@@ -61,11 +51,11 @@ pub(super) async fn every_verb_twice_is_as_once(world: Arc<dyn World>) {
 pub(super) async fn prepare_does_not_touch_what_is_live(world: Arc<dyn World>) {
     let d = Driver::new(world);
     let first = d.deploy(Build::V1).await;
-    let before = d.observe(&[]).await.live;
+    let before = d.observe().await.live;
     let mut op = d.operation_to(Build::V2).await;
     d.must(Step::Prepare, &mut op).await;
     assert_eq!(
-        d.observe(&[]).await.live,
+        d.observe().await.live,
         before,
         "the same instance with the same evidence"
     );
@@ -82,16 +72,17 @@ pub(super) async fn a_repeated_switch_does_not_restart(world: Arc<dyn World>) {
         Live::One(sighting) => sighting.evidence,
         other => panic!("one is live: {other:?}"),
     };
-    let before = running(d.observe(&[]).await.live);
+    let before = running(d.observe().await.live);
     d.must(Step::Switch, &mut op).await;
-    assert_eq!(running(d.observe(&[]).await.live), before);
+    assert_eq!(running(d.observe().await.live), before);
 }
 
 pub(super) async fn a_new_backend_value_sees_the_same(world: Arc<dyn World>) {
     let d = Driver::new(world);
     let op = d.deploy(Build::V1).await;
-    let ends = [op.to.clone(), End::Planned(d.resolve(Build::V2).await)];
-    assert_eq!(d.observe(&ends).await, d.observe(&ends).await);
+    let other = End::Planned(d.resolve(Build::V2).await);
+    let ends = [&op.to, &other];
+    assert_eq!(d.look(&ends).await, d.look(&ends).await);
 }
 
 pub(super) async fn a_broken_build_is_found_out(world: Arc<dyn World>) {

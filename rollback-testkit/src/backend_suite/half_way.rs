@@ -46,16 +46,16 @@ pub(super) async fn every_verb_resumes_from_every_half_way_state(world: Arc<dyn 
 pub(super) async fn a_half_made_prepare_is_undone(world: Arc<dyn World>) {
     let d = Driver::new(world);
     let first = d.deploy(Build::V1).await;
-    let before = d.observe(&[]).await.live;
+    let before = d.observe().await.live;
     for n in 0.. {
         assert!(n < BOUNDARIES, "prepare has no end");
         let op = d.operation_to(Build::V2).await;
         let mut half = op.clone();
         let ended = stopped_at(&d, Step::Prepare, n, &mut half).await;
-        assert_eq!(d.observe(&[]).await.live, before, "boundary {n}");
+        assert_eq!(d.observe().await.live, before, "boundary {n}");
         // The reversed operation comes from a plan: nobody knows what was placed.
         d.must(Step::Retire, &mut op.reversed()).await;
-        assert_eq!(d.observe(&[]).await.live, before, "undone at boundary {n}");
+        assert_eq!(d.observe().await.live, before, "undone at boundary {n}");
         if ended {
             break;
         }

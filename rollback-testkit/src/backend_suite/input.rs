@@ -8,6 +8,15 @@ use rollback_core::error::{BackendErrorKind, LiveImpact};
 use super::driver::Driver;
 use crate::world::{Build, World};
 
+pub(super) async fn whom_it_serves_and_where_every_value_says_alike(world: Arc<dyn World>) {
+    let d = Driver::new(Arc::clone(&world));
+    let (one, other) = (d.backend(), d.backend());
+    assert_eq!(*one.workload(), world.workload());
+    assert_eq!(one.place(), other.place());
+    d.deploy(Build::V1).await;
+    assert_eq!(d.backend().place(), one.place(), "whatever is live");
+}
+
 pub(super) async fn resolving_is_stable_and_changes_nothing(world: Arc<dyn World>) {
     let d = Driver::new(world);
     let first = d.resolve(Build::V1).await;

@@ -65,14 +65,14 @@ pub(super) async fn a_late_actor_is_refused_by_the_target(world: Arc<dyn World>)
     let next = prepared(&d, Build::V3).await;
     let newest = fence(&history, &next, 1);
     publish(&d, &next, &newest).await;
-    assert_eq!(d.observe(&[]).await.published.as_ref(), Some(&newest));
+    assert_eq!(d.observe().await.published.as_ref(), Some(&newest));
     let lates = fence(&history, &late, 9);
     is_fenced(&d, &late, &lates).await;
     // What it has prepared it may put away, or not: what is live stays.
     let cx = Driver::cx().fenced(lates);
     let _ = d.verb(Step::Retire, &cx, &mut late.reversed()).await;
     d.expect(Build::V3, Some(&placed(&next))).await;
-    assert_eq!(d.observe(&[]).await.published.as_ref(), Some(&newest));
+    assert_eq!(d.observe().await.published.as_ref(), Some(&newest));
 }
 
 pub(super) async fn who_was_taken_over_is_refused_by_the_target(world: Arc<dyn World>) {
@@ -89,7 +89,7 @@ pub(super) async fn who_was_taken_over_is_refused_by_the_target(world: Arc<dyn W
     publish(&d, &op.reversed(), &new).await;
     is_fenced(&d, &op, &old).await;
     d.expect(Build::V1, Some(&placed(&first))).await;
-    assert_eq!(d.observe(&[]).await.published, Some(new));
+    assert_eq!(d.observe().await.published, Some(new));
 }
 
 pub(super) async fn another_history_is_not_kept_out(world: Arc<dyn World>) {
@@ -98,15 +98,13 @@ pub(super) async fn another_history_is_not_kept_out(world: Arc<dyn World>) {
     let early = d.operation_to(Build::V2).await;
     let first = prepared(&d, Build::V1).await;
     publish(&d, &first, &fence(&one, &first, 7)).await;
-    let mut op = Operation {
-        from: first.to.clone(),
-        ..early
-    };
+    let mut op = early;
+    op.from = first.to.clone();
     d.must(Step::Prepare, &mut op).await;
     let token = fence(&other, &op, 1);
     publish(&d, &op, &token).await;
     d.expect(Build::V2, Some(&placed(&op))).await;
-    assert_eq!(d.observe(&[]).await.published, Some(token));
+    assert_eq!(d.observe().await.published, Some(token));
 }
 
 pub(super) async fn going_back_leaves_what_the_operation_does_not_know(world: Arc<dyn World>) {
@@ -115,20 +113,20 @@ pub(super) async fn going_back_leaves_what_the_operation_does_not_know(world: Ar
     // As after a backup was put back: the operation is the record's, and others came after it.
     let old = prepared(&d, Build::V2).await;
     let next = d.deploy(Build::V3).await;
-    let before = d.observe(&[]).await.live;
+    let before = d.observe().await.live;
     let _ = d
         .verb(Step::Retire, &Driver::cx(), &mut old.reversed())
         .await;
-    assert_eq!(d.observe(&[]).await.live, before);
+    assert_eq!(d.observe().await.live, before);
     d.expect(Build::V3, Some(&placed(&next))).await;
     // A plan of which nobody knows what it placed.
     let plan = d.operation_to(Build::V2).await;
     d.deploy(Build::V1).await;
-    let before = d.observe(&[]).await.live;
+    let before = d.observe().await.live;
     let _ = d
         .verb(Step::Retire, &Driver::cx(), &mut plan.reversed())
         .await;
-    assert_eq!(d.observe(&[]).await.live, before);
+    assert_eq!(d.observe().await.live, before);
     assert_eq!(world.serving().await.as_deref(), Some(Build::V1.answer()));
     assert_eq!(world.running().await, 1);
 }
@@ -157,7 +155,7 @@ pub(super) async fn a_dropped_verb_keeps_its_lease_until_it_acts_no_more(world: 
 }
 
 async fn look(d: &Driver, world: &dyn World) -> (Live, usize) {
-    (d.observe(&[]).await.live, world.running().await)
+    (d.observe().await.live, world.running().await)
 }
 
 /// Begins a verb, drops it, and waits until nothing keeps its lease any more.

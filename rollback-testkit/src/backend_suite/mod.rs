@@ -42,6 +42,7 @@ macro_rules! cases {
 }
 
 const CASES: &[(&str, Case)] = cases![
+    input::whom_it_serves_and_where_every_value_says_alike,
     input::resolving_is_stable_and_changes_nothing,
     input::an_unknown_reference_is_a_typed_error,
     input::garbage_references_are_typed_errors,

@@ -27,11 +27,11 @@ pub(super) async fn what_is_configured_is_what_is_configured_now(world: Arc<dyn 
     if let Some(today) = configured(&d, Some(&before)).await {
         assert_eq!(today, before, "what was just deployed is today's");
     }
-    let live = d.observe(&[]).await.live;
+    let live = d.observe().await.live;
     if !world.reconfigure().await {
         return;
     }
-    assert_eq!(d.observe(&[]).await.live, live, "nothing live has changed");
+    assert_eq!(d.observe().await.live, live, "nothing live has changed");
     let today = configured(&d, Some(&before)).await;
     let today = today.expect("there is a configuration");
     assert_eq!(today.artifact(), before.artifact());
@@ -56,7 +56,7 @@ pub(super) async fn a_look_at_health_does_not_wait(world: Arc<dyn World>) {
         let _ = d.verb(Step::Switch, &Driver::cx(), &mut op).await;
         for _ in 0..3 {
             let began = Instant::now();
-            let view = d.backend().health(&Driver::cx(), &op).await;
+            let view = d.backend().health(&Driver::cx(), &placed(&op)).await;
             let view = view.unwrap_or_else(|e| panic!("health failed: {e}"));
             let took = began.elapsed();
             assert!(took < LOOK, "a look took {took:?}: {view}");
@@ -80,7 +80,7 @@ pub(super) async fn start_bears_repeating_stopping_and_reversing(world: Arc<dyn 
         let two = d.must(Step::Start, &mut op).await;
         assert_eq!(one, two, "what runs is not started again");
         assert_eq!(world.serving().await.as_deref(), Some(Build::V1.answer()));
-        assert!(d.observe(&[]).await.shows(&placed(&first)));
+        assert!(d.observe().await.shows(&placed(&first)));
         let running = if beside { 2 } else { 1 };
         assert_eq!(world.running().await, running, "{:?}", Rollout::Beside);
         // Back, from a half-made start too.

@@ -5,13 +5,13 @@ use std::sync::{Arc, MutexGuard};
 
 use async_trait::async_trait;
 use rollback_core::backend::{
-    Availability, Backend, End, Evidence, Handle, Instance, Live, Observation, Operation, Prepared,
-    Reuse, Rollout, Running, Sighting, WayBack,
+    Address, Availability, Backend, End, Evidence, Handle, Instance, Live, Observation, Operation,
+    Place, Prepared, Reuse, Rollout, Running, Sighting, Started,
 };
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use rollback_core::health::View;
-use rollback_core::id::BackendKind;
+use rollback_core::id::{BackendKind, WorkloadId};
 use rollback_core::release::{Artifact, Facet, Release, Restore};
 
 use super::{FakeTarget, Placed, State};
@@ -27,6 +27,7 @@ pub trait Boundary: fmt::Debug + Send + Sync {
 /// unhealthy, `missing` is not found.
 #[derive(Debug, Clone)]
 pub struct FakeBackend {
+    workload: WorkloadId,
     target: FakeTarget,
     boundary: Option<Arc<dyn Boundary>>,
 }
@@ -66,10 +67,16 @@ pub(super) fn release(digest: &str) -> Release {
     Release::new(kind(), Artifact::new(digest, digest))
 }
 
+/// The port at which the `start`th thing that was started answers.
+fn port(start: u64) -> u16 {
+    u16::try_from(start).unwrap_or(u16::MAX)
+}
+
 impl FakeBackend {
-    /// A backend value on this target.
-    pub fn new(target: FakeTarget) -> Self {
+    /// A backend value for this workload, on this target.
+    pub fn new(workload: WorkloadId, target: FakeTarget) -> Self {
         Self {
+            workload,
             target,
             boundary: None,
         }
@@ -112,6 +119,18 @@ impl Backend for FakeBackend {
         kind()
     }
 
+    fn workload(&self) -> &WorkloadId {
+        &self.workload
+    }
+
+    fn place(&self) -> Place {
+        Place::new("fake", self.workload.to_string())
+    }
+
+    fn rollout(&self) -> Rollout {
+        self.target.lock().rollout()
+    }
+
     fn default_restore(&self) -> Restore {
         Restore::Everything
     }
@@ -137,7 +156,7 @@ impl Backend for FakeBackend {
         })
     }
 
-    async fn observe(&self, _: &Context, ends: &[End]) -> Result<Observation, BackendError> {
+    async fn observe(&self, _: &Context) -> Result<Observation, BackendError> {
         let state = self.reach()?;
         let live = match state.live.as_ref().and_then(|h| state.placed.get(h)) {
             None => Live::Nothing,
@@ -152,41 +171,22 @@ impl Backend for FakeBackend {
                 };
                 let start = placed.running.unwrap_or_default().to_string();
                 let evidence = Evidence::default().with("start", start);
-                Live::One(Sighting {
-                    instance,
-                    running,
-                    evidence,
-                    way_back: WayBack::Exact,
-                })
+                Live::One(Sighting::new(instance, running).evidence(evidence))
             }
         };
-        let standbys = state
-            .placed
-            .values()
-            .filter(|p| p.complete && Some(&p.instance.handle) != state.live.as_ref())
-            .map(|p| p.instance.clone())
-            .collect();
-        let availability = ends
-            .iter()
-            .map(|end| {
-                let stands = end
-                    .instance()
-                    .is_some_and(|i| state.placed.contains_key(&i.handle));
-                let digest = end.release().map(|r| r.artifact().digest.clone());
-                match digest {
-                    Some(digest) if state.lost.contains(&digest) => {
-                        Availability::Gone("it was lost".into())
-                    }
-                    _ if stands => Availability::Standby,
-                    _ => Availability::Local,
-                }
-            })
-            .collect();
-        Ok(Observation {
-            live,
-            standbys,
-            availability,
-            published: state.published.clone(),
+        Ok(Observation::new(live, state.published.clone()))
+    }
+
+    async fn availability(&self, _: &Context, end: &End) -> Result<Availability, BackendError> {
+        let state = self.reach()?;
+        let stands = end
+            .instance()
+            .is_some_and(|i| state.placed.contains_key(&i.handle));
+        let digest = end.release().map(|r| &r.artifact().digest);
+        Ok(match digest {
+            Some(digest) if state.lost.contains(digest) => Availability::Gone("it was lost".into()),
+            _ if stands => Availability::Standby,
+            _ => Availability::Local,
         })
     }
 
@@ -216,10 +216,7 @@ impl Backend for FakeBackend {
                 Some(placed) => placed.instance.handle.clone(),
                 None => {
                     let handle = Handle::new(format!("by-{}", op.deployment));
-                    let instance = Instance {
-                        release: wanted.clone(),
-                        handle: handle.clone(),
-                    };
+                    let instance = Instance::new(wanted.clone(), handle.clone());
                     state.placed.entry(handle.clone()).or_insert(Placed {
                         instance,
                         by: Some(op.deployment.clone()),
@@ -237,28 +234,20 @@ impl Backend for FakeBackend {
             .await
             .map_err(BackendError::untouched)?;
         let mut state = self.reach()?;
-        let rollout = if state.beside {
-            Rollout::Beside
-        } else {
-            Rollout::Replace
-        };
+        let rollout = state.rollout();
         let Some(placed) = state.placed.get_mut(&handle) else {
             return Err(BackendError::new(Kind::Corrupt, "it vanished").untouched());
         };
         placed.complete = true;
-        Ok(Prepared {
-            rollout,
-            to: placed.instance.clone(),
-            way_back: WayBack::Exact,
-        })
+        Ok(Prepared::new(rollout, placed.instance.clone()))
     }
 
-    async fn start(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
+    async fn start(&self, cx: &Context, op: &Operation) -> Result<Started, BackendError> {
         let _busy = Busy::enter(&self.target, "start");
         self.boundary(cx, "start").await?;
         let mut state = self.reach()?;
         if !state.beside {
-            return Ok(Evidence::default());
+            return Ok(Started::default());
         }
         state.starts += 1;
         let start = state.starts;
@@ -270,7 +259,8 @@ impl Backend for FakeBackend {
             return Err(BackendError::new(Kind::Failed, "not prepared"));
         };
         let start = *placed.running.get_or_insert(start);
-        Ok(Evidence::default().with("start", start.to_string()))
+        let evidence = Evidence::default().with("start", start.to_string());
+        Ok(Started::new(evidence).at("main", Address::new("fake", port(start))))
     }
 
     async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
@@ -343,11 +333,8 @@ impl Backend for FakeBackend {
         Ok(())
     }
 
-    async fn health(&self, _: &Context, op: &Operation) -> Result<View, BackendError> {
+    async fn health(&self, _: &Context, instance: &Instance) -> Result<View, BackendError> {
         let state = self.reach()?;
-        let Some(instance) = op.to.instance() else {
-            return Ok(View::NoOpinion);
-        };
         let runs = state
             .placed
             .get(&instance.handle)

@@ -52,7 +52,7 @@ impl World for FakeWorld {
     }
 
     fn backend(&self) -> Arc<dyn Backend> {
-        Arc::new(FakeBackend::new(self.target.clone()))
+        Arc::new(FakeBackend::new(self.workload(), self.target.clone()))
     }
 
     fn reference(&self, build: Build) -> String {

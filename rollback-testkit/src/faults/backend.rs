@@ -3,11 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use rollback_core::backend::{Backend, End, Evidence, Instance, Observation, Operation, Prepared};
+use rollback_core::backend::{
+    Availability, Backend, End, Evidence, Instance, Observation, Operation, Place, Prepared,
+    Rollout, Started,
+};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::health::View;
-use rollback_core::id::BackendKind;
+use rollback_core::id::{BackendKind, WorkloadId};
 use rollback_core::release::{Release, Restore};
 
 use super::Side;
@@ -19,6 +22,8 @@ pub enum Verb {
     Resolve,
     /// `observe`
     Observe,
+    /// `availability`
+    Availability,
     /// `prepare`
     Prepare,
     /// `start`
@@ -35,9 +40,10 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: &[Self] = &[
         Self::Resolve,
         Self::Observe,
+        Self::Availability,
         Self::Prepare,
         Self::Start,
         Self::Switch,
@@ -48,7 +54,10 @@ impl Verb {
 
     /// Whether a failure of it surely leaves the live release as it is.
     fn is_harmless(self) -> bool {
-        matches!(self, Self::Resolve | Self::Observe | Self::Prepare)
+        matches!(
+            self,
+            Self::Resolve | Self::Observe | Self::Availability | Self::Prepare
+        )
     }
 }
 
@@ -142,6 +151,18 @@ impl Backend for FaultyBackend {
         self.inner.kind()
     }
 
+    fn workload(&self) -> &WorkloadId {
+        self.inner.workload()
+    }
+
+    fn place(&self) -> Place {
+        self.inner.place()
+    }
+
+    fn rollout(&self) -> Rollout {
+        self.inner.rollout()
+    }
+
     fn default_restore(&self) -> Restore {
         self.inner.default_restore()
     }
@@ -151,15 +172,24 @@ impl Backend for FaultyBackend {
             .await
     }
 
-    async fn observe(&self, cx: &Context, ends: &[End]) -> Result<Observation, BackendError> {
-        self.call(Verb::Observe, self.inner.observe(cx, ends)).await
+    async fn observe(&self, cx: &Context) -> Result<Observation, BackendError> {
+        self.call(Verb::Observe, self.inner.observe(cx)).await
+    }
+
+    async fn availability(
+        &self,
+        cx: &Context,
+        candidate: &End,
+    ) -> Result<Availability, BackendError> {
+        self.call(Verb::Availability, self.inner.availability(cx, candidate))
+            .await
     }
 
     async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
         self.call(Verb::Prepare, self.inner.prepare(cx, op)).await
     }
 
-    async fn start(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
+    async fn start(&self, cx: &Context, op: &Operation) -> Result<Started, BackendError> {
         self.call(Verb::Start, self.inner.start(cx, op)).await
     }
 
@@ -171,8 +201,9 @@ impl Backend for FaultyBackend {
         self.call(Verb::Retire, self.inner.retire(cx, op)).await
     }
 
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
-        self.call(Verb::Health, self.inner.health(cx, op)).await
+    async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
+        self.call(Verb::Health, self.inner.health(cx, instance))
+            .await
     }
 
     async fn configured(

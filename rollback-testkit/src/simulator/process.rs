@@ -214,16 +214,14 @@ impl Composed {
             heals: program.heals,
         };
         let backend =
-            FakeBackend::new(machine.target.clone()).with_boundary(Arc::new(life.clone()));
+            FakeBackend::new(api(), machine.target.clone()).with_boundary(Arc::new(life.clone()));
         let backend = ThreadedBackend::new(backend, machine.threads.clone(), life.clone());
-        let mut workload = Workload::new(api(), backend)
-            .policy(program.says.policy())
-            .gate(
-                Gate::default()
-                    .retries(1)
-                    .interval(Duration::from_millis(1))
-                    .start_period(Duration::ZERO),
-            );
+        let mut workload = Workload::new(backend).policy(program.says.policy()).gate(
+            Gate::default()
+                .retries(1)
+                .interval(Duration::from_millis(1))
+                .start_period(Duration::ZERO),
+        );
         let mut builder =
             RollbackEngine::builder(machine.disk.open(life.clone())).clock(machine.clock.clone());
         if program.hanging == Hanging::Everything {

@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as Waking, Poll, Waker};
 
 use async_trait::async_trait;
-use rollback_core::backend::{Backend, End, Evidence, Instance, Observation, Operation, Prepared};
+use rollback_core::backend::{
+    Availability, Backend, End, Evidence, Instance, Observation, Operation, Place, Prepared,
+    Rollout, Started,
+};
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
 use rollback_core::health::View;
-use rollback_core::id::BackendKind;
+use rollback_core::id::{BackendKind, WorkloadId};
 use rollback_core::release::{Release, Restore};
 use tokio::sync::oneshot;
 
@@ -157,6 +160,18 @@ impl Backend for ThreadedBackend {
         self.inner.kind()
     }
 
+    fn workload(&self) -> &WorkloadId {
+        self.inner.workload()
+    }
+
+    fn place(&self) -> Place {
+        self.inner.place()
+    }
+
+    fn rollout(&self) -> Rollout {
+        self.inner.rollout()
+    }
+
     fn default_restore(&self) -> Restore {
         self.inner.default_restore()
     }
@@ -166,16 +181,25 @@ impl Backend for ThreadedBackend {
         self.inner.resolve(cx, reference).await
     }
 
-    async fn observe(&self, cx: &Context, ends: &[End]) -> Result<Observation, BackendError> {
+    async fn observe(&self, cx: &Context) -> Result<Observation, BackendError> {
         self.life.goes_on().await;
-        self.inner.observe(cx, ends).await
+        self.inner.observe(cx).await
+    }
+
+    async fn availability(
+        &self,
+        cx: &Context,
+        candidate: &End,
+    ) -> Result<Availability, BackendError> {
+        self.life.goes_on().await;
+        self.inner.availability(cx, candidate).await
     }
 
     async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
         in_thread!(self, cx, op, prepare).await
     }
 
-    async fn start(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
+    async fn start(&self, cx: &Context, op: &Operation) -> Result<Started, BackendError> {
         in_thread!(self, cx, op, start).await
     }
 
@@ -187,9 +211,9 @@ impl Backend for ThreadedBackend {
         in_thread!(self, cx, op, retire).await
     }
 
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
+    async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
         self.life.goes_on().await;
-        self.inner.health(cx, op).await
+        self.inner.health(cx, instance).await
     }
 
     async fn configured(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rollback_core::backend::{End, Handle, Instance, Prepared, Reuse, Rollout, WayBack};
+use rollback_core::backend::{End, Handle, Instance, Prepared, Reuse, Rollout};
 use rollback_core::deployment::{LiveRecord, NewDeployment, Note, Outcome, Settlement, Trigger};
 use rollback_core::error::{StoreError, StoreErrorKind};
 use rollback_core::event::{Event, TimedEvent};
@@ -72,14 +72,10 @@ pub(super) fn timed(n: u64, event: Event) -> TimedEvent {
 }
 
 pub(super) fn prepared(new: &NewDeployment) -> Event {
-    Event::Prepared(Prepared {
-        rollout: Rollout::Replace,
-        to: Instance {
-            release: new.to.release().unwrap().clone(),
-            handle: Handle::new("place"),
-        },
-        way_back: WayBack::Exact,
-    })
+    Event::Prepared(Prepared::new(
+        Rollout::Replace,
+        Instance::new(new.to.release().unwrap().clone(), Handle::new("place")),
+    ))
 }
 
 pub(super) fn workload(text: &str) -> WorkloadId {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rollback_core::backend::{End, Evidence, Handle, Instance, Prepared, Rollout, WayBack};
+use rollback_core::backend::{End, Evidence, Handle, Instance, Prepared, Rollout};
 use rollback_core::deployment::{
     Annotations, Deployment, LiveRecord, NewDeployment, Note, Outcome, Settlement, Trigger,
 };
@@ -72,14 +72,10 @@ impl History {
 
     fn events(&self, i: usize) -> Vec<Event> {
         let p = &self.plain[i];
-        let prepared = Event::Prepared(Prepared {
-            rollout: Rollout::Replace,
-            to: Instance {
-                release: release(p.release),
-                handle: Handle::new(format!("place-{i}")),
-            },
-            way_back: WayBack::Exact,
-        });
+        let prepared = Event::Prepared(Prepared::new(
+            Rollout::Replace,
+            Instance::new(release(p.release), Handle::new(format!("place-{i}"))),
+        ));
         let verdict = match p.verdict {
             Some(true) => Verdict::Passed,
             Some(false) => Verdict::failed("it answers 500"),

@@ -128,9 +128,9 @@ impl Setup {
 
     /// This target's workload, quick to judge.
     pub(crate) fn workload(&self, id: WorkloadId) -> Workload {
-        let backend = Tagged::new(self.target.clone(), self.registry.clone());
+        let backend = Tagged::new(id, self.target.clone(), self.registry.clone());
         let backend = FaultyBackend::new(Arc::new(backend), self.verbs.clone());
-        Workload::new(id, backend).gate(
+        Workload::new(backend).gate(
             Gate::default()
                 .retries(1)
                 .interval(Duration::from_millis(1))

@@ -67,9 +67,9 @@ pub(crate) struct Tagged {
 }
 
 impl Tagged {
-    pub(crate) fn new(target: FakeTarget, registry: Registry) -> Self {
+    pub(crate) fn new(workload: WorkloadId, target: FakeTarget, registry: Registry) -> Self {
         Self {
-            inner: FakeBackend::new(target),
+            inner: FakeBackend::new(workload, target),
             registry,
         }
     }
@@ -96,6 +96,18 @@ impl Backend for Tagged {
         self.inner.kind()
     }
 
+    fn workload(&self) -> &WorkloadId {
+        self.inner.workload()
+    }
+
+    fn place(&self) -> Place {
+        self.inner.place()
+    }
+
+    fn rollout(&self) -> Rollout {
+        self.inner.rollout()
+    }
+
     fn default_restore(&self) -> Restore {
         self.inner.default_restore()
     }
@@ -120,15 +132,23 @@ impl Backend for Tagged {
         Ok(self.with_facets(artifact))
     }
 
-    async fn observe(&self, cx: &Context, ends: &[End]) -> Result<Observation, BackendError> {
-        self.inner.observe(cx, ends).await
+    async fn observe(&self, cx: &Context) -> Result<Observation, BackendError> {
+        self.inner.observe(cx).await
+    }
+
+    async fn availability(
+        &self,
+        cx: &Context,
+        candidate: &End,
+    ) -> Result<Availability, BackendError> {
+        self.inner.availability(cx, candidate).await
     }
 
     async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
         self.inner.prepare(cx, op).await
     }
 
-    async fn start(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
+    async fn start(&self, cx: &Context, op: &Operation) -> Result<Started, BackendError> {
         self.inner.start(cx, op).await
     }
 
@@ -140,11 +160,11 @@ impl Backend for Tagged {
         self.inner.retire(cx, op).await
     }
 
-    async fn health(&self, cx: &Context, op: &Operation) -> Result<View, BackendError> {
-        let verdict = self.inner.health(cx, op).await?;
-        let mute = op.to.release().map(|r| r.artifact().digest.as_str());
+    async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
+        let verdict = self.inner.health(cx, instance).await?;
+        let mute = &instance.release.artifact().digest;
         Ok(match verdict {
-            View::Healthy if mute.is_some_and(|d| d.starts_with("mute")) => View::NoOpinion,
+            View::Healthy if mute.starts_with("mute") => View::NoOpinion,
             verdict => verdict,
         })
     }

@@ -319,8 +319,10 @@ impl Inner {
         pins.remove_others(&|commit| commits.iter().any(|c| c == commit))
     }
 
-    /// The deployments that a dead process may have left something running for: this one, and the
-    /// last whose command was begun and is not known to have ended.
+    /// The deployments that a dead process may have left a command running for: the last whose
+    /// command was begun and is not known to have ended, and this one with it. None where that is
+    /// known of the last, for no command is run before it is on record; to look for what runs means
+    /// to look at every process.
     fn running(
         &self,
         cx: &Context,
@@ -328,9 +330,12 @@ impl Inner {
     ) -> Result<Vec<DeploymentId>, BackendError> {
         self.root.owner()?;
         self.root.admits(cx)?;
-        let earlier = self.releases.switched()?.filter(Switched::is_half_way);
+        let last = self.releases.switched()?;
+        if last.as_ref().is_some_and(|last| !last.is_half_way()) {
+            return Ok(Vec::new());
+        }
         let mut all = vec![deployment.clone()];
-        all.extend(earlier.map(|s| s.deployment).filter(|d| d != deployment));
+        all.extend(last.map(|s| s.deployment).filter(|d| d != deployment));
         Ok(all)
     }
 }

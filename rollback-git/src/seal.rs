@@ -145,14 +145,73 @@ impl Seal {
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let mut lines = bytes.strip_suffix(&[0])?.split(|b| *b == 0);
-        let head = std::str::from_utf8(lines.next()?).ok()?;
+        let mut rest = Rest(bytes);
+        let head = std::str::from_utf8(rest.until(0)?).ok()?;
         let mut head = head.strip_prefix(HEADER)?.split_ascii_whitespace();
         let since = (head.next()?.parse().ok()?, head.next()?.parse().ok()?);
         let count: usize = head.next()?.parse().ok()?;
-        let rows = lines.map(parse_line).collect::<Option<Vec<_>>>()?;
+        let mut rows = Vec::new();
+        while !rest.0.is_empty() {
+            rows.push(rest.row()?);
+        }
         let found = Listing::of(rows);
         (found.len() == count).then_some(Self(Scan { since, found }))
+    }
+}
+
+/// What is still to be read of a seal. Part by part and without text in between: seals are read at
+/// each look, and are long.
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn until(&mut self, end: u8) -> Option<&'a [u8]> {
+        let at = self.0.iter().position(|byte| *byte == end)?;
+        let (part, rest) = (&self.0[..at], &self.0[at + 1..]);
+        self.0 = rest;
+        Some(part)
+    }
+
+    fn row(&mut self) -> Option<(Relative, Found)> {
+        let kind = Kind::of_letter(self.until(b' ')?)?;
+        let mut oid = [0; 20];
+        let hex = self.until(b' ')?;
+        base16ct::lower::decode(hex, &mut oid)
+            .ok()
+            .filter(|oid| oid.len() == 20)?;
+        let oid = Oid::from_bytes(&oid).ok()?;
+        let mark = match self.0.strip_prefix(b"- ") {
+            Some(rest) => {
+                self.0 = rest;
+                None
+            }
+            None => Some(self.mark()?),
+        };
+        let content = (kind, oid);
+        Some((self.until(0)?.into(), Found { content, mark }))
+    }
+
+    fn mark(&mut self) -> Option<Mark> {
+        Some(Mark {
+            inode: self.number(b',')?,
+            size: self.number(b',')?,
+            mode: self.number(b',')?,
+            mtime: (self.number(b',')?, self.number(b',')?),
+            ctime: (self.number(b',')?, self.number(b' ')?),
+        })
+    }
+
+    fn number<T: TryFrom<i128>>(&mut self, end: u8) -> Option<T> {
+        let text = self.until(end)?;
+        let (sign, digits) = match text.strip_prefix(b"-") {
+            Some(digits) => (-1, digits),
+            None => (1, text),
+        };
+        // As many as any of them has: more would not fit.
+        if !(1..=20).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let digit = |sum: i128, digit: &u8| sum * 10 + i128::from(digit - b'0');
+        T::try_from(sign * digits.iter().fold(0, digit)).ok()
     }
 }
 
@@ -164,34 +223,6 @@ fn unmarked(content: Content) -> Found {
 /// What a scan knows this content by, if it found it.
 fn mark(content: Content, found: Option<&Found>) -> Option<Mark> {
     found.filter(|found| found.content == content)?.mark
-}
-
-fn parse_line(line: &[u8]) -> Option<(Relative, Found)> {
-    let mut parts = line.splitn(4, |b| *b == b' ');
-    let kind = Kind::of_letter(parts.next()?)?;
-    let oid = parse_oid(parts.next()?)?;
-    let mark = match parts.next()? {
-        b"-" => None,
-        mark => Some(parse_mark(std::str::from_utf8(mark).ok()?)?),
-    };
-    let content = (kind, oid);
-    Some((parts.next()?.into(), Found { content, mark }))
-}
-
-fn parse_oid(hex: &[u8]) -> Option<Oid> {
-    Oid::from_str(std::str::from_utf8(hex).ok()?).ok()
-}
-
-fn parse_mark(text: &str) -> Option<Mark> {
-    let mut parts = text.split(',');
-    let mark = Mark {
-        inode: parts.next()?.parse().ok()?,
-        size: parts.next()?.parse().ok()?,
-        mode: parts.next()?.parse().ok()?,
-        mtime: (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?),
-        ctime: (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?),
-    };
-    parts.next().is_none().then_some(mark)
 }
 
 #[cfg(test)]
@@ -257,6 +288,29 @@ mod tests {
         let seal = Seal::parse(text.as_bytes()).unwrap();
         assert!(seal.known().found.get_near(&mut 0, &path("a/b")).is_some());
         assert!(seal.known().found.get_near(&mut 0, &path("a-b")).is_some());
+    }
+
+    #[test]
+    fn a_damaged_seal_says_nothing() {
+        let sound = format!("{HEADER} 1 2 1\0f {} 1,2,3,4,5,-6,7 a b\0", oid("1"));
+        assert!(Seal::parse(sound.as_bytes()).is_some());
+        for (old, new) in [
+            ("1,2", "1,"),
+            ("1,2", "1,-"),
+            ("1,2", "1,-2"),
+            ("1,2", "1,x"),
+            ("3,4", "4294967296,4"),
+            (",7 ", ",7,8 "),
+            (",7 ", ",18446744073709551616 "),
+            ("\0f ", "\0z "),
+            ("\0f ", "\0f 0"),
+            ("2 1\0", "2 2\0"),
+            ("seal 1", "seal 2"),
+        ] {
+            let damaged = sound.replacen(old, new, 1);
+            assert_ne!(damaged, sound);
+            assert_eq!(Seal::parse(damaged.as_bytes()), None, "{damaged:?}");
+        }
     }
 
     #[test]

@@ -1,12 +1,20 @@
 //! What the kernel says of a process.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 
 use rustix::process::Pid;
 
+/// More than most of its files have: what fits is read at once, and each read of one makes the
+/// kernel write all of it.
+const USUAL: usize = 8 * 1024;
+
 /// A file of a process's below `/proc`; `None` for one that is gone, and for another user's.
 pub(crate) fn of(pid: Pid, file: &str) -> Option<Vec<u8>> {
-    fs::read(format!("/proc/{}/{file}", pid.as_raw_nonzero())).ok()
+    let mut file = File::open(format!("/proc/{}/{file}", pid.as_raw_nonzero())).ok()?;
+    let mut content = Vec::with_capacity(USUAL);
+    file.read_to_end(&mut content).ok()?;
+    Some(content)
 }
 
 /// What the kernel says of a process that has not ended.

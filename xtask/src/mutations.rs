@@ -210,7 +210,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         file: "rollback-git/src/root.rs",
         what: "what publishes keeps its token at the target",
-        find: "            file::write_json(&self.fence_path(), own)?;\n",
+        find: "            file::put_json(&self.fence_path(), own)?;\n",
         replace: "            let _ = (own, self.fence_path());\n",
         proofs: &[TEST_GIT],
     },

@@ -156,7 +156,7 @@ async fn go(world: &World, plan: Plan, yes: bool, json: bool) -> Result<ExitCode
     if !yes {
         ask::confirm()?;
     }
-    told(&follow::to_the_end(world, plan).await?, json)
+    told(&Box::pin(follow::to_the_end(world, plan)).await?, json)
 }
 
 pub(crate) async fn adopt(

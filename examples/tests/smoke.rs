@@ -88,6 +88,21 @@ fn quickstart_deploys_goes_back_by_itself_rolls_back_and_goes_on() {
 }
 
 #[test]
+fn custom_store_is_opened_again_and_goes_back() {
+    tells(
+        "custom_store",
+        &[
+            "calm.conf (27a12c6c0ef4) is live and healthy.",
+            "busy.conf (235e42012006) is live and healthy.",
+            "== Another engine opens the file",
+            "calm.conf (27a12c6c0ef4) is live and healthy.",
+            "1   deploy ",
+            "3   rollback ",
+        ],
+    );
+}
+
+#[test]
 fn custom_backend_goes_back_by_itself_and_rolls_back() {
     tells(
         "custom_backend",

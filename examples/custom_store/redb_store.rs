@@ -1,0 +1,592 @@
+//! A whole store: a history in one file of redb, an embedded key-value store.
+//!
+//! redb lets one process at a time open a file, by a kernel lock. So everybody who lives is in this
+//! process, and what is on record as held by nobody here is surely dead: that is the proof that a
+//! take-over needs. Each value of the store that is to share the file is a clone of the first.
+//!
+//! Two promises are left out: room for the end of a deployment is not reserved, and a workload whose
+//! own row is damaged cannot be abandoned. Lists read every record: for thousands, keep summaries.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use async_trait::async_trait;
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
+use rollback_core::deployment::{Deployment, LiveRecord, NewDeployment, Settlement};
+use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_core::event::{Event, TimedEvent};
+use rollback_core::history::{
+    Abandonment, Amendment, Annotation, Begun, Conflict, Damaged, Exclusion, Fault, Finished,
+    HistoryReader, HistoryStore, Holder, Identity, InFlight, Lease, Liveness, Page, Query, Renewal,
+    Sequence, Settings, States, Stats, Then, Version, WorkloadState, check_version,
+};
+use rollback_core::id::{Actor, DeploymentId, WorkloadId};
+use rollback_core::time::{Clock, SystemClock, Timestamp};
+
+use crate::tables::{
+    IDS, META, RECORDS, Row, WORKLOADS, Write, broken, from_json, parse, record_of, row_of, to_json,
+};
+
+/// The history in one file.
+#[derive(Debug, Clone)]
+pub(crate) struct RedbStore(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    database: Database,
+    /// Who lives, or excludes: each of them has an `Alive` of its own.
+    here: Mutex<BTreeMap<WorkloadId, Here>>,
+}
+
+#[derive(Debug, Default)]
+struct Here {
+    holder: Weak<Alive>,
+    excluder: Weak<Alive>,
+}
+
+/// As long as it lives, its holder does. It keeps the file open, and so locked, after the store was
+/// dropped: otherwise the next process would take a living holder for dead.
+#[derive(Debug)]
+struct Alive(#[allow(dead_code)] Arc<Inner>);
+
+impl RedbStore {
+    /// Opens a history, or makes one. `Busy` while another process has it open.
+    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+        let path = path.to_owned();
+        blocking(move || {
+            let database = Database::create(path).map_err(broken)?;
+            let tx = database.begin_write().map_err(broken)?;
+            tx.open_table(RECORDS).map_err(broken)?;
+            tx.open_table(IDS).map_err(broken)?;
+            tx.open_table(WORKLOADS).map_err(broken)?;
+            let mut meta = tx.open_table(META).map_err(broken)?;
+            if meta.get("identity").map_err(broken)?.is_none() {
+                let identity = Identity::generate()
+                    .map_err(|e| StoreError::new(Kind::Io, "no random bytes").because(e))?;
+                let json = to_json(&identity)?;
+                meta.insert("identity", &*json).map_err(broken)?;
+            }
+            drop(meta);
+            tx.commit().map_err(broken)?;
+            let here = Mutex::default();
+            Ok(Self(Arc::new(Inner { database, here })))
+        })
+        .await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Inner, ReadTransaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || read(&inner, inner.database.begin_read().map_err(broken)?)).await
+    }
+
+    /// One write after the other; what fails leaves nothing. It goes on if its caller goes away.
+    async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Arc<Inner>, &Write) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || {
+            let tx = Write(inner.database.begin_write().map_err(broken)?);
+            let done = write(&inner, &tx)?;
+            tx.0.commit().map_err(broken)?;
+            Ok(done)
+        })
+        .await
+    }
+
+    /// The records that a query means, newest first, and which cannot be read.
+    async fn matching(&self, query: &Query) -> Result<(Vec<Deployment>, Vec<Fault>), StoreError> {
+        let query = query.clone();
+        self.read(move |_, tx| {
+            let records = tx.open_table(RECORDS).map_err(broken)?;
+            let before = query.before.map_or(u64::MAX, |b| b.0);
+            let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+            for entry in records.range(..before).map_err(broken)?.rev() {
+                let (sequence, json) = entry.map_err(broken)?;
+                match parse(sequence.value(), json.value()) {
+                    Ok(d) if query.matches(&d) => found.push(d),
+                    Ok(_) => {}
+                    Err(e) => unreadable.push(Fault {
+                        place: sequence.value().to_string(),
+                        what: e.to_string(),
+                    }),
+                }
+            }
+            Ok((found, unreadable))
+        })
+        .await
+    }
+}
+
+impl Inner {
+    fn here<T>(&self, workload: &WorkloadId, with: impl FnOnce(&mut Here) -> T) -> T {
+        // Each change is a single assignment, so a poisoned map is still a whole one.
+        let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        with(here.entry(workload.clone()).or_default())
+    }
+
+    /// The state as it is now: who is in flight lives, or not.
+    fn now(&self, mut state: WorkloadState) -> WorkloadState {
+        let alive = self.here(&state.workload, |h| h.holder.strong_count() > 0);
+        if let Some(in_flight) = &mut state.in_flight {
+            in_flight.liveness = if alive {
+                Liveness::Alive
+            } else {
+                Liveness::Dead
+            };
+        }
+        state
+    }
+
+    /// Refuses while a deployment is in flight, or somebody excludes them.
+    fn is_free(&self, tx: &Write, row: &Row) -> Result<(), StoreError> {
+        let state = self.now(row.state.clone());
+        if let Some(in_flight) = state.in_flight {
+            return Err(self.conflict(tx, &state.workload, in_flight)?);
+        }
+        if self.here(&state.workload, |h| h.excluder.strong_count() > 0) {
+            return Err(StoreError::new(Kind::Busy, "upkeep is at work").on(&state.workload));
+        }
+        Ok(())
+    }
+
+    /// The deployment that a dead holder has left in flight.
+    fn left(&self, tx: &Write, row: &Row) -> Result<InFlight, StoreError> {
+        let state = self.now(row.state.clone());
+        match state.in_flight {
+            None => Err(StoreError::new(Kind::NotFound, "nothing is in flight").on(state.workload)),
+            Some(f) if f.liveness == Liveness::Dead => Ok(f),
+            Some(f) => Err(self.conflict(tx, &state.workload, f)?),
+        }
+    }
+
+    fn conflict(
+        &self,
+        tx: &Write,
+        workload: &WorkloadId,
+        in_flight: InFlight,
+    ) -> Result<StoreError, StoreError> {
+        Ok(StoreError::held(Conflict {
+            workload: workload.clone(),
+            phase: tx.record(&in_flight.deployment)?.phase(),
+            age: SystemClock.now().since(in_flight.holder.since),
+            deployment: in_flight.deployment,
+            holder: in_flight.holder,
+            liveness: in_flight.liveness,
+        }))
+    }
+
+    /// Makes this process the holder.
+    fn hold(self: &Arc<Self>, row: &mut Row, deployment: &DeploymentId, holder: Holder) -> Lease {
+        let alive = Arc::new(Alive(Arc::clone(self)));
+        let workload = row.state.workload.clone();
+        self.here(&workload, |h| h.holder = Arc::downgrade(&alive));
+        row.epoch.0 += 1;
+        row.state.in_flight = Some(InFlight {
+            deployment: deployment.clone(),
+            holder,
+            liveness: Liveness::Alive,
+            epoch: row.epoch,
+        });
+        Lease::new(workload, deployment.clone(), row.epoch, alive)
+    }
+}
+
+#[async_trait]
+impl HistoryReader for RedbStore {
+    async fn identity(&self) -> Result<Identity, StoreError> {
+        self.read(|_, tx| {
+            let meta = tx.open_table(META).map_err(broken)?;
+            let json = meta.get("identity").map_err(broken)?;
+            let gone = || StoreError::new(Kind::Corrupt, "the history has no identity");
+            from_json("identity", json.ok_or_else(gone)?.value())
+        })
+        .await
+    }
+
+    async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
+        let workload = workload.clone();
+        self.read(move |inner, tx| {
+            let table = tx.open_table(WORKLOADS).map_err(broken)?;
+            Ok(inner.now(row_of(&table, &workload)?.state))
+        })
+        .await
+    }
+
+    async fn workloads(&self) -> Result<States, StoreError> {
+        self.read(|inner, tx| {
+            let table = tx.open_table(WORKLOADS).map_err(broken)?;
+            let mut states = States::default();
+            for entry in table.iter().map_err(broken)? {
+                let (key, json) = entry.map_err(broken)?;
+                let Ok(workload) = key.value().parse() else {
+                    continue; // no key of ours
+                };
+                match from_json::<Row>(key.value(), json.value()) {
+                    Ok(row) => states.states.push(inner.now(row.state)),
+                    Err(error) => states.damaged.push(Damaged { workload, error }),
+                }
+            }
+            // The keys' order is not that of ids: `@` comes after `-` and the digits.
+            states.states.sort_by(|a, b| a.workload.cmp(&b.workload));
+            states.damaged.sort_by(|a, b| a.workload.cmp(&b.workload));
+            Ok(states)
+        })
+        .await
+    }
+
+    async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
+        let id = id.clone();
+        self.read(move |_, tx| {
+            let ids = tx.open_table(IDS).map_err(broken)?;
+            record_of(&ids, &tx.open_table(RECORDS).map_err(broken)?, &id)
+        })
+        .await
+    }
+
+    async fn list(&self, query: &Query) -> Result<Page, StoreError> {
+        let (mut deployments, unreadable) = self.matching(query).await?;
+        let limit = query.limit.clamp(1, 1_000);
+        let more = deployments.len() > limit;
+        deployments.truncate(limit);
+        Ok(Page {
+            next: deployments
+                .last()
+                .filter(|_| more)
+                .map(Deployment::sequence),
+            deployments,
+            unreadable,
+        })
+    }
+
+    async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
+        // Of a page counts know nothing.
+        let mut query = query.clone();
+        query.before = None;
+        Ok(Stats::of(&self.matching(&query).await?.0))
+    }
+
+    async fn find_each(
+        &self,
+        beginnings: &[&str],
+        limit: usize,
+    ) -> Result<Vec<Vec<DeploymentId>>, StoreError> {
+        let (all, _) = self.matching(&Query::default()).await?;
+        let find = |beginning: &&str| {
+            let ids = all.iter().map(Deployment::id);
+            let mut found: Vec<_> = ids.filter(|id| id.begins(beginning)).collect();
+            found.sort_by_key(|id| id.as_str() != *beginning);
+            found.into_iter().take(limit).cloned().collect()
+        };
+        Ok(beginnings.iter().map(find).collect())
+    }
+
+    async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
+        let (_, mut faults) = self.matching(&Query::default()).await?;
+        let damaged = self.workloads().await?.damaged;
+        faults.extend(damaged.into_iter().map(|d| Fault {
+            place: d.workload.to_string(),
+            what: d.error.to_string(),
+        }));
+        Ok(faults)
+    }
+}
+
+#[async_trait]
+impl HistoryStore for RedbStore {
+    async fn begin(
+        &self,
+        new: &NewDeployment,
+        holder: &Holder,
+        expected: Version,
+    ) -> Result<Begun, StoreError> {
+        let (new, holder) = (new.clone(), holder.clone());
+        self.write(move |inner, tx| {
+            let mut row = tx.row(&new.workload)?;
+            inner.is_free(tx, &row)?;
+            check_version(&new.workload, row.state.version, expected)?;
+            let sequence = tx.open(&new)?;
+            let lease = inner.hold(&mut row, &new.id, holder);
+            row.state.version.0 += 1;
+            row.cancel_requested_by = None;
+            tx.put_row(&row)?;
+            Ok(Begun { lease, sequence })
+        })
+        .await
+    }
+
+    async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
+        if matches!(event.event, Event::Settled(_) | Event::RolledBackBy { .. }) {
+            return Err(StoreError::new(
+                Kind::IllegalEvent,
+                "finish writes this event",
+            ));
+        }
+        let (lease, event) = (same(lease), event.clone());
+        self.write(move |_, tx| {
+            tx.row(lease.workload())?.fence(&lease)?;
+            if tx.record(lease.deployment())?.events().last() == Some(&event) {
+                return Ok(()); // the same again, after a commit that was not heard of
+            }
+            tx.apply(lease.deployment(), event)
+        })
+        .await
+    }
+
+    async fn finish(
+        &self,
+        lease: &Lease,
+        settlement: &Settlement,
+        at: Timestamp,
+        then: &Then,
+    ) -> Result<Finished, StoreError> {
+        let (own, then, live) = (same(lease), then.clone(), settlement.live.clone());
+        let event = Event::Settled(settlement.clone());
+        let opened = self
+            .write(move |_, tx| finish(tx, &own, TimedEvent { at, event }, live, &then))
+            .await?;
+        Ok(match opened {
+            Some((id, sequence)) => Finished::Opened(Begun {
+                lease: lease.pass_on(id),
+                sequence,
+            }),
+            None => {
+                lease.end();
+                Finished::Released
+            }
+        })
+    }
+
+    async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
+        let lease = same(lease);
+        self.read(move |_, tx| {
+            let row = row_of(&tx.open_table(WORKLOADS).map_err(broken)?, lease.workload())?;
+            row.fence(&lease)?;
+            Ok(Renewal {
+                cancel_requested_by: row.cancel_requested_by,
+            })
+        })
+        .await
+    }
+
+    async fn take_over(&self, workload: &WorkloadId, holder: &Holder) -> Result<Lease, StoreError> {
+        let (workload, holder) = (workload.clone(), holder.clone());
+        self.write(move |inner, tx| {
+            let mut row = tx.row(&workload)?;
+            let left = inner.left(tx, &row)?;
+            let lease = inner.hold(&mut row, &left.deployment, holder);
+            tx.put_row(&row)?;
+            Ok(lease)
+        })
+        .await
+    }
+
+    async fn request_cancel(&self, id: &DeploymentId, by: &Actor) -> Result<(), StoreError> {
+        let (id, by) = (id.clone(), by.clone());
+        self.write(move |_, tx| {
+            let mut row = tx.row(tx.record(&id)?.workload())?;
+            if !is_in_flight(&row, &id) {
+                return Err(StoreError::new(Kind::NotFound, "it is not in flight").on(id));
+            }
+            row.cancel_requested_by.get_or_insert(by);
+            tx.put_row(&row)
+        })
+        .await
+    }
+
+    async fn amend(
+        &self,
+        workload: &WorkloadId,
+        expected: Version,
+        amendment: &Amendment,
+    ) -> Result<Version, StoreError> {
+        let (workload, amendment) = (workload.clone(), amendment.clone());
+        self.write(move |_, tx| {
+            let mut row = tx.row(&workload)?;
+            check_version(&workload, row.state.version, expected)?;
+            row.state.version.0 += 1;
+            set(&mut row, |settings| settings.amend(&amendment));
+            tx.put_row(&row)?;
+            Ok(row.state.version)
+        })
+        .await
+    }
+
+    async fn abandon(
+        &self,
+        workload: &WorkloadId,
+        abandonment: &Abandonment,
+    ) -> Result<DeploymentId, StoreError> {
+        let (workload, abandonment) = (workload.clone(), abandonment.clone());
+        self.write(move |inner, tx| {
+            let mut row = tx.row(&workload)?;
+            let id = inner.left(tx, &row)?.deployment;
+            // A record that cannot be read is left as it is.
+            if let Ok(deployment) = tx.record(&id) {
+                let event = Event::Settled(abandonment.settlement(deployment.verdict()));
+                let at = abandonment.at;
+                tx.apply(&id, TimedEvent { at, event })?;
+            }
+            row.state.version.0 += 1;
+            row.epoch.0 += 1;
+            row.state.live = LiveRecord::Unknown;
+            row.state.in_flight = None;
+            set(&mut row, |settings| settings.abandoned(&id, &abandonment));
+            tx.put_row(&row)?;
+            Ok(id)
+        })
+        .await
+    }
+
+    async fn advance(&self, past: Sequence) -> Result<(), StoreError> {
+        self.write(move |_, tx| tx.set_sequence(tx.sequence()?.max(past)))
+            .await
+    }
+
+    async fn annotate(&self, id: &DeploymentId, what: &Annotation) -> Result<(), StoreError> {
+        let (id, what) = (id.clone(), what.clone());
+        self.write(move |_, tx| {
+            let deployment = tx.record(&id)?;
+            let full = || StoreError::new(Kind::TooLarge, "the record takes no more notes").on(&id);
+            let annotations = deployment.annotations().clone().annotated(&what);
+            tx.put_record(&deployment.with_annotations(annotations.ok_or_else(full)?))
+        })
+        .await
+    }
+
+    async fn forget(&self, ids: &[DeploymentId]) -> Result<u64, StoreError> {
+        let ids = ids.to_vec();
+        self.write(move |_, tx| {
+            let mut forgotten = 0;
+            for id in ids {
+                let deployment = match tx.record(&id) {
+                    Err(e) if e.kind() == Kind::NotFound => continue,
+                    other => other?,
+                };
+                let row = tx.row(deployment.workload())?;
+                let live = row.state.live.known() == Some(&id);
+                if live || is_in_flight(&row, &id) || deployment.annotations().pinned {
+                    return Err(StoreError::new(Kind::Conflict, "live, in flight or pinned")
+                        .on(id)
+                        .advice("leave it out, or unpin it; nothing was forgotten"));
+                }
+                let mut names = tx.0.open_table(IDS).map_err(broken)?;
+                names.remove(id.as_str()).map_err(broken)?;
+                let mut records = tx.0.open_table(RECORDS).map_err(broken)?;
+                records.remove(deployment.sequence().0).map_err(broken)?;
+                forgotten += 1;
+            }
+            Ok(forgotten)
+        })
+        .await
+    }
+
+    async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
+        let workload = workload.clone();
+        // A write, though nothing is written: so no deployment begins meanwhile.
+        self.write(move |inner, tx| {
+            inner.is_free(tx, &tx.row(&workload)?)?;
+            let alive = Arc::new(Alive(Arc::clone(inner)));
+            inner.here(&workload, |h| h.excluder = Arc::downgrade(&alive));
+            Ok(Exclusion::new(alive))
+        })
+        .await
+    }
+}
+
+/// Settles, and gives the successor if one was opened.
+fn finish(
+    tx: &Write,
+    lease: &Lease,
+    settled: TimedEvent,
+    live: LiveRecord,
+    then: &Then,
+) -> Result<Option<(DeploymentId, Sequence)>, StoreError> {
+    let (workload, own, at) = (lease.workload(), lease.deployment(), settled.at);
+    let mut row = tx.row(workload)?;
+    let is_last = row.finished == Some((own.clone(), lease.epoch())) && row.epoch == lease.epoch();
+    if is_last && tx.record(own)?.events().contains(&settled) {
+        match then {
+            Then::Open(new) if is_in_flight(&row, &new.id) => {
+                return Ok(Some((new.id.clone(), tx.record(&new.id)?.sequence())));
+            }
+            Then::ReleaseAndAmend(failed) if tx.record(failed)?.rolled_back_by() == Some(own) => {
+                return Ok(None);
+            }
+            Then::Release if row.state.in_flight.is_none() => return Ok(None),
+            _ => {}
+        }
+    }
+    row.fence(lease)?;
+    tx.apply(own, settled)?;
+    row.state.version.0 += 1;
+    row.state.live = live;
+    row.finished = Some((own.clone(), lease.epoch()));
+    let opened = match (then, &mut row.state.in_flight) {
+        (Then::Open(new), Some(in_flight)) => {
+            is_of(workload, &new.id, &new.workload)?;
+            in_flight.deployment = new.id.clone();
+            row.cancel_requested_by = None;
+            Some((new.id.clone(), tx.open(new)?))
+        }
+        (Then::ReleaseAndAmend(failed), in_flight) => {
+            is_of(workload, failed, tx.record(failed)?.workload())?;
+            let deployment = own.clone();
+            let event = Event::RolledBackBy { deployment };
+            tx.apply(failed, TimedEvent { at, event })?;
+            *in_flight = None;
+            None
+        }
+        (_, in_flight) => {
+            *in_flight = None;
+            None
+        }
+    };
+    tx.put_row(&row)?;
+    Ok(opened)
+}
+
+fn is_of(workload: &WorkloadId, id: &DeploymentId, of: &WorkloadId) -> Result<(), StoreError> {
+    if of == workload {
+        return Ok(());
+    }
+    Err(StoreError::new(
+        Kind::IllegalEvent,
+        format!("it is of {of}, not of {workload}"),
+    )
+    .on(id))
+}
+
+fn is_in_flight(row: &Row, id: &DeploymentId) -> bool {
+    row.state
+        .in_flight
+        .as_ref()
+        .is_some_and(|f| f.deployment == *id)
+}
+
+/// Changes what people have set.
+fn set(row: &mut Row, change: impl FnOnce(&mut Settings)) {
+    let mut settings = Settings::of(&row.state);
+    change(&mut settings);
+    row.state.hold = settings.hold;
+    row.state.policy = settings.policy;
+    row.state.amendments = settings.amendments;
+}
+
+/// The same lease, to go with a write into another thread: what is at work there holds the workload.
+fn same(lease: &Lease) -> Lease {
+    lease.pass_on(lease.deployment().clone())
+}
+
+/// redb waits for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|e| Err(StoreError::new(Kind::Io, "the store's thread ended").because(e)))
+}

@@ -310,8 +310,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         file: "rollback-core/src/engine/back.rs",
         what: "it is looked who is live before somebody's work is taken away",
-        find: "        Ok(is_foreign(&op, fence.as_ref(), &self.observe().await?))\n",
-        replace: "        Ok(is_foreign(&op, fence.as_ref(), &self.observe().await?) && false)\n",
+        find: "        Ok(is_foreign(&op, Some(&fence), &self.observe().await?))\n",
+        replace: "        Ok(is_foreign(&op, Some(&fence), &self.observe().await?) && false)\n",
         proofs: &[
             TEST_CORE,
             TEST_TESTKIT_RULES,

@@ -77,7 +77,7 @@ async fn story(at: Guest) -> Result<(), Box<dyn Error>> {
     let ada = Actor::user("ada")?;
 
     chapter("Adopt: what is live goes on record, so there is something to go back to");
-    tell(&engine.adopt(&api, ada.clone()).await?);
+    tell(&engine.adopt(&api, ada.clone()).await?.await?);
 
     chapter("Deploy v2: healthy");
     tell(&engine.deploy(&api, "v2", ada.clone()).await?.await?);

@@ -166,7 +166,7 @@ pub(crate) async fn adopt(
 ) -> Result<ExitCode, End> {
     let workload = world.workload(workload)?;
     let adopted = world.engine.adopt(&workload, world.actor.clone()).await;
-    let report = adopted.map_err(|e| match e.refusal() {
+    let run = adopted.map_err(|e| match e.refusal() {
         // Unlike a rollback, this has nothing to reapply.
         Some(Refusal::AlreadyLive {
             deployment,
@@ -177,7 +177,7 @@ pub(crate) async fn adopt(
         ),
         _ => End::from(e),
     })?;
-    told(&report, json)
+    told(&run.await?, json)
 }
 
 /// Says how a run ended.

@@ -18,7 +18,7 @@ pub use annotation::{Annotation, Annotations, MAX_NOTES, Note};
 pub use asked::Asked;
 pub use fold::IllegalEvent;
 pub use new::{NewDeployment, Skipped};
-pub use outcome::{LiveRecord, Outcome, Settlement};
+pub use outcome::{LiveRecord, NotAttempted, Outcome, Settlement};
 pub use phase::Phase;
 pub use trigger::{Trigger, TriggerKind};
 pub use version::RecordVersion;

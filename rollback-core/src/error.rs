@@ -10,6 +10,7 @@ use std::fmt;
 
 use crate::deployment::RecordVersion;
 use crate::history::Conflict;
+use crate::id::{DeploymentId, IdempotencyKey};
 use crate::plan::Refusal;
 
 pub use kind::{BackendErrorKind, ErrorKind, LiveImpact, StoreErrorKind};
@@ -213,6 +214,15 @@ impl StoreError {
         .advice("update this program")
     }
 
+    /// For stores: another deployment of the workload has this idempotency key.
+    pub fn key_taken(key: &IdempotencyKey, by: &DeploymentId) -> Self {
+        Self::new(
+            StoreErrorKind::KeyTaken,
+            format!("{by} was opened under the idempotency key {key}"),
+        )
+        .advice("look at that deployment, or use another key")
+    }
+
     /// The workload is leased to somebody else.
     pub fn held(conflict: Conflict) -> Self {
         Self {
@@ -295,7 +305,7 @@ impl Error {
             ErrorKind::InvalidTarget => 400,
             ErrorKind::Refused => 403,
             ErrorKind::NotFound | ErrorKind::NotRegistered => 404,
-            ErrorKind::Conflict | ErrorKind::AlreadyLive => 409,
+            ErrorKind::Conflict | ErrorKind::AlreadyLive | ErrorKind::KeyTaken => 409,
             ErrorKind::Stale => 412,
             _ if self.is_transient() => 503,
             _ => 500,
@@ -369,6 +379,7 @@ impl From<Refusal> for Error {
         let kind = match &r {
             Refusal::AlreadyLive { .. } => ErrorKind::AlreadyLive,
             Refusal::NotFound { .. } => ErrorKind::NotFound,
+            Refusal::KeyTaken { .. } => ErrorKind::KeyTaken,
             Refusal::Guard { .. } | Refusal::Held { .. } | Refusal::Unauthorized { .. } => {
                 ErrorKind::Refused
             }

@@ -83,6 +83,10 @@ pub enum Verb {
     Annotate,
     /// Hold deploys, or let them go.
     Hold,
+    /// Recall an artifact, or take a recall back.
+    Recall,
+    /// Set or clear the floor of rollbacks.
+    Floor,
     /// Set the policy.
     Configure,
     /// Forget records before retention would.
@@ -101,6 +105,8 @@ impl fmt::Display for Verb {
             Self::Cancel => "cancel",
             Self::Annotate => "annotate",
             Self::Hold => "hold",
+            Self::Recall => "recall an artifact of",
+            Self::Floor => "set the floor of",
             Self::Configure => "configure",
             Self::CleanUp => "clean up",
             Self::Abandon => "abandon",

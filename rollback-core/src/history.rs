@@ -23,7 +23,9 @@ pub use lease::{
 };
 pub use query::{Page, Query};
 pub use reader::{Fault, HistoryReader};
-pub use state::{Damaged, Hold, InFlight, PolicySet, States, StoredPolicy, WorkloadState};
+pub use state::{
+    Damaged, Floor, Hold, InFlight, PolicySet, Recall, States, StoredPolicy, WorkloadState,
+};
 pub use stats::{Settled, Stats};
 pub use store::{HistoryStore, MAX_RECORD};
 pub use summary::{ReleaseSummary, Settling, Summaries, Summarized, Summary, SummaryRules};

@@ -165,6 +165,16 @@ impl GuardName {
         Self("migrations".to_owned())
     }
 
+    /// The built-in guard over artifacts that were recalled.
+    pub fn recall() -> Self {
+        Self("recall".to_owned())
+    }
+
+    /// The built-in guard over rollbacks below the floor.
+    pub fn floor() -> Self {
+        Self("floor".to_owned())
+    }
+
     /// The built-in guard over held deploys.
     pub fn hold() -> Self {
         Self("hold".to_owned())

@@ -82,6 +82,7 @@ pub mod request;
 pub mod retention;
 pub mod time;
 pub mod told;
+pub mod withheld;
 
 /// What most programs need.
 pub mod prelude {

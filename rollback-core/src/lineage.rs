@@ -11,9 +11,11 @@ use crate::deployment::{Deployment, LiveRecord};
 use crate::history::{Sequence, Summarized, Summary};
 use crate::id::DeploymentId;
 use crate::plan::PassedOver;
+use crate::points::NoPoint;
 use crate::policy::RollbackMode;
 use crate::release::Restore;
 use crate::time::Timestamp;
+use crate::withheld::Withheld;
 use links::Links;
 
 /// What has become of a deployment.
@@ -52,6 +54,7 @@ pub struct Lineage<'a, R = Deployment> {
     links: Links,
     live: &'a LiveRecord,
     restore: Restore,
+    withheld: Withheld,
 }
 
 /// What *last healthy* makes of a deployment from before what is live.
@@ -65,6 +68,7 @@ enum Judged {
 enum Why {
     NeverLive,
     Bad(String),
+    Withheld(NoPoint),
     Off,
     IsLive,
     Unhealthy,
@@ -75,6 +79,9 @@ impl Why {
         match self {
             Self::NeverLive => "never settled as live".into(),
             Self::Bad(why) => format!("is marked bad: {why}"),
+            Self::Withheld(NoPoint::Recalled { why }) => format!("is recalled: {why}"),
+            Self::Withheld(NoPoint::BelowFloor { why }) => format!("is below the floor: {why}"),
+            Self::Withheld(why) => why.to_string(),
             Self::Off => "was deployed with rollback off".into(),
             Self::IsLive => "is what is live".into(),
             Self::Unhealthy => "failed its health gate".into(),
@@ -98,7 +105,21 @@ impl<'a, R: Summarized> Lineage<'a, R> {
             index,
             live,
             restore: Restore::Everything,
+            withheld: Withheld::default(),
         }
+    }
+
+    /// What no automatic rollback goes to; nothing, unless set.
+    #[must_use]
+    pub fn withholding(self, withheld: Withheld) -> Self {
+        Self { withheld, ..self }
+    }
+
+    /// Why a release is withheld from rollbacks: by its artifact, or by where it first came from.
+    pub(crate) fn withheld_at(&self, i: usize) -> Option<NoPoint> {
+        let artifact = self.facts[i].release.as_ref().map(|r| &*r.artifact);
+        let origin = self.facts[self.links.origin[i]].sequence;
+        self.withheld.why(artifact, origin)
     }
 
     /// What a bare rollback of this workload restores; everything, unless set.
@@ -264,6 +285,8 @@ impl<'a, R: Summarized> Lineage<'a, R> {
                 Judged::Not(Why::NeverLive)
             } else if let Some(why) = &d.bad {
                 Judged::Not(Why::Bad(why.to_string()))
+            } else if let Some(why) = self.withheld_at(i) {
+                Judged::Not(Why::Withheld(why))
             } else if d.rollback == RollbackMode::Off {
                 Judged::Not(Why::Off)
             } else if is_live(i) {

@@ -15,7 +15,7 @@ use crate::history::{
     HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Then,
     Version, WorkloadState, check_version,
 };
-use crate::id::{Actor, DeploymentId, WorkloadId};
+use crate::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
 use crate::time::Timestamp;
 use data::{Held, Inner, check_size};
 
@@ -82,6 +82,14 @@ impl HistoryReader for MemoryStore {
         Ok(beginnings.iter().map(find).collect())
     }
 
+    async fn keyed(
+        &self,
+        workload: &WorkloadId,
+        key: &IdempotencyKey,
+    ) -> Result<Option<DeploymentId>, StoreError> {
+        Ok(self.lock().keyed(workload, key).cloned())
+    }
+
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
         Ok(self.lock().deployment(id).cloned())
     }
@@ -142,6 +150,11 @@ impl HistoryStore for MemoryStore {
             return Err(inner.conflict(&new.workload, held));
         }
         inner.not_excluded(&new.workload)?;
+        if let Some(asked) = &new.asked
+            && let Some(by) = inner.keyed(&new.workload, &asked.key)
+        {
+            return Err(StoreError::key_taken(&asked.key, by));
+        }
         if state.version != expected {
             return Err(
                 StoreError::new(Kind::Stale, "the workload changed since the plan")

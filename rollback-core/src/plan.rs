@@ -13,7 +13,7 @@ use crate::compare::Diff;
 use crate::deployment::{LiveRecord, NewDeployment, Trigger};
 use crate::drift::{Change, Drift};
 use crate::history::{Sequence, Version};
-use crate::id::{DeploymentId, WorkloadId};
+use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::release::Release;
 use crate::request::Goal;
 
@@ -58,6 +58,9 @@ pub struct Plan {
     /// What the history once published, and has to get past first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) past: Option<Sequence>,
+    /// Which built-in guards refuse the release that is gone to, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) withheld: Vec<(GuardName, String)>,
 }
 
 impl Plan {

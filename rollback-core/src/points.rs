@@ -31,6 +31,16 @@ pub enum NoPoint {
         /// Who and why.
         why: String,
     },
+    /// Its artifact was recalled; a rollback that names it needs the guard `recall` forced.
+    Recalled {
+        /// Why, and by whom.
+        why: String,
+    },
+    /// It lies below the workload's floor; a rollback that names it needs the guard `floor` forced.
+    BelowFloor {
+        /// Why, and by whom.
+        why: String,
+    },
     /// Rollback was off when it was deployed: nothing was captured.
     NotCaptured,
     /// Retention has let its release go.
@@ -44,6 +54,8 @@ impl fmt::Display for NoPoint {
             Self::InFlight => f.write_str("it is in flight"),
             Self::NeverPlaced => f.write_str("it never placed a release at the target"),
             Self::MarkedBad { why } => write!(f, "it is marked bad: {why}"),
+            Self::Recalled { why } => write!(f, "its artifact is recalled: {why}"),
+            Self::BelowFloor { why } => write!(f, "it is below the floor: {why}"),
             Self::NotCaptured => f.write_str("rollback was off when it was deployed"),
             Self::LetGo => f.write_str("retention has let its release go"),
         }
@@ -100,8 +112,17 @@ impl<'l, 'a, R: Summarized> Points<'l, 'a, R> {
         let digest = |i: usize| facts[i].digest();
         let own = self.lineage.at(d.id()).and_then(digest);
         let live = self.lineage.live_at().and_then(digest);
+        if own.is_some() && live == own {
+            return Err(NoPoint::Live);
+        }
+        let withheld = self
+            .lineage
+            .at(d.id())
+            .and_then(|i| self.lineage.withheld_at(i));
+        if let Some(why) = withheld {
+            return Err(why);
+        }
         match own {
-            Some(own) if live == Some(own) => Err(NoPoint::Live),
             Some(own) if self.within_reach.contains(own) => Ok(()),
             _ => Err(NoPoint::LetGo),
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::deployment::{Asked, Skipped};
-use crate::guard::Verb;
+use crate::guard::{Action, Verb};
 use crate::id::{Actor, DeploymentId, GuardName, IdempotencyKey, ShortText, WorkloadId};
 use crate::release::Restore;
 use crate::time::Timestamp;
@@ -210,7 +210,7 @@ impl Request {
     }
 
     /// What an authorizer is asked about, and the deployment it names.
-    pub(crate) fn verb(&self) -> (Verb, Option<&DeploymentId>) {
+    fn verb(&self) -> (Verb, Option<&DeploymentId>) {
         match &self.wish {
             Wish::Deploy { .. } => (Verb::Deploy, None),
             Wish::Redeploy { of } => (Verb::Redeploy, Some(of)),
@@ -218,6 +218,18 @@ impl Request {
                 goal: Goal::To(id) | Goal::Before(id),
             } => (Verb::Rollback, Some(id)),
             Wish::Rollback { .. } => (Verb::Rollback, None),
+        }
+    }
+
+    /// What an authorizer is asked.
+    pub(crate) fn action(&self) -> Action<'_> {
+        let (verb, deployment) = self.verb();
+        Action {
+            actor: &self.actor,
+            workload: &self.workload,
+            verb,
+            deployment,
+            forced: &self.forced,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::points::{NoPoint, Points};
 use crate::policy::Policy;
 use crate::release::Restore;
 use crate::time::Timestamp;
+use crate::withheld::Withheld;
 
 /// What a record alone cannot say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Telling<'a> {
     pub restore: Restore,
     /// The policy in force.
     pub policy: &'a Policy,
+    /// What no automatic rollback goes to.
+    pub withheld: Withheld,
     /// The time by the engine's clock, for what depends on age.
     pub now: Timestamp,
 }
@@ -47,7 +50,9 @@ impl Telling<'_> {
     /// What is told of these deployments of one workload; of those that have no record, nothing.
     /// `None`: records older than these may change the answer.
     pub fn of(&self, records: &Summaries, ids: &[DeploymentId]) -> Option<Vec<Told>> {
-        let lineage = Lineage::new(&records.summaries, self.live).restoring(self.restore.clone());
+        let lineage = Lineage::new(&records.summaries, self.live)
+            .restoring(self.restore.clone())
+            .withholding(self.withheld.clone());
         if !records.is_whole && !self.is_enough(&lineage) {
             return None;
         }

@@ -68,7 +68,7 @@ async fn the_first_adoption_is_a_target_too() {
         Handle::new("by-hand"),
     );
     b.shelf.0.lock().unwrap().live = Some(by_hand.clone());
-    let adopted = b.engine.adopt(&b.api, me()).await.unwrap();
+    let adopted = b.adopt().await;
     assert!(adopted.succeeded());
     assert!(adopted.verdict().is_good());
     let report = b.deploy("sick2").await;

@@ -76,7 +76,7 @@ async fn a_guard_that_there_is_not_could_be_forced() {
     assert_eq!(e.http_status(), 400);
     assert_eq!(
         e.to_string(),
-        "there is no guard migration to force; there are dependencies, migrations, hold"
+        "there is no guard migration to force; there are dependencies, migrations, hold, recall, floor"
     );
 }
 
@@ -141,7 +141,7 @@ async fn an_adoption_that_was_cancelled_was_recorded_as_a_success_that_is_unheal
         .unwrap();
     let adoption = tokio::spawn({
         let engine = engine.clone();
-        async move { engine.adopt(&api(), me()).await }
+        async move { engine.adopt(&api(), me()).await?.await }
     });
     let id = loop {
         tokio::time::sleep(Duration::from_millis(10)).await;

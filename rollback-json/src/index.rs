@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use rollback_core::deployment::{Deployment, Outcome, TriggerKind};
 use rollback_core::error::StoreError;
-use rollback_core::history::{Query, Sequence, Summary};
-use rollback_core::id::{BackendKind, DeploymentId, ShortText};
+use rollback_core::history::{Query, Sequence, Summary, SummaryRules};
+use rollback_core::id::{BackendKind, DeploymentId, IdempotencyKey, ShortText};
 use rollback_core::time::Timestamp;
 use rollback_fs::{durable, owner, system};
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,14 @@ impl Unread {
         to_raw_value(&Summary::of(d)).map(Self).ok()
     }
 
+    /// Whether the record may have this idempotency key: surely not only where the summary is of
+    /// today's rules and says nothing like it.
+    fn may_have(&self, key: &IdempotencyKey) -> bool {
+        let (text, rules) = (self.0.get(), SummaryRules::NUMBER);
+        !text.starts_with(&format!("{{\"v\":{rules},"))
+            || serde_json::to_string(key).is_ok_and(|key| text.contains(&key))
+    }
+
     /// `None`: it is no summary, and the record is asked.
     pub(crate) fn read(&self) -> Option<Summary> {
         serde_json::from_str(self.0.get()).ok()
@@ -97,6 +105,11 @@ impl Row {
             took: d.duration(),
             summary: d.settlement().and_then(|_| Unread::of(d)),
         }
+    }
+
+    /// Whether the record may have this idempotency key.
+    pub(crate) fn may_have(&self, key: &IdempotencyKey) -> bool {
+        self.summary.as_ref().is_none_or(|s| s.may_have(key))
     }
 
     /// The same where the record may say more by now.

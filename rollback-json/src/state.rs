@@ -7,8 +7,8 @@ use rollback_core::deployment::LiveRecord;
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Amended, Epoch, Hold, Holder, InFlight, Lease, Liveness, Sequence, Settings, StoredPolicy,
-    Version, WorkloadState,
+    Amended, Epoch, Floor, Hold, Holder, InFlight, Lease, Liveness, Recall, Sequence, Settings,
+    StoredPolicy, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,10 @@ pub(crate) struct State {
     pub(crate) in_flight: Option<Held>,
     pub(crate) hold: Option<Hold>,
     pub(crate) policy: Option<StoredPolicy>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) recalls: Vec<Recall>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) floor: Option<Floor>,
     /// Who held, lifted, set, cleared and abandoned, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) amendments: Vec<Amended>,
@@ -110,6 +114,8 @@ impl State {
             in_flight: None,
             hold: None,
             policy: None,
+            recalls: Vec::new(),
+            floor: None,
             amendments: Vec::new(),
             last: Sequence(0),
             count: 0,
@@ -166,6 +172,8 @@ impl State {
         Settings {
             hold: self.hold.clone(),
             policy: self.policy.clone(),
+            recalls: self.recalls.clone(),
+            floor: self.floor.clone(),
             amendments: self.amendments.clone(),
         }
     }
@@ -173,6 +181,8 @@ impl State {
     pub(crate) fn set(&mut self, settings: Settings) {
         self.hold = settings.hold;
         self.policy = settings.policy;
+        self.recalls = settings.recalls;
+        self.floor = settings.floor;
         self.amendments = settings.amendments;
     }
 
@@ -187,20 +197,17 @@ impl State {
     }
 
     pub(crate) fn shown(&self, liveness: Liveness) -> WorkloadState {
-        WorkloadState {
-            workload: self.workload.clone(),
-            version: Version(self.version),
-            live: self.live.clone(),
-            in_flight: self.in_flight.as_ref().map(|held| InFlight {
-                deployment: held.deployment.clone(),
-                holder: held.holder.clone(),
-                liveness,
-                epoch: Epoch(self.epoch),
-            }),
-            hold: self.hold.clone(),
-            policy: self.policy.clone(),
-            amendments: self.amendments.clone(),
-        }
+        let state = WorkloadState::unseen(self.workload.clone());
+        let mut state = state.with_settings(self.settings());
+        state.version = Version(self.version);
+        state.live = self.live.clone();
+        state.in_flight = self.in_flight.as_ref().map(|held| InFlight {
+            deployment: held.deployment.clone(),
+            holder: held.holder.clone(),
+            liveness,
+            epoch: Epoch(self.epoch),
+        });
+        state
     }
 }
 

@@ -14,7 +14,7 @@ use rollback_core::history::{
     Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then, Version,
     WorkloadState,
 };
-use rollback_core::id::{Actor, DeploymentId, WorkloadId};
+use rollback_core::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
 use rollback_core::time::Timestamp;
 use rollback_fs::{Locks, blocking};
 
@@ -152,6 +152,21 @@ impl HistoryReader for JsonStore {
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
         let id = id.clone();
         self.run(move |s| s.get(&id)).await
+    }
+
+    async fn keyed(
+        &self,
+        workload: &WorkloadId,
+        key: &IdempotencyKey,
+    ) -> Result<Option<DeploymentId>, StoreError> {
+        let (workload, key) = (workload.clone(), key.clone());
+        self.run(move |s| {
+            let folder = s.folder(&workload);
+            let mut folder = list::locked(&folder);
+            let state = folder.state()?;
+            folder.keyed(&state, &key)
+        })
+        .await
     }
 
     async fn summaries(

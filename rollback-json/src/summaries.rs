@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex};
 use rollback_core::deployment::Deployment;
 use rollback_core::error::StoreError;
 use rollback_core::history::{Fault, Sequence, Summaries, Summary};
+use rollback_core::id::{DeploymentId, IdempotencyKey};
 use rollback_fs::Locks;
 
 use crate::folder::{Folder, Found, Writing};
 use crate::index::{Line, Row};
 use crate::list::{INDEX, STATE, locked};
+use crate::state::State;
 
 /// The summaries of one workload, newest first, at most `limit`.
 pub(crate) fn of(
@@ -57,6 +59,28 @@ pub(crate) fn of(
 }
 
 impl Folder {
+    /// The deployment that was opened under this idempotency key, by the index and then its record.
+    pub(crate) fn keyed(
+        &mut self,
+        state: &State,
+        key: &IdempotencyKey,
+    ) -> Result<Option<DeploymentId>, StoreError> {
+        let overlay = self.overlay(state);
+        let newest = Sequence(u64::MAX);
+        for shard in self.shards_with(&overlay)?.into_iter().rev() {
+            let may = |row: &Row| row.may_have(key);
+            for row in self.rows(shard, (state, &overlay), newest, usize::MAX, may)? {
+                if let Found::Record(d) = self.get(state, shard, &row.id)
+                    && let Some(asked) = &d.new_deployment().asked
+                    && asked.key == *key
+                {
+                    return Ok(Some(row.id));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Writes a settled record anew, with what people have added to it. Its line is in doubt
     /// meanwhile: whoever reads it if this writer is killed asks the record.
     pub(crate) fn annotate(

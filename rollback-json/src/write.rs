@@ -89,6 +89,11 @@ impl Writer<'_> {
         number: impl Fn(&NewDeployment, Sequence) -> Result<Sequence, StoreError>,
     ) -> Result<(Epoch, Sequence), StoreError> {
         let mut state = self.state()?;
+        if let Some(asked) = &new.asked
+            && let Some(by) = self.folder.keyed(&state, &asked.key)?
+        {
+            return Err(StoreError::key_taken(&asked.key, &by));
+        }
         if state.version != expected.0 {
             return Err(StoreError::new(
                 Kind::Stale,

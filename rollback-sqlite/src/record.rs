@@ -4,7 +4,7 @@ use rollback_core::deployment::{Annotations, Deployment, NewDeployment, RecordVe
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::Sequence;
-use rollback_core::id::DeploymentId;
+use rollback_core::id::{DeploymentId, IdempotencyKey, WorkloadId};
 use rollback_core::memory::MAX_RECORD;
 use rollback_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -175,6 +175,28 @@ pub(crate) fn sequences(connection: &Connection) -> Result<Vec<i64>, Failure> {
     Ok(all)
 }
 
+/// The idempotency key that a deployment was asked under.
+pub(crate) fn key(new: &NewDeployment) -> Option<&str> {
+    new.asked.as_ref().map(|asked| asked.key.as_str())
+}
+
+/// The deployment that was opened under this key.
+pub(crate) fn keyed(
+    connection: &Connection,
+    workload: &WorkloadId,
+    key: &IdempotencyKey,
+) -> Result<Option<DeploymentId>, Failure> {
+    let sql = "SELECT id FROM deployments WHERE workload = ?1 AND asked_key = ?2";
+    let id: Option<String> = connection
+        .prepare_cached(sql)?
+        .query_row([workload.to_string().as_str(), key.as_str()], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let id = id.map(|id| id.parse().map_err(|e| unreadable(id, e)));
+    Ok(id.transpose()?)
+}
+
 /// Opens a record, and gives its place in the order.
 pub(crate) fn insert(connection: &Connection, new: &NewDeployment) -> Result<Sequence, Failure> {
     let header = encode_capped(new)?;
@@ -185,6 +207,11 @@ pub(crate) fn insert(connection: &Connection, new: &NewDeployment) -> Result<Seq
         return Err(illegal(&new.id, "this deployment exists already")
             .advice("begin with a new id")
             .into());
+    }
+    if let Some(asked) = &new.asked
+        && let Some(by) = keyed(connection, &new.workload, &asked.key)?
+    {
+        return Err(StoreError::key_taken(&asked.key, &by).into());
     }
     let (us, ns) = split(new.opened_at);
     // AUTOINCREMENT's own rule, said beforehand: the seal holds the sequence.
@@ -205,8 +232,8 @@ pub(crate) fn insert(connection: &Connection, new: &NewDeployment) -> Result<Seq
         .prepare_cached(
             "INSERT INTO deployments
                (sequence, id, workload, service, target, backend, trigger, actor, opened_us,
-                opened_ns, header, annotations, seal, annotations_seal)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                opened_ns, header, annotations, seal, annotations_seal, asked_key)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?
         .execute(params![
             sequence,
@@ -223,6 +250,7 @@ pub(crate) fn insert(connection: &Connection, new: &NewDeployment) -> Result<Seq
             annotations,
             Seal::of_record(sequence, &header),
             Seal::of_annotations(new.id.as_str(), annotations),
+            key(new),
         ])?;
     let mut labels = connection
         .prepare_cached("INSERT INTO labels (name, value, deployment) VALUES (?1, ?2, ?3)")?;

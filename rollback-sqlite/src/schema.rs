@@ -8,13 +8,6 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::error::Failure;
 use crate::{sealing, summaries};
 
-/// A step of a migration.
-enum Step {
-    Sql(&'static str),
-    /// What cannot be said in SQL.
-    Do(fn(&Connection) -> Result<(), Failure>),
-}
-
 /// Marks the file as ours: "roll" in ASCII.
 const APPLICATION_ID: i32 = 0x726f_6c6c;
 
@@ -26,9 +19,8 @@ const APPLICATION_ID: i32 = 0x726f_6c6c;
 ///
 /// A program with an older library may have the file open while a newer one migrates it: a
 /// migration that an older library could not write past must make it fail, not go on.
-const MIGRATIONS: &[&[Step]] = &[
-    &[Step::Sql(
-        "
+const MIGRATIONS: &[&[&str]] = &[
+    &["
 CREATE TABLE workloads (
     id          TEXT PRIMARY KEY,
     version     INTEGER NOT NULL DEFAULT 0,
@@ -85,21 +77,17 @@ CREATE TABLE events (
     body       TEXT NOT NULL,
     PRIMARY KEY (deployment, ordinal)
 ) STRICT, WITHOUT ROWID;
-",
-    )],
-    &[Step::Sql(
-        "
+"],
+    &["
 -- Counts over a span of time read one of these and no record. They are found by the time of
 -- opening, and hold what is counted.
 CREATE INDEX deployments_opened ON deployments
     (opened_us, opened_ns, outcome, trigger, duration_ms);
 CREATE INDEX deployments_service_opened ON deployments
     (service, opened_us, opened_ns, target, outcome, trigger, duration_ms);
-",
-    )],
+"],
     &[
-        Step::Sql(
-            "
+        "
 CREATE TABLE history (
     one         INTEGER PRIMARY KEY CHECK (one = 1),
     id          TEXT NOT NULL,
@@ -113,10 +101,7 @@ ALTER TABLE events ADD COLUMN seal BLOB;
 -- The random end of an id, by which people abbreviate it.
 CREATE INDEX deployments_random ON deployments (substr(id, 24), id);
 ",
-        ),
-        Step::Do(sealing::seal_all),
-        Step::Sql(
-            "
+        "
 -- A program of an older version that has the file open does not seal what it writes, and fails.
 CREATE TRIGGER workloads_begin_sealed BEFORE INSERT ON workloads WHEN NEW.seal IS NULL
 BEGIN SELECT RAISE(ABORT, 'a newer version seals this history: update this program'); END;
@@ -131,11 +116,32 @@ BEGIN SELECT RAISE(ABORT, 'a newer version seals this history: update this progr
 CREATE TRIGGER events_begin_sealed BEFORE INSERT ON events WHEN NEW.seal IS NULL
 BEGIN SELECT RAISE(ABORT, 'a newer version seals this history: update this program'); END;
 ",
-        ),
-        Step::Sql(summaries::TABLE),
-        Step::Do(summaries::fill),
+        summaries::TABLE,
     ],
+    &["
+-- The idempotency key that a deployment was asked under, and what has been recalled.
+ALTER TABLE deployments ADD COLUMN asked_key TEXT;
+CREATE UNIQUE INDEX deployments_key ON deployments (workload, asked_key)
+    WHERE asked_key IS NOT NULL;
+-- An older version that has the file open does not find the column, and fails: it would lose
+-- what follows.
+ALTER TABLE workloads RENAME COLUMN amendments TO amended;
+ALTER TABLE workloads ADD COLUMN recalls TEXT;
+ALTER TABLE workloads ADD COLUMN floor TEXT;
+"],
 ];
+
+/// What cannot be said in SQL, for a file that had this version; after all tables are there, since it
+/// reads and writes as this version does.
+fn bring_up(tx: &Connection, found: i64) -> Result<(), Failure> {
+    if found < 3 {
+        sealing::seal_all(tx)?;
+    }
+    if found < 4 {
+        summaries::fill(tx)?;
+    }
+    Ok(())
+}
 
 /// The newest schema that this library writes.
 pub(crate) fn newest() -> i64 {
@@ -169,12 +175,10 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
         return Err(foreign().into());
     }
     let missing = usize::try_from(found).unwrap_or(0);
-    for step in MIGRATIONS.iter().skip(missing).copied().flatten() {
-        match step {
-            Step::Sql(sql) => tx.execute_batch(sql)?,
-            Step::Do(step) => step(&tx)?,
-        }
+    for sql in MIGRATIONS.iter().skip(missing).copied().flatten() {
+        tx.execute_batch(sql)?;
     }
+    bring_up(&tx, found)?;
     tx.pragma_update(None, "user_version", newest())?;
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.commit()?;

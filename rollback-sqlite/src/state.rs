@@ -3,7 +3,7 @@
 use rollback_core::deployment::{LiveRecord, Phase};
 use rollback_core::error::StoreError;
 use rollback_core::history::{
-    Amended, Conflict, Damaged, Epoch, Holder, InFlight, Liveness, Settings, Version, WorkloadState,
+    Conflict, Damaged, Epoch, Holder, InFlight, Liveness, Settings, Version, WorkloadState,
 };
 use rollback_core::id::{DeploymentId, WorkloadId};
 use rollback_core::time::{Clock, SystemClock};
@@ -28,6 +28,8 @@ pub(crate) struct Entry {
     hold: Option<String>,
     policy: Option<String>,
     amendments: Option<String>,
+    recalls: Option<String>,
+    floor: Option<String>,
     seal: Option<Seal>,
 }
 
@@ -47,7 +49,7 @@ where
 
 impl Entry {
     const COLUMNS: &'static str = "id, version, epoch, live, in_flight, holder, cancel_by, hold, \
-                                   policy, amendments, seal";
+                                   policy, amended, recalls, floor, seal";
 
     /// The row of a workload that has none.
     pub(crate) fn unseen(workload: &WorkloadId) -> Result<Self, StoreError> {
@@ -62,6 +64,8 @@ impl Entry {
             hold: None,
             policy: None,
             amendments: None,
+            recalls: None,
+            floor: None,
             seal: None,
         })
     }
@@ -164,7 +168,9 @@ impl Entry {
             hold: row.get(7)?,
             policy: row.get(8)?,
             amendments: row.get(9)?,
-            seal: row.get(10)?,
+            recalls: row.get(10)?,
+            floor: row.get(11)?,
+            seal: row.get(12)?,
         })
     }
 
@@ -197,7 +203,12 @@ impl Entry {
             &self.policy,
             &self.amendments,
         );
-        Ok(Seal::of_workload(&encode(&row)?))
+        let mut row = encode(&row)?;
+        // What was sealed before there were these is sealed as it was.
+        if self.recalls.is_some() || self.floor.is_some() {
+            row.push_str(&encode(&(&self.recalls, &self.floor))?);
+        }
+        Ok(Seal::of_workload(&row))
     }
 
     /// Writes the row as it is now, sealed.
@@ -209,9 +220,11 @@ impl Entry {
         self.seal = seal;
         tx.prepare_cached(
             "INSERT INTO workloads (id, version, epoch, live, in_flight, holder, cancel_by, hold,
-               policy, amendments, seal) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+               policy, amended, recalls, floor, seal)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
              ON CONFLICT (id) DO UPDATE SET version = ?2, epoch = ?3, live = ?4, in_flight = ?5,
-               holder = ?6, cancel_by = ?7, hold = ?8, policy = ?9, amendments = ?10, seal = ?11",
+               holder = ?6, cancel_by = ?7, hold = ?8, policy = ?9, amended = ?10, recalls = ?11,
+               floor = ?12, seal = ?13",
         )?
         .execute(params![
             self.workload.to_string(),
@@ -224,6 +237,8 @@ impl Entry {
             self.hold,
             self.policy,
             self.amendments,
+            self.recalls,
+            self.floor,
             self.seal,
         ])?;
         Ok(())
@@ -240,15 +255,19 @@ impl Entry {
 
     /// What people have set.
     pub(crate) fn settings(&self) -> Result<Settings, StoreError> {
-        let hold = self.hold.as_deref().map(|t| decode(&self.workload, t));
-        let policy = self.policy.as_deref().map(|t| decode(&self.workload, t));
-        let amendments = self.amendments.as_deref();
-        let amendments: Option<Result<Vec<Amended>, _>> =
-            amendments.map(|t| decode(&self.workload, t));
+        fn read<T: DeserializeOwned>(
+            of: &WorkloadId,
+            text: Option<&str>,
+        ) -> Result<Option<T>, StoreError> {
+            text.map(|text| decode(of, text)).transpose()
+        }
+        let of = &self.workload;
         Ok(Settings {
-            hold: hold.transpose()?,
-            policy: policy.transpose()?,
-            amendments: amendments.transpose()?.unwrap_or_default(),
+            hold: read(of, self.hold.as_deref())?,
+            policy: read(of, self.policy.as_deref())?,
+            recalls: read(of, self.recalls.as_deref())?.unwrap_or_default(),
+            floor: read(of, self.floor.as_deref())?,
+            amendments: read(of, self.amendments.as_deref())?.unwrap_or_default(),
         })
     }
 
@@ -260,6 +279,8 @@ impl Entry {
         Settings {
             hold: left(self.hold.as_deref()),
             policy: left(self.policy.as_deref()),
+            recalls: left(self.recalls.as_deref()).unwrap_or_default(),
+            floor: left(self.floor.as_deref()),
             amendments: left(self.amendments.as_deref()).unwrap_or_default(),
         }
     }
@@ -267,9 +288,14 @@ impl Entry {
     /// Changes what people have set. What stays is not written anew: a newer library may have said
     /// more in it.
     pub(crate) fn set(&mut self, settings: &Settings) -> Result<(), StoreError> {
-        let amendments = &settings.amendments;
+        let (amendments, recalls) = (&settings.amendments, &settings.recalls);
         put(&mut self.hold, settings.hold.as_ref())?;
         put(&mut self.policy, settings.policy.as_ref())?;
+        put(&mut self.floor, settings.floor.as_ref())?;
+        put(
+            &mut self.recalls,
+            Some(recalls).filter(|all| !all.is_empty()),
+        )?;
         put(
             &mut self.amendments,
             Some(amendments).filter(|all| !all.is_empty()),
@@ -316,16 +342,12 @@ impl Entry {
             }),
             None => None,
         };
-        let settings = self.settings()?;
-        Ok(WorkloadState {
-            workload: self.workload.clone(),
-            version: Version(u64::try_from(self.version).unwrap_or(0)),
-            live: self.live()?,
-            in_flight,
-            hold: settings.hold,
-            policy: settings.policy,
-            amendments: settings.amendments,
-        })
+        let state = WorkloadState::unseen(self.workload.clone());
+        let mut state = state.with_settings(self.settings()?);
+        state.version = Version(u64::try_from(self.version).unwrap_or(0));
+        state.live = self.live()?;
+        state.in_flight = in_flight;
+        Ok(state)
     }
 
     /// The conflict with whoever is in flight; `None` if nobody is.

@@ -13,7 +13,7 @@ use rollback_core::history::{
     HistoryReader, HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States,
     Stats, Summaries, Then, Version, WorkloadState,
 };
-use rollback_core::id::{Actor, DeploymentId, WorkloadId};
+use rollback_core::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
 use rollback_core::time::Timestamp;
 use rollback_fs::blocking;
 use rusqlite::Connection;
@@ -21,7 +21,7 @@ use rusqlite::Connection;
 use crate::error::{Failure, unreadable};
 use crate::inner::Inner;
 use crate::open::{Opened, locks_beside};
-use crate::record::{decode, load};
+use crate::record::{decode, keyed, load};
 use crate::room::Room;
 use crate::state::Entry;
 use crate::write::{self, Claim};
@@ -172,6 +172,16 @@ impl HistoryReader for SqliteStore {
             found.collect()
         };
         self.run(move |s| s.read(find)).await
+    }
+
+    async fn keyed(
+        &self,
+        workload: &WorkloadId,
+        key: &IdempotencyKey,
+    ) -> Result<Option<DeploymentId>, StoreError> {
+        let (workload, key) = (workload.clone(), key.clone());
+        self.run(move |s| s.read(|c| keyed(c, &workload, &key)))
+            .await
     }
 
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use crate::error::{Failure, unreadable};
-use crate::record::{Raw, decode, load, sequences, split, word};
+use crate::record::{Raw, decode, key, load, sequences, split, word};
 use crate::schema;
 use crate::state::Entry;
 use crate::store::identity;
@@ -156,7 +156,7 @@ fn record(connection: &Connection, sequence: i64, report: &mut Report) -> Result
 }
 
 /// The columns that repeat what the record says, and what they must hold.
-fn columns(deployment: &Deployment) -> Result<[(&'static str, Value); 13], Failure> {
+fn columns(deployment: &Deployment) -> Result<[(&'static str, Value); 14], Failure> {
     let new = deployment.new_deployment();
     let text = |s: &str| Value::Text(s.to_owned());
     let (us, ns) = split(new.opened_at);
@@ -191,6 +191,7 @@ fn columns(deployment: &Deployment) -> Result<[(&'static str, Value); 13], Failu
                 .into(),
         ),
         ("duration_ms", duration.into()),
+        ("asked_key", key(new).map(text).into()),
         ("pinned", deployment.annotations().pinned.into()),
     ])
 }

@@ -27,7 +27,7 @@
 //! let engine = RollbackEngine::builder(MemoryStore::new())
 //!     .workload(Workload::new(SystemdBackend::new(config)?).auto_rollback())
 //!     .build()?;
-//! engine.adopt(&api, Actor::user("ada")?).await?;
+//! engine.adopt(&api, Actor::user("ada")?).await?.await?;
 //! engine.deploy(&api, "api-v2.service", Actor::user("ada")?).await?.await?;
 //! # Ok(())
 //! # }

@@ -56,7 +56,7 @@ async fn program() {
     let me = || Actor::user("itself").unwrap();
     if version == "v1" && !home.join("deployed").exists() {
         fs::write(home.join("deployed"), "").unwrap();
-        engine.adopt(&itself, me()).await.unwrap();
+        engine.adopt(&itself, me()).await.unwrap().await.unwrap();
         let run = engine.deploy(&itself, "v2.service", me()).await.unwrap();
         let ended = run.await.map(|report| report.outcome().to_string());
         say(format!("survived {ended:?}"));

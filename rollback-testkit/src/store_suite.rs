@@ -24,6 +24,7 @@
 mod agreement;
 mod amending;
 mod full;
+mod keys;
 pub mod kills;
 mod leases;
 mod other;
@@ -100,6 +101,10 @@ pub async fn test_all(fresh: impl Fn() -> Box<dyn StoreHarness>) {
         amending::nothing_is_abandoned_while_its_holder_lives,
         amending::deployments_are_found_by_how_their_ids_begin,
         amending::a_damaged_workload_hides_no_other,
+        keys::a_key_is_taken_once_whoever_asks,
+        keys::of_eight_begins_at_once_with_one_key_one_wins,
+        keys::a_key_is_forgotten_with_its_record,
+        amending::what_is_withheld_lasts,
         writing::annotations_last,
         writing::what_a_newer_version_wrote_is_kept,
         writing::what_came_of_a_watch_is_not_taken_back,

@@ -29,7 +29,7 @@ struct Canonical<'a> {
 
 impl Asked {
     /// What a request asks under a key.
-    pub(crate) fn new(
+    pub fn new(
         key: IdempotencyKey,
         wish: &Wish,
         restore: Option<&Restore>,

@@ -111,6 +111,7 @@ impl fmt::Display for LiveRecord {
 
 /// How a deployment ended, and what is live now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Settlement {
     /// How it ended.
     pub outcome: Outcome,
@@ -120,4 +121,44 @@ pub struct Settlement {
     pub live: LiveRecord,
     /// One sentence for a person: what happened and, if need be, what to do next.
     pub summary: String,
+    /// Why what failed its gate was not rolled back by itself; `None` where it was, or need not be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_attempted: Option<NotAttempted>,
+}
+
+impl Settlement {
+    /// A settlement with nothing more to say.
+    pub fn new(
+        outcome: Outcome,
+        verdict: Verdict,
+        live: LiveRecord,
+        summary: impl Into<String>,
+    ) -> Self {
+        Self {
+            outcome,
+            verdict,
+            live,
+            summary: summary.into(),
+            not_attempted: None,
+        }
+    }
+}
+
+/// Why automatic rollback was not attempted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NotAttempted {
+    /// The policy has it disarmed.
+    NotArmed,
+    /// There is no earlier release to go back to.
+    NoRollbackPoint,
+    /// What failed was a rollback: the engine does not double back.
+    WasARollback,
+    /// Migrations were applied since, or may have been, and the policy blocks on them.
+    Migrations,
+    /// The history is behind what is live: an older copy of it was put back.
+    HistoryBehind,
+    /// Where to could not be looked up, and trying again will not help; the log says why.
+    NotLookedUp,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::ask;
 use super::inner::Inner;
 use super::planning;
-use super::report::Report;
+use super::run::Run;
 use super::runner::Step;
 use super::start;
 use crate::backend::{End, Live, Prepared, Rollout};
@@ -21,11 +21,7 @@ use crate::plan::Refusal;
 pub(super) const INTERRUPTED: &str =
     "The adoption was not finished; nothing was changed. Adopt again.";
 
-pub(super) async fn adopt(
-    inner: &Arc<Inner>,
-    id: &WorkloadId,
-    actor: Actor,
-) -> Result<Report, Error> {
+pub(super) async fn adopt(inner: &Arc<Inner>, id: &WorkloadId, actor: Actor) -> Result<Run, Error> {
     let workload = inner.workload(id)?;
     inner
         .authorize(&Action {
@@ -83,5 +79,5 @@ pub(super) async fn adopt(
         way_back: sighting.way_back.clone(),
     };
     let step = Step::Adopt(Box::new(prepared));
-    start::begin(inner, new, state.version, step).await?.await
+    start::begin(inner, new, state.version, step).await
 }

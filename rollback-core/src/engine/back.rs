@@ -30,12 +30,12 @@ pub(super) const NEWER: &str = "A newer version of this program began it and did
 /// Settles it as interrupted: what is live, somebody else has made so, or nothing was changed.
 pub(super) fn as_interrupted(deployment: &Deployment, live: LiveRecord, summary: &str) -> Step {
     Step::Settle(
-        Box::new(Settlement {
-            outcome: Outcome::Interrupted,
-            verdict: deployment.verdict().clone(),
+        Box::new(Settlement::new(
+            Outcome::Interrupted,
+            deployment.verdict().clone(),
             live,
-            summary: summary.to_owned(),
-        }),
+            summary.to_owned(),
+        )),
         Box::new(Then::Release),
     )
 }
@@ -198,15 +198,15 @@ impl Runner {
             .map(ToString::to_string)
             .unwrap_or_default();
         Ok(Step::Settle(
-            Box::new(Settlement {
-                outcome: Outcome::Degraded,
-                verdict: self.deployment.verdict().clone(),
-                summary: format!(
+            Box::new(Settlement::new(
+                Outcome::Degraded,
+                self.deployment.verdict().clone(),
+                live,
+                format!(
                     "It failed ({cause}), and what was live before could not be put back: \
                      {error}. Look at the platform, then adopt or deploy."
                 ),
-                live,
-            }),
+            )),
             Box::new(Then::Release),
         ))
     }
@@ -265,12 +265,12 @@ impl Runner {
             (_, false) => " What was live is live still.",
         });
         Ok(Step::Settle(
-            Box::new(Settlement {
+            Box::new(Settlement::new(
                 outcome,
-                verdict: self.deployment.verdict().clone(),
-                live: fallback,
+                self.deployment.verdict().clone(),
+                fallback,
                 summary,
-            }),
+            )),
             Box::new(Then::Release),
         ))
     }

@@ -16,6 +16,7 @@ use crate::lineage::Lineage;
 use crate::plan::Refusal;
 use crate::policy::Retention;
 use crate::retention::retained;
+use crate::withheld::Withheld;
 
 /// What a clean-up lets go, or has let go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -152,7 +153,9 @@ impl RollbackEngine {
         let state = self.inner().store.workload(workload).await?;
         let in_force = entry.rules(&state);
         let records = self.inner().whole_records(workload).await?;
-        let lineage = Lineage::new(&records, &state.live).restoring(in_force.restore);
+        let lineage = Lineage::new(&records, &state.live)
+            .restoring(in_force.restore)
+            .withholding(Withheld::of(&state));
         let now = self.inner().clock.now();
         let rules = rules.unwrap_or(in_force.policy.retention);
         let retained = retained(&lineage, None, &rules, now);

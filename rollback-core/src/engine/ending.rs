@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::patience::Patience;
-use super::report::NotAttempted;
 use super::runner::{Runner, Step};
 use super::successor::{Successor, successor};
 use super::upkeep;
-use crate::deployment::{Annotation, LiveRecord, Note, Outcome, Settlement, Skipped, Trigger};
+use crate::deployment::{
+    Annotation, LiveRecord, NotAttempted, Note, Outcome, Settlement, Skipped, Trigger,
+};
 use crate::error::{BackendErrorKind, Error, ErrorKind, StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::history::{Amend, Amendment, Then};
@@ -68,12 +69,10 @@ impl Runner {
     }
 
     async fn open_successor(&mut self, plan: Successor) -> Result<Step, Error> {
-        let settlement = Settlement {
-            outcome: Outcome::Failed,
-            verdict: self.deployment.verdict().clone(),
-            live: LiveRecord::Known(self.deployment.id().clone()),
-            summary: format!("{} is {}.", self.release_name(), self.deployment.verdict()),
-        };
+        let verdict = self.deployment.verdict().clone();
+        let live = LiveRecord::Known(self.deployment.id().clone());
+        let summary = format!("{} is {verdict}.", self.release_name());
+        let settlement = Settlement::new(Outcome::Failed, verdict, live, summary);
         self.to_last_healthy = plan.to_last_healthy;
         Ok(Step::Settle(
             Box::new(settlement),
@@ -114,12 +113,9 @@ impl Runner {
             ),
             _ => format!("{release} is {verdict}. It stays live."),
         };
-        let settlement = Settlement {
-            outcome,
-            verdict,
-            live: LiveRecord::Known(self.deployment.id().clone()),
-            summary,
-        };
+        let live = LiveRecord::Known(self.deployment.id().clone());
+        let mut settlement = Settlement::new(outcome, verdict, live, summary);
+        settlement.not_attempted = self.not_attempted;
         // The former release serves again, whatever could not be put away.
         let then = match self.deployment.trigger() {
             Trigger::AutomaticRollback { failed, .. } if !settlement.verdict.is_failed() => {

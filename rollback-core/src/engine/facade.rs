@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 use super::inner::Inner;
 use super::runner::Step;
 use super::start;
-use super::{EngineBuilder, Progress, Recovered, Report, Run, Untold, adopt, planning, recovery};
+use super::{EngineBuilder, Progress, Recovered, Run, Untold, adopt, attach, planning, recovery};
 use crate::deployment::{Deployment, Trigger, TriggerKind};
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Notice, Verb};
@@ -17,6 +17,7 @@ use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::lineage::Lineage;
 use crate::plan::Plan;
 use crate::request::{Goal, Request};
+use crate::withheld::Withheld;
 
 /// How often a request is planned anew when the workload moves under it.
 const REPLANS: usize = 5;
@@ -76,11 +77,15 @@ impl RollbackEngine {
             forced: &plan.new.forced,
         };
         self.inner.authorize(&action).await?;
+        let before = attach::asked_before(&self.inner, &plan.new.workload, plan.new.asked.as_ref());
+        if let Some(run) = before.await? {
+            return Ok(run);
+        }
         let mut new = plan.new.clone();
         new.opened_at = self.inner.clock.now();
         // The tasks that run are this program's, whoever made the plan.
         new.reuse = self.inner.workload(&new.workload)?.reuse(&new.trigger);
-        let (workload, version) = (new.workload.clone(), plan.version);
+        let (workload, version, asked) = (new.workload.clone(), plan.version, new.asked.clone());
         if let Some(past) = plan.past {
             self.inner.advance(past).await?;
         }
@@ -95,6 +100,10 @@ impl RollbackEngine {
                 .on(&workload)
                 .advice("preview again"))
             }
+            // Somebody may have been quicker with the same key.
+            Err(e) => attach::asked_before(&self.inner, &workload, asked.as_ref())
+                .await?
+                .ok_or(e),
             begun => begun,
         }
     }
@@ -102,8 +111,16 @@ impl RollbackEngine {
     /// Previews and executes a request. Plans anew if the workload moves in between; recovers
     /// first what a dead process left.
     pub async fn run(&self, request: Request) -> Result<Run, Error> {
+        let asked = request.asked();
+        if asked.is_some() {
+            self.inner.authorize(&request.action()).await?;
+        }
         let mut tried = 0;
         loop {
+            let before = attach::asked_before(&self.inner, &request.workload, asked.as_ref());
+            if let Some(run) = before.await? {
+                return Ok(run);
+            }
             tried += 1;
             let result = match self.preview(&request).await {
                 Ok(plan) => self.execute(plan).await,
@@ -118,7 +135,12 @@ impl RollbackEngine {
                 Err(e) if tried < REPLANS && is_left_by_the_dead(&e) => {
                     recovery::first(&self.inner, &request.workload).await?;
                 }
-                result => return result,
+                Err(e) => {
+                    let before =
+                        attach::asked_before(&self.inner, &request.workload, asked.as_ref());
+                    return before.await?.ok_or(e);
+                }
+                begun => return begun,
             }
         }
     }
@@ -153,8 +175,18 @@ impl RollbackEngine {
     }
 
     /// Puts on record what is live already, so that there is something to go back to.
-    pub async fn adopt(&self, workload: &WorkloadId, actor: Actor) -> Result<Report, Error> {
+    pub async fn adopt(&self, workload: &WorkloadId, actor: Actor) -> Result<Run, Error> {
         adopt::adopt(&self.inner, workload, actor).await
+    }
+
+    /// A handle on a deployment, whoever set it going: in this process, in another one, or long ago.
+    /// Awaited, it gives the deployment's report. One whose process has died is recovered first.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] without such a record.
+    pub async fn attach(&self, id: &DeploymentId) -> Result<Run, Error> {
+        attach::attach(&self.inner, id).await
     }
 
     /// Settles whatever dead processes left unfinished. Call it when the program starts; it is
@@ -227,7 +259,9 @@ impl RollbackEngine {
         let state = self.inner.store.workload(workload).await?;
         let records = self.inner.records(workload).await?;
         let rules = entry.rules(&state);
-        let lineage = Lineage::new(&records, &state.live).restoring(rules.restore);
+        let lineage = Lineage::new(&records, &state.live)
+            .restoring(rules.restore)
+            .withholding(Withheld::of(&state));
         let found = lineage.last_healthy(rules.policy.fall_back_to_unjudged);
         Ok(found.map(|d| d.id().clone()))
     }

@@ -18,6 +18,8 @@ pub(super) fn known(workload: &Workload, forced: &[GuardName]) -> Result<(), Ref
         GuardName::dependencies(),
         GuardName::migrations(),
         GuardName::hold(),
+        GuardName::recall(),
+        GuardName::floor(),
     ];
     known.extend(workload.guards.iter().map(|g| g.name()));
     match forced.iter().find(|guard| !known.contains(guard)) {
@@ -55,6 +57,9 @@ pub(super) async fn ask(
         dependencies(inner, &workload.id).await?,
     )?;
     rule(GuardName::migrations(), migrations(plan))?;
+    for (guard, why) in &plan.withheld {
+        rule(guard.clone(), Ruling::Refuse(why.clone()))?;
+    }
     for guard in &workload.guards {
         let asked = ask::ask(plan.new.policy.deadlines.observe, |cx| async move {
             guard.check(&cx, plan).await

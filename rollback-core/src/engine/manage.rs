@@ -134,7 +134,7 @@ impl RollbackEngine {
     }
 
     /// Changes what holds for a workload whose state has this version; says when.
-    async fn amend(
+    pub(super) async fn amend(
         &self,
         workload: &WorkloadId,
         version: Version,
@@ -208,7 +208,7 @@ impl RollbackEngine {
         Ok(self.inner().store.annotate(id, &what).await?)
     }
 
-    async fn allow(
+    pub(super) async fn allow(
         &self,
         actor: &Actor,
         workload: &WorkloadId,

@@ -7,6 +7,7 @@ mod abandon;
 mod act;
 mod adopt;
 mod ask;
+mod attach;
 mod back;
 mod builder;
 mod catalog;
@@ -35,6 +36,7 @@ mod successor;
 mod supervise;
 mod upkeep;
 mod warnings;
+mod withhold;
 
 pub use builder::EngineBuilder;
 pub use catalog::Workload;
@@ -45,7 +47,9 @@ pub use manage::Configured;
 pub use observing::Untold;
 pub use query::{CanRollBack, History, Row};
 pub use recovery::Recovered;
-pub use report::{AutomaticRollback, NotAttempted, Report};
+pub use report::{AutomaticRollback, Report};
+
+pub use crate::deployment::NotAttempted;
 pub use rules::{Origin, Rules};
 pub use run::{Progress, Run};
 pub use supervise::Supervision;

@@ -15,7 +15,6 @@ use crate::deployment::{Deployment, Trigger};
 use crate::drift::{Change, changes, drift};
 use crate::engine::Workload;
 use crate::error::{Error, StoreError};
-use crate::guard::Action;
 use crate::history::{Conflict, Published, Sequence, WorkloadState};
 use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::lineage::{Lineage, Standing};
@@ -24,6 +23,7 @@ use crate::planner::Selection;
 use crate::points::NoPoint;
 use crate::release::{Release, Restore};
 use crate::request::{Request, Wish};
+use crate::withheld::Withheld;
 
 /// Refuses while something is in flight.
 pub(super) async fn idle(inner: &Inner, workload: &WorkloadId) -> Result<WorkloadState, Error> {
@@ -46,22 +46,15 @@ pub(super) async fn idle(inner: &Inner, workload: &WorkloadId) -> Result<Workloa
 /// Makes the plan for a request, guards asked.
 pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error> {
     let workload = inner.workload(&request.workload)?;
-    let (verb, deployment) = request.verb();
-    inner
-        .authorize(&Action {
-            actor: &request.actor,
-            workload: &request.workload,
-            verb,
-            deployment,
-            forced: &request.forced,
-        })
-        .await?;
+    inner.authorize(&request.action()).await?;
     guards::known(workload, &request.forced)?;
     let state = idle(inner, &request.workload).await?;
     let forced_hold = refuse_held(&state, request)?;
     let rules = workload.rules(&state);
     let (records, unreadable) = inner.records_and_unreadable(&request.workload).await?;
-    let lineage = Lineage::new(&records, &state.live);
+    let withheld = Withheld::of(&state);
+    let lineage =
+        Lineage::new(&records, &state.live).withholding(withheld.clone().forcing(&request.forced));
     let limit = rules.policy.deadlines.observe;
     let recorded = lineage.live().and_then(Deployment::instance);
     let (trigger, choice, today) = choose(workload, request, &lineage, &rules).await?;
@@ -95,6 +88,7 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
     new.correlation = request.correlation.clone();
     new.asked = request.asked();
     let (before, after) = (new.from.release(), new.to.release());
+    let withheld = withheld_from(&withheld, &lineage, after, choice.target.as_ref());
     let mut plan = Plan {
         changes: match (before, after) {
             (Some(before), Some(after)) => changes(before, after),
@@ -120,6 +114,7 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
         availability: choice.availability,
         way_back: choose::way_back(&choice.observed),
         past,
+        withheld,
         new,
     };
     if !unreadable.is_empty() && plan.target.is_some() {
@@ -131,6 +126,25 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
     warnings.extend(guards::ask(inner, workload, &plan).await?);
     plan.new.warnings = warnings;
     Ok(plan)
+}
+
+/// What a guard has to say of going to this release: an artifact that is recalled does not come back
+/// by a deploy either.
+fn withheld_from(
+    withheld: &Withheld,
+    lineage: &Lineage<'_>,
+    to: Option<&Release>,
+    target: Option<&DeploymentId>,
+) -> Vec<(GuardName, String)> {
+    let recalled = to.and_then(|to| withheld.recalled(&to.artifact().digest));
+    let recalled = recalled.map(|why| format!("the artifact is recalled: {why}"));
+    let target = target.and_then(|id| lineage.get(id));
+    let below = target.and_then(|d| withheld.below_floor(lineage.origin(d).sequence()));
+    let recalled = recalled.map(|why| (GuardName::recall(), why));
+    recalled
+        .into_iter()
+        .chain(below.map(|why| (GuardName::floor(), why)))
+        .collect()
 }
 
 /// Refuses what is held; what is forced through all the same is warned of.

@@ -20,6 +20,7 @@ use crate::plan::{Plan, Refusal};
 use crate::points::NoPoint;
 use crate::request::{Goal, Request};
 use crate::told::{Telling, Told};
+use crate::withheld::Withheld;
 
 /// One deployment as the history shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -92,6 +93,7 @@ async fn look(
             live: &state.live,
             restore: rules.restore,
             policy: &rules.policy,
+            withheld: Withheld::of(&state),
             now: inner.clock.now(),
         };
         let records = inner.store.summaries(&workload, limit).await?;

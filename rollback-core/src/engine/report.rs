@@ -4,7 +4,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use super::Recovered;
-use crate::deployment::{Deployment, LiveRecord, Outcome};
+use crate::deployment::{Deployment, LiveRecord, NotAttempted, Outcome};
 use crate::health::Verdict;
 
 /// Whether and how the engine rolled back by itself.
@@ -28,25 +28,6 @@ pub enum AutomaticRollback {
         /// Whether the target passed the gate again.
         recovered: bool,
     },
-}
-
-/// Why automatic rollback was not attempted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum NotAttempted {
-    /// The policy has it disarmed.
-    NotArmed,
-    /// There is no earlier release to go back to.
-    NoRollbackPoint,
-    /// What failed was a rollback: the engine does not double back.
-    WasARollback,
-    /// Migrations were applied since, or may have been, and the policy blocks on them.
-    Migrations,
-    /// The history is behind what is live: an older copy of it was put back.
-    HistoryBehind,
-    /// Where to could not be looked up, and trying again will not help; the log says why.
-    NotLookedUp,
 }
 
 /// How a run ended.

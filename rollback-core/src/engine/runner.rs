@@ -10,12 +10,12 @@ use tokio::sync::watch;
 
 use super::guards;
 use super::inner::Inner;
-use super::report::{AutomaticRollback, NotAttempted, Report};
+use super::report::{AutomaticRollback, Report};
 use super::run::Channels;
 use super::warnings;
 use crate::backend::{Prepared, Rollout};
 use crate::context::{Cancellation, Context, ProgressSink};
-use crate::deployment::{Deployment, LiveRecord, Outcome, Phase, Settlement};
+use crate::deployment::{Deployment, LiveRecord, NotAttempted, Outcome, Phase, Settlement};
 use crate::engine::Workload;
 use crate::error::{BackendError, BackendErrorKind, Error};
 use crate::event::{Cause, Event};
@@ -163,12 +163,12 @@ impl Runner {
             Err(_) => {
                 let by = self.confirm().await?.cancel_requested_by;
                 let cause = Cause::Cancelled { by };
-                let settlement = Settlement {
-                    outcome: Outcome::Cancelled,
-                    verdict: Verdict::Unknown,
-                    live: self.deployment.new_deployment().fallback.clone(),
-                    summary: format!("The adoption was {cause}; nothing was changed."),
-                };
+                let settlement = Settlement::new(
+                    Outcome::Cancelled,
+                    Verdict::Unknown,
+                    self.deployment.new_deployment().fallback.clone(),
+                    format!("The adoption was {cause}; nothing was changed."),
+                );
                 return Ok(Step::Settle(Box::new(settlement), Box::new(Then::Release)));
             }
         };
@@ -180,18 +180,11 @@ impl Runner {
         .await?;
         // Adopting what is sick is right: it is what is live. Its verdict keeps it from being
         // anybody's last healthy release.
-        Ok(Step::Settle(
-            Box::new(Settlement {
-                outcome: Outcome::Succeeded,
-                summary: format!(
-                    "{} was adopted: it is live and {verdict}.",
-                    self.release_name()
-                ),
-                verdict,
-                live: LiveRecord::Known(self.deployment.id().clone()),
-            }),
-            Box::new(Then::Release),
-        ))
+        let live = LiveRecord::Known(self.deployment.id().clone());
+        let name = self.release_name();
+        let summary = format!("{name} was adopted: it is live and {verdict}.");
+        let settlement = Settlement::new(Outcome::Succeeded, verdict, live, summary);
+        Ok(Step::Settle(Box::new(settlement), Box::new(Then::Release)))
     }
 
     async fn prepare(&mut self) -> Result<Step, Error> {

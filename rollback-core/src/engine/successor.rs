@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use super::inner::Inner;
-use super::report::NotAttempted;
 use super::rules::{Origin, Rules};
 use super::{ask, choose, planning, warnings};
-use crate::deployment::{Deployment, LiveRecord, NewDeployment, Trigger};
+use crate::deployment::{Deployment, LiveRecord, NewDeployment, NotAttempted, Trigger};
 use crate::drift::Drift;
 use crate::engine::Workload;
 use crate::error::Error;
@@ -18,6 +17,7 @@ use crate::planner::Selection;
 use crate::policy::{OnMigrations, Policy, RollbackMode};
 use crate::release::Restore;
 use crate::request::{Goal, Reapply};
+use crate::withheld::Withheld;
 
 /// An automatic rollback to be opened.
 pub(super) struct Successor {
@@ -42,7 +42,8 @@ pub(super) async fn successor(
     let records = inner.records(failed.workload()).await?;
     // The failed release is what is live, though its settlement is yet to be written.
     let live = LiveRecord::Known(failed.id().clone());
-    let lineage = Lineage::new(&records, &live);
+    let state = inner.store.workload(failed.workload()).await?;
+    let lineage = Lineage::new(&records, &live).withholding(Withheld::of(&state));
     let policy: Policy = own.policy.clone();
     let restore = policy.restore.clone().unwrap_or(Restore::Everything);
     let failed_end = failed.operation().to;

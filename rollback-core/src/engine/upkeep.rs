@@ -8,6 +8,7 @@ use crate::engine::Workload;
 use crate::error::Error;
 use crate::lineage::Lineage;
 use crate::retention::retained;
+use crate::withheld::Withheld;
 
 /// The step of a run, under its lease, right before it settles: forgets what the policy lets go,
 /// and says which instances stay within reach.
@@ -24,7 +25,10 @@ pub(super) async fn shrink(
     }
     let policy = &own.new_deployment().policy;
     let rules = workload.rules_by(policy.clone(), Origin::Catalog);
-    let lineage = Lineage::new(&records, &live).restoring(rules.restore);
+    let state = inner.store.workload(own.workload()).await?;
+    let lineage = Lineage::new(&records, &live)
+        .restoring(rules.restore)
+        .withholding(Withheld::of(&state));
     let now = inner.clock.now();
     let retained = retained(&lineage, Some(own.id()), &policy.retention, now);
     let forget: Vec<_> = retained.forget.iter().map(|d| d.id().clone()).collect();

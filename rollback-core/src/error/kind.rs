@@ -57,6 +57,8 @@ pub enum StoreErrorKind {
     Fenced,
     /// No such deployment or workload.
     NotFound,
+    /// Another deployment of the workload has this idempotency key.
+    KeyTaken,
     /// The event cannot follow the ones recorded.
     IllegalEvent,
     /// A record does not parse or its checksum is wrong.
@@ -93,6 +95,9 @@ pub enum ErrorKind {
     Refused,
     /// The target is already live: nothing to do.
     AlreadyLive,
+    /// Another request has this idempotency key; see [`Error::refusal`](super::Error::refusal)
+    /// (HTTP 409).
+    KeyTaken,
     /// The workload is not in the engine's catalog.
     NotRegistered,
     /// The history store failed.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Hold, PolicySet, StoredPolicy, Version, WorkloadState};
+use super::{Floor, Hold, PolicySet, Recall, Sequence, StoredPolicy, Version, WorkloadState};
 use crate::deployment::{LiveRecord, Outcome, Settlement};
 use crate::health::Verdict;
 use crate::id::{Actor, DeploymentId, ShortText};
@@ -39,6 +39,29 @@ pub enum Amend {
     SetPolicy(Box<Policy>),
     /// The program's policy holds again.
     ClearPolicy,
+    /// No automatic rollback goes to this artifact, and no other one unless it is forced.
+    Recall {
+        /// Its digest.
+        artifact: String,
+        /// Why.
+        why: ShortText,
+    },
+    /// It may be gone to again.
+    ClearRecall {
+        /// Its digest.
+        artifact: String,
+    },
+    /// No automatic rollback goes below this deployment, and no other one unless it is forced.
+    SetFloor {
+        /// Which.
+        deployment: DeploymentId,
+        /// Its place in the order.
+        sequence: Sequence,
+        /// Why.
+        why: ShortText,
+    },
+    /// There is no floor any more.
+    ClearFloor,
 }
 
 /// An amendment as the workload's state remembers it.
@@ -81,18 +104,43 @@ pub enum WasAmended {
         /// Why, in the words of who gave it up.
         why: ShortText,
     },
+    /// An artifact was recalled.
+    Recalled {
+        /// Its digest.
+        artifact: String,
+        /// Why.
+        why: ShortText,
+    },
+    /// A recall was taken back.
+    RecallCleared {
+        /// The artifact's digest.
+        artifact: String,
+    },
+    /// A floor was set.
+    FloorSet {
+        /// Below which deployment no rollback goes.
+        deployment: DeploymentId,
+        /// Why.
+        why: ShortText,
+    },
+    /// The floor was taken away.
+    FloorCleared,
     /// What a newer version of this library did, kept as it is.
     #[serde(skip)]
     Newer(Newer),
 }
 
 /// The kinds of amendments that this version knows, as they are kept.
-const KNOWN: [&str; 5] = [
+const KNOWN: [&str; 9] = [
     "held",
     "hold_lifted",
     "policy_set",
     "policy_cleared",
     "abandoned",
+    "recalled",
+    "recall_cleared",
+    "floor_set",
+    "floor_cleared",
 ];
 
 keeps_newer!(WasAmended, "amended", &KNOWN);
@@ -112,16 +160,16 @@ pub struct Abandonment {
 impl Abandonment {
     /// How the abandoned deployment is settled, if its record can still be written to.
     pub fn settlement(&self, verdict: &Verdict) -> Settlement {
-        Settlement {
-            outcome: Outcome::Interrupted,
-            verdict: verdict.clone(),
-            live: LiveRecord::Unknown,
-            summary: format!(
+        Settlement::new(
+            Outcome::Interrupted,
+            verdict.clone(),
+            LiveRecord::Unknown,
+            format!(
                 "It was abandoned by {}: {}. What is live is not known: look at the platform, then \
                  adopt or deploy.",
                 self.by, self.why
             ),
-        }
+        )
     }
 }
 
@@ -133,6 +181,10 @@ pub struct Settings {
     pub hold: Option<Hold>,
     /// The durable policy, where one was set.
     pub policy: Option<StoredPolicy>,
+    /// Artifacts that no automatic rollback goes to.
+    pub recalls: Vec<Recall>,
+    /// Below what no automatic rollback goes.
+    pub floor: Option<Floor>,
     /// Who did what, oldest first; the last [`MAX_AMENDMENTS`].
     pub amendments: Vec<Amended>,
 }
@@ -143,6 +195,8 @@ impl Settings {
         Self {
             hold: state.hold.clone(),
             policy: state.policy.clone(),
+            recalls: state.recalls.clone(),
+            floor: state.floor.clone(),
             amendments: state.amendments.clone(),
         }
     }
@@ -175,6 +229,50 @@ impl Settings {
             }
             Amend::ClearPolicy => match self.policy.take() {
                 Some(_) => WasAmended::PolicyCleared,
+                None => return,
+            },
+            Amend::Recall { artifact, why } => {
+                self.recalls.retain(|r| r.artifact != *artifact);
+                self.recalls.push(Recall {
+                    artifact: artifact.clone(),
+                    why: why.clone(),
+                    by: by.clone(),
+                    at,
+                });
+                WasAmended::Recalled {
+                    artifact: artifact.clone(),
+                    why: why.clone(),
+                }
+            }
+            Amend::ClearRecall { artifact } => {
+                let before = self.recalls.len();
+                self.recalls.retain(|r| r.artifact != *artifact);
+                if self.recalls.len() == before {
+                    return;
+                }
+                WasAmended::RecallCleared {
+                    artifact: artifact.clone(),
+                }
+            }
+            Amend::SetFloor {
+                deployment,
+                sequence,
+                why,
+            } => {
+                self.floor = Some(Floor {
+                    deployment: deployment.clone(),
+                    sequence: *sequence,
+                    why: why.clone(),
+                    by: by.clone(),
+                    at,
+                });
+                WasAmended::FloorSet {
+                    deployment: deployment.clone(),
+                    why: why.clone(),
+                }
+            }
+            Amend::ClearFloor => match self.floor.take() {
+                Some(_) => WasAmended::FloorCleared,
                 None => return,
             },
         };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Identity, Page, Query, States, Stats, Summaries, Summary, WorkloadState};
 use crate::deployment::Deployment;
 use crate::error::StoreError;
-use crate::id::{DeploymentId, WorkloadId};
+use crate::id::{DeploymentId, IdempotencyKey, WorkloadId};
 
 /// The largest page that a store gives.
 const MAX_PAGE: usize = 1_000;
@@ -126,6 +126,18 @@ pub trait HistoryReader: fmt::Debug + Send + Sync {
     async fn find(&self, beginning: &str, limit: usize) -> Result<Vec<DeploymentId>, StoreError> {
         let mut found = self.find_each(&[beginning], limit).await?;
         Ok(found.pop().unwrap_or_default())
+    }
+
+    /// The deployment of a workload that was opened under this idempotency key; `None` if no record
+    /// that is kept was. Unless implemented, all summaries are read.
+    async fn keyed(
+        &self,
+        workload: &WorkloadId,
+        key: &IdempotencyKey,
+    ) -> Result<Option<DeploymentId>, StoreError> {
+        let all = self.summaries(workload, usize::MAX).await?.summaries;
+        let mut all = all.into_iter();
+        Ok(all.find(|s| s.key.as_ref() == Some(key)).map(|s| s.id))
     }
 
     /// Reads everything and says what is wrong with it; empty when all is well. Changes nothing.

@@ -12,7 +12,7 @@ use super::{
 use crate::deployment::{Annotation, Deployment, NewDeployment, Settlement};
 use crate::error::StoreError;
 use crate::event::TimedEvent;
-use crate::id::{Actor, DeploymentId, WorkloadId};
+use crate::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
 use crate::time::Timestamp;
 
 /// Every verb is forwarded, those with a body of their own too: what the store does better must not
@@ -67,6 +67,14 @@ macro_rules! forward {
                 limit: usize,
             ) -> Result<Vec<DeploymentId>, StoreError> {
                 (**self).find(beginning, limit).await
+            }
+
+            async fn keyed(
+                &self,
+                workload: &WorkloadId,
+                key: &IdempotencyKey,
+            ) -> Result<Option<DeploymentId>, StoreError> {
+                (**self).keyed(workload, key).await
             }
 
             async fn verify(&self) -> Result<Vec<Fault>, StoreError> {

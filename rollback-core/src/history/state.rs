@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Amended, Epoch, Holder, Liveness, Version};
+use super::{Amended, Epoch, Holder, Liveness, Sequence, Settings, Version};
 use crate::deployment::LiveRecord;
 use crate::error::StoreError;
 use crate::id::{Actor, DeploymentId, ShortText, WorkloadId};
@@ -33,6 +33,37 @@ pub struct Hold {
     pub since: Timestamp,
 }
 
+/// An artifact that people have withdrawn: it has a flaw that no health gate sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Recall {
+    /// Its digest.
+    pub artifact: String,
+    /// Why.
+    pub why: ShortText,
+    /// Who.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The oldest deployment that a rollback goes to: what came before would not run any more, after a
+/// migration that cannot be undone, say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Floor {
+    /// Which.
+    pub deployment: DeploymentId,
+    /// Its place in the order: it holds also when the record is gone.
+    pub sequence: Sequence,
+    /// Why.
+    pub why: ShortText,
+    /// Who.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// A policy that lasts in the store, and who set it.
 ///
 /// In JSON the policy with one more field, `set`.
@@ -57,6 +88,7 @@ pub struct PolicySet {
 
 /// What is true of one workload now: the store's only commit point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct WorkloadState {
     /// The workload that the state is of.
     pub workload: WorkloadId,
@@ -70,6 +102,12 @@ pub struct WorkloadState {
     pub hold: Option<Hold>,
     /// The durable policy, where one was set.
     pub policy: Option<StoredPolicy>,
+    /// Artifacts that no automatic rollback goes to, and no other one unless it is forced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recalls: Vec<Recall>,
+    /// Below what no automatic rollback goes, and no other one unless it is forced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Floor>,
     /// Who held, lifted, set, cleared and abandoned, oldest first; the last
     /// [`MAX_AMENDMENTS`](super::MAX_AMENDMENTS).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -104,7 +142,22 @@ impl WorkloadState {
             in_flight: None,
             hold: None,
             policy: None,
+            recalls: Vec::new(),
+            floor: None,
             amendments: Vec::new(),
+        }
+    }
+
+    /// The same with what people have set.
+    #[must_use]
+    pub fn with_settings(self, settings: Settings) -> Self {
+        Self {
+            hold: settings.hold,
+            policy: settings.policy,
+            recalls: settings.recalls,
+            floor: settings.floor,
+            amendments: settings.amendments,
+            ..self
         }
     }
 }

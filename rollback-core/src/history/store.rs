@@ -39,7 +39,8 @@ pub const MAX_RECORD: usize = 1024 * 1024;
 pub trait HistoryStore: HistoryReader {
     /// Opens a deployment and takes the lease, if the workload's state still has this version.
     /// Fails with `Conflict` while another deployment is in flight, its holder dead or alive;
-    /// with `Stale` if the version moved.
+    /// with `KeyTaken` if a record of the workload has its idempotency key; with `Stale` if the
+    /// version moved.
     async fn begin(
         &self,
         new: &NewDeployment,

@@ -10,7 +10,7 @@ use super::{Fault, Sequence};
 use crate::deployment::{Deployment, LiveRecord, Note, Outcome, Trigger, TriggerKind};
 use crate::event::Event;
 use crate::health::VerdictKind;
-use crate::id::{BackendKind, DeploymentId};
+use crate::id::{BackendKind, DeploymentId, IdempotencyKey};
 use crate::policy::RollbackMode;
 use crate::release::{Facet, Release, ReleaseDigest, Restore};
 use crate::time::Timestamp;
@@ -63,6 +63,9 @@ pub struct Summary {
     /// Why a person keeps rollbacks from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bad: Option<Note>,
+    /// Its idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<IdempotencyKey>,
     /// Until when its remediations count for the breaker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker_until: Option<Timestamp>,
@@ -76,7 +79,7 @@ pub struct SummaryRules;
 
 impl SummaryRules {
     /// Grows whenever the same record is summarized otherwise.
-    pub const NUMBER: u32 = 1;
+    pub const NUMBER: u32 = 2;
 }
 
 impl From<SummaryRules> for u32 {
@@ -163,6 +166,7 @@ impl Summary {
             rollback: new.policy.rollback,
             pinned: d.annotations().pinned,
             bad: d.annotations().bad.clone(),
+            key: new.asked.as_ref().map(|asked| asked.key.clone()),
             breaker_until: breaker_until(d),
         }
     }

@@ -10,7 +10,7 @@ use crate::history::{
     Conflict, Epoch, Holder, Identity, InFlight, Lease, Liveness, MAX_RECORD, Sequence, Settings,
     Then, Version, WorkloadState,
 };
-use crate::id::{Actor, DeploymentId, WorkloadId};
+use crate::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
 use crate::time::{Clock, SystemClock};
 
 #[derive(Debug, Default)]
@@ -79,6 +79,19 @@ impl Inner {
         self.deployments
             .get_mut(sequence)
             .ok_or_else(|| unknown(id))
+    }
+
+    /// The deployment that was opened under this key.
+    pub(super) fn keyed(
+        &self,
+        workload: &WorkloadId,
+        key: &IdempotencyKey,
+    ) -> Option<&DeploymentId> {
+        let has = |d: &&Deployment| {
+            let asked = d.new_deployment().asked.as_ref();
+            d.workload() == workload && asked.is_some_and(|asked| asked.key == *key)
+        };
+        self.deployments.values().find(has).map(Deployment::id)
     }
 
     pub(super) fn open(&mut self, new: &NewDeployment) -> Result<Sequence, StoreError> {
@@ -213,20 +226,17 @@ impl Inner {
         let Some(entry) = self.workloads.get(workload) else {
             return WorkloadState::unseen(workload.clone());
         };
-        WorkloadState {
-            workload: workload.clone(),
-            version: Version(entry.version),
-            live: entry.live.clone(),
-            in_flight: entry.held.as_ref().map(|h| InFlight {
-                deployment: h.deployment.clone(),
-                holder: h.holder.clone(),
-                liveness: h.liveness(),
-                epoch: Epoch(entry.epoch),
-            }),
-            hold: entry.settings.hold.clone(),
-            policy: entry.settings.policy.clone(),
-            amendments: entry.settings.amendments.clone(),
-        }
+        let mut state =
+            WorkloadState::unseen(workload.clone()).with_settings(entry.settings.clone());
+        state.version = Version(entry.version);
+        state.live = entry.live.clone();
+        state.in_flight = entry.held.as_ref().map(|h| InFlight {
+            deployment: h.deployment.clone(),
+            holder: h.holder.clone(),
+            liveness: h.liveness(),
+            epoch: Epoch(entry.epoch),
+        });
+        state
     }
 
     pub(super) fn of(identity: Identity) -> Self {

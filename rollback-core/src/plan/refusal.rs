@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PassedOver;
 use crate::history::Fence;
-use crate::id::{DeploymentId, GuardName, WorkloadId};
+use crate::id::{DeploymentId, GuardName, IdempotencyKey, WorkloadId};
 use crate::request::Goal;
 
 /// Why there is no plan, or why it may not be carried out. Nothing was changed.
@@ -112,6 +112,17 @@ pub enum Refusal {
         workload: WorkloadId,
         /// The authorizer's reason.
         why: String,
+    },
+    /// Another request was sent under this idempotency key. Cannot be forced.
+    #[error(
+        "{key} is the key of {deployment}, which was asked for something else; use a key of its own \
+         for each request"
+    )]
+    KeyTaken {
+        /// The key.
+        key: IdempotencyKey,
+        /// Whose it is.
+        deployment: DeploymentId,
     },
     /// Deploys are held.
     #[error("deploys to {workload} are held by {by}: {why}; lift the hold, or roll back")]

@@ -31,7 +31,7 @@ async fn a_history_behind_what_is_live_went_on_as_if_it_were_not() {
     let seen = b.engine.health(&b.api).await.unwrap();
     assert_eq!(seen.behind, Some(published));
     // What is live is what the old history knows: adopting it is how it catches up.
-    assert!(b.engine.adopt(&b.api, me()).await.unwrap().succeeded());
+    assert!(b.adopt().await.succeeded());
     let report = b.deploy("v3").await;
     assert!(report.succeeded());
     assert!(report.deployment().sequence() > Sequence(1_000));
@@ -181,7 +181,7 @@ async fn an_adoption_that_was_not_finished_had_caught_up_with_what_was_published
         matches!(e.refusal(), Some(Refusal::HistoryBehind { .. })),
         "{e}"
     );
-    assert!(b.engine.adopt(&b.api, me()).await.unwrap().succeeded());
+    assert!(b.adopt().await.succeeded());
     assert!(b.deploy("v2").await.succeeded());
 }
 

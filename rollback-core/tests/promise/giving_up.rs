@@ -31,7 +31,7 @@ async fn a_workload_that_left_the_catalog_was_bricked_for_good() {
     let nothing = without.abandon(&b.api, "again".parse().unwrap(), me());
     assert_eq!(nothing.await.unwrap_err().kind(), ErrorKind::NotFound);
     // And back in the catalog it works as ever.
-    assert!(b.engine.adopt(&b.api, me()).await.unwrap().succeeded());
+    assert!(b.adopt().await.succeeded());
     assert!(b.deploy("v3").await.succeeded());
 }
 

@@ -2,7 +2,7 @@
 
 use rollback_core::prelude::*;
 
-use crate::support::{Bench, me};
+use crate::support::Bench;
 use crate::{from_the_future, instance, judged, left_by_the_dead, prepared};
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn a_deploy_of_what_is_live_in_its_own_place_was_taken_for_a_strangers_aft
     for after in 1..=all.len() {
         let b = Bench::new();
         b.shelf.0.lock().unwrap().live = Some(v1.clone());
-        let before = b.engine.adopt(&b.api, me()).await.unwrap();
+        let before = b.adopt().await;
         let id = left_by_the_dead(&b, "v1", all[..after].to_vec()).await;
         let recovered = b.engine.recover().await.unwrap();
         let report = recovered[0].result.as_ref().unwrap();

@@ -321,6 +321,11 @@ impl Bench {
             .unwrap()
     }
 
+    pub async fn adopt(&self) -> Report {
+        let run = self.engine.adopt(&self.api, me()).await.unwrap();
+        run.await.unwrap()
+    }
+
     pub async fn rollback(&self, goal: Goal) -> Result<Report, Error> {
         self.engine.rollback(&self.api, goal, me()).await?.await
     }

@@ -296,7 +296,10 @@ impl Hand {
     }
 
     async fn adopt(&mut self, id: &WorkloadId) {
-        let adopted = self.engine.adopt(id, self.me()).await;
+        let adopted = match self.engine.adopt(id, self.me()).await {
+            Ok(run) => run.await,
+            Err(e) => Err(e),
+        };
         if let Some(report) = self.check("adopt", adopted) {
             self.report(&report);
         }

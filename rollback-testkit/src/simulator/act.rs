@@ -48,6 +48,11 @@ pub(super) async fn deploy(engine: &RollbackEngine, reference: &str) -> Result<R
     engine.deploy(&api(), reference, me()).await?.await
 }
 
+/// Adopts what is live.
+pub(super) async fn adopted(engine: &RollbackEngine) -> Result<Report, Error> {
+    engine.adopt(&api(), me()).await?.await
+}
+
 /// The act.
 pub(super) async fn act(composed: Composed, verb: Verb, release: Release) -> Ended {
     let engine = composed.engine();
@@ -57,7 +62,7 @@ pub(super) async fn act(composed: Composed, verb: Verb, release: Release) -> End
         Verb::Rollback => back(&engine).await.into(),
         Verb::Redeploy => again(&engine).await.into(),
         Verb::Cancel(event, by) => cancelled(engine, composed, release, event, by).await.into(),
-        Verb::Adopt | Verb::AdoptDrifted => engine.adopt(&api(), me()).await.into(),
+        Verb::Adopt | Verb::AdoptDrifted => adopted(&engine).await.into(),
         Verb::CleanUp => {
             let none = Keep::new(0, 0);
             let rules = Retention {

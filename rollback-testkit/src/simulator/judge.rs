@@ -164,10 +164,9 @@ impl Stage {
         if sight.state.live == LiveRecord::Unknown && sight.live.is_some()
             || self.play.trouble.takes_history_back()
         {
-            let adopted = self.does(
-                program,
-                |engine| async move { engine.adopt(&api(), me()).await },
-            );
+            let adopted = self.does(program, |engine| async move {
+                super::act::adopted(&engine).await
+            });
             if let Err(e) = adopted
                 && e.kind() != ErrorKind::AlreadyLive
                 && sight.live.is_some()

@@ -250,3 +250,43 @@ pub(super) async fn a_damaged_workload_hides_no_other(harness: &dyn StoreHarness
         settle(&*store, &sample(name, 3), Outcome::Succeeded, 1).await;
     }
 }
+
+pub(super) async fn what_is_withheld_lasts(harness: &dyn StoreHarness) {
+    let store = harness.store().await;
+    let new = sample("api@web-1", 1);
+    settle(&*store, &new, Outcome::Succeeded, 1).await;
+    let of = &new.workload;
+    let why: ShortText = "it leaks".parse().unwrap();
+    let recall = |artifact: &str| Amend::Recall {
+        artifact: artifact.to_owned(),
+        why: why.clone(),
+    };
+    let floor = Amend::SetFloor {
+        deployment: new.id.clone(),
+        sequence: Sequence(1),
+        why: why.clone(),
+    };
+    for what in [recall("a"), recall("b"), recall("a"), floor] {
+        let version = store.workload(of).await.unwrap().version;
+        store.amend(of, version, &by_ann(what, 7)).await.unwrap();
+    }
+    let state = harness.store().await.workload(of).await.unwrap();
+    let recalled: Vec<&str> = state.recalls.iter().map(|r| &*r.artifact).collect();
+    assert_eq!(recalled, ["b", "a"], "each once");
+    let floor = state.floor.as_ref().unwrap();
+    assert_eq!((&floor.deployment, floor.sequence), (&new.id, Sequence(1)));
+    // They outlive what happens on the workload.
+    settle(&*store, &sample("api@web-1", 5), Outcome::Succeeded, 5).await;
+    let later = harness.store().await.workload(of).await.unwrap();
+    assert_eq!((later.recalls.len(), &later.floor), (2, &state.floor));
+    let clear = Amend::ClearRecall {
+        artifact: "b".into(),
+    };
+    for what in [clear, Amend::ClearFloor, Amend::ClearFloor] {
+        let version = store.workload(of).await.unwrap().version;
+        store.amend(of, version, &by_ann(what, 7)).await.unwrap();
+    }
+    let last = harness.store().await.workload(of).await.unwrap();
+    assert_eq!((last.recalls.len(), last.floor), (1, None));
+    assert_eq!(store.verify().await.unwrap(), []);
+}

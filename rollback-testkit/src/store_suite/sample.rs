@@ -51,20 +51,20 @@ pub fn sample_of(workload: &str, n: u64, trigger: Trigger) -> NewDeployment {
 /// A settlement with this outcome; the deployment is live if it succeeded.
 pub fn settlement(id: &DeploymentId, outcome: Outcome) -> Settlement {
     let succeeded = outcome == Outcome::Succeeded;
-    Settlement {
+    Settlement::new(
         outcome,
-        verdict: if succeeded {
+        if succeeded {
             Verdict::Passed
         } else {
             Verdict::failed("503 at /healthz")
         },
-        live: if succeeded {
+        if succeeded {
             LiveRecord::Known(id.clone())
         } else {
             LiveRecord::Unknown
         },
-        summary: "so it ended".to_owned(),
-    }
+        "so it ended".to_owned(),
+    )
 }
 
 pub(super) fn timed(n: u64, event: Event) -> TimedEvent {

@@ -194,7 +194,7 @@ async fn ask_21_the_first_adoption_has_a_target_too() {
         let world = FakeWorld::on(setup.target.clone());
         world.install_by_hand(Build::V1).await;
         let found = setup.target.live();
-        let adopted = b.engine.adopt(&api(), me()).await.unwrap();
+        let adopted = b.engine.adopt(&api(), me()).await.unwrap().await.unwrap();
         assert!(adopted.succeeded());
         let bad = b.deploy("broken2").await;
         assert_eq!(bad.outcome(), Outcome::FailedAndRolledBack);

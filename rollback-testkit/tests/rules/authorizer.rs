@@ -58,7 +58,11 @@ async fn everything(
     let done = |r: Result<rollback_core::engine::Report, Error>| r.map(|_| ());
     let run = |request| async { done(b.run(request).await) };
     let all = |request| e.preview(request);
-    let mut did = vec![(Verb::Adopt, None, done(e.adopt(&api, a()).await))];
+    let adopted = match e.adopt(&api, a()).await {
+        Ok(run) => run.await,
+        Err(e) => Err(e),
+    };
+    let mut did = vec![(Verb::Adopt, None, done(adopted))];
     let deploy = Request::deploy(api.clone(), "v5", a());
     did.push((Verb::Deploy, None, all(&deploy).await.map(|_| ())));
     did.push((Verb::Deploy, None, run(deploy).await));
@@ -149,7 +153,7 @@ async fn what_the_engine_does_by_itself_is_not_asked_about() {
     FakeWorld::on(b.setup.target.clone())
         .install_by_hand(Build::V1)
         .await;
-    b.engine.adopt(&api(), me()).await.unwrap();
+    b.engine.adopt(&api(), me()).await.unwrap().await.unwrap();
     porter.take();
     let bad = b.deploy("broken2").await;
     assert_eq!(bad.outcome(), Outcome::FailedAndRolledBack);

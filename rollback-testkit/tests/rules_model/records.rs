@@ -119,17 +119,17 @@ impl History {
         if p.in_flight {
             return events;
         }
-        events.push(Event::Settled(Settlement {
-            outcome: match (p.fate, p.verdict) {
+        events.push(Event::Settled(Settlement::new(
+            match (p.fate, p.verdict) {
                 (Fate::Lost, _) => Outcome::Interrupted,
                 (Fate::NeverSwitched, _) | (_, Some(false)) => Outcome::Failed,
                 (Fate::SwitchedBack, _) => Outcome::FailedAndRolledBack,
                 _ => Outcome::Succeeded,
             },
             verdict,
-            live: record_of(p.after),
-            summary: String::new(),
-        }));
+            record_of(p.after),
+            String::new(),
+        )));
         if let Some(by) = p.rolled_back_by {
             events.push(Event::RolledBackBy { deployment: id(by) });
         }

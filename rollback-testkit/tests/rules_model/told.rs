@@ -8,6 +8,7 @@ use rollback_core::id::DeploymentId;
 use rollback_core::policy::{Keep, Policy, Retention};
 use rollback_core::release::{Artifact, Release, Restore};
 use rollback_core::told::Telling;
+use rollback_core::withheld::Withheld;
 
 use crate::config;
 use crate::history::{History, histories};
@@ -46,7 +47,7 @@ proptest! {
             ..Policy::default()
         };
         for restore in [Restore::Everything, Restore::Artifact] {
-            let telling = Telling { live: &live, restore, policy: &policy, now: h.now() };
+            let telling = Telling { live: &live, restore, policy: &policy, withheld: Withheld::default(), now: h.now() };
             let ids: Vec<DeploymentId> = all.iter().map(|s| s.id.clone()).collect();
             let whole = telling.of(&newest(&all, all.len()), &ids).unwrap();
             for count in [all.len() / 4, all.len() / 2, all.len().saturating_sub(1)] {
@@ -64,7 +65,7 @@ proptest! {
     fn all_records_tell_of_each(h in histories(24)) {
         let (all, live) = (summaries(&h), h.live_record());
         let policy = Policy::default();
-        let telling = Telling { live: &live, restore: Restore::Everything, policy: &policy, now: h.now() };
+        let telling = Telling { live: &live, restore: Restore::Everything, policy: &policy, withheld: Withheld::default(), now: h.now() };
         let ids: Vec<DeploymentId> = all.iter().map(|s| s.id.clone()).collect();
         let told = telling.of(&newest(&all, all.len()), &ids).unwrap();
         prop_assert_eq!(told.into_iter().map(|t| t.of).collect::<Vec<_>>(), ids);
@@ -111,6 +112,7 @@ fn a_page_of_an_ordinary_history_is_told_by_little_more_than_itself() {
     let live = LiveRecord::Known(all[0].id.clone());
     let policy = Policy::default();
     let telling = Telling {
+        withheld: Withheld::default(),
         live: &live,
         restore: Restore::Everything,
         policy: &policy,

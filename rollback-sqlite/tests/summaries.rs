@@ -170,7 +170,7 @@ async fn a_history_of_before_there_were_summaries_is_given_them_when_it_is_opene
 async fn a_summary_made_by_another_librarys_rules_is_not_believed() {
     let long = Long::new().await;
     let before = long.told().await;
-    let other = "UPDATE summaries SET body = replace(replace(body, '\"v\":1', '\"v\":99'), 'passed', 'failed')";
+    let other = "UPDATE summaries SET body = replace(replace(body, '\"v\":2', '\"v\":99'), 'passed', 'failed')";
     assert_eq!(long.by_hand(other), 6);
     assert_eq!(long.told().await, before);
 }

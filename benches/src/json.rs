@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{HistoryReader, HistoryStore, Holder, Lease, Version};
+use rollback_core::history::{HistoryStore, Holder, Lease, Version};
 use rollback_core::time::{Clock, SystemClock};
 use rollback_json::JsonStore;
 use rollback_testkit::store_suite::sample;

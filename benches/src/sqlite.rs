@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use rollback_core::deployment::Outcome;
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{HistoryReader, HistoryStore, Holder, Lease, Then, Version};
+use rollback_core::history::{HistoryStore, Holder, Lease, Then, Version};
 use rollback_core::time::{Clock, SystemClock};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::store_suite::{sample, settlement};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rollback_core::history::{HistoryReader, HistoryStore};
+use rollback_core::history::HistoryReader;
 use rollback_sqlite::SqliteStore;
 
 use crate::figure::timed;

@@ -13,7 +13,7 @@ use support::{Bench, Shelf, me};
 /// Another process on the same history and target.
 fn another(b: &Bench) -> RollbackEngine {
     RollbackEngine::builder(b.store.clone())
-        .workload(Workload::new(b.api.clone(), b.shelf.clone()).auto_rollback())
+        .workload(Workload::new(b.shelf.clone()).auto_rollback())
         .build()
         .unwrap()
 }

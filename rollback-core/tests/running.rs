@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rollback_core::engine::Workload;
 use rollback_core::guard::{Guard, ReleaseTask, Remediation, Ruling};
-use rollback_core::history::{HistoryReader, HistoryStore};
+use rollback_core::history::HistoryReader;
 use rollback_core::id::GuardName;
 use rollback_core::lineage::{Lineage, Standing};
 use rollback_core::prelude::*;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use rollback_core::history::{HistoryReader, HistoryStore};
+use rollback_core::history::HistoryStore;
 use rollback_json::JsonStore;
 use rollback_testkit::store_suite::kills::{self, Files, Verb};
 use rollback_testkit::store_suite::processes::Open;

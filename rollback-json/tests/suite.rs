@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rollback_core::history::{HistoryReader, HistoryStore};
+use rollback_core::history::HistoryStore;
 use rollback_core::id::WorkloadId;
 use rollback_json::JsonStore;
 use rollback_testkit::store_suite::{StoreHarness, full_disk, test_all};

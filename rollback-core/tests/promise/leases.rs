@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rollback_core::engine::{RollbackEngine, Workload};
-use rollback_core::history::{HistoryReader, HistoryStore};
+use rollback_core::history::HistoryReader;
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rollback_core::engine::{AutomaticRollback, NotAttempted};
-use rollback_core::history::{HistoryReader, HistoryStore};
+use rollback_core::history::HistoryStore;
 use rollback_core::prelude::*;
 
 use crate::support::{Bench, me};

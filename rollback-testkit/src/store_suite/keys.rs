@@ -35,7 +35,10 @@ pub(super) async fn a_key_is_taken_once_whoever_asks(harness: &dyn StoreHarness)
     let dead = other.take_over(of, &holder()).await.unwrap();
     let end = super::settlement(&first.id, Outcome::Failed);
     let then = rollback_core::history::Then::Release;
-    other.finish(&dead, &end, super::at(3), &then).await.unwrap();
+    other
+        .finish(&dead, &end, super::at(3), &then)
+        .await
+        .unwrap();
     settle(
         &*store,
         &keyed("api@web-1", 5, "job/10"),

@@ -572,9 +572,7 @@ fn is_in_flight(row: &Row, id: &DeploymentId) -> bool {
 fn set(row: &mut Row, change: impl FnOnce(&mut Settings)) {
     let mut settings = Settings::of(&row.state);
     change(&mut settings);
-    row.state.hold = settings.hold;
-    row.state.policy = settings.policy;
-    row.state.amendments = settings.amendments;
+    row.state = row.state.clone().with_settings(settings);
 }
 
 /// The same lease, to go with a write into another thread: what is at work there holds the workload.

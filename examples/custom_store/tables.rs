@@ -1,4 +1,4 @@
-//! What is in the file: four tables, and the rules that hold between them.
+//! What is in the file: five tables, and the rules that hold between them.
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use rollback_core::deployment::{Annotations, Deployment, NewDeployment};
@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
 /// The sequence of each id.
 pub(crate) const IDS: TableDefinition<'_, &str, u64> = TableDefinition::new("ids");
+/// The deployment that was asked for under each workload's idempotency key.
+pub(crate) const KEYS: TableDefinition<'_, (&str, &str), &str> = TableDefinition::new("keys");
 /// A [`Row`] for each workload, as JSON.
 pub(crate) const WORKLOADS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("workloads");
 /// The history's identity, and the newest sequence given.
@@ -101,6 +103,7 @@ impl Write {
     /// Opens a record, with the next sequence.
     pub(crate) fn open(&self, new: &NewDeployment) -> Result<Sequence, StoreError> {
         check_size(new)?;
+        self.take_key(new)?;
         let sequence = Sequence(self.sequence()?.0 + 1);
         self.set_sequence(sequence)?;
         let mut ids = self.0.open_table(IDS).map_err(broken)?;
@@ -115,6 +118,25 @@ impl Write {
         }
         self.put_record(&Deployment::open(new.clone(), sequence))?;
         Ok(sequence)
+    }
+
+    /// Takes a deployment's idempotency key; that of a record which is gone is free again.
+    fn take_key(&self, new: &NewDeployment) -> Result<(), StoreError> {
+        let Some(asked) = &new.asked else {
+            return Ok(());
+        };
+        let workload = new.workload.to_string();
+        let place = (&*workload, asked.key.as_str());
+        let mut keys = self.0.open_table(KEYS).map_err(broken)?;
+        let taken = keys.get(place).map_err(broken)?;
+        let by = taken.map(|id| id.value().to_owned());
+        if let Some(by) = by.and_then(|id| id.parse().ok())
+            && self.record(&by).is_ok()
+        {
+            return Err(StoreError::key_taken(&asked.key, &by));
+        }
+        keys.insert(place, new.id.as_str()).map_err(broken)?;
+        Ok(())
     }
 
     /// The newest sequence that was given, or is not to be given.

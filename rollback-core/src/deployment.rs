@@ -2,6 +2,7 @@
 
 mod annotation;
 mod asked;
+mod composition;
 mod fold;
 mod new;
 mod outcome;
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 pub use annotation::{Annotation, Annotations, MAX_NOTES, Note};
 pub use asked::Asked;
+pub use composition::Composition;
 pub use fold::IllegalEvent;
 pub use new::{NewDeployment, Skipped};
 pub use outcome::{LiveRecord, NotAttempted, Outcome, Settlement};

@@ -380,9 +380,10 @@ impl From<Refusal> for Error {
             Refusal::AlreadyLive { .. } => ErrorKind::AlreadyLive,
             Refusal::NotFound { .. } => ErrorKind::NotFound,
             Refusal::KeyTaken { .. } => ErrorKind::KeyTaken,
-            Refusal::Guard { .. } | Refusal::Held { .. } | Refusal::Unauthorized { .. } => {
-                ErrorKind::Refused
-            }
+            Refusal::Guard { .. }
+            | Refusal::ComposedDifferently { .. }
+            | Refusal::Held { .. }
+            | Refusal::Unauthorized { .. } => ErrorKind::Refused,
             _ => ErrorKind::InvalidTarget,
         };
         let mut e = Self::new(kind, r.to_string());

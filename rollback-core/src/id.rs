@@ -175,6 +175,12 @@ impl GuardName {
         Self("floor".to_owned())
     }
 
+    /// The built-in guard over what a deployment is to be finished with: see
+    /// [`Refusal::ComposedDifferently`](crate::plan::Refusal::ComposedDifferently).
+    pub fn composition() -> Self {
+        Self("composition".to_owned())
+    }
+
     /// The built-in guard over held deploys.
     pub fn hold() -> Self {
         Self("hold".to_owned())

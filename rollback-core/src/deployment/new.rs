@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
+use super::composition::Composition;
 use super::outcome::LiveRecord;
 use super::trigger::Trigger;
 use super::version::RecordVersion;
@@ -95,6 +96,9 @@ pub struct NewDeployment {
     /// The group it moves with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupId>,
+    /// Of what the workload was composed; `None` in records of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub composition: Option<Composition>,
     /// What was asked under an idempotency key, where the request had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
@@ -139,6 +143,7 @@ impl NewDeployment {
             labels: BTreeMap::new(),
             correlation: None,
             group: None,
+            composition: None,
             asked: None,
             history: None,
             holder: None,

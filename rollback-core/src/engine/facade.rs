@@ -8,12 +8,14 @@ use tokio::sync::broadcast;
 use super::inner::Inner;
 use super::runner::Step;
 use super::start;
-use super::{EngineBuilder, Progress, Recovered, Run, Untold, adopt, attach, planning, recovery};
+use super::{
+    EngineBuilder, Progress, Recovered, Report, Run, Untold, adopt, attach, planning, recovery,
+};
 use crate::deployment::{Deployment, Trigger, TriggerKind};
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Notice, Verb};
 use crate::history::{Damaged, HistoryStore, Liveness, Page, Query, States};
-use crate::id::{Actor, DeploymentId, WorkloadId};
+use crate::id::{Actor, DeploymentId, GuardName, WorkloadId};
 use crate::lineage::Lineage;
 use crate::plan::Plan;
 use crate::request::{Goal, Request};
@@ -195,6 +197,22 @@ impl RollbackEngine {
     /// others and stops none of them; [`abandon`](Self::abandon) is the way out.
     pub async fn recover(&self) -> Result<Vec<Recovered>, Error> {
         recovery::all(&self.inner).await
+    }
+
+    /// Settles what a dead process left unfinished on one workload, forcing these guards: with
+    /// `composition`, also what was begun by a program that was composed otherwise. `None`: there is
+    /// nothing to settle.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conflict`] while its process lives, [`ErrorKind::Refused`] where a guard is not
+    /// forced; the record stays unfinished.
+    pub async fn recover_forcing(
+        &self,
+        workload: &WorkloadId,
+        guards: &[GuardName],
+    ) -> Result<Option<Report>, Error> {
+        recovery::forced(&self.inner, workload, guards).await
     }
 
     /// Asks a deployment to stop, in whichever process it runs. An automatic rollback is not

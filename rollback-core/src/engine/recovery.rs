@@ -13,9 +13,11 @@ use super::runner::Step;
 use super::start::{self, Start};
 use super::{adopt, ask};
 use crate::deployment::{Deployment, LiveRecord};
+use crate::engine::Workload;
 use crate::error::{Error, ErrorKind};
 use crate::history::{Fence, Holder, Liveness};
-use crate::id::{DeploymentId, WorkloadId};
+use crate::id::{DeploymentId, GuardName, WorkloadId};
+use crate::plan::Refusal;
 use crate::recover::{Decision, decide, live_by_look};
 
 /// How many workloads are recovered at once: one whose platform does not answer keeps no other
@@ -114,7 +116,7 @@ async fn in_turn(
 ) -> Option<Recovered> {
     let (own, id) = (Arc::clone(&inner), workload.clone());
     // In a task of its own: a panic in somebody's backend is one workload's trouble, and is said.
-    let recovery = tokio::spawn(async move { one(&own, &id).await });
+    let recovery = tokio::spawn(async move { one(&own, &id, &[]).await });
     let result = recovery.await.unwrap_or_else(|panic| {
         Err(
             Error::new(ErrorKind::Interrupted, "recovery ended before it was done")
@@ -145,7 +147,7 @@ async fn is_settled(inner: &Inner, workload: &WorkloadId, deployment: &Deploymen
 
 /// Recovers a workload before something else is done with it, or sees that somebody was quicker.
 pub(super) async fn first(inner: &Arc<Inner>, id: &WorkloadId) -> Result<(), Error> {
-    match one(inner, id).await {
+    match one(inner, id, &[]).await {
         Err(e) if e.kind() == ErrorKind::Conflict || is_idle(&e) => Ok(()),
         recovered => recovered.map(drop),
     }
@@ -156,8 +158,49 @@ fn is_idle(e: &Error) -> bool {
     e.kind() == ErrorKind::NotFound
 }
 
+/// Recovers a workload with what this program has, whatever it was begun with. `None`: there is
+/// nothing to recover.
+pub(super) async fn forced(
+    inner: &Arc<Inner>,
+    id: &WorkloadId,
+    forced: &[GuardName],
+) -> Result<Option<Report>, Error> {
+    let workload = inner.workload(id)?;
+    let known = GuardName::composition();
+    if let Some(guard) = forced.iter().find(|guard| **guard != known) {
+        return Err(Refusal::UnknownGuard {
+            guard: guard.clone(),
+            known: vec![known],
+        }
+        .into());
+    }
+    match one(inner, &workload.id, forced).await {
+        Err(e) if is_idle(&e) => Ok(None),
+        recovered => recovered.map(Some),
+    }
+}
+
+/// Refuses to finish what was begun with something that this program lacks.
+fn is_composed_for(
+    workload: &Workload,
+    deployment: &Deployment,
+    forced: &[GuardName],
+) -> Result<(), Refusal> {
+    let begun = deployment.new_deployment().composition.as_ref();
+    let lacks = begun.map(|begun| begun.lacking_in(&workload.composition()));
+    match lacks {
+        Some(lacks) if !lacks.is_empty() && !forced.contains(&GuardName::composition()) => {
+            Err(Refusal::ComposedDifferently {
+                deployment: deployment.id().clone(),
+                lacks,
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Recovers one workload.
-async fn one(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, Error> {
+async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Result<Report, Error> {
     let workload = inner.workload(id).map_err(|e| e.advice(GIVE_UP))?;
     let identity = inner.identity().await?;
     let lease = inner
@@ -165,6 +208,7 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, Error> {
         .take_over(id, &Holder::this_process(inner.clock.now()))
         .await?;
     let deployment = read(inner, lease.deployment()).await?;
+    is_composed_for(workload, &deployment, forced)?;
     let fence = Fence::of(&identity, &lease, deployment.sequence());
     let limit = deployment.new_deployment().policy.deadlines.observe;
     let observed = ask::observe(limit, workload.backend.as_ref())

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::Workload;
-use crate::deployment::{NewDeployment, Trigger};
+use crate::deployment::{Composition, NewDeployment, Trigger};
 use crate::health::Gate;
 use crate::history::{PolicySet, WorkloadState};
 use crate::id::{Actor, DeploymentId};
@@ -97,6 +97,16 @@ impl Workload {
         new.reuse = reuse;
         new.gate = rules.gate.clone();
         new.policy = rules.policy.clone();
+        new.composition = Some(self.composition());
         new
+    }
+
+    /// Of what this workload is composed.
+    pub(super) fn composition(&self) -> Composition {
+        let mut all = Composition::new(self.backend.kind(), self.backend.place());
+        all.checks = self.checks.iter().map(|c| c.name()).collect();
+        all.restarts = self.restarts.iter().map(|r| r.name()).collect();
+        all.tasks = self.tasks.iter().map(|t| t.name()).collect();
+        all
     }
 }

@@ -85,6 +85,20 @@ pub enum Refusal {
         /// The automatic rollback.
         deployment: DeploymentId,
     },
+    /// The program that is to finish a deployment lacks something that it was begun with. Forced with
+    /// the guard `composition`, when the workload is recovered by itself.
+    #[error(
+        "{deployment} was begun by a program that was composed otherwise: {}; recover with what it \
+         was begun with, or force {} by name",
+        lacks.join("; "),
+        GuardName::composition()
+    )]
+    ComposedDifferently {
+        /// Which.
+        deployment: DeploymentId,
+        /// What is missing now, or elsewhere.
+        lacks: Vec<String>,
+    },
     /// A guard said no.
     #[error("guard {guard} refuses: {why}; fix the cause, or force {guard} by name")]
     Guard {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use rollback_core::engine::{AutomaticRollback, NotAttempted, RollbackEngine, Workload};
 use rollback_core::guard::ReleaseTask;
-use rollback_core::history::{Fence, HistoryReader, HistoryStore, Holder, Sequence};
+use rollback_core::history::{Fence, HistoryStore, Holder, Sequence};
 use rollback_core::policy::{Keep, Retention};
 use rollback_core::prelude::*;
 

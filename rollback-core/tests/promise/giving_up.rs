@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rollback_core::engine::RollbackEngine;
-use rollback_core::history::{HistoryReader, HistoryStore, Holder, Version, WasAmended};
+use rollback_core::history::{HistoryStore, Holder, Version, WasAmended};
 use rollback_core::prelude::*;
 
 use crate::support::{Bench, me};

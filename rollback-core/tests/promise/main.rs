@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod behind;
+mod composed;
 mod gate;
 mod giving_up;
 mod hooks;

@@ -1,0 +1,93 @@
+//! What was begun by a program that was composed otherwise.
+
+use async_trait::async_trait;
+use rollback_core::engine::{RollbackEngine, Workload};
+use rollback_core::guard::Restart;
+use rollback_core::id::GuardName;
+use rollback_core::prelude::*;
+
+use crate::support::{Bench, me};
+use crate::{instance, left_by_the_dead, prepared};
+
+#[derive(Debug)]
+struct Hook(&'static str);
+
+#[async_trait]
+impl Restart for Hook {
+    fn name(&self) -> String {
+        self.0.into()
+    }
+    fn runs_on(&self, _: TriggerKind) -> bool {
+        true
+    }
+    async fn restart(&self, _: &Context, _: &Operation) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The next program on the same history and target.
+fn next(b: &Bench, adjust: impl FnOnce(Workload) -> Workload) -> RollbackEngine {
+    RollbackEngine::builder(b.store.clone())
+        .workload(adjust(Workload::new(b.shelf.clone())))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_program_without_the_restart_hook_finished_what_was_begun_with_it() {
+    let b = Bench::with(|w| w.restart(Hook("reload nginx")));
+    b.deploy("v1").await;
+    let v2 = instance("v2");
+    let events = vec![Event::PrepareIntended, prepared(&v2), Event::SwitchIntended];
+    let id = left_by_the_dead(&b, "v2", events).await;
+    let without = next(&b, |w| w);
+    let recovered = without.recover().await.unwrap();
+    let e = recovered[0].result.as_ref().unwrap_err();
+    let Some(Refusal::ComposedDifferently { deployment, lacks }) = e.refusal() else {
+        panic!("{e}")
+    };
+    assert_eq!((deployment, lacks.len()), (&id, 1));
+    assert!(
+        e.to_string()
+            .contains("the restart hook reload nginx is gone"),
+        "{e}"
+    );
+    // Neither does a request of its.
+    let e = without.deploy(&b.api, "v3", me()).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Refused);
+    assert!(b.engine.get(&id).await.unwrap().settlement().is_none());
+    // One that has more goes on.
+    let more = next(&b, |w| {
+        w.restart(Hook("reload nginx")).restart(Hook("warm up"))
+    });
+    let recovered = more.recover().await.unwrap();
+    assert!(recovered[0].result.as_ref().unwrap().succeeded());
+}
+
+#[tokio::test]
+async fn what_was_composed_otherwise_is_finished_by_force() {
+    let b = Bench::with(|w| w.restart(Hook("reload nginx")));
+    b.deploy("v1").await;
+    let id = left_by_the_dead(&b, "v2", vec![Event::PrepareIntended]).await;
+    let without = next(&b, |w| w);
+    let forced = |guards: Vec<GuardName>| {
+        let (engine, api) = (without.clone(), b.api.clone());
+        async move { engine.recover_forcing(&api, &guards).await }
+    };
+    assert_eq!(forced(vec![]).await.unwrap_err().kind(), ErrorKind::Refused);
+    let e = forced(vec![GuardName::hold()]).await.unwrap_err();
+    assert!(
+        matches!(e.refusal(), Some(Refusal::UnknownGuard { .. })),
+        "{e}"
+    );
+    let report = forced(vec![GuardName::composition()])
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (report.deployment().id(), report.outcome()),
+        (&id, Outcome::Interrupted)
+    );
+    let none = forced(vec![GuardName::composition()]).await.unwrap();
+    assert!(none.is_none());
+}

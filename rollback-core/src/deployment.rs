@@ -26,7 +26,7 @@ pub use trigger::{Trigger, TriggerKind};
 pub use version::RecordVersion;
 pub use watch::{MAX_SIGNALS, Watch, WatchVerdict};
 
-use crate::backend::{End, Evidence, Instance, Operation, Prepared, Reuse};
+use crate::backend::{Addresses, End, Evidence, Instance, Operation, Prepared, Reuse};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::health::Verdict;
 use crate::history::Sequence;
@@ -168,6 +168,12 @@ impl Deployment {
     /// What `prepare` made, once it has.
     pub fn prepared(&self) -> Option<&Prepared> {
         self.fold.prepared.as_ref()
+    }
+
+    /// Where its release answers before it has the traffic: empty until it was started beside what is
+    /// live, and where that cannot be named.
+    pub fn addresses(&self) -> &Addresses {
+        &self.fold.addresses
     }
 
     /// The release's place at the target, once prepared.

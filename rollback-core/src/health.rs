@@ -1,14 +1,15 @@
 //! Health: the verdict, the checks that reach it, and the gate they form.
 
-use std::fmt;
-use std::time::Duration;
+mod check;
+mod gate;
 
-use async_trait::async_trait;
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-use crate::backend::Instance;
-use crate::context::Context;
-use crate::id::WorkloadId;
+pub use check::{Aim, HealthCheck, Healthy, Probe, Unhealthy};
+pub use gate::Gate;
+pub(crate) use gate::millis;
 
 /// How a health gate ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,179 +162,6 @@ pub enum Site {
     Beside,
     /// At what is live.
     Live,
-}
-
-/// What a check is asked to look at.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Probe {
-    /// The workload.
-    pub workload: WorkloadId,
-    /// The instance that should answer.
-    pub instance: Instance,
-    /// Where.
-    pub site: Site,
-}
-
-impl Probe {
-    /// This instance of the workload, there.
-    pub fn new(workload: WorkloadId, instance: Instance, site: Site) -> Self {
-        Self {
-            workload,
-            instance,
-            site,
-        }
-    }
-}
-
-/// A check's yes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Healthy {
-    /// What a person should know all the same: by what lesser proof it was decided, say. It is
-    /// recorded beside the verdict.
-    pub note: Option<String>,
-}
-
-impl Healthy {
-    /// A plain yes.
-    pub fn yes() -> Self {
-        Self::default()
-    }
-
-    /// A yes with a remark.
-    pub fn noting(note: impl Into<String>) -> Self {
-        Self {
-            note: Some(note.into()),
-        }
-    }
-}
-
-/// Why a check says no: one or a few lines for a person, without secrets.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{diagnostic}")]
-pub struct Unhealthy {
-    /// What was seen, and what was expected.
-    pub diagnostic: String,
-}
-
-impl Unhealthy {
-    /// A no with its reason.
-    pub fn new(diagnostic: impl Into<String>) -> Self {
-        Self {
-            diagnostic: diagnostic.into(),
-        }
-    }
-}
-
-/// One question about health, asked once. The [`Gate`] repeats it.
-///
-/// An implementor answers within the context's deadline, says `Ok` only on proof ("starting" and
-/// "nothing configured" are not proof), and keeps secrets out of the diagnostic.
-#[async_trait]
-pub trait HealthCheck: fmt::Debug + Send + Sync {
-    /// A name for people, such as `GET http://127.0.0.1:8080/healthz`.
-    fn name(&self) -> String;
-
-    /// Looks once.
-    async fn check(&self, cx: &Context, probe: &Probe) -> Result<Healthy, Unhealthy>;
-}
-
-/// How patient the health gate is. Recorded with every deployment, so that recovery judges by
-/// the same measure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Gate {
-    /// Failed attempts in a row, after the start period, that make it unhealthy. At least 1.
-    pub retries: u32,
-    /// Good attempts in a row that make it healthy. At least 1.
-    pub successes: u32,
-    /// Pause between attempts.
-    #[serde(with = "millis")]
-    pub interval: Duration,
-    /// For this long after the switch, failed attempts do not count.
-    #[serde(with = "millis")]
-    pub start_period: Duration,
-    /// Longest time for one check.
-    #[serde(with = "millis")]
-    pub timeout: Duration,
-    /// For this long after the first good verdict it has to stay healthy: no `retries` failed
-    /// attempts in a row.
-    #[serde(with = "millis")]
-    pub soak: Duration,
-}
-
-impl Default for Gate {
-    /// 3 retries, 1 success, 1 s apart, 5 s to start, 5 s a check, no soak.
-    fn default() -> Self {
-        Self {
-            retries: 3,
-            successes: 1,
-            interval: Duration::from_secs(1),
-            start_period: Duration::from_secs(5),
-            timeout: Duration::from_secs(5),
-            soak: Duration::ZERO,
-        }
-    }
-}
-
-impl Gate {
-    /// Unhealthy after so many failed attempts in a row (at least 1).
-    #[must_use]
-    pub fn retries(mut self, retries: u32) -> Self {
-        self.retries = retries;
-        self
-    }
-
-    /// Healthy after so many good attempts in a row (at least 1).
-    #[must_use]
-    pub fn successes(mut self, successes: u32) -> Self {
-        self.successes = successes;
-        self
-    }
-
-    /// Pause between attempts.
-    #[must_use]
-    pub fn interval(mut self, interval: Duration) -> Self {
-        self.interval = interval;
-        self
-    }
-
-    /// For this long after the switch, failed attempts do not count.
-    #[must_use]
-    pub fn start_period(mut self, start_period: Duration) -> Self {
-        self.start_period = start_period;
-        self
-    }
-
-    /// Longest time for one check.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// For this long it has to stay healthy.
-    #[must_use]
-    pub fn soak(mut self, soak: Duration) -> Self {
-        self.soak = soak;
-        self
-    }
-}
-
-pub(crate) mod millis {
-    //! Durations as whole milliseconds.
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(crate) fn serialize<S: Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_u64(u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
-        u64::deserialize(d).map(Duration::from_millis)
-    }
 }
 
 #[cfg(test)]

@@ -98,7 +98,9 @@ pub mod prelude {
         BackendError, BackendErrorKind, Error, ErrorKind, StoreError, StoreErrorKind,
     };
     pub use crate::event::{Event, TimedEvent};
-    pub use crate::health::{Gate, HealthCheck, Healthy, Probe, Site, Unhealthy, Verdict, View};
+    pub use crate::health::{
+        Aim, Gate, HealthCheck, Healthy, Probe, Site, Unhealthy, Verdict, View,
+    };
     pub use crate::history::{HistoryReader, HistoryStore, Query};
     pub use crate::id::{Actor, BackendKind, DeploymentId, ServiceName, TargetName, WorkloadId};
     pub use crate::plan::{Plan, Refusal, Warning};

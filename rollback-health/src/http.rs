@@ -12,12 +12,13 @@ use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rollback_core::backend::Address;
 use rollback_core::context::Context;
-use rollback_core::health::{HealthCheck, Healthy, Probe, Unhealthy};
+use rollback_core::health::{Aim, HealthCheck, Healthy, Probe, Site, Unhealthy};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::address::Address;
+use crate::address::{of, parse};
 use crate::error::{InvalidCheck, InvalidCheckKind, quote, quote_url};
 use crate::within::within;
 
@@ -26,6 +27,10 @@ pub const MAX_BODY: usize = 64 * 1024;
 
 /// Healthy when a GET answers 200. The path is `/healthz` unless the URL has one. Redirects are
 /// answers like any other, and not followed.
+///
+/// A successor that runs beside what is live is asked the same, with the same `Host`, at its own
+/// address: that of its only port, or of the one that [`port`](Self::port) names. Over a unix
+/// socket only what is live is asked.
 ///
 /// ```
 /// use rollback_health::HttpCheck;
@@ -41,6 +46,7 @@ pub struct HttpCheck {
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Option<String>,
     strictness: Strictness,
+    port: Option<String>,
 }
 
 /// Where it connects.
@@ -96,7 +102,7 @@ impl HttpCheck {
         // A fragment is the client's own business and never sent.
         let rest = rest.split('#').next().unwrap_or_default();
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let address = Address::parse(authority, Some(80)).map_err(bad)?;
+        let address = parse(authority, Some(80)).map_err(bad)?;
         let path = if path.starts_with('/') {
             path.to_owned()
         } else {
@@ -105,14 +111,19 @@ impl HttpCheck {
         let path = path
             .parse()
             .map_err(|_| bad("its path has characters that must be written as %XX"))?;
-        Ok(Self {
-            endpoint: Endpoint::Tcp(address),
+        Ok(Self::at(Endpoint::Tcp(address), path))
+    }
+
+    fn at(endpoint: Endpoint, path: PathAndQuery) -> Self {
+        Self {
+            endpoint,
             path,
             statuses: vec![StatusCode::OK],
             headers: Vec::new(),
             body: None,
             strictness: Strictness::Strict,
-        })
+            port: None,
+        }
     }
 
     /// A check of `path` over the unix socket at `socket`.
@@ -134,14 +145,14 @@ impl HttpCheck {
             })?,
             false => return Err(bad("the path begins with /".to_owned())),
         };
-        Ok(Self {
-            endpoint: Endpoint::Unix(socket),
-            path,
-            statuses: vec![StatusCode::OK],
-            headers: Vec::new(),
-            body: None,
-            strictness: Strictness::Strict,
-        })
+        Ok(Self::at(Endpoint::Unix(socket), path))
+    }
+
+    /// Asks a successor at its port of this name, as the backend calls it.
+    #[must_use]
+    pub fn port(mut self, name: impl Into<String>) -> Self {
+        self.port = Some(name.into());
+        self
     }
 
     /// Says what a 404 means.
@@ -194,8 +205,9 @@ impl HttpCheck {
         self
     }
 
-    async fn look(&self) -> Result<Healthy, Unhealthy> {
-        let Answer { status, has_text } = self.ask(self.path.as_str(), &self.body).await?;
+    async fn look(&self, at: &Endpoint) -> Result<Healthy, Unhealthy> {
+        let wanted = &self.body;
+        let Answer { status, has_text } = self.ask(at, self.path.as_str(), wanted).await?;
         let number = status.as_u16();
         if self.statuses.contains(&status) {
             return match (&self.body, has_text) {
@@ -211,7 +223,7 @@ impl HttpCheck {
         if status != StatusCode::NOT_FOUND || self.strictness == Strictness::Strict {
             return Err(Unhealthy::new(no));
         }
-        match self.ask("/", &None).await {
+        match self.ask(at, "/", &None).await {
             Ok(Answer { status, .. }) if status.as_u16() < 500 => Ok(Healthy::noting(format!(
                 "it has no health endpoint (404); something answers on /: {}",
                 status.as_u16()
@@ -232,11 +244,16 @@ impl HttpCheck {
     }
 
     /// One request on a connection of its own.
-    async fn ask(&self, path: &str, wanted: &Option<String>) -> Result<Answer, Unhealthy> {
+    async fn ask(
+        &self,
+        at: &Endpoint,
+        path: &str,
+        wanted: &Option<String>,
+    ) -> Result<Answer, Unhealthy> {
         let no_connection = |e| Unhealthy::new(format!("no connection: {e}"));
-        match &self.endpoint {
+        match at {
             Endpoint::Tcp(address) => {
-                let stream = TcpStream::connect(address.target())
+                let stream = TcpStream::connect((address.host.as_str(), address.port))
                     .await
                     .map_err(no_connection)?;
                 self.over(stream, path, wanted).await
@@ -371,7 +388,18 @@ impl HealthCheck for HttpCheck {
         }
     }
 
-    async fn check(&self, cx: &Context, _: &Probe) -> Result<Healthy, Unhealthy> {
-        within(cx, self.look()).await
+    fn aim(&self) -> Aim {
+        match self.endpoint {
+            Endpoint::Tcp(_) => Aim::Port(self.port.clone()),
+            Endpoint::Unix(_) => Aim::Live,
+        }
+    }
+
+    async fn check(&self, cx: &Context, probe: &Probe) -> Result<Healthy, Unhealthy> {
+        let at = match probe.site {
+            Site::Live => self.endpoint.clone(),
+            Site::Beside => Endpoint::Tcp(of(probe, &self.port)?.clone()),
+        };
+        within(cx, self.look(&at)).await
     }
 }

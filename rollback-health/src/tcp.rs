@@ -1,24 +1,29 @@
 //! [`TcpCheck`]: somebody listens.
 
 use async_trait::async_trait;
+use rollback_core::backend::Address;
 use rollback_core::context::Context;
-use rollback_core::health::{HealthCheck, Healthy, Probe, Unhealthy};
+use rollback_core::health::{Aim, HealthCheck, Healthy, Probe, Site, Unhealthy};
 use tokio::net::TcpStream;
 
-use crate::address::Address;
+use crate::address::{of, parse};
 use crate::error::{InvalidCheck, InvalidCheckKind, quote_url};
 use crate::within::within;
 
 /// Healthy when a TCP connection is accepted. Proves that somebody listens, no more.
+///
+/// A successor that runs beside what is live is asked at its own address: that of its only port, or
+/// of the one that [`port`](Self::port) names.
 #[derive(Debug, Clone)]
 pub struct TcpCheck {
     address: Address,
+    port: Option<String>,
 }
 
 impl TcpCheck {
     /// A check of `host:port`.
     pub fn new(address: &str) -> Result<Self, InvalidCheck> {
-        let address = Address::parse(address, None).map_err(|why| {
+        let address = parse(address, None).map_err(|why| {
             InvalidCheck::new(
                 InvalidCheckKind::Address,
                 format!(
@@ -27,7 +32,17 @@ impl TcpCheck {
                 ),
             )
         })?;
-        Ok(Self { address })
+        Ok(Self {
+            address,
+            port: None,
+        })
+    }
+
+    /// Asks a successor at its port of this name, as the backend calls it.
+    #[must_use]
+    pub fn port(mut self, name: impl Into<String>) -> Self {
+        self.port = Some(name.into());
+        self
     }
 }
 
@@ -37,9 +52,17 @@ impl HealthCheck for TcpCheck {
         format!("TCP {}", self.address)
     }
 
-    async fn check(&self, cx: &Context, _: &Probe) -> Result<Healthy, Unhealthy> {
+    fn aim(&self) -> Aim {
+        Aim::Port(self.port.clone())
+    }
+
+    async fn check(&self, cx: &Context, probe: &Probe) -> Result<Healthy, Unhealthy> {
+        let address = match probe.site {
+            Site::Live => &self.address,
+            Site::Beside => of(probe, &self.port)?,
+        };
         within(cx, async {
-            TcpStream::connect(self.address.target())
+            TcpStream::connect((address.host.as_str(), address.port))
                 .await
                 .map(|_| Healthy::yes())
                 .map_err(|e| Unhealthy::new(format!("no connection: {e}")))

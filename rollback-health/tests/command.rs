@@ -61,7 +61,7 @@ async fn a_command_is_healthy_when_it_exits_with_zero() {
 }
 
 #[tokio::test]
-async fn a_command_sees_no_environment_but_path_and_what_it_is_given() {
+async fn a_command_sees_no_environment_but_path_and_what_it_is_told_and_given() {
     let said = look(&command("sh", &["-c", "env; exit 1"]), LONG).await;
     let said = said.unwrap_err();
     assert!(said.contains("PATH=") && !said.contains("CARGO"), "{said}");

@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use rollback_core::backend::Operation;
 use rollback_core::context::Context;
+use rollback_core::health::{Probe, Site};
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
@@ -158,6 +159,43 @@ impl Program {
         self.run_with(cx, &told).await
     }
 
+    /// The same for a look at an instance, of which it is told `ROLLBACK_WORKLOAD`, `ROLLBACK_SITE`
+    /// (`live`, or `beside` what is live), `ROLLBACK_ARTIFACT`, `ROLLBACK_HANDLE`, and, beside what is
+    /// live, where it answers: `ROLLBACK_ADDRESS_` and the port's name in capitals, `host:port`, and
+    /// `ROLLBACK_ADDRESS` where there is only one.
+    pub async fn run_at(&self, cx: &Context, probe: &Probe) -> Result<(), Unsuccessful> {
+        let site = match probe.site {
+            Site::Live => "live",
+            Site::Beside => "beside",
+        };
+        let mut told = vec![
+            ("ROLLBACK_WORKLOAD".to_owned(), probe.workload.to_string()),
+            ("ROLLBACK_SITE".to_owned(), site.to_owned()),
+            (
+                "ROLLBACK_ARTIFACT".to_owned(),
+                probe.instance.release.artifact().digest.clone(),
+            ),
+            (
+                "ROLLBACK_HANDLE".to_owned(),
+                probe.instance.handle.to_string(),
+            ),
+        ];
+        if let Some(only) = probe.addresses.of(None) {
+            told.push(("ROLLBACK_ADDRESS".to_owned(), only.to_string()));
+        }
+        for (port, address) in probe.addresses.iter() {
+            told.push((
+                format!("ROLLBACK_ADDRESS_{}", in_capitals(port)),
+                address.to_string(),
+            ));
+        }
+        let told: Vec<(&str, OsString)> = told
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.into()))
+            .collect();
+        self.run_with(cx, &told).await
+    }
+
     async fn run_with(&self, cx: &Context, told: &[(&str, OsString)]) -> Result<(), Unsuccessful> {
         not_over(cx)?;
         let not_run = |e| Unsuccessful::NotRun(format!("it cannot be run: {e}"));
@@ -293,4 +331,13 @@ impl Drop for Group {
 
 fn has_nul(text: &OsString) -> bool {
     text.as_encoded_bytes().contains(&0)
+}
+
+/// A port's name as a part of a variable's.
+fn in_capitals(port: &str) -> String {
+    let letter = |c: char| match c.is_ascii_alphanumeric() {
+        true => c.to_ascii_uppercase(),
+        false => '_',
+    };
+    port.chars().map(letter).collect()
 }

@@ -1,7 +1,7 @@
 //! The fold: what a deployment's events make of it, and which order of them cannot have happened.
 
 use super::{Deployment, Outcome, Phase, Settlement, TriggerKind};
-use crate::backend::Prepared;
+use crate::backend::{Addresses, Prepared};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::health::{Site, Verdict};
 use crate::id::DeploymentId;
@@ -23,6 +23,7 @@ pub struct IllegalEvent {
 pub(super) struct Fold {
     pub(super) phase: Phase,
     pub(super) prepared: Option<Prepared>,
+    pub(super) addresses: Addresses,
     pub(super) switch_began: bool,
     pub(super) verdict: Verdict,
     pub(super) cause: Option<Cause>,
@@ -169,7 +170,10 @@ impl Deployment {
                 fold.phase = Phase::Prepared;
             }
             Event::StartIntended => fold.phase = Phase::Starting,
-            Event::Started(_) => fold.phase = Phase::Started,
+            Event::Started(started) => {
+                fold.addresses = started.addresses.clone();
+                fold.phase = Phase::Started;
+            }
             Event::SwitchIntended => {
                 if fold.phase == Phase::Started {
                     // What was judged beside says nothing of what is live from here on.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ask;
-use crate::backend::{Backend, Operation};
+use crate::backend::{Addresses, Backend, Operation};
 use crate::context::Context;
 use crate::error::{BackendError, BackendErrorKind};
-use crate::health::{Gate, HealthCheck, Healthy, Probe, Site, Unhealthy, Verdict, View};
+use crate::health::{Gate, HealthCheck, Healthy, Probe, Unhealthy, Verdict, View};
 
 /// How a gate ended, and what its checks remarked.
 pub(super) type Judgement = (Verdict, Vec<String>);
@@ -20,7 +20,8 @@ pub(super) struct Judge<'a> {
     pub(super) checks: &'a [Arc<dyn HealthCheck>],
     pub(super) gate: &'a Gate,
     pub(super) op: &'a Operation,
-    pub(super) site: Site,
+    /// Where `op.to` answers, if it runs beside what is live; `None`: it is live.
+    pub(super) beside: Option<Addresses>,
     /// How long the platform may take for one view.
     pub(super) view: Duration,
 }
@@ -33,10 +34,10 @@ impl Judge<'_> {
             return Ok((Verdict::Unknown, Vec::new()));
         };
         let failed = |diagnostic: String| Ok((Verdict::failed(diagnostic), Vec::new()));
-        let probe = Probe {
-            workload: self.op.workload.clone(),
-            instance: instance.clone(),
-            site: self.site,
+        let (workload, instance) = (self.op.workload.clone(), instance.clone());
+        let probe = match &self.beside {
+            Some(addresses) => Probe::beside(workload, instance, addresses.clone()),
+            None => Probe::live(workload, instance),
         };
         let began = Instant::now();
         let (mut bad, mut good) = (0, 0);
@@ -114,7 +115,13 @@ impl Judge<'_> {
             Ok(Err(e)) => return unread(&e),
             Err(late) => return unread(&late),
         };
-        if self.checks.is_empty() {
+        // One that would look elsewhere has no opinion.
+        let checks = || {
+            self.checks
+                .iter()
+                .filter(|check| check.aim().reaches(probe))
+        };
+        if checks().next().is_none() {
             return if platform == View::Healthy {
                 Attempt::Good(Vec::new())
             } else {
@@ -122,7 +129,7 @@ impl Judge<'_> {
             };
         }
         let mut failures = Vec::new();
-        for check in self.checks {
+        for check in checks() {
             match look(&cx.within(self.gate.timeout), check.as_ref(), probe).await {
                 // One edge that answers is enough: a blip at another is none.
                 Ok(healthy) => {

@@ -108,6 +108,10 @@ impl Runner {
             Arc::clone(&self.workload.backend),
             self.workload.checks.clone(),
         );
+        let beside = match site {
+            Site::Beside => Some(self.deployment.addresses().clone()),
+            Site::Live => None,
+        };
         let (limits, view) = (
             self.limits(self.deadlines().gate, true),
             self.deadlines().observe,
@@ -118,7 +122,7 @@ impl Runner {
                 checks: &checks,
                 gate: &gate,
                 op: &op,
-                site,
+                beside,
                 view,
             };
             judge.judge(&cx.looking()).await

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::deployment::Deployment;
 use crate::drift::{Drift, drift};
 use crate::error::Error;
-use crate::health::{Healthy, Probe, Site, Verdict, View};
+use crate::health::{Healthy, Probe, Verdict, View};
 use crate::history::{Fence, Published};
 use crate::id::WorkloadId;
 
@@ -77,11 +77,7 @@ impl RollbackEngine {
         let instance = sighting.instance;
         let platform = ask::health(limit, backend, &instance).await?;
         let live = Some(instance.release.to_string());
-        let probe = Probe {
-            workload: workload.clone(),
-            instance,
-            site: Site::Live,
-        };
+        let probe = Probe::live(workload.clone(), instance);
         let timeout = rules.gate.timeout;
         let mut checks = Vec::new();
         for check in &entry.checks {

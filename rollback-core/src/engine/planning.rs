@@ -8,7 +8,7 @@ use super::choose::{self, Choice};
 use super::guards;
 use super::inner::Inner;
 use super::rules::Rules;
-use super::warnings::{migrations, reference_stays, warnings};
+use super::warnings::{migrations, not_judged_beside, reference_stays, warnings};
 use crate::backend::{Backend, End, Live, Observation};
 use crate::compare::Diff;
 use crate::deployment::{Deployment, Trigger};
@@ -69,6 +69,7 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
     };
     let mut warnings = warnings(&choice, back_to, &drift, migrations.as_ref());
     warnings.extend(published);
+    warnings.extend(not_judged_beside(workload));
     let note = choice.to.release().and_then(|r| r.artifact().note.clone());
     warnings.extend(note.map(|note| Warning::Resolved { note }));
     if let (Some(_), Some(live)) = (&choice.target, lineage.live()) {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::ask;
 use super::choose::{self, Choice};
-use crate::backend::{Backend, End, WayBack};
+use crate::backend::{Backend, End, Rollout, WayBack};
 use crate::deployment::Deployment;
 use crate::drift::Drift;
 use crate::engine::Workload;
-use crate::health::Verdict;
+use crate::health::{Aim, Verdict};
 use crate::plan::{Migrations, Warning};
 use crate::release::ReferenceKind;
 
@@ -98,6 +98,17 @@ pub(super) fn warnings(
         WayBack::Exact => {}
     }
     warnings
+}
+
+/// Whether no check can be aimed at a successor that has no traffic yet, though there would be time
+/// to. Of a check that needs an address, whether there is one, `start` will tell.
+pub(super) fn not_judged_beside(workload: &Workload) -> Option<Warning> {
+    let checks = &workload.checks;
+    let blind = checks.iter().all(|check| check.aim() == Aim::Live);
+    let is_beside = workload.backend.rollout() == Rollout::Beside;
+    (is_beside && blind && !checks.is_empty()).then(|| Warning::NotJudgedBeside {
+        checks: checks.iter().map(|check| check.name()).collect(),
+    })
 }
 
 /// Whether the branch by which the live release was deployed still means it.

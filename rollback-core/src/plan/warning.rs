@@ -80,6 +80,12 @@ pub enum Warning {
         /// What it published.
         published: Box<Fence>,
     },
+    /// The successor cannot be judged before it has the traffic: its checks look at what is live alone.
+    /// Nothing but the platform's own view, where it has one, tells that it is sick.
+    NotJudgedBeside {
+        /// The checks, by name.
+        checks: Vec<String>,
+    },
     /// What a person should know of how the reference was resolved.
     Resolved {
         /// The backend's own words.
@@ -181,6 +187,11 @@ impl fmt::Display for Warning {
                 "{} of the records cannot be read, so another target might have been chosen: {}",
                 records.len(),
                 records.first().map_or("", String::as_str)
+            ),
+            Self::NotJudgedBeside { checks } => write!(
+                f,
+                "the successor cannot be judged before it is switched to: {} cannot be aimed at it",
+                checks.join(", ")
             ),
             Self::Resolved { note } => f.write_str(note),
             Self::Guard { guard, message } => write!(f, "{guard}: {message}"),

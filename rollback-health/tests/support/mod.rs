@@ -57,10 +57,7 @@ pub(crate) async fn answer_of(
 
 async fn answer_in(check: &impl HealthCheck, cx: &Context) -> Result<Healthy, String> {
     let release = Release::new("none".parse().unwrap(), Artifact::new("v1", "v1"));
-    let probe = Probe::new(
-        "api@web-1".parse().unwrap(),
-        Instance::new(release, Handle::new("h")),
-        Site::Live,
-    );
+    let instance = Instance::new(release, Handle::new("h"));
+    let probe = Probe::live("api@web-1".parse().unwrap(), instance);
     check.check(cx, &probe).await.map_err(|e| e.diagnostic)
 }

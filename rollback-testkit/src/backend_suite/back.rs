@@ -26,7 +26,7 @@ pub(super) async fn going_back_after_the_switch_puts_the_former_back(world: Arc<
     let first = d.deploy(Build::V1).await;
     let mut op = d.operation_to(Build::V2).await;
     d.must(Step::Prepare, &mut op).await;
-    d.must(Step::Switch, &mut op).await;
+    d.go_live(&mut op).await;
     // Until `retire` both may run; the new one has the traffic.
     assert_eq!(world.serving().await.as_deref(), Some(Build::V2.answer()));
     assert!(d.observe().await.shows(&placed(&op)));
@@ -44,7 +44,7 @@ pub(super) async fn a_first_deploy_undone_leaves_nothing_live(world: Arc<dyn Wor
     d.expect_nothing().await;
     let mut op = d.operation_to(Build::V1).await;
     d.must(Step::Prepare, &mut op).await;
-    d.must(Step::Switch, &mut op).await;
+    d.go_live(&mut op).await;
     d.expect(Build::V1, None).await;
     d.go_back(&op).await;
     d.go_back(&op).await;

@@ -1,7 +1,7 @@
 //! Drives a backend's verbs as the engine does.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rollback_core::backend::{
@@ -39,12 +39,17 @@ pub enum Step {
 #[derive(Clone)]
 pub struct Driver {
     world: Arc<dyn World>,
+    /// What the last `prepare` said.
+    rollout: Arc<Mutex<Option<Rollout>>>,
 }
 
 impl Driver {
     /// Drives this world.
     pub fn new(world: Arc<dyn World>) -> Self {
-        Self { world }
+        Self {
+            world,
+            rollout: Arc::default(),
+        }
     }
 
     /// A context with time enough.
@@ -131,6 +136,7 @@ impl Driver {
                     "what is prepared is what was planned"
                 );
                 op.to = End::Placed(prepared.to);
+                *self.lock() = Some(prepared.rollout);
                 Ok(Evidence::default())
             }
             Step::Start => backend.start(cx, op).await.map(|started| started.evidence),
@@ -145,18 +151,32 @@ impl Driver {
         result.unwrap_or_else(|e| panic!("{step:?} failed: {e}"))
     }
 
-    /// The verbs that a deployment of this operation takes, forward.
-    pub async fn steps(&self, op: &Operation) -> Vec<Step> {
-        let mut probe = op.clone();
-        let backend = self.backend();
-        let prepared = backend.prepare(&Self::cx(), &probe).await;
-        let prepared = prepared.unwrap_or_else(|e| panic!("prepare failed: {e}"));
-        let rollout = prepared.rollout;
-        probe.to = End::Placed(prepared.to);
-        match rollout {
-            Rollout::Beside => vec![Step::Prepare, Step::Start, Step::Switch, Step::Retire],
-            _ => vec![Step::Prepare, Step::Switch, Step::Retire],
+    /// The verbs that make a prepared operation live, in the engine's order.
+    fn to_live(&self) -> &'static [Step] {
+        match *self.lock() {
+            Some(Rollout::Beside) => &[Step::Start, Step::Switch],
+            _ => &[Step::Switch],
         }
+    }
+
+    /// Makes a prepared operation live; both may run until it is retired.
+    pub async fn go_live(&self, op: &mut Operation) {
+        for step in self.to_live() {
+            self.must(*step, op).await;
+        }
+    }
+
+    /// The verbs that a deployment of this operation takes, forward. It is prepared to tell.
+    pub async fn steps(&self, op: &Operation) -> Vec<Step> {
+        self.must(Step::Prepare, &mut op.clone()).await;
+        let mut steps = vec![Step::Prepare];
+        steps.extend(self.to_live());
+        steps.push(Step::Retire);
+        steps
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Rollout>> {
+        self.rollout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Deploys a build from beginning to end; the operation, placed.
@@ -167,9 +187,14 @@ impl Driver {
 
     /// Runs an operation from beginning to end.
     pub async fn run(&self, mut op: Operation) -> Operation {
-        for step in self.steps(&op).await {
-            self.must(step, &mut op).await;
-        }
+        self.must(Step::Prepare, &mut op).await;
+        self.finish(op).await
+    }
+
+    /// Runs a prepared operation to its end.
+    pub async fn finish(&self, mut op: Operation) -> Operation {
+        self.go_live(&mut op).await;
+        self.must(Step::Retire, &mut op).await;
         op
     }
 

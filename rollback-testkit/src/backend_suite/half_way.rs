@@ -19,15 +19,17 @@ async fn stopped_at(d: &Driver, step: Step, n: usize, op: &mut Operation) -> boo
 
 pub(super) async fn every_verb_resumes_from_every_half_way_state(world: Arc<dyn World>) {
     let d = Driver::new(world);
-    d.deploy(Build::V1).await;
+    let first = d.operation_to(Build::V1).await;
+    let order = d.steps(&first).await;
+    d.run(first).await;
     let mut builds = [Build::V2, Build::V1].into_iter().cycle();
-    for stopped in [Step::Prepare, Step::Switch, Step::Retire] {
+    for stopped in order.clone() {
         for n in 0.. {
             assert!(n < BOUNDARIES, "{stopped:?} has no end");
             let build = builds.next().expect("a cycle");
             let mut op = d.operation_to(build).await;
             let mut ended = false;
-            for step in [Step::Prepare, Step::Switch, Step::Retire] {
+            for step in order.clone() {
                 if step == stopped {
                     // As a crash does: the plan is what the record still has.
                     let mut half = op.clone();
@@ -65,6 +67,28 @@ pub(super) async fn a_half_made_prepare_is_undone(world: Arc<dyn World>) {
     d.expect(Build::V2, Some(&placed(&op))).await;
 }
 
+pub(super) async fn a_half_made_start_is_undone(world: Arc<dyn World>) {
+    let d = Driver::new(Arc::clone(&world));
+    let first = d.deploy(Build::V1).await;
+    let before = d.observe().await.live;
+    for n in 0.. {
+        assert!(n < BOUNDARIES, "start has no end");
+        let mut op = d.operation_to(Build::V2).await;
+        d.must(Step::Prepare, &mut op).await;
+        let ended = stopped_at(&d, Step::Start, n, &mut op).await;
+        assert_eq!(d.observe().await.live, before, "boundary {n}");
+        assert_eq!(world.serving().await.as_deref(), Some(Build::V1.answer()));
+        // The way back may be stopped too.
+        let _ = stopped_at(&d, Step::Retire, n, &mut op.reversed()).await;
+        d.must(Step::Retire, &mut op.reversed()).await;
+        d.must(Step::Retire, &mut op.reversed()).await;
+        d.expect(Build::V1, Some(&placed(&first))).await;
+        if ended {
+            break;
+        }
+    }
+}
+
 pub(super) async fn a_half_made_switch_is_undone(world: Arc<dyn World>) {
     let d = Driver::new(world);
     let first = d.deploy(Build::V1).await;
@@ -72,6 +96,7 @@ pub(super) async fn a_half_made_switch_is_undone(world: Arc<dyn World>) {
         assert!(n < BOUNDARIES, "switch has no end");
         let mut op = d.operation_to(Build::V2).await;
         d.must(Step::Prepare, &mut op).await;
+        d.must(Step::Start, &mut op).await;
         let ended = stopped_at(&d, Step::Switch, n, &mut op).await;
         let mut back = op.reversed();
         // The way back may be stopped too.
@@ -90,6 +115,7 @@ pub(super) async fn a_half_made_first_switch_is_undone(world: Arc<dyn World>) {
         assert!(n < BOUNDARIES, "switch has no end");
         let mut op = d.operation_to(Build::V1).await;
         d.must(Step::Prepare, &mut op).await;
+        d.must(Step::Start, &mut op).await;
         let ended = stopped_at(&d, Step::Switch, n, &mut op).await;
         d.go_back(&op).await;
         d.expect_nothing().await;

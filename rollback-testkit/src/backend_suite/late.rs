@@ -133,13 +133,15 @@ pub(super) async fn going_back_leaves_what_the_operation_does_not_know(world: Ar
 
 pub(super) async fn a_dropped_verb_keeps_its_lease_until_it_acts_no_more(world: Arc<dyn World>) {
     let d = Driver::new(Arc::clone(&world));
-    d.deploy(Build::V1).await;
+    let first = d.operation_to(Build::V1).await;
+    let order = d.steps(&first).await;
+    d.run(first).await;
     let mut builds = [Build::V2, Build::V1].into_iter().cycle();
     for after in DROPPED_AFTER {
-        for dropped in [Step::Prepare, Step::Switch, Step::Retire] {
+        for dropped in order.clone() {
             let build = builds.next().expect("a cycle");
             let mut op = d.operation_to(build).await;
-            for step in [Step::Prepare, Step::Switch, Step::Retire] {
+            for step in order.clone() {
                 if step == dropped {
                     drop_after(&d, step, &mut op.clone(), Duration::from_millis(after)).await;
                     let before = look(&d, &*world).await;

@@ -63,6 +63,7 @@ const CASES: &[(&str, Case)] = cases![
     back::a_cancelled_rollback_does_not_lose_its_target,
     half_way::every_verb_resumes_from_every_half_way_state,
     half_way::a_half_made_prepare_is_undone,
+    half_way::a_half_made_start_is_undone,
     half_way::a_half_made_switch_is_undone,
     half_way::a_half_made_first_switch_is_undone,
     adoption::what_was_made_by_hand_is_adopted_and_put_back,

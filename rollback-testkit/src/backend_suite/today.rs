@@ -53,7 +53,9 @@ pub(super) async fn a_look_at_health_does_not_wait(world: Arc<dyn World>) {
         let mut op = d.operation_to(build).await;
         d.must(Step::Prepare, &mut op).await;
         // What cannot be brought up at all may be said at once.
-        let _ = d.verb(Step::Switch, &Driver::cx(), &mut op).await;
+        for step in [Step::Start, Step::Switch] {
+            let _ = d.verb(step, &Driver::cx(), &mut op).await;
+        }
         for _ in 0..3 {
             let began = Instant::now();
             let view = d.backend().health(&Driver::cx(), &placed(&op)).await;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod authorizer;
+mod beside;
 mod cancels;
 mod clean_up;
 mod crashes;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rollback_core::deployment::Deployment;
 use rollback_core::engine::{RollbackEngine, Workload};
-use rollback_core::history::{HistoryReader, HistoryStore, Sequence};
+use rollback_core::history::{HistoryStore, Sequence};
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use rollback_sqlite::SqliteStore;

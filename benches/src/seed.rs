@@ -7,7 +7,7 @@ use rollback_core::backend::{Evidence, Handle, Instance, Prepared, Rollout, Star
 use rollback_core::deployment::{NewDeployment, Outcome, Settlement, Trigger};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::health::{Site, Verdict};
-use rollback_core::history::{HistoryReader, HistoryStore, Holder, Then};
+use rollback_core::history::{HistoryStore, Holder, Then};
 use rollback_core::id::DeploymentId;
 use rollback_core::time::{Clock, SystemClock, Timestamp};
 use rollback_sqlite::SqliteStore;

@@ -18,7 +18,7 @@ use crate::id::{BackendKind, WorkloadId};
 use crate::release::{Release, Restore};
 
 pub use address::{Address, Addresses};
-pub use observation::{Availability, Live, Observation, Running, Sighting};
+pub use observation::{Availability, Live, Observation, RollingOut, Running, Sighting};
 pub use operation::{End, Handle, Instance, Operation, Reuse};
 pub use place::Place;
 pub use prepared::{Evidence, Prepared, Rollout, Started, WayBack};
@@ -116,6 +116,9 @@ pub trait Backend: fmt::Debug + Send + Sync {
     async fn start(&self, cx: &Context, op: &Operation) -> Result<Started, BackendError>;
 
     /// `op.to` becomes live, restarts included. To `Nothing`: nothing is live afterwards.
+    /// [`Rollout::Managed`] waits until the platform has rolled it out, says how far it is
+    /// ([`Context::rolls_out`]), and goes on with what is under way already. Cancelled, it leaves the
+    /// platform at it: the reversed operation follows.
     /// Called again when `op.to` already is live by this deployment's doing, it does not
     /// restart it.
     ///

@@ -1,10 +1,12 @@
 //! [`Context`]: what every verb, check and task is given: a deadline, a cancellation, a place to
 //! say how far it is.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -49,16 +51,59 @@ impl Cancellation {
     }
 }
 
-/// Where progress lines go. Ephemeral: never stored.
+/// How far a platform has rolled out a release by itself, in replicas.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RolloutProgress {
+    /// So many are to run.
+    pub desired: u32,
+    /// So many of the new release run and answer.
+    pub ready: u32,
+    /// So many have for as long as the platform asks, and take traffic.
+    pub available: u32,
+}
+
+impl RolloutProgress {
+    /// Of `desired` replicas so many are ready, and so many available.
+    pub fn new(desired: u32, ready: u32, available: u32) -> Self {
+        Self {
+            desired,
+            ready,
+            available,
+        }
+    }
+}
+
+impl fmt::Display for RolloutProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} ready, {} available",
+            self.ready, self.desired, self.available
+        )
+    }
+}
+
+/// What was said last of how far things are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Said {
+    /// In one line, without secrets.
+    pub line: String,
+    /// The same of a rollout, in numbers, if it was of one.
+    pub rollout: Option<RolloutProgress>,
+}
+
+/// Where progress goes. Ephemeral: never stored.
 #[derive(Debug, Clone, Default)]
 pub struct ProgressSink {
-    tx: Option<Arc<watch::Sender<String>>>,
+    tx: Option<Arc<watch::Sender<Said>>>,
 }
 
 impl ProgressSink {
-    /// A sink and the end that reads the newest line.
-    pub fn channel() -> (Self, watch::Receiver<String>) {
-        let (tx, rx) = watch::channel(String::new());
+    /// A sink and the end that reads what was said last.
+    pub fn channel() -> (Self, watch::Receiver<Said>) {
+        let (tx, rx) = watch::channel(Said::default());
         (
             Self {
                 tx: Some(Arc::new(tx)),
@@ -69,8 +114,23 @@ impl ProgressSink {
 
     /// Says how far things are, in one line without secrets.
     pub fn say(&self, line: impl Into<String>) {
+        self.send(Said {
+            line: line.into(),
+            rollout: None,
+        });
+    }
+
+    /// Says how far a rollout is.
+    pub fn rolls_out(&self, progress: RolloutProgress) {
+        self.send(Said {
+            line: progress.to_string(),
+            rollout: Some(progress),
+        });
+    }
+
+    fn send(&self, said: Said) {
         if let Some(tx) = &self.tx {
-            tx.send_replace(line.into());
+            tx.send_replace(said);
         }
     }
 }
@@ -218,6 +278,11 @@ impl Context {
     /// Says how far things are.
     pub fn say(&self, line: impl Into<String>) {
         self.progress.say(line);
+    }
+
+    /// Says how far the platform's own rollout is.
+    pub fn rolls_out(&self, progress: RolloutProgress) {
+        self.progress.rolls_out(progress);
     }
 
     /// An error if the call should stop now. Call it between steps; its impact is `Unknown`

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Instance, Live, Observation, Running};
+use crate::context::RolloutProgress;
 use crate::release::{Facet, Release};
 
 /// One difference between two releases.
@@ -101,6 +102,11 @@ pub enum Drift {
         /// Each difference from what was recorded, never empty.
         changes: Vec<Change>,
     },
+    /// What was recorded is what the platform is rolling out by itself: no drift, and not done yet.
+    RollingOut {
+        /// How far it is.
+        progress: RolloutProgress,
+    },
     /// Several things are live, or half of one.
     Mixed {
         /// What the backend says.
@@ -111,7 +117,7 @@ pub enum Drift {
 impl Drift {
     /// Whether the record and the platform disagree.
     pub fn is_drift(&self) -> bool {
-        !matches!(self, Self::None | Self::NoRecord)
+        !matches!(self, Self::None | Self::NoRecord | Self::RollingOut { .. })
     }
 }
 
@@ -127,6 +133,7 @@ impl fmt::Display for Drift {
                 let list: Vec<String> = changes.iter().map(ToString::to_string).collect();
                 f.write_str(&list.join("; "))
             }
+            Self::RollingOut { progress } => write!(f, "it is being rolled out: {progress}"),
             Self::Mixed { why } => f.write_str(why),
         }
     }
@@ -139,6 +146,7 @@ pub fn drift(recorded: Option<&Instance>, observed: &Observation) -> Drift {
         Live::Nothing if recorded.is_some() => return Drift::Missing,
         Live::Nothing => return Drift::NoRecord,
         Live::One(sighting) => sighting,
+        Live::RollingOut(rolling) => &rolling.to,
     };
     let Some(recorded) = recorded else {
         return Drift::NoRecord;
@@ -151,6 +159,10 @@ pub fn drift(recorded: Option<&Instance>, observed: &Observation) -> Drift {
     let changes = changes(&recorded.release, &sighting.instance.release);
     if !changes.is_empty() {
         return Drift::Changed { changes };
+    }
+    if let Live::RollingOut(rolling) = &observed.live {
+        let progress = rolling.progress;
+        return Drift::RollingOut { progress };
     }
     match &sighting.running {
         Running::No(why) => Drift::Stopped { why: why.clone() },

@@ -3,6 +3,7 @@
 //! Each is one opaque struct with a `kind()` to branch on, `is_transient()` for retries, and a
 //! text that says what happened, to what, whether anything changed, and what to do next.
 
+mod hook;
 mod kind;
 
 use std::error::Error as StdError;
@@ -13,6 +14,7 @@ use crate::history::Conflict;
 use crate::id::{DeploymentId, IdempotencyKey};
 use crate::plan::Refusal;
 
+pub use hook::{HookError, HookErrorKind};
 pub use kind::{BackendErrorKind, ErrorKind, LiveImpact, StoreErrorKind};
 
 type Source = Box<dyn StdError + Send + Sync + 'static>;
@@ -126,6 +128,7 @@ impl BackendError {
             kind,
             BackendErrorKind::Unreachable
                 | BackendErrorKind::Locked
+                | BackendErrorKind::Conflict
                 | BackendErrorKind::DeadlineExceeded
         );
         Self {

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::backend::Operation;
 use crate::context::Context;
 use crate::deployment::TriggerKind;
+use crate::error::HookError;
 use crate::event::TimedEvent;
 use crate::history::Sequence;
 use crate::id::{Actor, DeploymentId, GuardName, WorkloadId};
@@ -39,14 +40,17 @@ pub trait Guard: fmt::Debug + Send + Sync {
 /// tool's own table.
 #[async_trait]
 pub trait MigrationLog: fmt::Debug + Send + Sync {
-    /// Names of the migrations applied after an instant, oldest first. `Err` says why nobody can
-    /// tell; the plan then says that it is not known.
+    /// Names of the migrations applied after an instant, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// Why nobody can tell; the plan then says that it is not known.
     async fn applied_since(
         &self,
         cx: &Context,
         workload: &WorkloadId,
         since: Timestamp,
-    ) -> Result<Vec<String>, String>;
+    ) -> Result<Vec<String>, HookError>;
 }
 
 /// What somebody wants to do, for an [`Authorizer`].
@@ -128,18 +132,22 @@ pub trait Remediation: fmt::Debug + Send + Sync {
     /// Its name in the record.
     fn name(&self) -> String;
 
-    /// Tries. `Ok` says in a few words what was done; the gate then judges again. `Err` says why
-    /// nothing was done.
+    /// Tries, and says in a few words what was done; the gate then judges again.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing was done.
     async fn attempt(
         &self,
         cx: &Context,
         op: &Operation,
         diagnostic: &str,
-    ) -> Result<String, String>;
+    ) -> Result<String, HookError>;
 
     /// The process that tried it is dead, and how that ended is not known: makes sure that nothing
-    /// of it goes on. Recovery asks before the deployment goes on.
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    /// of it goes on. Recovery asks before the deployment goes on. Nothing to do for what ends with
+    /// its process.
+    async fn abandon(&self, cx: &Context, op: &Operation);
 }
 
 /// Something that must run once between `prepare` and `switch`: a migration, an upload.
@@ -154,12 +162,17 @@ pub trait ReleaseTask: fmt::Debug + Send + Sync {
     /// Whether it runs for deployments set off by this.
     fn runs_on(&self, trigger: TriggerKind) -> bool;
 
-    /// Runs it. `Err` says, without secrets, what went wrong; the deployment then goes back.
-    async fn run(&self, cx: &Context, op: &Operation) -> Result<(), String>;
+    /// Runs it.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong; the deployment then goes back. It was cancelled only if the hook says so.
+    async fn run(&self, cx: &Context, op: &Operation) -> Result<(), HookError>;
 
     /// The process that ran it is dead, and how it ended is not known: makes sure that nothing of
-    /// it goes on. Recovery asks before the deployment goes on.
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    /// it goes on. Recovery asks before the deployment goes on. Nothing to do for what ends with its
+    /// process.
+    async fn abandon(&self, cx: &Context, op: &Operation);
 }
 
 /// Brings running processes to what a switch has put in place, where the backend does not
@@ -175,8 +188,12 @@ pub trait Restart: fmt::Debug + Send + Sync {
     /// Whether it runs for deployments set off by this, and on their way back.
     fn runs_on(&self, trigger: TriggerKind) -> bool;
 
-    /// Runs it. `Err` says, without secrets, what went wrong; it counts as a failed switch.
-    async fn restart(&self, cx: &Context, op: &Operation) -> Result<(), String>;
+    /// Runs it.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong; it counts as a failed switch.
+    async fn restart(&self, cx: &Context, op: &Operation) -> Result<(), HookError>;
 }
 
 /// What subscribers and observers are told.

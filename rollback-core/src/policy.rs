@@ -226,7 +226,9 @@ impl Policy {
     pub fn check(&self) -> Result<(), InvalidPolicy> {
         let bad = |setting, why| Err(InvalidPolicy { setting, why });
         let d = &self.deadlines;
-        let all = [d.observe, d.prepare, d.task, d.switch, d.gate, d.retire];
+        let all = [
+            d.observe, d.prepare, d.task, d.switch, d.rollout, d.gate, d.retire,
+        ];
         if all.iter().any(Duration::is_zero) {
             return bad(
                 "deadlines",
@@ -313,6 +315,10 @@ pub struct Deadlines {
     /// `start`, `switch`, and each on the way back.
     #[serde(with = "millis")]
     pub switch: Duration,
+    /// `switch` where the platform rolls releases out by itself, in either direction. Longer than the
+    /// platform's own deadline (10 minutes at Kubernetes), so that it is the one that says why.
+    #[serde(with = "millis")]
+    pub rollout: Duration,
     /// The whole health gate.
     #[serde(with = "millis")]
     pub gate: Duration,
@@ -328,6 +334,7 @@ impl Default for Deadlines {
             prepare: Duration::from_secs(15 * 60),
             task: Duration::from_secs(15 * 60),
             switch: Duration::from_secs(2 * 60),
+            rollout: Duration::from_secs(15 * 60),
             gate: Duration::from_secs(5 * 60),
             retire: Duration::from_secs(2 * 60),
         }

@@ -68,6 +68,8 @@ pub fn is_foreign(op: &Operation, fence: Option<&Fence>, observed: &Observation)
         || match &observed.live {
             Live::Nothing => false,
             Live::One(s) => !own(&s.instance),
+            // What it takes the place of may be older than either end.
+            Live::RollingOut(rolling) => !own(&rolling.to.instance),
             Live::Mixed(all, _) => placed && all.iter().any(|s| !own(&s.instance)),
         }
 }
@@ -89,7 +91,8 @@ pub fn decide(deployment: &Deployment, fence: Option<&Fence>, observed: &Observa
     if deployment.is_newer() {
         return Decision::Observe;
     }
-    let shows = |end: &End| end.instance().is_some_and(|i| observed.shows(i));
+    // What is being rolled out by itself is as good as live: it will be, unless somebody acts.
+    let shows = |end: &End| end.instance().is_some_and(|i| observed.leads_to(i));
     // An end that is not yet, or no more, this deployment's to make live was made so by a person.
     if tells && !deployment.switch_began() && shows(&op.to) {
         return Decision::Leave;

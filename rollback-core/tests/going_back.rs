@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use rollback_core::deployment::Skipped;
 use rollback_core::engine::{AutomaticRollback, NotAttempted, RollbackEngine, Workload};
+use rollback_core::error::HookError;
 use rollback_core::guard::{Action, Authorizer, MigrationLog, Restart, Verb};
 use rollback_core::id::GuardName;
 use rollback_core::memory::MemoryStore;
@@ -39,8 +40,8 @@ impl MigrationLog for Log {
         _: &Context,
         _: &WorkloadId,
         _: Timestamp,
-    ) -> Result<Vec<String>, String> {
-        self.0.clone()
+    ) -> Result<Vec<String>, HookError> {
+        self.0.clone().map_err(HookError::from)
     }
 }
 
@@ -465,7 +466,7 @@ impl Restart for Bell {
         trigger != TriggerKind::AutomaticRollback
     }
 
-    async fn restart(&self, _: &Context, op: &Operation) -> Result<(), String> {
+    async fn restart(&self, _: &Context, op: &Operation) -> Result<(), HookError> {
         let to = &op.to.release().unwrap().artifact().digest;
         self.0.lock().unwrap().push(to.clone());
         if to == "mute-v3" {

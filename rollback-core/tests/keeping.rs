@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rollback_core::engine::{CanRollBack, Origin, Report, RollbackEngine, Workload};
+use rollback_core::error::HookError;
 use rollback_core::guard::Remediation;
 use rollback_core::lineage::Standing;
 use rollback_core::memory::MemoryStore;
@@ -281,9 +282,11 @@ impl Remediation for Pill {
         "pill".into()
     }
 
-    async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, String> {
+    async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, HookError> {
         Ok("swallowed".into())
     }
+
+    async fn abandon(&self, _: &Context, _: &Operation) {}
 }
 
 #[tokio::test]

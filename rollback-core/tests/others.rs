@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rollback_core::engine::{RollbackEngine, Run, Untold, Workload};
+use rollback_core::error::HookError;
 use rollback_core::guard::{Guard, Notice, Observer, ReleaseTask, Remediation, Ruling};
 use rollback_core::id::GuardName;
 use rollback_core::memory::MemoryStore;
@@ -349,7 +350,7 @@ impl ReleaseTask for Endless {
         true
     }
 
-    async fn run(&self, _: &Context, _: &Operation) -> Result<(), String> {
+    async fn run(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         std::future::pending().await
     }
@@ -383,7 +384,7 @@ impl Remediation for Endless {
         "endless".into()
     }
 
-    async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, String> {
+    async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, HookError> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         std::future::pending().await
     }
@@ -414,7 +415,7 @@ fn what_a_remediation_of_a_dead_process_had_left_half_way_was_only_judged() {
 
 /// A release task that ends when it is told to, as a program does that is killed.
 #[derive(Debug)]
-struct Obedient;
+struct Obedient(fn() -> HookError);
 
 #[async_trait]
 impl ReleaseTask for Obedient {
@@ -426,22 +427,36 @@ impl ReleaseTask for Obedient {
         true
     }
 
-    async fn run(&self, cx: &Context, _: &Operation) -> Result<(), String> {
+    async fn run(&self, cx: &Context, _: &Operation) -> Result<(), HookError> {
         cx.cancellation().cancelled().await;
-        Err("it was killed".into())
+        Err((self.0)())
     }
+
+    async fn abandon(&self, _: &Context, _: &Operation) {}
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deployment_that_was_cancelled_during_a_hook_was_recorded_as_failed() {
-    let b = Bench::with(|w| w.task(Obedient));
-    let run = b.engine.deploy(&b.api, "v1", me()).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    b.engine.cancel(run.id(), &me()).await.unwrap();
-    let report = run.await.unwrap();
-    assert_eq!(report.outcome(), Outcome::Cancelled);
-    let cause = report.deployment().cause().unwrap().to_string();
+    let cancelled = async |hook: Obedient| {
+        let b = Bench::with(|w| w.task(hook));
+        let run = b.engine.deploy(&b.api, "v1", me()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        b.engine.cancel(run.id(), &me()).await.unwrap();
+        let report = run.await.unwrap();
+        let cause = report.deployment().cause().unwrap().to_string();
+        (report.outcome(), cause)
+    };
+    let (outcome, cause) = cancelled(Obedient(|| HookError::cancelled("it was killed"))).await;
+    assert_eq!(outcome, Outcome::Cancelled);
     assert_eq!(cause, "cancelled by ada");
+    // One that failed by itself just then says so: it is not to be lost.
+    let failed = || HookError::new("it exited with 1").with_output("the disk is full");
+    let (outcome, cause) = cancelled(Obedient(failed)).await;
+    assert_eq!(outcome, Outcome::Failed);
+    assert!(
+        cause.contains("it exited with 1\nthe disk is full"),
+        "{cause}"
+    );
 }
 
 #[test]

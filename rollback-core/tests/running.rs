@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rollback_core::engine::Workload;
+use rollback_core::error::HookError;
 use rollback_core::guard::{Guard, ReleaseTask, Remediation, Ruling};
 use rollback_core::history::HistoryReader;
 use rollback_core::id::GuardName;
@@ -135,9 +136,11 @@ impl Remediation for Medicine {
     fn name(&self) -> String {
         "medicine".into()
     }
-    async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, String> {
+    async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, HookError> {
         Ok("gave it".into())
     }
+
+    async fn abandon(&self, _: &Context, _: &Operation) {}
 }
 
 #[derive(Debug)]
@@ -189,12 +192,14 @@ impl ReleaseTask for Migration {
     fn runs_on(&self, trigger: TriggerKind) -> bool {
         trigger == TriggerKind::Deploy
     }
-    async fn run(&self, _: &Context, op: &Operation) -> Result<(), String> {
+    async fn run(&self, _: &Context, op: &Operation) -> Result<(), HookError> {
         match op.to.release().map(|r| r.artifact().digest.as_str()) {
             Some(digest) if digest == self.0 => Err("column exists".into()),
             _ => Ok(()),
         }
     }
+
+    async fn abandon(&self, _: &Context, _: &Operation) {}
 }
 
 #[tokio::test]
@@ -407,10 +412,12 @@ impl Remediation for Cuts {
         "cuts".into()
     }
 
-    async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, String> {
+    async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, HookError> {
         self.0.0.lock().unwrap().unreachable = true;
         Err("there was nothing to do".into())
     }
+
+    async fn abandon(&self, _: &Context, _: &Operation) {}
 }
 
 #[tokio::test(start_paused = true)]

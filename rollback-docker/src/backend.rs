@@ -136,7 +136,8 @@ impl DockerBackend {
             "another container has taken the live name since",
         )
         .on(format!("{} ({})", self.config.container, named.id))
-        .advice("adopt it, or rename it"))
+        .advice("adopt it, or rename it")
+        .transient(false))
     }
 
     /// The container in which an end stands, if it does.

@@ -309,5 +309,4 @@ fn busy(name: &str) -> BackendError {
     )
     .on(name)
     .advice("try again; if it stays, restart dockerd")
-    .transient(true)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rollback_core::backend::{Instance, Operation};
 use rollback_core::context::Context;
-use rollback_core::error::{BackendError, BackendErrorKind as Kind};
+use rollback_core::error::{BackendError, BackendErrorKind as Kind, HookError};
 use rollback_core::guard::Remediation;
 
 use crate::backend::DockerBackend;
@@ -99,6 +99,7 @@ impl RecreateContainer {
                 "the container of this deployment is not the live one",
             )
             .on(name)
+            .transient(false)
         };
         let instance = op.to.instance().ok_or_else(other)?;
         let found = client.of(&instance.handle).await?.ok_or_else(other)?;
@@ -297,9 +298,12 @@ impl Remediation for RecreateContainer {
         format!("recreate {}", self.backend.config.container)
     }
 
-    async fn attempt(&self, cx: &Context, op: &Operation, _: &str) -> Result<String, String> {
+    async fn attempt(&self, cx: &Context, op: &Operation, _: &str) -> Result<String, HookError> {
         Box::pin(self.recreate(cx, op))
             .await
-            .map_err(|e| e.to_string())
+            .map_err(HookError::from)
     }
+
+    // What it asks of the platform ends by itself.
+    async fn abandon(&self, _: &Context, _: &Operation) {}
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rollback_core::backend::Operation;
 use rollback_core::context::Context;
-use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::error::{BackendError, BackendErrorKind, HookError};
 use rollback_core::guard::Remediation;
 
 use crate::backend::DockerBackend;
@@ -36,6 +36,7 @@ impl RestartContainer {
                 "the container of this deployment is not the live one",
             )
             .on(&self.backend.config.container)
+            .transient(false)
             .untouched());
         };
         self.backend.myself.spare(&live)?;
@@ -60,7 +61,10 @@ impl Remediation for RestartContainer {
         format!("restart {}", self.backend.config.container)
     }
 
-    async fn attempt(&self, cx: &Context, op: &Operation, _: &str) -> Result<String, String> {
-        self.restart(cx, op).await.map_err(|e| e.to_string())
+    async fn attempt(&self, cx: &Context, op: &Operation, _: &str) -> Result<String, HookError> {
+        self.restart(cx, op).await.map_err(HookError::from)
     }
+
+    // What it asks of the platform ends by itself.
+    async fn abandon(&self, _: &Context, _: &Operation) {}
 }

@@ -186,4 +186,5 @@ pub(crate) fn stranger(container: &Container) -> BackendError {
     BackendError::new(BackendErrorKind::Conflict, what)
         .on(format!("{} ({})", container.name, container.id))
         .advice("adopt it, stop it, or rename it")
+        .transient(false)
 }

@@ -291,7 +291,8 @@ async fn a_remediation_restarts_the_live_container_and_no_other() {
     let before = started();
     let e = restart.attempt(&cx(), &old, "500").await.unwrap_err();
     assert!(
-        e.contains("the container of this deployment is not the live one"),
+        e.to_string()
+            .contains("the container of this deployment is not the live one"),
         "{e}"
     );
     assert_eq!(started(), before);

@@ -5,7 +5,7 @@ use std::path::Path;
 use rollback_core::backend::Operation;
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
-use rollback_process::{Program, Unsuccessful};
+use rollback_process::{Ending, Program};
 
 /// Runs it in `dir` until it ends, the deadline passes or the call is cancelled. Nothing of it
 /// runs on after this has returned with a deadline or a cancellation; nor does what a killed
@@ -30,9 +30,11 @@ pub(crate) async fn run(
         .in_release(dir);
     match command.run_for(cx, op).await {
         Ok(()) => Ok(()),
-        Err(Unsuccessful::Stopped(why)) => Err(match cx.check() {
+        Err(e) if e.ending == Ending::Stopped => Err(match cx.check() {
             Err(e) => e.on(program),
-            Ok(()) => BackendError::new(BackendErrorKind::DeadlineExceeded, why).on(program),
+            Ok(()) => {
+                BackendError::new(BackendErrorKind::DeadlineExceeded, e.to_string()).on(program)
+            }
         }),
         Err(e) => Err(failed(format!("the command failed: {e}"))),
     }

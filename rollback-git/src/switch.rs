@@ -183,7 +183,8 @@ impl Inner {
             "something else is live than this operation knows",
         )
         .on(at.display())
-        .advice("look at what `current` leads to, then adopt it or deploy"))
+        .advice("look at what `current` leads to, then adopt it or deploy")
+        .transient(false))
     }
 
     /// What this very switch has done so far, by this value's knowledge or by the record.

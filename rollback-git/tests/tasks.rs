@@ -15,6 +15,7 @@ use rollback_core::context::Context;
 use rollback_core::deployment::{Outcome, TriggerKind};
 use rollback_core::drift::drift;
 use rollback_core::engine::{RollbackEngine, Workload};
+use rollback_core::error::HookError;
 use rollback_core::guard::ReleaseTask;
 use rollback_core::id::Actor;
 use rollback_core::memory::MemoryStore;
@@ -38,16 +39,18 @@ impl ReleaseTask for Build {
         true
     }
 
-    async fn run(&self, _: &Context, op: &Operation) -> Result<(), String> {
+    async fn run(&self, _: &Context, op: &Operation) -> Result<(), HookError> {
         let handle = &op.to.instance().unwrap().handle;
         let built = self.releases.join(handle.as_str()).join("built.txt");
         let fails = self.fails.load(Ordering::SeqCst);
         fs::write(built, if fails { "half" } else { "whole" }).unwrap();
         match fails {
-            true => Err("the registry does not answer".to_owned()),
+            true => Err("the registry does not answer".into()),
             false => Ok(()),
         }
     }
+
+    async fn abandon(&self, _: &Context, _: &Operation) {}
 }
 
 #[tokio::test(flavor = "multi_thread")]

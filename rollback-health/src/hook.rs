@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use rollback_core::backend::{Instance, Operation};
 use rollback_core::context::Context;
 use rollback_core::deployment::TriggerKind;
+use rollback_core::error::HookError;
 use rollback_core::guard::{ReleaseTask, Remediation, Restart};
-use rollback_process::{Program, end_leftovers};
+use rollback_process::{Ending, Program, end_leftovers};
 
 use crate::error::InvalidCheck;
 
@@ -142,14 +143,20 @@ impl CommandHook {
         }
     }
 
-    async fn for_operation(&self, cx: &Context, op: &Operation) -> Result<(), String> {
+    async fn for_operation(&self, cx: &Context, op: &Operation) -> Result<(), HookError> {
         let mut program = self.program.clone();
         if let Some(Place(place)) = &self.place {
             let dir = op.to.instance().and_then(|to| place(to));
             program = program.in_release(dir.ok_or("the release has no directory to run it in")?);
         }
         let done = program.run_for(cx, op).await;
-        done.map_err(|e| e.to_string())
+        done.map_err(|e| {
+            let why = match e.ending {
+                Ending::Stopped => HookError::cancelled(e.how),
+                _ => HookError::new(e.how),
+            };
+            why.with_output(e.output)
+        })
     }
 }
 
@@ -163,7 +170,7 @@ impl ReleaseTask for CommandHook {
         self.is_for(trigger)
     }
 
-    async fn run(&self, cx: &Context, op: &Operation) -> Result<(), String> {
+    async fn run(&self, cx: &Context, op: &Operation) -> Result<(), HookError> {
         self.for_operation(cx, op).await
     }
 
@@ -182,7 +189,7 @@ impl Restart for CommandHook {
         self.is_for(trigger)
     }
 
-    async fn restart(&self, cx: &Context, op: &Operation) -> Result<(), String> {
+    async fn restart(&self, cx: &Context, op: &Operation) -> Result<(), HookError> {
         self.for_operation(cx, op).await
     }
 }
@@ -197,7 +204,7 @@ impl Remediation for CommandHook {
         abandon(op).await;
     }
 
-    async fn attempt(&self, cx: &Context, op: &Operation, _: &str) -> Result<String, String> {
+    async fn attempt(&self, cx: &Context, op: &Operation, _: &str) -> Result<String, HookError> {
         self.for_operation(cx, op).await?;
         Ok(format!("{} exited with 0", self.program.name()))
     }

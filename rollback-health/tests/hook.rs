@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use rollback_core::backend::{End, Handle, Instance, Operation};
+use rollback_core::error::HookErrorKind;
 use rollback_core::guard::{ReleaseTask, Remediation, Restart};
 use rollback_core::history::Sequence;
 use rollback_core::prelude::*;
@@ -38,9 +39,9 @@ async fn a_hook_is_told_what_it_is_for_and_nothing_else() {
         "ROLLBACK_ARTIFACT=abc123",
         "ROLLBACK_HANDLE=/srv/api/releases/7",
     ] {
-        assert!(said.contains(line), "{line}: {said}");
+        assert!(said.to_string().contains(line), "{line}: {said}");
     }
-    assert!(!said.contains("HOME="), "{said}");
+    assert!(!said.to_string().contains("HOME="), "{said}");
 }
 
 #[tokio::test]
@@ -55,16 +56,22 @@ async fn a_task_could_not_find_the_release_and_ran_in_the_embedders_directory() 
     };
     let run = async |hook: CommandHook| ReleaseTask::run(&hook, &cx(), &operation()).await;
     let said = run(hook().in_release(place(&there))).await.unwrap_err();
+    assert_eq!(said.kind(), HookErrorKind::Failed);
+    assert_eq!(said.what(), "exit status: 3");
     let twice = format!("{0}\n{0}", there.display());
-    assert!(said.contains(&twice), "{said}");
+    assert!(said.to_string().contains(&twice), "{said}");
     assert!(there.join("built").exists());
     // Where it is told to be goes first.
     let elsewhere = tempfile::tempdir().unwrap();
     let said = run(hook().dir(elsewhere.path()).in_release(place(&there))).await;
-    assert!(said.unwrap_err().contains(&there.display().to_string()));
+    assert!(
+        said.unwrap_err()
+            .to_string()
+            .contains(&there.display().to_string())
+    );
     assert!(elsewhere.path().join("built").exists());
     let said = run(hook().in_release(|_| None)).await.unwrap_err();
-    assert!(said.contains("no directory"), "{said}");
+    assert!(said.to_string().contains("no directory"), "{said}");
 }
 
 #[tokio::test]
@@ -74,7 +81,7 @@ async fn a_secret_given_to_a_hook_is_masked_in_what_it_says() {
     let said = Restart::restart(&hook, &cx(), &operation())
         .await
         .unwrap_err();
-    assert!(!said.contains("s3cret"), "{said}");
+    assert!(!said.to_string().contains("s3cret"), "{said}");
     assert!(!format!("{hook:?}").contains("s3cret"));
 }
 
@@ -88,9 +95,11 @@ async fn a_remediation_says_what_it_did_and_one_that_hangs_is_killed() {
     let short = Context::new(Duration::from_millis(200));
     let said = hook.attempt(&short, &operation(), "500").await.unwrap_err();
     assert!(
-        said.contains("did not end in time and was killed"),
+        said.to_string()
+            .contains("did not end in time and was killed"),
         "{said}"
     );
+    assert_eq!(said.kind(), HookErrorKind::Cancelled);
     assert!(began.elapsed() < Duration::from_secs(10));
 }
 

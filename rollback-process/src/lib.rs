@@ -23,7 +23,7 @@ mod stat;
 pub use engine::Engine;
 pub use leftovers::{StillRunning, end_leftovers};
 pub use output::MAX_OUTPUT;
-pub use program::{InvalidProgram, Program, Unsuccessful};
+pub use program::{Ending, InvalidProgram, Program, Unsuccessful};
 
 /// What the README shows compiles.
 #[cfg(doctest)]

@@ -22,21 +22,57 @@ use crate::output::{Secrets, said};
 #[error("{0}")]
 pub struct InvalidProgram(String);
 
+/// How a program ended that did not end with success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ending {
+    /// It was not begun.
+    NotRun,
+    /// It was stopped: its time was over, or it was cancelled.
+    Stopped,
+    /// It ended by itself, and said no.
+    Failed,
+}
+
 /// A program did not end with success. Says how it ended, and the last 4 KiB of what it said, what
 /// is secret masked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Unsuccessful {
-    /// It was not begun.
-    #[error("{0}")]
-    NotRun(String),
-    /// It was stopped: its time was over, or it was cancelled.
-    #[error("{0}")]
-    Stopped(String),
-    /// It ended by itself, and said no.
-    #[error("{0}")]
-    Failed(String),
+pub struct Unsuccessful {
+    /// How it ended.
+    pub ending: Ending,
+    /// The same in words.
+    pub how: String,
+    /// What it said; empty if it said nothing.
+    pub output: String,
 }
+
+impl Unsuccessful {
+    fn new(ending: Ending, how: impl Into<String>) -> Self {
+        Self {
+            ending,
+            how: how.into(),
+            output: String::new(),
+        }
+    }
+
+    fn saying(mut self, output: String) -> Self {
+        self.output = output;
+        self
+    }
+}
+
+impl fmt::Display for Unsuccessful {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.how)?;
+        match self.output.trim_end() {
+            "" => Ok(()),
+            output => write!(f, "\n{output}"),
+        }
+    }
+}
+
+impl std::error::Error for Unsuccessful {}
 
 /// What a program finds in its environment besides what it is given.
 #[derive(Debug, Clone, Copy)]
@@ -137,7 +173,7 @@ impl Program {
     /// ([`in_release`](Self::in_release)). First [`end_leftovers`].
     pub async fn run_for(&self, cx: &Context, op: &Operation) -> Result<(), Unsuccessful> {
         let gone = end_leftovers(&op.deployment).await;
-        gone.map_err(|e| Unsuccessful::NotRun(e.to_string()))?;
+        gone.map_err(|e| Unsuccessful::new(Ending::NotRun, e.to_string()))?;
         let mut told = vec![
             ("ROLLBACK_WORKLOAD", op.workload.to_string()),
             (DEPLOYMENT, op.deployment.to_string()),
@@ -198,7 +234,7 @@ impl Program {
 
     async fn run_with(&self, cx: &Context, told: &[(&str, OsString)]) -> Result<(), Unsuccessful> {
         not_over(cx)?;
-        let not_run = |e| Unsuccessful::NotRun(format!("it cannot be run: {e}"));
+        let not_run = |e| Unsuccessful::new(Ending::NotRun, format!("it cannot be run: {e}"));
         // A file, not a pipe: what it starts and leaves must neither keep us waiting for the end of
         // the output, nor die of a pipe that nobody reads any more.
         let mut output = unnamed_file().map_err(not_run)?;
@@ -219,26 +255,28 @@ impl Program {
             Environment::Path => Secrets::Values(values),
             Environment::Inherited => Secrets::Lookalikes(values),
         };
-        let mut with_output = |what: String| {
-            let said = said(&mut output, &secrets);
-            format!("{what}\n{said}").trim_end().to_owned()
-        };
         let Some(status) = ended else {
             // Killed and waited for, so that it does nothing after we have said no.
             drop(group);
-            return Err(Unsuccessful::Stopped(match child.kill().await {
+            let stopped = |how: &str| Unsuccessful::new(Ending::Stopped, how);
+            let stopped = match child.kill().await {
                 Ok(()) if cx.cancellation().is_cancelled() => {
-                    with_output("it was cancelled, and killed".to_owned())
+                    stopped("it was cancelled, and killed")
                 }
-                Ok(()) => with_output("it did not end in time and was killed".to_owned()),
-                Err(e) => format!("it cannot be killed: {e}"),
-            }));
+                Ok(()) => stopped("it did not end in time and was killed"),
+                Err(e) => return Err(stopped(&format!("it cannot be killed: {e}"))),
+            };
+            return Err(stopped.saying(said(&mut output, &secrets)));
         };
         group.ended();
         match status {
             Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(Unsuccessful::Failed(with_output(status.to_string()))),
-            Err(e) => Err(Unsuccessful::Failed(format!("its end is unknown: {e}"))),
+            Ok(status) => Err(Unsuccessful::new(Ending::Failed, status.to_string())
+                .saying(said(&mut output, &secrets))),
+            Err(e) => Err(Unsuccessful::new(
+                Ending::Failed,
+                format!("its end is unknown: {e}"),
+            )),
         }
     }
 
@@ -287,7 +325,7 @@ fn not_over(cx: &Context) -> Result<(), Unsuccessful> {
     } else {
         return Ok(());
     };
-    Err(Unsuccessful::NotRun(why.to_owned()))
+    Err(Unsuccessful::new(Ending::NotRun, why))
 }
 
 impl fmt::Debug for Program {

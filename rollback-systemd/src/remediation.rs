@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rollback_core::backend::Operation;
 use rollback_core::context::Context;
-use rollback_core::error::{BackendError, BackendErrorKind as Kind};
+use rollback_core::error::{BackendError, BackendErrorKind as Kind, HookError};
 use rollback_core::guard::Remediation;
 
 use crate::acting::acting;
@@ -38,6 +38,7 @@ impl RestartUnit {
             return Err(
                 BackendError::new(Kind::Conflict, "another unit file is in place")
                     .on(&self.backend.config().unit)
+                    .transient(false)
                     .untouched(),
             );
         }
@@ -70,9 +71,12 @@ impl Remediation for RestartUnit {
         format!("restart {}", self.backend.config().unit)
     }
 
-    async fn attempt(&self, cx: &Context, op: &Operation, _: &str) -> Result<String, String> {
+    async fn attempt(&self, cx: &Context, op: &Operation, _: &str) -> Result<String, HookError> {
         let (own, op) = (self.clone(), op.clone());
         let acts = acting(cx, move |cx| async move { own.restart(&cx, &op).await });
-        acts.await.map_err(|e| e.to_string())
+        acts.await.map_err(HookError::from)
     }
+
+    // What it asks of the platform ends by itself.
+    async fn abandon(&self, _: &Context, _: &Operation) {}
 }

@@ -71,6 +71,7 @@ async fn a_remediation_restarts_what_is_live_and_nothing_else(world: Arc<Systemd
         .attempt(&Driver::cx(), &old, "500")
         .await
         .unwrap_err();
+    let e = e.to_string();
     assert!(e.contains("another unit file is in place"), "{e}");
     assert_eq!(running(d.observe().await.live).1, after);
 }

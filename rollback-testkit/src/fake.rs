@@ -5,18 +5,20 @@
 //! twice.
 
 mod backend;
+mod managed;
 mod rules;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rollback_core::backend::{Handle, Instance, Rollout};
+use rollback_core::backend::{Evidence, Handle, Instance, Rollout, Running, Sighting};
 use rollback_core::history::{Fence, Sequence};
 use rollback_core::id::DeploymentId;
 
 use backend::release;
 pub use backend::{Boundary, FakeBackend};
+use managed::Rolling;
 pub use world::{FakeWorld, FakeWorlds};
 
 /// What survives the death of an engine: the target itself. Clones share it.
@@ -26,6 +28,12 @@ pub struct FakeTarget(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     beside: bool,
+    managed: bool,
+    rolling: Option<Rolling>,
+    /// Releases whose rollout gets nowhere.
+    stalled: BTreeSet<String>,
+    /// How many updates somebody else will win.
+    races: usize,
     in_place: bool,
     placed: BTreeMap<Handle, Placed>,
     live: Option<Handle>,
@@ -172,6 +180,7 @@ impl FakeTarget {
     /// Removes what is live the way a person would.
     pub fn remove_by_hand(&self) {
         let mut state = self.lock();
+        state.rolling = None;
         if let Some(live) = state.live.take() {
             state.placed.remove(&live);
             state.removed.insert(live);
@@ -205,12 +214,28 @@ impl FakeTarget {
 }
 
 impl State {
+    /// What is seen of what stands there.
+    fn sighting(&self, handle: &Handle) -> Option<Sighting> {
+        let placed = self.placed.get(handle)?;
+        let mut instance = placed.instance.clone();
+        if placed.tampered {
+            instance.release = release("tampered");
+        }
+        let running = match placed.running {
+            Some(_) => Running::Yes,
+            None => Running::No("stopped".into()),
+        };
+        let start = placed.running.unwrap_or_default().to_string();
+        let evidence = Evidence::default().with("start", start);
+        Some(Sighting::new(instance, running).evidence(evidence))
+    }
+
     /// How its backend brings releases up.
     fn rollout(&self) -> Rollout {
-        if self.beside {
-            Rollout::Beside
-        } else {
-            Rollout::Replace
+        match (self.managed, self.beside) {
+            (true, _) => Rollout::Managed,
+            (false, true) => Rollout::Beside,
+            (false, false) => Rollout::Replace,
         }
     }
 
@@ -230,6 +255,7 @@ impl State {
         };
         self.placed.insert(handle.clone(), placed);
         self.live = Some(handle.clone());
+        self.rolling = None;
         handle
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::operation::Instance;
 use super::prepared::{Evidence, WayBack};
+use crate::context::RolloutProgress;
 use crate::history::Fence;
 
 /// What the platform shows of one instance.
@@ -63,6 +64,7 @@ pub enum Running {
 /// What is live at the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Live {
     /// Nothing.
     Nothing,
@@ -70,6 +72,27 @@ pub enum Live {
     One(Sighting),
     /// Several, or a half-made one, and what is wrong.
     Mixed(Vec<Sighting>, String),
+    /// One, which the platform brings up by itself in place of another, and has not yet.
+    RollingOut(Box<RollingOut>),
+}
+
+/// What the platform rolls out by itself ([`Rollout::Managed`](super::Rollout::Managed)).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RollingOut {
+    /// What it will be: what was asked of the platform last, by whomever.
+    pub to: Sighting,
+    /// What it takes the place of, where that is known.
+    pub from: Option<Instance>,
+    /// How far it is.
+    pub progress: RolloutProgress,
+}
+
+impl RollingOut {
+    /// `to` is being brought up.
+    pub fn new(to: Sighting, from: Option<Instance>, progress: RolloutProgress) -> Self {
+        Self { to, from, progress }
+    }
 }
 
 /// How near a release is to being live again; best first.
@@ -118,6 +141,21 @@ impl Observation {
             Live::One(sighting) if sighting.instance.handle == instance.handle => Some(sighting),
             _ => None,
         }
+    }
+
+    /// What is live, or will be when the platform has rolled it out, if that is one instance.
+    pub fn heading(&self) -> Option<&Sighting> {
+        match &self.live {
+            Live::One(sighting) => Some(sighting),
+            Live::RollingOut(rolling) => Some(&rolling.to),
+            _ => None,
+        }
+    }
+
+    /// Whether exactly this instance is live, or is being rolled out.
+    pub fn leads_to(&self, instance: &Instance) -> bool {
+        let heading = self.heading();
+        heading.is_some_and(|s| s.instance.handle == instance.handle)
     }
 
     /// Whether exactly this instance is live.

@@ -16,7 +16,8 @@ pub enum Rollout {
     Replace,
     /// Both can run; `start` brings `to` up without traffic, `switch` moves the traffic.
     Beside,
-    /// The platform rolls it out by itself within `switch`.
+    /// The platform rolls it out by itself within `switch`, which may take as long as
+    /// [`Deadlines::rollout`](crate::policy::Deadlines::rollout) says and can be cancelled.
     Managed,
 }
 

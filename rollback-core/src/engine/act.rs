@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::caught::caught;
 use super::patience::Patience;
 use super::runner::{Runner, Step};
-use crate::backend::{Evidence, Operation};
+use crate::backend::{Evidence, Operation, Rollout};
 use crate::context::{Cancellation, Context};
 use crate::deployment::TriggerKind;
 use crate::error::{
@@ -136,11 +136,31 @@ impl Runner {
         }
     }
 
-    /// Makes `op.to` live, restart hooks included. Once begun it is not cancelled half-way: it
-    /// ends, and then it is undone.
+    /// Makes `op.to` live, restart hooks included, on the way back.
     pub(super) async fn switch_to(&self, op: Operation) -> Result<Evidence, BackendError> {
-        let limits = self.limits(self.deadlines().switch, false);
-        self.act(limits, self.switching(op)).await
+        self.act(self.switch_limits(false), self.switching(op))
+            .await
+    }
+
+    /// How long a switch may take. Once begun it is not cancelled half-way: it ends, and then it is
+    /// undone. But of what the platform rolls out by itself nothing is torn by being left, and
+    /// nobody waits for a rollout that is to be undone.
+    fn switch_limits_of(&self) -> (Duration, bool) {
+        let deadlines = self.deadlines();
+        match self.deployment.prepared().map(|prepared| prepared.rollout) {
+            Some(Rollout::Managed) => (deadlines.rollout, true),
+            _ => (deadlines.switch, false),
+        }
+    }
+
+    pub(super) fn switch_limits(&self, forward: bool) -> Limits {
+        let (timeout, cancellable) = self.switch_limits_of();
+        self.limits(timeout, cancellable && forward)
+    }
+
+    /// How long a switch may take, and is insisted on while the platform is away.
+    pub(super) fn switch_deadline(&self) -> Duration {
+        self.switch_limits_of().0
     }
 
     /// The effect that makes `op.to` live.
@@ -157,12 +177,9 @@ impl Runner {
                 let evidence = backend.switch(&cx, &op).await?;
                 for restart in restarts.iter().filter(|r| r.runs_on(trigger)) {
                     cx.say(format!("restart: {}", restart.name()));
-                    restart.restart(&cx, &op).await.map_err(|why| {
-                        BackendError::new(
-                            BackendErrorKind::Failed,
-                            format!("restart {} failed: {why}", restart.name()),
-                        )
-                    })?;
+                    let hook = || format!("restart {}", restart.name());
+                    let restarted = restart.restart(&cx, &op).await;
+                    restarted.map_err(|e| e.in_step(&hook(), LiveImpact::Unknown))?;
                 }
                 Ok(evidence)
             })
@@ -209,7 +226,12 @@ impl Runner {
                         error.kind(),
                         BackendErrorKind::Cancelled | BackendErrorKind::Fenced
                     );
-                if !insists || !patience.tries_again(&error, &self.progress).await {
+                // Who has lost a race for an update runs it again.
+                let raced = error.kind() == BackendErrorKind::Conflict && error.is_transient();
+                if !(insists || raced) || !patience.tries_again(&error, &self.progress).await {
+                    return Err(Failed::For(error, insists));
+                }
+                if self.cancellation.is_cancelled() && limits.cancellable {
                     return Err(Failed::For(error, insists));
                 }
                 match self.sees_foreign().await {

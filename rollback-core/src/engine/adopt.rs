@@ -46,6 +46,13 @@ pub(super) async fn adopt(inner: &Arc<Inner>, id: &WorkloadId, actor: Actor) -> 
             .into());
         }
         Live::Mixed(_, why) => return Err(Refusal::MixedLive { why: why.clone() }.into()),
+        Live::RollingOut(rolling) => {
+            let why = format!(
+                "{} is being rolled out ({}): adopt it when it is",
+                rolling.to.instance.release, rolling.progress
+            );
+            return Err(Refusal::MixedLive { why }.into());
+        }
         Live::One(sighting) => sighting,
     };
     let behind = match inner.published(&observed, &records).await? {

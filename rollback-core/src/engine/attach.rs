@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::inner::Inner;
 use super::run::{Channels, Run};
 use super::{AutomaticRollback, Report, recovery};
-use crate::context::Cancellation;
+use crate::context::{Cancellation, ProgressSink};
 use crate::deployment::{Asked, Deployment, LiveRecord, NotAttempted, Phase, Trigger};
 use crate::error::Error;
 use crate::history::{Liveness, Summary};
@@ -60,7 +60,7 @@ pub(super) async fn attach(inner: &Arc<Inner>, id: &DeploymentId) -> Result<Run,
     let channels = local.clone().unwrap_or_else(|| Channels {
         cancellation: Cancellation::new(),
         phase: seen,
-        line: watch::channel(String::new()).1,
+        said: ProgressSink::channel().1,
     });
     let follower = Follower {
         inner: Arc::clone(inner),

@@ -96,7 +96,7 @@ impl Runner {
         // What is journaled confirms the lease.
         self.journal(Event::SwitchBackIntended).await?;
         let op = self.deployment.operation().reversed();
-        let mut patience = Patience::of(self.deadlines().switch);
+        let mut patience = Patience::of(self.switch_deadline());
         let error = 'trying: loop {
             let mut error = match self.switch_to(op.clone()).await {
                 Ok(evidence) => {

@@ -90,6 +90,8 @@ pub(super) fn live_end(
     match &observed.live {
         Live::Nothing => Ok(End::Nothing),
         Live::One(sighting) => Ok(End::Placed(sighting.instance.clone())),
+        // What it is becoming is what there is to come from.
+        Live::RollingOut(rolling) => Ok(End::Placed(rolling.to.instance.clone())),
         // Of several, the recorded one is the one to come from; a switch leaves only its `to`.
         Live::Mixed(sightings, why) => sightings
             .iter()
@@ -123,6 +125,7 @@ pub(super) fn way_back(observed: &Observation) -> WayBack {
     match &observed.live {
         Live::Nothing => WayBack::Exact,
         Live::One(sighting) => sighting.way_back.clone(),
+        Live::RollingOut(rolling) => rolling.to.way_back.clone(),
         Live::Mixed(_, why) => WayBack::Lossy(vec![why.clone()]),
     }
 }

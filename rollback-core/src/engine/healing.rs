@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::gate::{Judge, Judgement};
 use super::runner::{Runner, Step};
 use crate::breaker::{Rest, rest};
-use crate::error::{BackendError, BackendErrorKind, Error};
+use crate::error::{BackendError, Error, LiveImpact};
 use crate::event::Event;
 use crate::health::{Site, Verdict};
 
@@ -71,9 +71,8 @@ impl Runner {
             let (r, d) = (Arc::clone(remediation), diagnostic.to_owned());
             let attempted = self
                 .act(limits, |cx| async move {
-                    r.attempt(&cx, &op, &d)
-                        .await
-                        .map_err(|why| BackendError::new(BackendErrorKind::Failed, why))
+                    let attempted = r.attempt(&cx, &op, &d).await;
+                    attempted.map_err(|e| e.in_step(&r.name(), LiveImpact::Unknown))
                 })
                 .await;
             let (did, tried) = match attempted {

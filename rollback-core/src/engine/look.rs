@@ -59,13 +59,25 @@ impl RollbackEngine {
         };
         let limit = rules.policy.deadlines.observe;
         let observed = ask::observe(limit, backend).await?;
-        let drift = drift(record.as_ref().and_then(Deployment::instance), &observed);
+        // What a deployment in flight rolls out is what is to be live, and nobody's hand.
+        let in_flight = match (&observed.live, &state.in_flight) {
+            (Live::RollingOut(_), Some(in_flight)) => {
+                inner.store.get(&in_flight.deployment).await?
+            }
+            _ => None,
+        };
+        let rolled_out = in_flight.as_ref().and_then(Deployment::instance);
+        let recorded = match rolled_out.filter(|own| observed.leads_to(own)) {
+            Some(own) => Some(own),
+            None => record.as_ref().and_then(Deployment::instance),
+        };
+        let drift = drift(recorded, &observed);
         let records = inner.records(workload).await?;
         let behind = match inner.published(&observed, &records).await? {
             Published::Ahead(fence) => Some(fence.clone()),
             _ => None,
         };
-        let Live::One(sighting) = observed.live else {
+        let Some(sighting) = observed.heading() else {
             return Ok(HealthReport {
                 live: None,
                 platform: View::NoOpinion,
@@ -74,7 +86,7 @@ impl RollbackEngine {
                 behind,
             });
         };
-        let instance = sighting.instance;
+        let instance = sighting.instance.clone();
         let platform = ask::health(limit, backend, &instance).await?;
         let live = Some(instance.release.to_string());
         let probe = Probe::live(workload.clone(), instance);

@@ -9,7 +9,7 @@ use super::guards;
 use super::inner::Inner;
 use super::rules::Rules;
 use super::warnings::{migrations, not_judged_beside, reference_stays, warnings};
-use crate::backend::{Backend, End, Live, Observation};
+use crate::backend::{Backend, End, Observation};
 use crate::compare::Diff;
 use crate::deployment::{Deployment, Trigger};
 use crate::drift::{Change, changes, drift};
@@ -184,7 +184,7 @@ async fn published(
             Ok((Some(Warning::PublishedElsewhere { published }), None))
         }
         // Nothing, or a mixture, cannot be adopted.
-        Published::Ahead(fence) if !matches!(observed.live, Live::One(_)) => {
+        Published::Ahead(fence) if observed.heading().is_none() => {
             let published = Box::new(fence.clone());
             let warning = Warning::HistoryBehind { published };
             Ok((Some(warning), Some(fence.sequence)))

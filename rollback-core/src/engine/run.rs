@@ -6,7 +6,7 @@ use std::pin::Pin;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::context::Cancellation;
+use crate::context::{Cancellation, RolloutProgress, Said};
 use crate::deployment::Phase;
 use crate::engine::Report;
 use crate::error::{Error, ErrorKind};
@@ -21,6 +21,8 @@ pub struct Progress {
     pub phase: Phase,
     /// The backend's newest line.
     pub line: String,
+    /// How far the platform has rolled it out by itself, while it does.
+    pub rollout: Option<RolloutProgress>,
 }
 
 /// What the engine and the handle share of a run.
@@ -28,7 +30,7 @@ pub struct Progress {
 pub(crate) struct Channels {
     pub(crate) cancellation: Cancellation,
     pub(crate) phase: watch::Receiver<(DeploymentId, Phase)>,
-    pub(crate) line: watch::Receiver<String>,
+    pub(crate) said: watch::Receiver<Said>,
 }
 
 impl Channels {
@@ -39,10 +41,12 @@ impl Channels {
 
     pub(crate) fn progress(&self) -> Progress {
         let (deployment, phase) = self.phase.borrow().clone();
+        let said = self.said.borrow().clone();
         Progress {
             deployment,
             phase,
-            line: self.line.borrow().clone(),
+            line: said.line,
+            rollout: said.rollout,
         }
     }
 }

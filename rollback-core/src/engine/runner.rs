@@ -14,10 +14,10 @@ use super::report::{AutomaticRollback, Report};
 use super::run::Channels;
 use super::warnings;
 use crate::backend::{Prepared, Rollout};
-use crate::context::{Cancellation, Context, ProgressSink};
+use crate::context::{Cancellation, Context, ProgressSink, Said};
 use crate::deployment::{Deployment, LiveRecord, NotAttempted, Outcome, Phase, Settlement};
 use crate::engine::Workload;
-use crate::error::{BackendError, BackendErrorKind, Error};
+use crate::error::{BackendError, BackendErrorKind, Error, LiveImpact};
 use crate::event::{Cause, Event};
 use crate::health::{Site, Verdict};
 use crate::history::{Holder, Identity, Lease, Then};
@@ -53,7 +53,7 @@ pub(super) struct Runner {
     pub(super) cancellation: Cancellation,
     pub(super) phase: watch::Sender<(DeploymentId, Phase)>,
     pub(super) progress: ProgressSink,
-    line: watch::Receiver<String>,
+    said: watch::Receiver<Said>,
     pub(super) not_attempted: Option<NotAttempted>,
     /// The deployment whose failure set off the automatic rollback that now runs.
     pub(super) failed: Option<Deployment>,
@@ -68,7 +68,7 @@ impl Runner {
         lease: Lease,
         deployment: Deployment,
     ) -> Self {
-        let (progress, line) = ProgressSink::channel();
+        let (progress, said) = ProgressSink::channel();
         Self {
             inner,
             workload,
@@ -78,7 +78,7 @@ impl Runner {
             deployment,
             cancellation: Cancellation::new(),
             progress,
-            line,
+            said,
             not_attempted: None,
             failed: None,
             to_last_healthy: false,
@@ -90,7 +90,7 @@ impl Runner {
         Channels {
             cancellation: self.cancellation.clone(),
             phase: self.phase.subscribe(),
-            line: self.line.clone(),
+            said: self.said.clone(),
         }
     }
 
@@ -235,21 +235,13 @@ impl Runner {
             let task = Arc::clone(task);
             let result = self
                 .act(limits, |cx| async move {
-                    task.run(&cx, &op).await.map_err(|why| {
-                        BackendError::new(
-                            BackendErrorKind::Failed,
-                            format!("release task {} failed: {why}", task.name()),
-                        )
-                        .untouched()
-                    })
+                    let hook = || format!("release task {}", task.name());
+                    let ran = task.run(&cx, &op).await;
+                    ran.map_err(|e| e.in_step(&hook(), LiveImpact::Untouched))
                 })
                 .await;
             match result {
                 Ok(()) => self.journal(Event::TaskDone { name }).await?,
-                // A task says only that it failed; what it was told, we know.
-                Err(_) if self.cancellation.is_cancelled() => {
-                    return self.go_back(Cause::Cancelled { by: None }).await;
-                }
                 Err(error) => return self.failed(error).await,
             }
         }
@@ -299,7 +291,7 @@ impl Runner {
             return Ok(step);
         }
         self.journal(Event::SwitchIntended).await?;
-        let limits = self.limits(self.deadlines().switch, false);
+        let limits = self.switch_limits(true);
         let switching = self.switching(self.deployment.operation());
         match self.act_forward(limits, switching).await {
             Ok(evidence) => {

@@ -38,7 +38,9 @@ pub(super) async fn migrations(
     });
     match asked.await {
         Ok(Ok(names)) => Migrations::Since { names },
-        Ok(Err(why)) => Migrations::Unknown { why },
+        Ok(Err(why)) => Migrations::Unknown {
+            why: why.to_string(),
+        },
         Err(late) => Migrations::Unknown {
             why: format!("{late} from the migration log"),
         },

@@ -25,7 +25,7 @@ pub enum BackendErrorKind {
     Unauthorized,
     /// The platform denies the operation to this user.
     Denied,
-    /// Somebody else changed the platform at the same time.
+    /// Somebody else changed the platform at the same time: a lost race, to be run again.
     Conflict,
     /// Another program holds the platform's own lock.
     Locked,

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use rollback_core::engine::{AutomaticRollback, NotAttempted, RollbackEngine, Workload};
+use rollback_core::error::HookError;
 use rollback_core::guard::ReleaseTask;
 use rollback_core::history::{Fence, HistoryStore, Holder, Sequence};
 use rollback_core::policy::{Keep, Retention};
@@ -50,7 +51,7 @@ impl ReleaseTask for Overtaken {
     fn runs_on(&self, _: TriggerKind) -> bool {
         true
     }
-    async fn run(&self, _: &Context, _: &Operation) -> Result<(), String> {
+    async fn run(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
         self.0.0.lock().unwrap().published = Some(self.1.clone());
         Ok(())
     }

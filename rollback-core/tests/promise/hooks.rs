@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use rollback_core::engine::{RollbackEngine, Workload};
+use rollback_core::error::HookError;
 use rollback_core::guard::{Guard, MigrationLog, ReleaseTask, Remediation, Restart, Ruling};
 use rollback_core::id::GuardName;
 use rollback_core::prelude::*;
@@ -31,7 +32,7 @@ impl ReleaseTask for Panics {
     fn runs_on(&self, _: TriggerKind) -> bool {
         true
     }
-    async fn run(&self, _: &Context, _: &Operation) -> Result<(), String> {
+    async fn run(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
         panic!("the task's library panics")
     }
     async fn abandon(&self, _: &Context, _: &Operation) {
@@ -47,7 +48,7 @@ impl Restart for Panics {
     fn runs_on(&self, trigger: TriggerKind) -> bool {
         trigger == TriggerKind::Deploy
     }
-    async fn restart(&self, _: &Context, op: &Operation) -> Result<(), String> {
+    async fn restart(&self, _: &Context, op: &Operation) -> Result<(), HookError> {
         let to = op.to.release().map(|r| r.artifact().digest.clone());
         assert_ne!(to.as_deref(), Some("v2"), "the restart's library panics");
         Ok(())
@@ -59,7 +60,7 @@ impl Remediation for Panics {
     fn name(&self) -> String {
         "panics".into()
     }
-    async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, String> {
+    async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, HookError> {
         panic!("the remediation's library panics")
     }
     async fn abandon(&self, _: &Context, _: &Operation) {
@@ -84,7 +85,7 @@ impl MigrationLog for Panics {
         _: &Context,
         _: &WorkloadId,
         _: Timestamp,
-    ) -> Result<Vec<String>, String> {
+    ) -> Result<Vec<String>, HookError> {
         panic!("the log's library panics")
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard};
 use async_trait::async_trait;
 use rollback_core::backend::{
     Address, Availability, Backend, End, Evidence, Handle, Instance, Live, Observation, Operation,
-    Place, Prepared, Reuse, Rollout, Running, Sighting, Started,
+    Place, Prepared, Reuse, Rollout, Started,
 };
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
@@ -89,7 +89,7 @@ impl FakeBackend {
         self
     }
 
-    fn reach(&self) -> Result<MutexGuard<'_, State>, BackendError> {
+    pub(super) fn reach(&self) -> Result<MutexGuard<'_, State>, BackendError> {
         let state = self.target.lock();
         if state.away {
             return Err(
@@ -102,7 +102,11 @@ impl FakeBackend {
     }
 
     /// A boundary between two effects.
-    async fn boundary(&self, cx: &Context, verb: &'static str) -> Result<(), BackendError> {
+    pub(super) async fn boundary(
+        &self,
+        cx: &Context,
+        verb: &'static str,
+    ) -> Result<(), BackendError> {
         // Lets other tasks in, as a real platform would.
         tokio::task::yield_now().await;
         cx.check()?;
@@ -158,22 +162,10 @@ impl Backend for FakeBackend {
 
     async fn observe(&self, _: &Context) -> Result<Observation, BackendError> {
         let state = self.reach()?;
-        let live = match state.live.as_ref().and_then(|h| state.placed.get(h)) {
-            None => Live::Nothing,
-            Some(placed) => {
-                let mut instance = placed.instance.clone();
-                if placed.tampered {
-                    instance.release = release("tampered");
-                }
-                let running = match placed.running {
-                    Some(_) => Running::Yes,
-                    None => Running::No("stopped".into()),
-                };
-                let start = placed.running.unwrap_or_default().to_string();
-                let evidence = Evidence::default().with("start", start);
-                Live::One(Sighting::new(instance, running).evidence(evidence))
-            }
-        };
+        let seen = state.live.as_ref().and_then(|live| state.sighting(live));
+        let live = state
+            .rolling_out()
+            .unwrap_or_else(|| seen.map_or(Live::Nothing, Live::One));
         Ok(Observation::new(live, state.published.clone()))
     }
 
@@ -273,6 +265,10 @@ impl Backend for FakeBackend {
                 .violations
                 .push("switch to what was not prepared".into());
         }
+        let managed = self.target.lock().managed;
+        if let Some(to) = to.as_ref().filter(|_| managed) {
+            return self.roll_out(cx, op, to).await;
+        }
         {
             let mut state = self.reach()?;
             state.publish(cx)?;
@@ -292,25 +288,10 @@ impl Backend for FakeBackend {
         let Some(handle) = to else {
             state.stop_all_but(None, op);
             state.live = None;
+            state.rolling = None;
             return Ok(Evidence::default());
         };
-        state.starts += 1;
-        let start = state.starts;
-        let Some(placed) = state.placed.get_mut(&handle) else {
-            if !state.removed.contains(&handle) {
-                state
-                    .violations
-                    .push("switch to what never was there".into());
-            }
-            return Err(BackendError::new(Kind::Gone, "it is not there"));
-        };
-        if !placed.complete {
-            return Err(BackendError::new(Kind::Corrupt, "it is half made"));
-        }
-        placed.was_live = true;
-        let start = *placed.running.get_or_insert(start);
-        state.live = Some(handle);
-        Ok(Evidence::default().with("start", start.to_string()))
+        state.bring_up(op, &handle)
     }
 
     async fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
@@ -340,13 +321,18 @@ impl Backend for FakeBackend {
             .get(&instance.handle)
             .is_some_and(|p| p.running.is_some());
         let digest = &instance.release.artifact().digest;
-        Ok(if !runs {
-            View::failed("it does not run")
-        } else if digest.starts_with("broken") || state.sick.contains(digest) {
-            View::failed(format!("{digest} answers 500"))
-        } else {
-            View::Healthy
-        })
+        let rolls = state.rolling.as_ref();
+        Ok(
+            if rolls.is_some_and(|rolling| rolling.to == instance.handle) {
+                View::NotYet("it is being rolled out".to_owned())
+            } else if !runs {
+                View::failed("it does not run")
+            } else if digest.starts_with("broken") || state.sick.contains(digest) {
+                View::failed(format!("{digest} answers 500"))
+            } else {
+                View::Healthy
+            },
+        )
     }
 
     async fn configured(

@@ -1,7 +1,7 @@
 //! What the target lets an operation do: nothing that a later one would undo, and nothing to what
 //! it does not know.
 
-use rollback_core::backend::{End, Handle, Operation};
+use rollback_core::backend::{End, Evidence, Handle, Operation};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 
@@ -32,16 +32,56 @@ impl State {
 
     /// Refuses to take the place of what the operation does not know.
     pub(super) fn is_known(&self, op: &Operation) -> Result<(), BackendError> {
-        match &self.live {
+        let wanted = self.rolling.as_ref().map(|rolling| &rolling.to);
+        match wanted.or(self.live.as_ref()) {
             Some(live) if !self.knows(op, live) => Err(BackendError::new(
                 Kind::Conflict,
                 "something else is live than this operation knows",
             )
             .on(live)
             .untouched()
-            .advice("look at the platform, then adopt or deploy")),
+            .advice("look at the platform, then adopt or deploy")
+            .transient(false)),
             _ => Ok(()),
         }
+    }
+
+    /// Whether what is to be made live stands there, whole.
+    pub(super) fn is_placed(&mut self, handle: &Handle) -> Result<(), BackendError> {
+        let Some(placed) = self.placed.get(handle) else {
+            if !self.removed.contains(handle) {
+                self.violations
+                    .push("switch to what never was there".into());
+            }
+            return Err(BackendError::new(Kind::Gone, "it is not there"));
+        };
+        match placed.complete {
+            true => Ok(()),
+            false => Err(BackendError::new(Kind::Corrupt, "it is half made")),
+        }
+    }
+
+    /// Makes live what is placed. Where the other need not stop first it stops with `retire`, or, at a
+    /// target that does this by itself, now.
+    pub(super) fn bring_up(
+        &mut self,
+        op: &Operation,
+        handle: &Handle,
+    ) -> Result<Evidence, BackendError> {
+        self.is_placed(handle)?;
+        if self.managed {
+            self.stop_all_but(Some(handle), op);
+        }
+        self.starts += 1;
+        let start = self.starts;
+        let placed = self.placed.get_mut(handle);
+        let running = placed.map(|placed| {
+            placed.was_live = true;
+            *placed.running.get_or_insert(start)
+        });
+        self.live = Some(handle.clone());
+        let start = running.unwrap_or(start).to_string();
+        Ok(Evidence::default().with("start", start))
     }
 
     /// Stops everything that the operation knows, but for this.

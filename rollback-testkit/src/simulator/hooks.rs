@@ -9,6 +9,7 @@ use rollback_core::backend::{Handle, Operation};
 use rollback_core::context::Context;
 use rollback_core::deployment::TriggerKind;
 use rollback_core::engine::Workload;
+use rollback_core::error::HookError;
 use rollback_core::guard::{
     Guard, MigrationLog, Notice, Observer, ReleaseTask, Remediation, Restart, Ruling,
 };
@@ -94,9 +95,9 @@ impl Hooks {
         }
     }
 
-    async fn effect(&self, cx: &Context, hook: Hook) -> Result<(), String> {
+    async fn effect(&self, cx: &Context, hook: Hook) -> Result<(), HookError> {
         tokio::task::yield_now().await;
-        cx.check().map_err(|e| e.to_string())?;
+        cx.check()?;
         self.life.reach(|| format!("an effect of {hook:?}")).await;
         Ok(())
     }
@@ -121,7 +122,7 @@ impl MigrationLog for Hooks {
         _: &Context,
         _: &WorkloadId,
         _: Timestamp,
-    ) -> Result<Vec<String>, String> {
+    ) -> Result<Vec<String>, HookError> {
         self.begin(Hook::Migrations).await;
         Ok(Vec::new())
     }
@@ -137,13 +138,15 @@ impl ReleaseTask for Hooks {
         trigger == TriggerKind::Deploy
     }
 
-    async fn run(&self, cx: &Context, op: &Operation) -> Result<(), String> {
+    async fn run(&self, cx: &Context, op: &Operation) -> Result<(), HookError> {
         self.begin(Hook::Task).await;
         self.effect(cx, Hook::Task).await?;
         let id = op.deployment.clone();
         *self.traces.lock().tasks.entry(id).or_default() += 1;
         Ok(())
     }
+
+    async fn abandon(&self, _: &Context, _: &Operation) {}
 }
 
 #[async_trait]
@@ -156,7 +159,7 @@ impl Restart for Hooks {
         true
     }
 
-    async fn restart(&self, cx: &Context, op: &Operation) -> Result<(), String> {
+    async fn restart(&self, cx: &Context, op: &Operation) -> Result<(), HookError> {
         self.begin(Hook::Restart).await;
         self.effect(cx, Hook::Restart).await?;
         self.traces.lock().restarted_to = op.to.instance().map(|to| to.handle.clone());
@@ -170,7 +173,7 @@ impl Remediation for Hooks {
         "kick".into()
     }
 
-    async fn attempt(&self, cx: &Context, _: &Operation, _: &str) -> Result<String, String> {
+    async fn attempt(&self, cx: &Context, _: &Operation, _: &str) -> Result<String, HookError> {
         self.begin(Hook::Remediation).await;
         self.effect(cx, Hook::Remediation).await?;
         let Some(digest) = self.heals else {
@@ -179,6 +182,8 @@ impl Remediation for Hooks {
         self.target.heal(digest);
         Ok("kicked it".into())
     }
+
+    async fn abandon(&self, _: &Context, _: &Operation) {}
 }
 
 #[async_trait]

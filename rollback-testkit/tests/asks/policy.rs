@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use rollback_core::context::Context;
 use rollback_core::engine::{AutomaticRollback, NotAttempted};
+use rollback_core::error::HookError;
 use rollback_core::guard::MigrationLog;
 use rollback_core::id::GuardName;
 use rollback_core::lineage::Standing;
@@ -136,10 +137,10 @@ impl MigrationLog for Table {
         _: &Context,
         _: &WorkloadId,
         _: Timestamp,
-    ) -> Result<Vec<String>, String> {
+    ) -> Result<Vec<String>, HookError> {
         match &self.0 {
             Ok(names) => Ok(names.iter().map(ToString::to_string).collect()),
-            Err(why) => Err((*why).to_owned()),
+            Err(why) => Err((*why).into()),
         }
     }
 }

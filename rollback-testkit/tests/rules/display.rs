@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use rollback_core::context::Context;
+use rollback_core::error::HookError;
 use rollback_core::guard::MigrationLog;
 use rollback_core::prelude::*;
 use rollback_testkit::fake::FakeTarget;
@@ -19,7 +20,7 @@ impl MigrationLog for Table {
         _: &Context,
         _: &WorkloadId,
         _: Timestamp,
-    ) -> Result<Vec<String>, String> {
+    ) -> Result<Vec<String>, HookError> {
         Ok(vec!["0007_drop".into(), "0008_add".into()])
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rollback_core::context::Context;
 use rollback_core::engine::Report;
-use rollback_core::error::StoreErrorKind;
+use rollback_core::error::{HookError, StoreErrorKind};
 use rollback_core::guard::Remediation;
 use rollback_core::policy::{Breaker, Keep, Retention};
 use rollback_core::prelude::*;
@@ -33,10 +33,12 @@ impl Remediation for Placebo {
         "placebo".into()
     }
 
-    async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, String> {
+    async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, HookError> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok("gave it".into())
     }
+
+    async fn abandon(&self, _: &Context, _: &Operation) {}
 }
 
 fn withheld(report: &Report) -> Option<String> {

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use rollback_core::context::Context;
-use rollback_core::error::StoreErrorKind;
+use rollback_core::error::{HookError, StoreErrorKind};
 use rollback_core::guard::Restart;
 use rollback_core::prelude::*;
 use rollback_testkit::fake::FakeTarget;
@@ -29,7 +29,7 @@ impl Restart for Reload {
         true
     }
 
-    async fn restart(&self, _: &Context, op: &Operation) -> Result<(), String> {
+    async fn restart(&self, _: &Context, op: &Operation) -> Result<(), HookError> {
         let to = op.to.release().map(|r| r.artifact().digest.clone());
         assert_eq!(self.target.serving(), to, "after the switch, not before");
         let to = to.unwrap_or_else(|| "nothing".to_owned());

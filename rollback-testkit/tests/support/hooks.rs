@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use rollback_core::context::Context;
+use rollback_core::error::HookError;
 use rollback_core::guard::{Notice, Observer, ReleaseTask, Restart};
 use rollback_core::prelude::*;
 use tokio::sync::{Notify, Semaphore};
@@ -123,7 +124,7 @@ impl Restart for Logged {
         self.on.contains(&trigger)
     }
 
-    async fn restart(&self, _: &Context, op: &Operation) -> Result<(), String> {
+    async fn restart(&self, _: &Context, op: &Operation) -> Result<(), HookError> {
         let to = op.to.release().map_or("nothing", |r| r.artifact().short());
         self.log.say(format!("restart {to}"));
         Ok(())
@@ -163,9 +164,11 @@ impl ReleaseTask for Task {
         self.on.contains(&trigger)
     }
 
-    async fn run(&self, _: &Context, op: &Operation) -> Result<(), String> {
+    async fn run(&self, _: &Context, op: &Operation) -> Result<(), HookError> {
         let to = op.to.release().map_or("nothing", |r| r.artifact().short());
         self.log.say(format!("{} {to}", self.name));
         Ok(())
     }
+
+    async fn abandon(&self, _: &Context, _: &Operation) {}
 }

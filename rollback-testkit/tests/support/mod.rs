@@ -105,6 +105,12 @@ impl Setup {
         self
     }
 
+    /// The platform rolls releases out by itself.
+    pub(crate) fn managed(mut self) -> Self {
+        self.target = FakeTarget::managed();
+        self
+    }
+
     /// The time is what the test says.
     pub(crate) fn clock(mut self, clock: &ManualClock) -> Self {
         self.clock = Some(clock.clone());

@@ -5,9 +5,9 @@ use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::release::Release;
 
-use crate::backend::Inner;
 use crate::client;
 use crate::ignore::Ignored;
+use crate::inner::Inner;
 use crate::release::{Note, Record, Taken};
 use crate::root::Owner;
 use crate::scan::Scan;

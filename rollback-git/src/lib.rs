@@ -48,6 +48,7 @@ mod durable;
 mod error;
 mod file;
 mod ignore;
+mod inner;
 mod link;
 mod listing;
 mod pins;

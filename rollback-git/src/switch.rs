@@ -7,8 +7,8 @@ use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_process::Engine;
 
-use crate::backend::Inner;
 use crate::file::sync_dir;
+use crate::inner::Inner;
 use crate::link::Current;
 use crate::release::{Restart, Switched};
 use crate::view::Lazy;

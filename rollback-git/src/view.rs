@@ -10,9 +10,9 @@ use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::release::{Artifact, Facet, FacetValue, Release};
 
-use crate::backend::Inner;
 use crate::client::{self, Client};
 use crate::error;
+use crate::inner::Inner;
 use crate::link::Current;
 use crate::listing::Relative;
 use crate::release::{Note, Record};

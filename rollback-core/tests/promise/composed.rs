@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use rollback_core::engine::{RollbackEngine, Workload};
+use rollback_core::error::HookError;
 use rollback_core::guard::Restart;
 use rollback_core::id::GuardName;
 use rollback_core::prelude::*;
@@ -20,7 +21,7 @@ impl Restart for Hook {
     fn runs_on(&self, _: TriggerKind) -> bool {
         true
     }
-    async fn restart(&self, _: &Context, _: &Operation) -> Result<(), String> {
+    async fn restart(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
         Ok(())
     }
 }

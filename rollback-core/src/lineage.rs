@@ -14,6 +14,7 @@ use crate::plan::PassedOver;
 use crate::points::NoPoint;
 use crate::policy::RollbackMode;
 use crate::release::Restore;
+use crate::request::Goal;
 use crate::time::Timestamp;
 use crate::withheld::Withheld;
 use links::Links;
@@ -221,6 +222,39 @@ impl<'a, R: Summarized> Lineage<'a, R> {
             .filter_map(|restore| self.last_healthy_restoring(restore, true))
     }
 
+    /// Whether these newest records are related among themselves as they are in the whole history: none
+    /// of their rollbacks reaches below them, and what is live is among them.
+    pub(crate) fn is_closed(&self) -> bool {
+        let found = |id: &DeploymentId| self.at(id).is_some();
+        self.live.known().is_none_or(found)
+            && self
+                .facts
+                .iter()
+                .filter_map(|d| d.restores.as_ref())
+                .all(found)
+    }
+
+    /// Whether these newest records answer a goal as the whole history would, given what is restored.
+    /// Where nothing is found by them, older ones may answer it yet.
+    pub(crate) fn answers(&self, goal: &Goal, restore: &Restore) -> bool {
+        let is_there = |id: &DeploymentId| self.at(id);
+        match goal {
+            Goal::LastHealthy => self.last_healthy_restoring(restore, false).is_some(),
+            Goal::Previous => self
+                .live()
+                .is_some_and(|live| self.previous(live).is_some()),
+            Goal::To(id) => is_there(id).is_some(),
+            Goal::Before(id) => is_there(id).is_some_and(|i| {
+                let before = self.facts[i].replaces.known();
+                before.is_none_or(|id| is_there(id).is_some())
+            }),
+            Goal::AsOf(time) => {
+                let settled = |d: &Summary| d.settled.as_ref().is_some_and(|s| s.at <= *time);
+                self.facts.iter().any(|d| settled(d))
+            }
+        }
+    }
+
     /// Whether older records than these cannot change which ones are the last healthy.
     pub(crate) fn knows_last_healthy(&self) -> bool {
         [&self.restore, &Restore::Everything]
@@ -232,7 +266,7 @@ impl<'a, R: Summarized> Lineage<'a, R> {
         let today = self.live_at().and_then(|i| self.facts[i].release.as_ref());
         let is_live = |i: usize| {
             let own = self.facts[i].release.as_ref().zip(today);
-            own.is_some_and(|(own, today)| own.brings_back(today, restore))
+            own.is_some_and(|(own, today)| own.brings_back(today, Some(today), restore))
         };
         let mut newest_unjudged = None;
         for (i, judged) in self.judged(is_live) {

@@ -2,6 +2,7 @@
 
 use crate::backend::End;
 use crate::deployment::Deployment;
+use crate::history::{ReleaseSummary, Summary};
 use crate::id::WorkloadId;
 use crate::lineage::{Candidates, Lineage};
 use crate::plan::{PassedOver, Refusal};
@@ -29,11 +30,11 @@ pub struct Selection<'a> {
     /// What was asked for: last healthy, previous, or one in particular.
     pub goal: &'a Goal,
     /// Its records, or summaries of them: where it can go.
-    pub lineage: &'a Lineage<'a>,
+    pub lineage: &'a Lineage<'a, Summary>,
     /// What is live at the platform.
-    pub live: Option<&'a Release>,
+    pub live: Option<&'a ReleaseSummary>,
     /// The same with today's configuration, which need not be what is live.
-    pub today: Option<&'a Release>,
+    pub today: Option<&'a ReleaseSummary>,
     /// What is restored.
     pub restore: &'a Restore,
     /// The workload's policy.
@@ -44,7 +45,7 @@ pub struct Selection<'a> {
 
 impl<'a> Selection<'a> {
     /// Deployments that answer the goal.
-    pub fn candidates(&self) -> Result<Candidates<'a>, Refusal> {
+    pub fn candidates(&self) -> Result<Candidates<'a, Summary>, Refusal> {
         match self.goal {
             Goal::LastHealthy => self.last_healthy(),
             Goal::Previous => {
@@ -60,21 +61,21 @@ impl<'a> Selection<'a> {
             }
             Goal::Before(id) => {
                 let undone = self.lineage.get(id).ok_or_else(|| self.not_found(id))?;
-                let before = undone.new_deployment().replaces.known();
+                let before = undone.replaces.known();
                 self.one(before.and_then(|id| self.lineage.get(id)))
             }
             Goal::AsOf(time) => self.one(self.lineage.as_of(*time)),
         }
     }
 
-    fn one(&self, target: Option<&'a Deployment>) -> Result<Candidates<'a>, Refusal> {
+    fn one(&self, target: Option<&'a Summary>) -> Result<Candidates<'a, Summary>, Refusal> {
         let target = target.ok_or_else(|| self.none(Vec::new()))?;
         match ruled_out(target) {
             // Reapplying what is live needs nothing that was captured.
             Some(NoPoint::NotCaptured) if self.is_live(target) => {}
             Some(why) => {
                 return Err(Refusal::InvalidTarget {
-                    deployment: target.id().clone(),
+                    deployment: target.id.clone(),
                     why: why.to_string(),
                 });
             }
@@ -82,10 +83,11 @@ impl<'a> Selection<'a> {
         }
         if self.is_live(target) && self.reapply == Reapply::No {
             return Err(Refusal::AlreadyLive {
-                deployment: self.that_is_live(target).id().clone(),
+                deployment: self.that_is_live(target).id.clone(),
                 release: target
-                    .release()
-                    .map(ToString::to_string)
+                    .release
+                    .as_ref()
+                    .map(|release| release.name.clone())
                     .unwrap_or_default(),
             });
         }
@@ -95,7 +97,7 @@ impl<'a> Selection<'a> {
         })
     }
 
-    fn last_healthy(&self) -> Result<Candidates<'a>, Refusal> {
+    fn last_healthy(&self) -> Result<Candidates<'a, Summary>, Refusal> {
         let or_unjudged = self.policy.fall_back_to_unjudged;
         let found = self.lineage.healthy(|d| self.is_live(d), or_unjudged);
         if found.candidates.is_empty() {
@@ -104,27 +106,17 @@ impl<'a> Selection<'a> {
         Ok(found)
     }
 
-    /// The release that a rollback to this deployment makes live.
-    pub fn release_of(&self, target: &Deployment) -> Option<Release> {
-        let release = target.release()?;
-        Some(release.brought_back(self.today, self.restore))
-    }
-
-    fn is_live(&self, d: &Deployment) -> bool {
-        match (self.release_of(d), self.live) {
-            (Some(effective), Some(live)) => effective.digest() == live.digest(),
-            _ => false,
-        }
+    fn is_live(&self, d: &Summary) -> bool {
+        let own = d.release.as_ref().zip(self.live);
+        own.is_some_and(|(own, live)| own.brings_back(live, self.today, self.restore))
     }
 
     /// The deployment whose release is live: the one on record, unless something else was put in its
     /// place.
-    fn that_is_live(&self, target: &'a Deployment) -> &'a Deployment {
-        let shown = self.live.map(Release::digest);
+    fn that_is_live(&self, target: &'a Summary) -> &'a Summary {
+        let shown = self.live.map(|live| &live.digest);
         let on_record = self.lineage.live();
-        on_record
-            .filter(|d| d.release().map(Release::digest) == shown)
-            .unwrap_or(target)
+        on_record.filter(|d| d.digest() == shown).unwrap_or(target)
     }
 
     /// The refusal when nothing answers the goal.

@@ -88,11 +88,8 @@ impl Telling<'_> {
     fn is_enough(&self, lineage: &Lineage<'_, Summary>) -> bool {
         let keep = self.policy.retention.records;
         let stays = |(i, d): (usize, &Summary)| i < keep.newest || keep.is_young(d, self.now);
-        let found = |id: &DeploymentId| lineage.at(id).is_some();
         let records = lineage.records();
-        self.live.known().is_none_or(found)
-            // No rollback among them reaches below them.
-            && records.iter().filter_map(|d| d.restores.as_ref()).all(found)
+        lineage.is_closed()
             // None is kept only for the sake of an older one.
             && records.iter().enumerate().all(stays)
             && lineage.knows_last_healthy()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::ask;
 use super::inner::Inner;
-use super::planning;
+use super::planning::{self, NEWEST};
 use super::run::Run;
 use super::runner::Step;
 use super::start;
@@ -15,7 +15,6 @@ use crate::error::Error;
 use crate::guard::{Action, Verb};
 use crate::history::Published;
 use crate::id::{Actor, WorkloadId};
-use crate::lineage::Lineage;
 use crate::plan::Refusal;
 
 pub(super) const INTERRUPTED: &str =
@@ -34,8 +33,8 @@ pub(super) async fn adopt(inner: &Arc<Inner>, id: &WorkloadId, actor: Actor) -> 
         .await?;
     let state = planning::idle(inner, id).await?;
     let rules = workload.rules(&state);
-    let records = inner.records(id).await?;
-    let lineage = Lineage::new(&records, &state.live);
+    let past = inner.summaries(id, NEWEST).await?;
+    let live = inner.live(&state.live).await?;
     let limit = rules.policy.deadlines.observe;
     let observed = ask::observe(limit, workload.backend.as_ref()).await?;
     let sighting = match &observed.live {
@@ -55,7 +54,7 @@ pub(super) async fn adopt(inner: &Arc<Inner>, id: &WorkloadId, actor: Actor) -> 
         }
         Live::One(sighting) => sighting,
     };
-    let behind = match inner.published(&observed, &records).await? {
+    let behind = match inner.published(&observed, id, &past).await? {
         // From now on this history is ahead of what it once published.
         Published::Ahead(fence) => {
             inner.advance(fence.sequence).await?;
@@ -63,7 +62,7 @@ pub(super) async fn adopt(inner: &Arc<Inner>, id: &WorkloadId, actor: Actor) -> 
         }
         _ => false,
     };
-    if let Some(live) = lineage.live()
+    if let Some(live) = &live
         && !behind
         && !drift(live.instance(), &observed).is_drift()
         && live.outcome() == Some(crate::deployment::Outcome::Succeeded)

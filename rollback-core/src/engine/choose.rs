@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::ask;
+use super::inner::Inner;
 use crate::backend::{Availability, Backend, End, Instance, Live, Observation, WayBack};
-use crate::deployment::LiveRecord;
+use crate::deployment::{Deployment, LiveRecord};
 use crate::error::Error;
 use crate::id::DeploymentId;
 use crate::plan::{PassedOver, Refusal};
 use crate::planner::{Selection, end_for};
+use crate::release::Release;
 use crate::request::Goal;
 
 /// What was chosen to be made live.
@@ -40,42 +42,57 @@ pub(super) async fn anew(
     })
 }
 
-/// The first candidate that can be had; they are asked about one by one.
+/// The first candidate that can be had, and what comes back of it; they are asked about one by one.
 pub(super) async fn candidate(
-    limit: Duration,
+    inner: &Inner,
     backend: &dyn Backend,
     selection: &Selection<'_>,
+    today: Option<&Release>,
     observed: Observation,
-) -> Result<(DeploymentId, Choice), Error> {
+) -> Result<(Deployment, Choice), Error> {
+    let limit = selection.policy.deadlines.observe;
     let found = selection.candidates()?;
     let mut passed_over = found.passed_over;
     let by_name = *selection.goal != Goal::LastHealthy;
+    let pass = |id: &DeploymentId, why: String| PassedOver {
+        deployment: id.clone(),
+        why,
+    };
     for d in found.candidates {
-        let to = selection
-            .release_of(d)
-            .map_or(End::Nothing, |release| end_for(d, release));
+        let record = match inner.store.get(&d.id).await? {
+            Some(record) => record,
+            // Retention may have let it go meanwhile.
+            None => {
+                passed_over.push(pass(&d.id, "is no more on record".into()));
+                continue;
+            }
+        };
+        let release = record.release();
+        let to = release.map_or(End::Nothing, |release| {
+            end_for(&record, release.brought_back(today, selection.restore))
+        });
         match ask::availability(limit, backend, &to).await? {
             Availability::Gone(why) if by_name => {
                 return Err(Refusal::InvalidTarget {
-                    deployment: d.id().clone(),
+                    deployment: d.id.clone(),
                     why: format!("its release is gone: {why}"),
                 }
                 .into());
             }
-            Availability::Gone(why) => passed_over.push(PassedOver {
-                deployment: d.id().clone(),
-                why: format!("is gone: {why}"),
-            }),
+            Availability::Gone(why) => passed_over.push(pass(&d.id, format!("is gone: {why}"))),
             availability => {
+                // What is older was not looked at.
+                let place = |id: &DeploymentId| selection.lineage.get(id).map(|d| d.sequence);
+                passed_over.retain(|p| place(&p.deployment) > Some(d.sequence));
                 let choice = Choice {
                     to,
-                    target: Some(d.id().clone()),
+                    target: Some(d.id.clone()),
                     passed_over,
                     availability,
                     observed,
-                    healthy: d.verdict().is_good(),
+                    healthy: d.is_healthy(),
                 };
-                return Ok((d.id().clone(), choice));
+                return Ok((record, choice));
             }
         }
     }

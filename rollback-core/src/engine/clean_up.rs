@@ -3,14 +3,14 @@
 use serde::Serialize;
 
 use super::manage::allow;
+use super::planning::NEWEST;
 use super::{act, ask, recovery};
 use crate::backend::Instance;
 use crate::context::{Cancellation, Context};
-use crate::deployment::Deployment;
 use crate::engine::RollbackEngine;
 use crate::error::{BackendErrorKind, Error, ErrorKind};
 use crate::guard::Verb;
-use crate::history::{Epoch, Exclusion, Fence, Liveness, Published};
+use crate::history::{Epoch, Exclusion, Fence, Liveness, Published, Summary};
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::lineage::Lineage;
 use crate::plan::Refusal;
@@ -108,9 +108,9 @@ impl RollbackEngine {
             Err(e) if e.kind() == BackendErrorKind::Unsupported => None,
             Err(e) => return Err(e.into()),
         };
-        let records = inner.records(workload).await?;
+        let past = inner.summaries(workload, NEWEST).await?;
         let published = match &observed {
-            Some(observed) => inner.published(observed, &records).await?,
+            Some(observed) => inner.published(observed, workload, &past).await?,
             None => Published::Nothing,
         };
         match published {
@@ -122,12 +122,12 @@ impl RollbackEngine {
             Published::Known => Ok(observed.as_ref().and_then(|o| o.published.clone())),
             Published::Nothing | Published::Elsewhere(_) => {
                 let identity = inner.identity().await?;
-                Ok(records.first().map(|newest| Fence {
+                Ok(past.summaries.first().map(|newest| Fence {
                     history: identity.history,
                     incarnation: identity.incarnation,
-                    sequence: newest.sequence(),
+                    sequence: newest.sequence,
                     epoch: Epoch(0),
-                    deployment: newest.id().clone(),
+                    deployment: newest.id.clone(),
                 }))
             }
         }
@@ -152,22 +152,21 @@ impl RollbackEngine {
         let entry = self.inner().workload(workload)?;
         let state = self.inner().store.workload(workload).await?;
         let in_force = entry.rules(&state);
-        let records = self.inner().whole_records(workload).await?;
+        let records = self.inner().whole_history(workload).await?;
         let lineage = Lineage::new(&records, &state.live)
             .restoring(in_force.restore)
             .withholding(Withheld::of(&state));
         let now = self.inner().clock.now();
         let rules = rules.unwrap_or(in_force.policy.retention);
         let retained = retained(&lineage, None, &rules, now);
-        let id = |d: &&Deployment| d.id().clone();
+        let id = |d: &&Summary| d.id.clone();
         let cleaned_up = CleanedUp {
             workload: workload.clone(),
             forgotten: retained.forget.iter().map(id).collect(),
             kept: records.len() - retained.forget.len(),
             window: retained.window.iter().map(id).collect(),
         };
-        let window = retained.window.iter();
-        let window = window.filter_map(|d| d.instance().cloned()).collect();
+        let window = self.inner().instances(&retained.window).await?;
         Ok((cleaned_up, window))
     }
 }

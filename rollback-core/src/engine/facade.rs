@@ -275,13 +275,13 @@ impl RollbackEngine {
     pub async fn last_healthy(&self, workload: &WorkloadId) -> Result<Option<DeploymentId>, Error> {
         let entry = self.inner.workload(workload)?;
         let state = self.inner.store.workload(workload).await?;
-        let records = self.inner.records(workload).await?;
+        let records = self.inner.summaries(workload, usize::MAX).await?;
         let rules = entry.rules(&state);
-        let lineage = Lineage::new(&records, &state.live)
+        let lineage = Lineage::new(&records.summaries, &state.live)
             .restoring(rules.restore)
             .withholding(Withheld::of(&state));
         let found = lineage.last_healthy(rules.policy.fall_back_to_unjudged);
-        Ok(found.map(|d| d.id().clone()))
+        Ok(found.map(|d| d.id.clone()))
     }
 }
 

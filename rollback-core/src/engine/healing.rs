@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::gate::{Judge, Judgement};
 use super::runner::{Runner, Step};
 use crate::breaker::{Rest, rest};
+use crate::deployment::Deployment;
 use crate::error::{BackendError, Error, LiveImpact};
 use crate::event::Event;
 use crate::health::{Site, Verdict};
@@ -85,9 +86,20 @@ impl Runner {
         Ok(Tried::None)
     }
 
+    /// The records of this workload in which remediations were tried, its own among them.
+    async fn remediated(&self) -> Result<Vec<Deployment>, Error> {
+        let workload = self.deployment.workload();
+        let all = self.inner.summaries(workload, usize::MAX).await?.summaries;
+        let mut records = Vec::new();
+        for d in all.iter().filter(|d| d.breaker_until.is_some()) {
+            records.extend(self.inner.store.get(&d.id).await?);
+        }
+        Ok(records)
+    }
+
     /// Why no remediation may be tried now, if none may.
     async fn breaker_is_open(&self) -> Result<Option<String>, Error> {
-        let records = self.inner.records(self.deployment.workload()).await?;
+        let records = self.remediated().await?;
         let breaker = self.deployment.new_deployment().policy.breaker;
         Ok(match rest(&records, &breaker, self.inner.clock.now()) {
             Rest::No => None,

@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
+use super::ending::is_damage;
 use super::observing::Observing;
 use super::run::Channels;
-use crate::backend::Observation;
+use crate::backend::{Instance, Observation};
 use crate::dependencies::Graph;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, LiveRecord};
 use crate::engine::Workload;
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Authorizer};
-use crate::history::{Fault, HistoryStore, Identity, Published, Query, Sequence};
+use crate::history::{HistoryStore, Identity, Published, Sequence, Summaries, Summary};
 use crate::id::{DeploymentId, WorkloadId};
 use crate::plan::Refusal;
 use crate::time::Clock;
@@ -55,18 +56,33 @@ impl Inner {
     pub(super) async fn published<'a>(
         &self,
         observed: &'a Observation,
-        records: &[Deployment],
+        workload: &WorkloadId,
+        records: &Summaries,
     ) -> Result<Published<'a>, Error> {
         let identity = self.identity().await?;
-        match Published::judge(observed.published.as_ref(), &identity, records) {
-            // A record that is there, and damaged, is not one that never was.
-            Published::Ahead(fence) => match self.store.get(&fence.deployment).await {
-                Ok(None) => Ok(Published::Ahead(fence)),
-                Err(e) if e.is_transient() => Err(e.into()),
-                Ok(Some(_)) | Err(_) => Ok(Published::Known),
-            },
-            published => Ok(published),
+        let Some(fence) = observed.published.as_ref() else {
+            return Ok(Published::Nothing);
+        };
+        let oldest = records.summaries.last();
+        let reaches = records.is_whole || oldest.is_some_and(|d| d.sequence <= fence.sequence);
+        let judged = Published::judge(Some(fence), &identity, &records.summaries);
+        if let Published::Elsewhere(_) = judged {
+            return Ok(judged);
         }
+        if reaches && matches!(judged, Published::Known) {
+            return Ok(judged);
+        }
+        // A record that is there, and damaged, is not one that never was.
+        match self.store.get(&fence.deployment).await {
+            Ok(None) => {}
+            Err(e) if e.is_transient() => return Err(e.into()),
+            Ok(Some(_)) | Err(_) => return Ok(Published::Known),
+        }
+        if reaches {
+            return Ok(judged);
+        }
+        let all = self.summaries(workload, usize::MAX).await?;
+        Ok(Published::judge(Some(fence), &identity, &all.summaries))
     }
 
     /// Gets this history past what it once published.
@@ -109,24 +125,31 @@ impl Inner {
         })
     }
 
-    /// All records of a workload that can be read, newest first.
-    pub(super) async fn records(&self, workload: &WorkloadId) -> Result<Vec<Deployment>, Error> {
-        Ok(self.records_and_unreadable(workload).await?.0)
-    }
-
-    /// The same, or an error if one of them cannot be read: what is let go must be known.
-    pub(super) async fn whole_records(
+    /// What is known of a workload's newest records, at most `limit`. What cannot be read is passed
+    /// over, and said in the log.
+    pub(super) async fn summaries(
         &self,
         workload: &WorkloadId,
-    ) -> Result<Vec<Deployment>, Error> {
-        let (records, unreadable) = self.records_and_unreadable(workload).await?;
-        match unreadable.first() {
-            None => Ok(records),
+        limit: usize,
+    ) -> Result<Summaries, Error> {
+        let found = self.store.summaries(workload, limit).await?;
+        for unreadable in &found.unreadable {
+            tracing::warn!(%workload, record = %unreadable, "unreadable record passed over");
+        }
+        Ok(found)
+    }
+
+    /// What is known of all records of a workload; an error if one of them cannot be read: what is
+    /// let go must be known.
+    pub(super) async fn whole_history(&self, workload: &WorkloadId) -> Result<Vec<Summary>, Error> {
+        let all = self.summaries(workload, usize::MAX).await?;
+        match all.unreadable.first() {
+            None => Ok(all.summaries),
             Some(first) => Err(Error::new(
                 ErrorKind::Store(StoreErrorKind::Corrupt),
                 format!(
                     "{} of the records cannot be read: {first}",
-                    unreadable.len()
+                    all.unreadable.len()
                 ),
             )
             .on(workload)
@@ -134,25 +157,26 @@ impl Inner {
         }
     }
 
-    /// All records of a workload, newest first, and what could not be read.
-    pub(super) async fn records_and_unreadable(
-        &self,
-        workload: &WorkloadId,
-    ) -> Result<(Vec<Deployment>, Vec<Fault>), Error> {
-        let mut query = Query::workload(workload).limit(1_000);
-        let (mut all, mut bad) = (Vec::new(), Vec::new());
-        loop {
-            let page = self.store.list(&query).await?;
-            for unreadable in &page.unreadable {
-                tracing::warn!(%workload, record = %unreadable, "unreadable record passed over");
-            }
-            bad.extend(page.unreadable);
-            all.extend(page.deployments);
-            match page.next {
-                Some(next) => query.before = Some(next),
-                None => return Ok((all, bad)),
-            }
+    /// The record of what is live, where it is known and can be read.
+    pub(super) async fn live(&self, live: &LiveRecord) -> Result<Option<Deployment>, Error> {
+        match live.known() {
+            None => Ok(None),
+            Some(id) => match self.store.get(id).await {
+                Ok(record) => Ok(record),
+                Err(e) if is_damage(&e) => Ok(None),
+                Err(e) => Err(e.into()),
+            },
         }
+    }
+
+    /// The instances of these deployments; those whose records are gone meanwhile have none.
+    pub(super) async fn instances(&self, of: &[&Summary]) -> Result<Vec<Instance>, Error> {
+        let mut all = Vec::with_capacity(of.len());
+        for d in of {
+            let record = self.store.get(&d.id).await?;
+            all.extend(record.and_then(|d| d.instance().cloned()));
+        }
+        Ok(all)
     }
 
     pub(super) fn running(&self, id: &DeploymentId) -> Option<Channels> {

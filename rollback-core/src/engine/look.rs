@@ -1,5 +1,6 @@
 //! Looking at a workload as it is now: the platform's view, the checks', and the record's.
 
+use super::planning::NEWEST;
 use super::{RollbackEngine, ask, gate};
 use crate::backend::Live;
 use crate::context::Context;
@@ -72,8 +73,8 @@ impl RollbackEngine {
             None => record.as_ref().and_then(Deployment::instance),
         };
         let drift = drift(recorded, &observed);
-        let records = inner.records(workload).await?;
-        let behind = match inner.published(&observed, &records).await? {
+        let past = inner.summaries(workload, NEWEST).await?;
+        let behind = match inner.published(&observed, workload, &past).await? {
             Published::Ahead(fence) => Some(fence.clone()),
             _ => None,
         };

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::inner::Inner;
+use super::planning::NEWEST;
 use super::rules::{Origin, Rules};
 use super::{ask, choose, planning, warnings};
 use crate::deployment::{Deployment, LiveRecord, NewDeployment, NotAttempted, Trigger};
 use crate::drift::Drift;
 use crate::engine::Workload;
 use crate::error::Error;
-use crate::history::{Holder, Published};
+use crate::history::{Holder, Published, ReleaseSummary};
 use crate::id::Actor;
 use crate::lineage::Lineage;
 use crate::plan::Migrations;
@@ -39,18 +40,25 @@ pub(super) async fn successor(
     if own.policy.rollback != RollbackMode::Auto {
         return Ok(Err(NotAttempted::NotArmed));
     }
-    let records = inner.records(failed.workload()).await?;
     // The failed release is what is live, though its settlement is yet to be written.
     let live = LiveRecord::Known(failed.id().clone());
     let state = inner.store.workload(failed.workload()).await?;
-    let lineage = Lineage::new(&records, &live).withholding(Withheld::of(&state));
     let policy: Policy = own.policy.clone();
     let restore = policy.restore.clone().unwrap_or(Restore::Everything);
+    let mut newest = NEWEST;
+    let past = loop {
+        let past = inner.summaries(failed.workload(), newest).await?;
+        let lineage = Lineage::new(&past.summaries, &live).withholding(Withheld::of(&state));
+        if past.is_whole || lineage.is_closed() && lineage.answers(&Goal::LastHealthy, &restore) {
+            break past;
+        }
+        newest = newest.saturating_mul(2);
+    };
     let failed_end = failed.operation().to;
     let limit = policy.deadlines.observe;
     let backend = workload.backend.as_ref();
     let observed = ask::observe(limit, backend).await?;
-    let published = inner.published(&observed, &records).await?;
+    let published = inner.published(&observed, failed.workload(), &past).await?;
     if let Published::Ahead(_) = published {
         return Ok(Err(NotAttempted::HistoryBehind));
     }
@@ -59,35 +67,42 @@ pub(super) async fn successor(
         Restore::Everything => failed_end.release().cloned(),
         _ => planning::today(limit, backend, failed_end.release()).await?,
     };
-    let selection = Selection {
-        workload: failed.workload(),
-        goal: &Goal::LastHealthy,
-        lineage: &lineage,
-        live: failed_end.release(),
-        today: today.as_ref(),
-        restore: &restore,
-        policy: &policy,
-        reapply: Reapply::No,
+    let sick = failed_end.release().map(ReleaseSummary::of);
+    let configured = today.as_ref().map(ReleaseSummary::of);
+    let mut past = past;
+    let (target, choice) = loop {
+        let lineage = Lineage::new(&past.summaries, &live).withholding(Withheld::of(&state));
+        let selection = Selection {
+            workload: failed.workload(),
+            goal: &Goal::LastHealthy,
+            lineage: &lineage,
+            live: sick.as_ref(),
+            today: configured.as_ref(),
+            restore: &restore,
+            policy: &policy,
+            reapply: Reapply::No,
+        };
+        let seen = observed.clone();
+        match choose::candidate(inner, backend, &selection, today.as_ref(), seen).await {
+            Ok(found) => break found,
+            // Older ones may answer what none of these does.
+            Err(e) if e.refusal().is_some() && !past.is_whole => {
+                past = inner.summaries(failed.workload(), usize::MAX).await?;
+            }
+            Err(e) if e.refusal().is_some() => return Ok(Err(NotAttempted::NoRollbackPoint)),
+            Err(e) => return Err(e),
+        }
     };
-    let (to, choice) = match choose::candidate(limit, backend, &selection, observed).await {
-        Ok(found) => found,
-        Err(e) if e.refusal().is_some() => return Ok(Err(NotAttempted::NoRollbackPoint)),
-        Err(e) => return Err(e),
-    };
-    let target = lineage.get(&to);
-    let migrations = match target {
-        Some(target) => Some(warnings::migrations(limit, workload, target).await),
-        None => None,
-    };
+    let migrations = Some(warnings::migrations(limit, workload, &target).await);
     if policy.migrations == OnMigrations::Block
         && !matches!(&migrations, Some(Migrations::Since { names }) if names.is_empty())
     {
         return Ok(Err(NotAttempted::Migrations));
     }
-    let warnings = warnings::warnings(&choice, target, &Drift::None, migrations.as_ref());
+    let warnings = warnings::warnings(&choice, Some(&target), &Drift::None, migrations.as_ref());
     let now = inner.clock.now();
     let trigger = Trigger::AutomaticRollback {
-        to,
+        to: target.id().clone(),
         failed: failed.id().clone(),
     };
     let rules = Rules {

@@ -6,6 +6,7 @@ use crate::backend::Instance;
 use crate::deployment::{Deployment, LiveRecord};
 use crate::engine::Workload;
 use crate::error::Error;
+use crate::history::Summary;
 use crate::lineage::Lineage;
 use crate::retention::retained;
 use crate::withheld::Withheld;
@@ -17,11 +18,11 @@ pub(super) async fn shrink(
     workload: &Workload,
     own: &Deployment,
 ) -> Result<Vec<Instance>, Error> {
-    let mut records = inner.whole_records(own.workload()).await?;
+    let mut records = inner.whole_history(own.workload()).await?;
     // The store's copy lacks nothing but what is about to be true.
     let live = LiveRecord::Known(own.id().clone());
-    if let Some(copy) = records.iter_mut().find(|d| d.id() == own.id()) {
-        *copy = own.clone();
+    if let Some(copy) = records.iter_mut().find(|d| d.id == *own.id()) {
+        *copy = Summary::of(own);
     }
     let policy = &own.new_deployment().policy;
     let rules = workload.rules_by(policy.clone(), Origin::Catalog);
@@ -31,7 +32,7 @@ pub(super) async fn shrink(
         .withholding(Withheld::of(&state));
     let now = inner.clock.now();
     let retained = retained(&lineage, Some(own.id()), &policy.retention, now);
-    let forget: Vec<_> = retained.forget.iter().map(|d| d.id().clone()).collect();
+    let forget: Vec<_> = retained.forget.iter().map(|d| d.id.clone()).collect();
     if !forget.is_empty() {
         let forgotten = inner.store.forget(&forget).await?;
         tracing::debug!(workload = %own.workload(), forgotten, "records let go");
@@ -41,9 +42,11 @@ pub(super) async fn shrink(
         .iter()
         .filter_map(|end| end.instance().cloned())
         .collect();
-    for instance in retained.window.iter().filter_map(|d| d.instance()) {
-        if !window.contains(instance) {
-            window.push(instance.clone());
+    let others = retained.window.iter().filter(|d| d.id != *own.id());
+    let others: Vec<&Summary> = others.copied().collect();
+    for instance in inner.instances(&others).await? {
+        if !window.contains(&instance) {
+            window.push(instance);
         }
     }
     Ok(window)

@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Summary;
 use super::{Epoch, Lease, Sequence};
-use crate::deployment::{Deployment, Outcome, TriggerKind};
+use crate::deployment::{Outcome, TriggerKind};
 use crate::id::{DeploymentId, InvalidId};
 
 /// A random name of 16 hex digits, given once.
@@ -167,7 +168,7 @@ impl<'a> Published<'a> {
     pub fn judge(
         fence: Option<&'a Fence>,
         identity: &Identity,
-        records: &[Deployment],
+        records: &[Summary],
     ) -> Published<'a> {
         let Some(fence) = fence else {
             return Published::Nothing;
@@ -176,17 +177,17 @@ impl<'a> Published<'a> {
             return Published::Elsewhere(fence);
         }
         // An adoption that did not succeed has caught up with nothing.
-        let caught_up = |d: &&Deployment| {
-            d.trigger().kind() != TriggerKind::Adopt || d.outcome() == Some(Outcome::Succeeded)
+        let caught_up = |d: &&Summary| {
+            d.trigger != TriggerKind::Adopt || d.outcome() == Some(Outcome::Succeeded)
         };
         let newer = records
             .iter()
-            .take_while(|d| d.sequence() >= fence.sequence)
+            .take_while(|d| d.sequence >= fence.sequence)
             .filter(caught_up);
         let mut any = false;
         for d in newer {
             any = true;
-            if d.sequence() == fence.sequence && *d.id() != fence.deployment {
+            if d.sequence == fence.sequence && d.id != fence.deployment {
                 return Published::Ahead(fence);
             }
         }

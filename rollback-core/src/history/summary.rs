@@ -119,6 +119,8 @@ pub struct ReleaseSummary {
     pub backend: BackendKind,
     /// Its artifact's digest.
     pub artifact: String,
+    /// What people call it.
+    pub name: String,
     /// A digest of each facet that says anything, by the facet's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facets: BTreeMap<String, String>,
@@ -233,24 +235,29 @@ impl ReleaseSummary {
             digest: release.digest(),
             backend: release.backend().clone(),
             artifact: release.artifact().digest.clone(),
+            name: release.to_string(),
             facets: facets.map(|(n, f)| (n.clone(), f.digest())).collect(),
         }
     }
 
-    /// Whether a rollback to this one makes `today` live again, as it is: what
-    /// [`Release::brought_back`] gives would be the same release.
-    pub fn brings_back(&self, today: &Self, restore: &Restore) -> bool {
-        let same_code = self.backend == today.backend && self.artifact == today.artifact;
-        match restore {
-            Restore::Everything => self.digest == today.digest,
-            Restore::Artifact => same_code,
-            Restore::Facets(names) => {
-                same_code
-                    && names
-                        .iter()
-                        .all(|n| self.facets.get(n) == today.facets.get(n))
-            }
-        }
+    /// Whether a rollback to this one makes `live` what it is already: what
+    /// [`Release::brought_back`] gives over `today`'s configuration would be the same release.
+    pub fn brings_back(&self, live: &Self, today: Option<&Self>, restore: &Restore) -> bool {
+        // Another backend's configuration means nothing to this release.
+        let today = today.filter(|today| today.backend == self.backend);
+        let (Some(today), false) = (today, *restore == Restore::Everything) else {
+            return self.digest == live.digest;
+        };
+        let from = |name: &str| match restore {
+            Restore::Facets(names) if names.iter().any(|n| n == name) => &self.facets,
+            _ => &today.facets,
+        };
+        let mut names = [self, today, live]
+            .into_iter()
+            .flat_map(|r| r.facets.keys());
+        self.backend == live.backend
+            && self.artifact == live.artifact
+            && names.all(|name| from(name).get(name) == live.facets.get(name))
     }
 }
 

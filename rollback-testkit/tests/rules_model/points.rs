@@ -1,6 +1,7 @@
 //! Rollback points: what the history calls one, the planner goes to.
 
 use proptest::prelude::*;
+use rollback_core::history::Summary;
 use rollback_core::lineage::Lineage;
 use rollback_core::plan::Refusal;
 use rollback_core::planner::Selection;
@@ -17,9 +18,10 @@ use crate::records::{id, index};
 /// Whether the planner goes to each deployment, or why not.
 fn planner(h: &History, reapply: Reapply) -> Vec<(usize, Result<(), Refusal>)> {
     let (records, live) = (h.records(), h.live_record());
-    let lineage = Lineage::new(&records, &live);
+    let summaries: Vec<Summary> = records.iter().map(Summary::of).collect();
+    let lineage = Lineage::new(&summaries, &live);
     let policy = Policy::default();
-    let today = lineage.live().and_then(|live| live.release());
+    let today = lineage.live().and_then(|live| live.release.as_ref());
     let workload = "api@model".parse().unwrap();
     let mut answers = Vec::new();
     for d in &records {
@@ -36,7 +38,8 @@ fn planner(h: &History, reapply: Reapply) -> Vec<(usize, Result<(), Refusal>)> {
         };
         let answer = selection.candidates();
         if let Ok(found) = &answer {
-            assert_eq!(found.candidates, [d], "the one that was named");
+            let found: Vec<_> = found.candidates.iter().map(|d| &d.id).collect();
+            assert_eq!(found, [d.id()], "the one that was named");
         }
         answers.push((index(d), answer.map(|_| ())));
     }

@@ -124,6 +124,10 @@ fn event(event: &Event) -> String {
         Event::RemediationIntended { name: remedy } => format!("{name}: {remedy}"),
         Event::Remediated { name: remedy, did } => format!("{name}: {remedy}: {did}"),
         Event::RemediationWithheld { name: remedy, why } => format!("{name}: {remedy}: {why}"),
+        Event::Diagnosed(diagnosis) => {
+            let lines = diagnosis.to_string().replace('\n', "\n            ");
+            format!("{name}:\n            {lines}")
+        }
         Event::GoingBack(cause) => format!("{name}: {cause}"),
         Event::TakenOver { decision, .. } => format!("{name}: {decision}"),
         Event::Settled(settlement) => format!("{name}: {}", settlement.summary),

@@ -12,6 +12,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::context::Context;
+use crate::diagnosis::Words;
 use crate::error::BackendError;
 use crate::health::View;
 use crate::id::{BackendKind, WorkloadId};
@@ -33,7 +34,7 @@ pub use prepared::{Evidence, Prepared, Rollout, Started, WayBack};
 ///   and after a crash at any instant inside it, and ends in the same state.
 /// - **`prepare` never touches what is live**, and everything that can fail, fails there.
 /// - **What only looks has no side effect** and never decides: `resolve`, `observe`,
-///   `availability`, `health`, `configured`. The engine may give such a call up, and drop it.
+///   `availability`, `health`, `diagnose`, `configured`. The engine may give such a call up, and drop it.
 /// - **After an error**, [`BackendError::impact`] is `Untouched` only if that is certain: always for
 ///   what only looks, and for `prepare`.
 /// - **A platform that does not answer is
@@ -135,6 +136,13 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// The platform's own view of an instance, looked at once: what has to run for a while is
     /// [`View::NotYet`] until it has, counted from its own start.
     async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError>;
+
+    /// What the platform has to say of an instance that failed: how it ended, how often it was
+    /// restarted, what it said last. Asked before it is touched; looked at once, without secrets.
+    /// Unless a backend says otherwise there is nothing to say.
+    async fn diagnose(&self, _: &Context, _: &Instance) -> Result<Words, BackendError> {
+        Ok(Words::default())
+    }
 
     /// What is live as today's configuration would have it: `live`'s artifact with the facets that
     /// the program has configured *now*, which need not be those that are live. What the

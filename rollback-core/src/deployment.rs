@@ -27,6 +27,7 @@ pub use version::RecordVersion;
 pub use watch::{MAX_SIGNALS, Watch, WatchVerdict};
 
 use crate::backend::{Addresses, End, Evidence, Instance, Operation, Prepared, Reuse};
+use crate::diagnosis::Diagnosis;
 use crate::event::{Cause, Event, TimedEvent};
 use crate::health::Verdict;
 use crate::history::Sequence;
@@ -168,6 +169,14 @@ impl Deployment {
     /// What `prepare` made, once it has.
     pub fn prepared(&self) -> Option<&Prepared> {
         self.fold.prepared.as_ref()
+    }
+
+    /// What was seen of its release when it failed, before it was touched: the last of several.
+    pub fn diagnosis(&self) -> Option<&Diagnosis> {
+        self.events.iter().rev().find_map(|e| match &e.event {
+            Event::Diagnosed(diagnosis) => Some(diagnosis),
+            _ => None,
+        })
     }
 
     /// Where its release answers before it has the traffic: empty until it was started beside what is

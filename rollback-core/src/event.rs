@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{Evidence, Prepared, Started};
 use crate::deployment::{Outcome, Settlement};
+use crate::diagnosis::Diagnosis;
 use crate::health::{Site, Verdict};
 use crate::history::Holder;
 use crate::id::{Actor, DeploymentId};
@@ -112,6 +113,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         notes: Vec<String>,
     },
+    /// A release failed, and this was seen of it before it was touched.
+    Diagnosed(Diagnosis),
     /// A remediation was not tried: too many were, on this workload, lately.
     RemediationWithheld {
         /// The remediation's name, as the program has it.
@@ -165,7 +168,7 @@ pub enum Event {
 }
 
 /// The kinds of events that this version knows, as they are recorded.
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 21] = [
     "prepare_intended",
     "prepared",
     "task_intended",
@@ -175,6 +178,7 @@ const KNOWN: [&str; 20] = [
     "switch_intended",
     "switched",
     "judged",
+    "diagnosed",
     "remediation_withheld",
     "remediation_intended",
     "remediated",
@@ -203,6 +207,7 @@ impl Event {
             Self::SwitchIntended => "switch-intended",
             Self::Switched { .. } => "switched",
             Self::Judged { .. } => "judged",
+            Self::Diagnosed(_) => "diagnosed",
             Self::RemediationWithheld { .. } => "remediation-withheld",
             Self::RemediationIntended { .. } => "remediation-intended",
             Self::Remediated { .. } => "remediated",
@@ -250,6 +255,16 @@ mod tests {
             again,
             serde_json::from_str::<serde_json::Value>(json).unwrap()
         );
+    }
+
+    #[test]
+    fn a_diagnosis_was_read_as_an_event_of_a_newer_version() {
+        let words = crate::diagnosis::Words::default().fact("exit_code", 1);
+        let event = Event::Diagnosed(Diagnosis::new(Vec::new(), words));
+        let at = Timestamp::UNIX_EPOCH;
+        let timed = TimedEvent { at, event };
+        let json = serde_json::to_string(&timed).unwrap();
+        assert_eq!(read(&json).unwrap(), timed);
     }
 
     #[test]

@@ -41,7 +41,7 @@
 //! | to | see |
 //! |---|---|
 //! | run things | [`engine`], [`request`] |
-//! | read what happened | [`deployment`], [`event`], [`lineage`], [`compare`] |
+//! | read what happened | [`deployment`], [`event`], [`diagnosis`], [`lineage`], [`compare`] |
 //! | know what would happen | [`plan`], [`planner`], [`points`], [`drift`] |
 //! | know what is kept | [`retention`] |
 //! | write a backend | [`backend`], [`context`], [`release`] |
@@ -59,6 +59,7 @@ pub mod compare;
 pub mod context;
 pub mod dependencies;
 pub mod deployment;
+pub mod diagnosis;
 pub mod drift;
 pub mod engine;
 pub mod error;

@@ -9,6 +9,7 @@ use rollback_core::backend::{
     Rollout, Started, WayBack,
 };
 use rollback_core::context::Context;
+use rollback_core::diagnosis::Words;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::health::View;
 use rollback_core::id::{BackendKind, WorkloadId};
@@ -216,6 +217,12 @@ impl Backend for DockerBackend {
 
     async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
         self.judge(cx, instance)
+            .await
+            .map_err(BackendError::untouched)
+    }
+
+    async fn diagnose(&self, cx: &Context, instance: &Instance) -> Result<Words, BackendError> {
+        self.words(cx, instance)
             .await
             .map_err(BackendError::untouched)
     }

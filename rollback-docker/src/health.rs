@@ -7,6 +7,7 @@ use std::time::Duration;
 use bollard::models::{HealthStatusEnum, HealthcheckResult};
 use rollback_core::backend::{Instance, Running};
 use rollback_core::context::Context;
+use rollback_core::diagnosis::{MAX_LOG_LINES, Words};
 use rollback_core::error::BackendError;
 use rollback_core::health::View;
 use rollback_core::time::{Clock, SystemClock, Timestamp};
@@ -72,6 +73,45 @@ impl DockerBackend {
             )),
             None => View::Healthy,
         })
+    }
+
+    /// What dockerd has to say of a container that failed.
+    pub(crate) async fn words(
+        &self,
+        cx: &Context,
+        instance: &Instance,
+    ) -> Result<Words, BackendError> {
+        cx.check()?;
+        let client = self.client().await?;
+        let Some(now) = client.of(&instance.handle).await? else {
+            return Ok(Words::default().fact("container", "is gone"));
+        };
+        let lines = u32::try_from(MAX_LOG_LINES).unwrap_or(u32::MAX);
+        let log = client.log_tail(&now.id, lines).await;
+        let mut words = Words::default()
+            .fact("container", &now.id)
+            .fact("restarts", now.restarts());
+        if let Some(state) = &now.inspect.state {
+            let status = state.status.map(|status| status.to_string());
+            let facts = [
+                ("status", status),
+                ("exit_code", state.exit_code.map(|code| code.to_string())),
+                (
+                    "oom_killed",
+                    state.oom_killed.map(|killed| killed.to_string()),
+                ),
+                ("error", state.error.clone().filter(|e| !e.is_empty())),
+            ];
+            for (name, value) in facts {
+                if let Some(value) = value {
+                    words = words.fact(name, without_secrets(&now, value));
+                }
+            }
+        }
+        if let Some((_, looks)) = now.health() {
+            words = words.fact("health_check", without_secrets(&now, last(&looks)));
+        }
+        Ok(words.log(&without_secrets(&now, log)))
     }
 
     /// How long it has been running. The wall clock is asked once, at the first look: if somebody

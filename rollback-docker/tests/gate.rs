@@ -228,3 +228,39 @@ async fn a_container_gets_its_own_time_to_stop() {
     assert!(took < Duration::from_secs(9), "{took:?}");
     assert_eq!(w.serving().await.as_deref(), Some("v1"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_words_of_a_container_that_crashed_went_away_with_it() {
+    let Some(w) = world() else { return };
+    let workload = Workload::new(w.docker()).auto_rollback().gate(
+        Gate::default()
+            .interval(Duration::from_millis(200))
+            .retries(1),
+    );
+    let engine = RollbackEngine::builder(MemoryStore::new())
+        .workload(workload)
+        .build()
+        .unwrap();
+    let deploy = async |build: Build| {
+        let (id, me) = (w.workload(), Actor::user("me").unwrap());
+        let run = engine.deploy(&id, w.reference(build), me);
+        run.await.unwrap().await.unwrap()
+    };
+    let good = deploy(Build::V1).await;
+    assert!(good.succeeded(), "{}", good.summary());
+    assert_eq!(good.diagnosis(), None);
+    let report = deploy(Build::Broken).await;
+    assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
+    assert_eq!(w.serving().await.as_deref(), Some("v1"));
+    let stored = engine.get(report.deployment().id()).await.unwrap();
+    let seen = stored.diagnosis().expect("it was looked at");
+    assert!(!seen.attempts.is_empty(), "{seen}");
+    let facts = &seen.platform.facts;
+    let handle = stored.instance().unwrap().handle.to_string();
+    assert_eq!(facts["container"], handle, "{seen}");
+    for fact in ["exit_code", "oom_killed", "restarts", "status"] {
+        assert!(facts.contains_key(fact), "{fact}: {seen}");
+    }
+    assert_ne!(facts["exit_code"], "0", "{seen}");
+    assert!(!format!("{seen:?}").contains(TOKEN));
+}

@@ -6,6 +6,7 @@ use rollback_core::backend::{
     Rollout, Running, Sighting, Started,
 };
 use rollback_core::context::Context;
+use rollback_core::diagnosis::Words;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use rollback_core::health::View;
 use rollback_core::id::{BackendKind, WorkloadId};
@@ -225,6 +226,21 @@ impl Backend for SystemdBackend {
             soak: self.config().soak,
         };
         Ok(look.view(health::since_start()))
+    }
+
+    async fn diagnose(&self, _: &Context, _: &Instance) -> Result<Words, BackendError> {
+        let bus = Bus::connect(self.config()).await?;
+        let state = bus.state().await.map_err(BackendError::untouched)?;
+        let words = Words::default()
+            .fact("state", format!("{} ({})", state.active, state.sub))
+            .fact("result", &state.result)
+            .fact("exit_status", state.exit_status)
+            .fact("restarts", state.restarts)
+            .fact("invocation_id", &state.invocation);
+        Ok(match state.load_error.as_str() {
+            "" => words,
+            error => words.fact("load_error", error),
+        })
     }
 
     async fn configured(

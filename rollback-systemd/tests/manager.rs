@@ -8,11 +8,13 @@ use std::sync::atomic::Ordering;
 
 use rollback_core::backend::{End, Live};
 use rollback_core::drift::drift;
+use rollback_core::engine::{RollbackEngine, Workload};
 use rollback_core::guard::Remediation;
+use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use rollback_systemd::RestartUnit;
 use rollback_testkit::backend_suite::{Driver, Step};
-use rollback_testkit::world::Build;
+use rollback_testkit::world::{Build, World};
 use support::{SystemdWorld, boot};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,6 +23,7 @@ async fn what_broke_elsewhere_does_not_break_here() {
     let world = || Arc::new(SystemdWorld::new(Arc::clone(&fixture)));
     a_unit_that_hit_its_start_limit_is_restarted_by_a_rollback(world()).await;
     a_simple_unit_without_a_binary_is_found_unhealthy(world()).await;
+    what_the_manager_said_of_a_unit_that_crashed_went_away_with_it(world()).await;
     a_remediation_restarts_what_is_live_and_nothing_else(world()).await;
     a_new_drop_in_directory_is_drift_before_any_reload(world()).await;
     a_vendors_unit_is_shadowed_and_put_back_unwritten(world()).await;
@@ -90,6 +93,33 @@ async fn a_simple_unit_without_a_binary_is_found_unhealthy(world: Arc<SystemdWor
     }
     d.go_back(&op).await;
     d.expect_nothing().await;
+}
+
+async fn what_the_manager_said_of_a_unit_that_crashed_went_away_with_it(world: Arc<SystemdWorld>) {
+    let gate = Gate::default()
+        .retries(1)
+        .interval(std::time::Duration::from_millis(200));
+    let workload = Workload::new(world.systemd()).auto_rollback().gate(gate);
+    let engine = RollbackEngine::builder(MemoryStore::new())
+        .workload(workload)
+        .build()
+        .unwrap();
+    let deploy = async |build: Build| {
+        let (id, me) = (world.workload(), Actor::user("me").unwrap());
+        let run = engine.deploy(&id, world.reference(build), me);
+        run.await.unwrap().await.unwrap()
+    };
+    let good = deploy(Build::V1).await;
+    assert!(good.succeeded(), "{}", good.summary());
+    let report = deploy(Build::Broken).await;
+    assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
+    assert_eq!(world.serving().await.as_deref(), Some("v1"));
+    let seen = report.diagnosis().expect("it was looked at");
+    let facts = &seen.platform.facts;
+    for fact in ["state", "result", "exit_status", "restarts"] {
+        assert!(facts.contains_key(fact), "{fact}: {seen}");
+    }
+    assert_ne!(facts["result"], "success", "{seen}");
 }
 
 async fn a_new_drop_in_directory_is_drift_before_any_reload(world: Arc<SystemdWorld>) {

@@ -9,6 +9,7 @@ use super::{
     Rollout, Started,
 };
 use crate::context::Context;
+use crate::diagnosis::Words;
 use crate::error::BackendError;
 use crate::health::View;
 use crate::id::{BackendKind, WorkloadId};
@@ -73,6 +74,14 @@ macro_rules! forwards {
 
             async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
                 (**self).health(cx, instance).await
+            }
+
+            async fn diagnose(
+                &self,
+                cx: &Context,
+                instance: &Instance,
+            ) -> Result<Words, BackendError> {
+                (**self).diagnose(cx, instance).await
             }
 
             async fn configured(

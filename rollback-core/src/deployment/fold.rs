@@ -94,6 +94,14 @@ impl Deployment {
                     )
                         || (self.new.trigger.kind() == TriggerKind::Adopt && phase == P::Prepared))
             }
+            // Of what was brought up, whether it then went live or not.
+            Event::Diagnosed(_) => {
+                !back
+                    && matches!(
+                        phase,
+                        P::Starting | P::Started | P::Switching | P::Switched | P::Judged
+                    )
+            }
             Event::RemediationIntended { .. } | Event::RemediationWithheld { .. } => {
                 !back && phase == P::Judged
             }
@@ -197,7 +205,7 @@ impl Deployment {
                 fold.remedied.push(name.clone());
                 fold.phase = Phase::Remediating;
             }
-            Event::Remediated { .. } | Event::RemediationWithheld { .. } => {}
+            Event::Remediated { .. } | Event::RemediationWithheld { .. } | Event::Diagnosed(_) => {}
             Event::GoingBack(cause) => {
                 fold.cause = Some(cause.clone());
                 fold.phase = Phase::GoingBack;

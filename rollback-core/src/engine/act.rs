@@ -10,7 +10,7 @@ use super::patience::Patience;
 use super::runner::{Runner, Step};
 use crate::backend::{Evidence, Operation, Rollout};
 use crate::context::{Cancellation, Context};
-use crate::deployment::TriggerKind;
+use crate::deployment::{Phase, TriggerKind};
 use crate::error::{
     BackendError, BackendErrorKind, Error, ErrorKind, LiveImpact, StoreError, StoreErrorKind,
 };
@@ -249,7 +249,16 @@ impl Runner {
             Failed::Foreign => Ok(self.leave()),
             // It was insisted on, and the platform is away: going back would need it as well.
             Failed::For(error, true) if error.is_transient() => Err(self.stopped(&error)),
-            Failed::For(error, _) => self.failed(error).await,
+            Failed::For(error, _) => {
+                // What did not come up may say why. What was stopped has nothing to say.
+                let phase = self.deployment.phase();
+                let stopped = error.kind() == BackendErrorKind::Cancelled;
+                let fenced = error.kind() == BackendErrorKind::Fenced;
+                if matches!(phase, Phase::Starting | Phase::Switching) && !stopped && !fenced {
+                    self.diagnose(Vec::new()).await?;
+                }
+                self.failed(error).await
+            }
         }
     }
 

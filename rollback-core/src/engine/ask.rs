@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::caught::caught;
 use crate::backend::{Availability, Backend, End, Instance, Observation};
 use crate::context::Context;
+use crate::diagnosis::Words;
 use crate::error::{BackendError, BackendErrorKind};
 use crate::health::View;
 use crate::release::Release;
@@ -105,6 +106,21 @@ pub(super) async fn health(
     )
     .await
     .unwrap_or_else(|late| Err(too_late(late)))
+}
+
+/// What the platform has to say of an instance that failed. That it has nothing to say, or not in
+/// time, is in nobody's way.
+pub(super) async fn diagnose(limit: Duration, backend: &dyn Backend, instance: &Instance) -> Words {
+    let asked = ask(
+        limit,
+        |cx| async move { backend.diagnose(&cx, instance).await },
+    );
+    let why = match asked.await {
+        Ok(Ok(words)) => return words,
+        Ok(Err(e)) => e.to_string(),
+        Err(late) => late.to_string(),
+    };
+    Words::default().fact("not_known", why)
 }
 
 /// What is live as the program has configured it now.

@@ -8,11 +8,17 @@ use tokio::time::Instant;
 use super::ask;
 use crate::backend::{Addresses, Backend, Operation};
 use crate::context::Context;
+use crate::diagnosis;
 use crate::error::{BackendError, BackendErrorKind};
 use crate::health::{Gate, HealthCheck, Healthy, Probe, Unhealthy, Verdict, View};
+use crate::time::Clock;
 
-/// How a gate ended, and what its checks remarked.
-pub(super) type Judgement = (Verdict, Vec<String>);
+/// How a gate ended, what its checks remarked, and what each of its attempts saw.
+pub(super) struct Judgement {
+    pub(super) verdict: Verdict,
+    pub(super) notes: Vec<String>,
+    pub(super) attempts: Vec<diagnosis::Attempt>,
+}
 
 /// Who judges what, and by what.
 pub(super) struct Judge<'a> {
@@ -24,11 +30,26 @@ pub(super) struct Judge<'a> {
     pub(super) beside: Option<Addresses>,
     /// How long the platform may take for one view.
     pub(super) view: Duration,
+    pub(super) clock: &'a dyn Clock,
 }
 
 impl Judge<'_> {
     /// Judges `op.to`. `Err` only when cancelled: every other trouble is a failed attempt.
     pub(super) async fn judge(&self, cx: &Context) -> Result<Judgement, BackendError> {
+        let mut attempts = Vec::new();
+        let (verdict, notes) = self.judged(cx, &mut attempts).await?;
+        Ok(Judgement {
+            verdict,
+            notes,
+            attempts,
+        })
+    }
+
+    async fn judged(
+        &self,
+        cx: &Context,
+        attempts: &mut Vec<diagnosis::Attempt>,
+    ) -> Result<(Verdict, Vec<String>), BackendError> {
         let gate = self.gate;
         let Some(instance) = self.op.to.instance() else {
             return Ok((Verdict::Unknown, Vec::new()));
@@ -44,7 +65,10 @@ impl Judge<'_> {
         // Since when it has been good enough, but for the soak.
         let mut soaking: Option<Instant> = None;
         loop {
+            let (at, asked) = (self.clock.now(), Instant::now());
             let attempt = self.attempt(cx, &probe).await;
+            let saw = diagnosis::Attempt::new(at, asked.elapsed(), attempt.saw());
+            attempts.push(saw);
             if cx.cancellation().is_cancelled() && !cx.remaining().is_zero() {
                 return Err(BackendError::new(
                     BackendErrorKind::Cancelled,
@@ -166,4 +190,15 @@ enum Attempt {
     /// The platform is sure: nothing to wait for.
     Hopeless(String),
     NoOpinion,
+}
+
+impl Attempt {
+    /// What was seen, in words.
+    fn saw(&self) -> &str {
+        match self {
+            Self::Good(_) => "healthy",
+            Self::NoOpinion => "no opinion",
+            Self::Bad(why) | Self::NotYet(why) | Self::Hopeless(why) => why,
+        }
+    }
 }

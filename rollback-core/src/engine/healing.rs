@@ -1,14 +1,20 @@
 //! The health gate on the run path, and what may heal a failed one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::ask;
 use super::gate::{Judge, Judgement};
 use super::runner::{Runner, Step};
 use crate::breaker::{Rest, rest};
 use crate::deployment::Deployment;
+use crate::diagnosis::{Attempt, Diagnosis, Words};
 use crate::error::{BackendError, Error, LiveImpact};
 use crate::event::Event;
 use crate::health::{Site, Verdict};
+
+/// How long the platform may take to say what it knows of what failed.
+const DIAGNOSIS: Duration = Duration::from_secs(10);
 
 /// What came of looking for a remediation.
 enum Tried {
@@ -27,20 +33,25 @@ impl Runner {
             if let Some(step) = self.stop_before_effect().await? {
                 return Ok(step);
             }
-            let (verdict, notes) = match (self.judge(Site::Live).await, healed_by.take()) {
-                (Ok((Verdict::Passed, notes)), Some(by)) => (Verdict::Healed { by }, notes),
-                (Ok(judged), _) => judged,
-                (Err(error), _) => return self.failed(error).await,
+            let judged = match self.judge(Site::Live).await {
+                Ok(judged) => judged,
+                Err(error) => return self.failed(error).await,
+            };
+            let verdict = match (judged.verdict, healed_by.take()) {
+                (Verdict::Passed, Some(by)) => Verdict::Healed { by },
+                (verdict, _) => verdict,
             };
             self.journal(Event::Judged {
                 site: Site::Live,
                 verdict: verdict.clone(),
-                notes,
+                notes: judged.notes,
             })
             .await?;
             let Verdict::Failed { diagnostic } = verdict else {
                 return Ok(Step::Conclude);
             };
+            // A remediation touches it, and so does going back: now it can still be looked at.
+            self.diagnose(judged.attempts).await?;
             match self.remediate(&diagnostic).await? {
                 Tried::Did(name) => healed_by = Some(name),
                 Tried::DidNothing => {}
@@ -112,9 +123,26 @@ impl Runner {
         })
     }
 
+    /// Puts on record what there is to see of what failed, before it is touched. At best effort, and
+    /// bounded in time: nothing that is to be put back waits for it.
+    pub(super) async fn diagnose(&mut self, attempts: Vec<Attempt>) -> Result<(), Error> {
+        let op = self.deployment.operation();
+        let limit = self.deadlines().observe.min(DIAGNOSIS);
+        let words = match op.to.instance() {
+            Some(instance) => ask::diagnose(limit, self.workload.backend.as_ref(), instance).await,
+            None => Words::default(),
+        };
+        let diagnosis = Diagnosis::new(attempts, words);
+        if diagnosis.is_empty() {
+            return Ok(());
+        }
+        self.journal(Event::Diagnosed(diagnosis)).await
+    }
+
     pub(super) async fn judge(&self, site: Site) -> Result<Judgement, BackendError> {
         let op = self.deployment.operation();
         let gate = self.deployment.new_deployment().gate.clone();
+        let clock = Arc::clone(&self.inner.clock);
         let (backend, checks) = (
             Arc::clone(&self.workload.backend),
             self.workload.checks.clone(),
@@ -135,6 +163,7 @@ impl Runner {
                 op: &op,
                 beside,
                 view,
+                clock: clock.as_ref(),
             };
             judge.judge(&cx.looking()).await
         })

@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::Recovered;
 use crate::deployment::{Deployment, LiveRecord, NotAttempted, Outcome};
+use crate::diagnosis::Diagnosis;
 use crate::health::Verdict;
 
 /// Whether and how the engine rolled back by itself.
@@ -62,6 +63,11 @@ impl Report {
     /// Whether the deployment itself succeeded.
     pub fn succeeded(&self) -> bool {
         self.outcome() == Outcome::Succeeded
+    }
+
+    /// What was seen of its release when it failed, before it was touched.
+    pub fn diagnosis(&self) -> Option<&Diagnosis> {
+        self.deployment.diagnosis()
     }
 
     /// What the engine did by itself.

@@ -158,7 +158,7 @@ impl Runner {
     async fn adopt(&mut self, prepared: Prepared) -> Result<Step, Error> {
         self.journal(Event::Prepared(prepared)).await?;
         let (verdict, notes) = match self.judge(Site::Live).await {
-            Ok(judged) => judged,
+            Ok(judged) => (judged.verdict, judged.notes),
             // Nothing was changed, so there is nothing to go back from.
             Err(_) => {
                 let by = self.confirm().await?.cancel_requested_by;
@@ -268,15 +268,17 @@ impl Runner {
             Err(failed) => return self.after(failed).await,
         }
         match self.judge(Site::Beside).await {
-            Ok((verdict, notes)) => {
+            Ok(judged) => {
+                let verdict = judged.verdict;
                 self.journal(Event::Judged {
                     site: Site::Beside,
                     verdict: verdict.clone(),
-                    notes,
+                    notes: judged.notes,
                 })
                 .await?;
                 match verdict {
                     Verdict::Failed { diagnostic } => {
+                        self.diagnose(judged.attempts).await?;
                         self.go_back(Cause::Unhealthy { diagnostic }).await
                     }
                     _ => Ok(Step::Switch),

@@ -104,7 +104,7 @@ pub enum Warning {
 }
 
 /// The kinds of warnings that this version knows, as they are recorded.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
     "not_restored",
     "drifted",
     "lossy_way_back",
@@ -117,6 +117,7 @@ const KNOWN: [&str; 14] = [
     "unreadable",
     "history_behind",
     "published_elsewhere",
+    "not_judged_beside",
     "resolved",
     "guard",
 ];

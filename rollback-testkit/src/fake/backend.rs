@@ -9,6 +9,7 @@ use rollback_core::backend::{
     Place, Prepared, Reuse, Rollout, Started,
 };
 use rollback_core::context::Context;
+use rollback_core::diagnosis::Words;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use rollback_core::health::View;
 use rollback_core::id::{BackendKind, WorkloadId};
@@ -333,6 +334,19 @@ impl Backend for FakeBackend {
                 View::Healthy
             },
         )
+    }
+
+    async fn diagnose(&self, _: &Context, instance: &Instance) -> Result<Words, BackendError> {
+        let state = self.reach()?;
+        let digest = &instance.release.artifact().digest;
+        let sick = digest.starts_with("broken") || state.sick.contains(digest);
+        let stands = state.placed.get(&instance.handle);
+        Ok(match stands {
+            Some(placed) if sick => Words::default()
+                .fact("runs", placed.running.is_some())
+                .log(&format!("{digest} starts\n{digest} is sick")),
+            _ => Words::default(),
+        })
     }
 
     async fn configured(

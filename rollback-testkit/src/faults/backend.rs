@@ -8,6 +8,7 @@ use rollback_core::backend::{
     Rollout, Started,
 };
 use rollback_core::context::Context;
+use rollback_core::diagnosis::Words;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::health::View;
 use rollback_core::id::{BackendKind, WorkloadId};
@@ -34,6 +35,8 @@ pub enum Verb {
     Retire,
     /// `health`
     Health,
+    /// `diagnose`
+    Diagnose,
     /// `retain`
     Retain,
 }
@@ -49,6 +52,7 @@ impl Verb {
         Self::Switch,
         Self::Retire,
         Self::Health,
+        Self::Diagnose,
         Self::Retain,
     ];
 
@@ -203,6 +207,11 @@ impl Backend for FaultyBackend {
 
     async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
         self.call(Verb::Health, self.inner.health(cx, instance))
+            .await
+    }
+
+    async fn diagnose(&self, cx: &Context, instance: &Instance) -> Result<Words, BackendError> {
+        self.call(Verb::Diagnose, self.inner.diagnose(cx, instance))
             .await
     }
 

@@ -12,6 +12,7 @@ use rollback_core::backend::{
     Rollout, Started,
 };
 use rollback_core::context::Context;
+use rollback_core::diagnosis::Words;
 use rollback_core::error::BackendError;
 use rollback_core::health::View;
 use rollback_core::id::{BackendKind, WorkloadId};
@@ -214,6 +215,11 @@ impl Backend for ThreadedBackend {
     async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
         self.life.goes_on().await;
         self.inner.health(cx, instance).await
+    }
+
+    async fn diagnose(&self, cx: &Context, instance: &Instance) -> Result<Words, BackendError> {
+        self.life.goes_on().await;
+        self.inner.diagnose(cx, instance).await
     }
 
     async fn configured(

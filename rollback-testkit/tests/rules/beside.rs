@@ -98,6 +98,10 @@ async fn a_plan_says_that_a_successor_cannot_be_judged_before_it_is_switched_to(
     let checks = vec!["GET /healthz".to_owned()];
     let expected = [Warning::NotJudgedBeside { checks }];
     assert_eq!(plan(&beside, Aim::Live).await, expected);
+    // As a record has it, too.
+    let json = serde_json::to_string(&expected).unwrap();
+    let read: Vec<Warning> = serde_json::from_str(&json).unwrap();
+    assert_eq!(read, expected);
     assert_eq!(plan(&beside, Aim::Port(None)).await, []);
     assert_eq!(plan(&replaced, Aim::Live).await, []);
 }

@@ -63,8 +63,8 @@ async fn with_nothing_kept_a_crash_never_leaves_an_automatic_rollback_stuck() {
         };
         let engine = || setup.with(|w| w.policy(policy.clone()));
         engine().deploy("v0").await;
-        // Both together make sixteen.
-        for (n, side) in (1..=17).flat_map(|n| [(n, Side::Before), (n, Side::After)]) {
+        // Both together make seventeen.
+        for (n, side) in (1..=18).flat_map(|n| [(n, Side::Before), (n, Side::After)]) {
             let b = engine();
             setup.trap.set(n, side, StoreErrorKind::ReadOnly);
             let broken = Request::deploy(api(), format!("broken{n}"), me());

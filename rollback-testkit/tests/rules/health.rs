@@ -11,7 +11,7 @@ use rollback_core::error::{HookError, StoreErrorKind};
 use rollback_core::guard::Remediation;
 use rollback_core::policy::{Breaker, Keep, Retention};
 use rollback_core::prelude::*;
-use rollback_testkit::faults::{ManualClock, ScriptedCheck, Side};
+use rollback_testkit::faults::{ManualClock, ScriptedCheck, Side, Verb, VerbFault};
 
 use crate::support::{Setup, api, me};
 
@@ -97,8 +97,9 @@ async fn an_attempt_that_a_crash_cut_short_counts() {
         ..Policy::default()
     };
     let b = setup.with(|w| w.remediation(placebo.clone()).policy(policy));
-    // The writes: begin, prepare, prepared, switch, switched, judged, remediation; then it dies.
-    setup.trap.set(8, Side::Before, StoreErrorKind::ReadOnly);
+    // The writes: begin, prepare, prepared, switch, switched, judged, diagnosed, remediation; then
+    // it dies.
+    setup.trap.set(9, Side::Before, StoreErrorKind::ReadOnly);
     let died = b.run(Request::deploy(api(), "broken1", me())).await;
     died.unwrap_err();
     assert_eq!(placebo.tried(), 1);
@@ -248,4 +249,49 @@ async fn a_look_that_never_ended_kept_the_lease_of_what_was_settled() {
         assert!(clinging.0.lock().unwrap().len() >= 2);
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_was_seen_of_a_failed_release_went_away_with_it() {
+    let setup = Setup::new().await;
+    let b = setup.armed();
+    b.deploy("v1").await;
+    let report = b.deploy("broken2").await;
+    assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
+    let seen = report.diagnosis().expect("it was looked at");
+    assert!(seen.attempts.iter().any(|a| a.saw.contains("answers 500")));
+    assert_eq!(
+        seen.platform.facts["runs"], "true",
+        "nothing had stopped it"
+    );
+    assert_eq!(seen.platform.log, ["broken2 starts", "broken2 is sick"]);
+    let stored = b.engine.get(report.deployment().id()).await.unwrap();
+    assert_eq!(stored.diagnosis(), Some(seen));
+    // Right after the verdict: nothing has touched it yet.
+    let names: Vec<_> = stored.events().iter().map(|e| e.event.name()).collect();
+    let at = names.iter().position(|name| *name == "diagnosed").unwrap();
+    assert_eq!(names[at - 1], "judged");
+    // What is healthy is not diagnosed.
+    assert_eq!(b.deploy("v3").await.diagnosis(), None);
+    b.at_rest().await;
+}
+
+#[tokio::test]
+async fn a_platform_that_has_no_words_is_in_nobodys_way() {
+    let setup = Setup::new().await;
+    let b = setup.armed();
+    b.deploy("v1").await;
+    setup.verbs.set(VerbFault {
+        verb: Verb::Diagnose,
+        nth: 1,
+        more: 0,
+        side: Side::Before,
+        kind: BackendErrorKind::Failed,
+    });
+    let report = b.deploy("broken2").await;
+    assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
+    let seen = report.diagnosis().unwrap();
+    assert!(seen.platform.facts["not_known"].contains("injected"));
+    assert!(!seen.attempts.is_empty());
+    b.at_rest().await;
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use rollback_core::context::Context;
+use rollback_core::diagnosis::Words;
 use rollback_core::prelude::*;
 use rollback_testkit::fake::{FakeBackend, FakeTarget};
 
@@ -171,6 +172,10 @@ impl Backend for Tagged {
 
     async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
         self.inner.retain(cx, window).await
+    }
+
+    async fn diagnose(&self, cx: &Context, instance: &Instance) -> Result<Words, BackendError> {
+        self.inner.diagnose(cx, instance).await
     }
 
     async fn configured(

@@ -286,8 +286,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         file: "rollback-core/src/engine/healing.rs",
         what: "a stop is heard before the gate",
-        find: "            if let Some(step) = self.stop_before_effect().await? {\n                return Ok(step);\n            }\n            let (verdict",
-        replace: "            let (verdict",
+        find: "            if let Some(step) = self.stop_before_effect().await? {\n                return Ok(step);\n            }\n            let judged",
+        replace: "            let judged",
         proofs: &[
             TEST_CORE,
             TEST_TESTKIT_ASKS,

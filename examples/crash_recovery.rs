@@ -125,11 +125,9 @@ async fn engine(at: &Guest) -> Result<(RollbackEngine, WorkloadId), Box<dyn Erro
     let api: WorkloadId = "api@web-1".parse()?;
     let config = GitConfig::new(api.clone(), at.repository(), at.site())
         .restart_command(at.restart_command()?);
-    let gate = Gate {
-        interval: Duration::from_millis(200),
-        start_period: Duration::from_millis(500),
-        ..Gate::default()
-    };
+    let gate = Gate::default()
+        .interval(Duration::from_millis(200))
+        .start_period(Duration::from_millis(500));
     let workload = Workload::new(GitBackend::new(config)?)
         .check(HttpCheck::new(&format!(
             "http://127.0.0.1:{}/healthz",

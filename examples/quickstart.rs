@@ -127,9 +127,7 @@ fn serves(at: &Guest) {
 
 /// The default gate is more patient; this service is up at once.
 fn quick_gate() -> Gate {
-    Gate {
-        interval: Duration::from_millis(200),
-        start_period: Duration::from_millis(500),
-        ..Gate::default()
-    }
+    Gate::default()
+        .interval(Duration::from_millis(200))
+        .start_period(Duration::from_millis(500))
 }

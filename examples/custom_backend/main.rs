@@ -26,11 +26,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let proxy: WorkloadId = "proxy@web-1".parse()?;
     let backend = ConfigFile::new(proxy.clone(), &sources, dir.path().join("etc"))?;
-    let gate = Gate {
-        interval: Duration::from_millis(50),
-        start_period: Duration::ZERO,
-        ..Gate::default()
-    };
+    let gate = Gate::default()
+        .interval(Duration::from_millis(50))
+        .start_period(Duration::ZERO);
     let engine = RollbackEngine::builder(MemoryStore::new())
         .workload(Workload::new(backend).gate(gate).auto_rollback())
         .build()?;

@@ -80,10 +80,7 @@ impl Entry {
         if !self.restart.is_empty() {
             config = config.restart_command(self.restart.clone());
         }
-        let policy = Policy {
-            rollback: self.rollback,
-            ..Policy::default()
-        };
+        let policy = Policy::default().rollback(self.rollback);
         let mut workload = Workload::new(GitBackend::new(config)?)
             .gate(self.gate.clone())
             .policy(policy);

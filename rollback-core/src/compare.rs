@@ -16,6 +16,7 @@ const CONTEXT: usize = 3;
 
 /// One row of a table facet that differs. `None`: the row is not there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RowChange {
     /// The row's key, as the backend names it: a variable, a port.
     pub key: String,
@@ -57,6 +58,7 @@ impl FacetDiff {
 
 /// How two releases differ. Empty: they are the same release.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Diff {
     /// The artifacts, before and after, where they differ.
     pub artifact: Option<(Artifact, Artifact)>,
@@ -196,6 +198,7 @@ fn secret(value: &FacetValue) -> bool {
 
 /// One side of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Side {
     /// The deployment that this side is of.
     pub deployment: DeploymentId,
@@ -241,6 +244,7 @@ impl fmt::Display for Side {
 
 /// How two deployments differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Comparison {
     /// The deployment that the differences start from.
     pub from: Side,

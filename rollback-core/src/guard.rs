@@ -55,6 +55,7 @@ pub trait MigrationLog: fmt::Debug + Send + Sync {
 
 /// What somebody wants to do, for an [`Authorizer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Action<'a> {
     /// Who wants to do it.
     pub actor: &'a Actor,
@@ -198,6 +199,7 @@ pub trait Restart: fmt::Debug + Send + Sync {
 
 /// What subscribers and observers are told.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Notice {
     /// The workload that the deployment changes.
     pub workload: WorkloadId,

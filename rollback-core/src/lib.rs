@@ -7,8 +7,6 @@
 //! live, and nobody has to clean up.
 //!
 //! ```
-//! use rollback_core::engine::{RollbackEngine, Workload};
-//! use rollback_core::memory::MemoryStore;
 //! use rollback_core::prelude::*;
 //! # #[path = "../tests/support/mod.rs"]
 //! # mod support;
@@ -85,25 +83,35 @@ pub mod time;
 pub mod told;
 pub mod withheld;
 
-/// What most programs need.
+pub use engine::{Report, RollbackEngine, Run, Workload};
+pub use error::{Error, ErrorKind};
+pub use request::{Goal, Request};
+
+/// What a first program needs, and who writes a backend, a check or a hook.
 pub mod prelude {
     pub use crate::backend::{
-        Address, Availability, Backend, End, Evidence, Handle, Instance, Live, Observation,
-        Operation, Place, Prepared, Reuse, Rollout, Running, Sighting, Started, WayBack,
+        Address, Addresses, Availability, Backend, End, Evidence, Handle, Instance, Live,
+        Observation, Operation, Place, Prepared, Reuse, Rollout, Running, Sighting, Started,
+        WayBack,
     };
     pub use crate::context::Context;
     pub use crate::deployment::{
         Deployment, LiveRecord, NewDeployment, Outcome, Settlement, Trigger, TriggerKind,
     };
+    pub use crate::engine::{AutomaticRollback, Report, RollbackEngine, Run, Workload};
     pub use crate::error::{
-        BackendError, BackendErrorKind, Error, ErrorKind, StoreError, StoreErrorKind,
+        BackendError, BackendErrorKind, Error, ErrorKind, HookError, StoreError, StoreErrorKind,
     };
     pub use crate::event::{Event, TimedEvent};
     pub use crate::health::{
         Aim, Gate, HealthCheck, Healthy, Probe, Site, Unhealthy, Verdict, View,
     };
     pub use crate::history::{HistoryReader, HistoryStore, Query};
-    pub use crate::id::{Actor, BackendKind, DeploymentId, ServiceName, TargetName, WorkloadId};
+    pub use crate::id::{
+        Actor, BackendKind, DeploymentId, GuardName, IdempotencyKey, ServiceName, ShortText,
+        TargetName, WorkloadId,
+    };
+    pub use crate::memory::MemoryStore;
     pub use crate::plan::{Plan, Refusal, Warning};
     pub use crate::policy::{Policy, RollbackMode};
     pub use crate::release::{Artifact, Facet, FacetValue, Release, Restore};

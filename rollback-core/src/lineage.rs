@@ -36,6 +36,7 @@ pub enum Standing {
 
 /// Deployments that answer a goal, best first, availability not yet considered.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Candidates<'a, R = Deployment> {
     /// The records that answer, the best one first.
     pub candidates: Vec<&'a R>,

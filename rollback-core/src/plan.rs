@@ -25,6 +25,7 @@ const NAMED: usize = 3;
 
 /// A deployment that was not chosen as target, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PassedOver {
     /// The deployment that was not chosen.
     pub deployment: DeploymentId,

@@ -12,6 +12,18 @@ use crate::health::{Gate, millis};
 use crate::id::{InvalidId, one_of};
 use crate::release::Restore;
 
+/// Setters for fields that a later version may add to.
+macro_rules! setters {
+    ($($field:ident: $type:ty),* $(,)?) => {$(
+        #[doc = concat!("The same with another `", stringify!($field), "`.")]
+        #[must_use]
+        pub fn $field(mut self, $field: $type) -> Self {
+            self.$field = $field;
+            self
+        }
+    )*};
+}
+
 /// What is kept of a workload's deployments, and what a failed gate sets off.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -86,12 +98,25 @@ impl fmt::Display for Keep {
 /// flight, last healthy or pinned always stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Retention {
     /// Records of settled deployments.
     pub records: Keep,
     /// Distinct releases that can be rolled back to. Those that never passed as live are
     /// counted apart, so that failures evict nothing good.
     pub artifacts: Keep,
+}
+
+impl Retention {
+    /// How long records stay, and how long their releases are within reach.
+    pub const fn new(records: Keep, artifacts: Keep) -> Self {
+        Self { records, artifacts }
+    }
+
+    setters! {
+        records: Keep,
+        artifacts: Keep,
+    }
 }
 
 impl Default for Retention {
@@ -107,12 +132,25 @@ impl Default for Retention {
 /// How often remediations may be tried on a workload before they rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Breaker {
     /// So many attempts,
     pub attempts: u32,
     /// in any span of this length.
     #[serde(with = "millis")]
     pub per: Duration,
+}
+
+impl Breaker {
+    /// At most so many attempts in any span of this length.
+    pub const fn new(attempts: u32, per: Duration) -> Self {
+        Self { attempts, per }
+    }
+
+    setters! {
+        attempts: u32,
+        per: Duration,
+    }
 }
 
 impl Default for Breaker {
@@ -154,6 +192,7 @@ pub enum AfterRollback {
 /// Rules for one workload. Recorded with every deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Policy {
     /// What is kept, and what a failed gate sets off.
     // The first records say `auto_rollback`: `disarmed` or `armed`.
@@ -197,6 +236,7 @@ impl Default for Policy {
 /// A policy that cannot hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the policy's {setting} {why}")]
+#[non_exhaustive]
 pub struct InvalidPolicy {
     /// The setting that is wrong, by its name in JSON.
     pub setting: &'static str,
@@ -206,6 +246,7 @@ pub struct InvalidPolicy {
 
 /// One setting that differs between two policies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PolicyChange {
     /// Its path, such as `retention.records.days`.
     pub setting: String,
@@ -222,6 +263,18 @@ impl fmt::Display for PolicyChange {
 }
 
 impl Policy {
+    setters! {
+        rollback: RollbackMode,
+        fall_back_to_unjudged: bool,
+        restore: Option<Restore>,
+        gate: Option<Gate>,
+        retention: Retention,
+        breaker: Breaker,
+        migrations: OnMigrations,
+        after_rollback: AfterRollback,
+        deadlines: Deadlines,
+    }
+
     /// Whether it can hold: every deadline is longer than nothing, and a gate can end.
     pub fn check(&self) -> Result<(), InvalidPolicy> {
         let bad = |setting, why| Err(InvalidPolicy { setting, why });
@@ -302,6 +355,7 @@ fn collect(path: &str, from: &Value, to: &Value, changes: &mut Vec<PolicyChange>
 /// to stop, observes, and decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Deadlines {
     /// `resolve` and `observe`.
     #[serde(with = "millis")]
@@ -338,5 +392,17 @@ impl Default for Deadlines {
             gate: Duration::from_secs(5 * 60),
             retire: Duration::from_secs(2 * 60),
         }
+    }
+}
+
+impl Deadlines {
+    setters! {
+        observe: Duration,
+        prepare: Duration,
+        task: Duration,
+        switch: Duration,
+        rollout: Duration,
+        gate: Duration,
+        retire: Duration,
     }
 }

@@ -17,6 +17,7 @@ use crate::time::Timestamp;
 
 /// What retention decides for one workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Retained<'a, R = Deployment> {
     /// Records that go, newest first.
     pub forget: Vec<&'a R>,

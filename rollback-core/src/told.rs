@@ -15,6 +15,7 @@ use crate::withheld::Withheld;
 
 /// What a record alone cannot say.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Told {
     /// Of which deployment.
     pub of: DeploymentId,

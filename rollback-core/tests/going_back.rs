@@ -248,11 +248,9 @@ async fn migrations_since_warn_by_default_block_by_policy_and_unknown_is_said() 
 
 #[tokio::test]
 async fn automatic_rollback_does_not_go_past_migrations_that_the_policy_blocks_on() {
-    let policy = Policy {
-        rollback: RollbackMode::Auto,
-        migrations: OnMigrations::Block,
-        ..Policy::default()
-    };
+    let policy = Policy::default()
+        .rollback(RollbackMode::Auto)
+        .migrations(OnMigrations::Block);
     let b = Bench::with(|w| w.policy(policy).migrations(Log::of(&["0007"])));
     b.deploy("v1").await;
     let report = b.deploy("sick2").await;
@@ -353,10 +351,7 @@ async fn the_authorizer_sees_actor_workload_and_deployment_and_cannot_be_forced(
 #[tokio::test]
 async fn after_a_rollback_the_policy_holds_deploys_until_somebody_lifts_the_hold() {
     for automatic in [false, true] {
-        let mut policy = Policy {
-            after_rollback: AfterRollback::Hold,
-            ..Policy::default()
-        };
+        let mut policy = Policy::default().after_rollback(AfterRollback::Hold);
         if automatic {
             policy.rollback = RollbackMode::Auto;
         }

@@ -82,10 +82,7 @@ impl Aged {
 }
 
 fn keeping(records: Keep, artifacts: Keep) -> Policy {
-    Policy {
-        retention: Retention { records, artifacts },
-        ..Policy::default()
-    }
+    Policy::default().retention(Retention::new(records, artifacts))
 }
 
 #[tokio::test]
@@ -146,10 +143,7 @@ async fn a_clean_up_does_what_its_preview_says_and_nothing_while_a_deployment_ru
         b.deploy(&format!("v{n}")).await;
         b.clock.pass(DAY);
     }
-    let rules = Retention {
-        records: Keep::new(2, 0),
-        artifacts: Keep::new(1, 0),
-    };
+    let rules = Retention::new(Keep::new(2, 0), Keep::new(1, 0));
     let preview = b
         .engine
         .preview_clean_up(&b.api, Some(rules))
@@ -172,10 +166,7 @@ async fn a_clean_up_does_what_its_preview_says_and_nothing_while_a_deployment_ru
 #[tokio::test]
 async fn a_policy_is_previewed_set_for_good_and_taken_back() {
     let b = Bench::new();
-    let mut policy = Policy {
-        rollback: RollbackMode::Auto,
-        ..Policy::default()
-    };
+    let mut policy = Policy::default().rollback(RollbackMode::Auto);
     policy.retention.records = Keep::new(10, 7);
     let mut preview = b
         .engine
@@ -236,10 +227,7 @@ async fn a_policy_is_previewed_set_for_good_and_taken_back() {
 async fn with_rollback_off_nothing_is_captured_and_old_points_stay() {
     let b = Bench::armed();
     b.deploy("v1").await;
-    let off = Policy {
-        rollback: RollbackMode::Off,
-        ..Policy::default()
-    };
+    let off = Policy::default().rollback(RollbackMode::Off);
     b.engine.configure(&b.api, Some(&off), &me()).await.unwrap();
     let d2 = b.deploy("v2").await;
     let failed = b.deploy("sick3").await;
@@ -400,10 +388,7 @@ async fn whether_one_can_roll_back_is_answered_with_the_plan_or_the_reason() {
 #[tokio::test]
 async fn last_healthy_under_restore_artifact_was_another_one_than_retention_kept() {
     let b = Aged::new(|w| {
-        w.policy(Policy {
-            restore: Some(Restore::Artifact),
-            ..keeping(Keep::new(1, 0), Keep::new(1, 0))
-        })
+        w.policy(keeping(Keep::new(1, 0), Keep::new(1, 0)).restore(Some(Restore::Artifact)))
     });
     let env = |value: &str| {
         let value = FacetValue::Plain(value.into());

@@ -161,11 +161,7 @@ impl HealthCheck for SecondLook {
 
 #[tokio::test]
 async fn a_remediation_that_heals_is_named_in_the_verdict() {
-    let gate = Gate {
-        retries: 1,
-        start_period: Duration::ZERO,
-        ..Gate::default()
-    };
+    let gate = Gate::default().retries(1).start_period(Duration::ZERO);
     let b = Bench::with(|w| {
         w.check(SecondLook(0.into()))
             .gate(gate)
@@ -218,11 +214,9 @@ async fn a_release_task_that_fails_leaves_what_is_live_alone() {
 
 #[tokio::test]
 async fn a_cancelled_deploy_goes_back_and_the_next_one_works() {
-    let gate = Gate {
-        retries: 1_000,
-        interval: Duration::from_millis(10),
-        ..Gate::default()
-    };
+    let gate = Gate::default()
+        .retries(1_000)
+        .interval(Duration::from_millis(10));
     #[derive(Debug)]
     struct NotYet;
     #[async_trait]

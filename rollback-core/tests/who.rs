@@ -102,10 +102,7 @@ async fn a_hold_replaced_somebody_elses() {
 
 #[tokio::test]
 async fn a_catalog_could_hold_a_policy_that_configure_refuses() {
-    let gate = Gate {
-        soak: Duration::from_secs(3_600),
-        ..Gate::default()
-    };
+    let gate = Gate::default().soak(Duration::from_secs(3_600));
     let e = RollbackEngine::builder(MemoryStore::new())
         .workload(Workload::new(Shelf::default()).gate(gate))
         .build()

@@ -63,10 +63,7 @@ impl Assemble for Parted {
             .env("PORT", port)
             .env("TOKEN", support::TOKEN)
             .soak(Duration::from_millis(300));
-        let gate = Gate {
-            interval: Duration::from_millis(50),
-            ..Gate::default()
-        };
+        let gate = Gate::default().interval(Duration::from_millis(50));
         Parts {
             store: Arc::new(SqliteStore::open(history).await.unwrap()),
             workload: Workload::new(DockerBackend::new(config).unwrap())

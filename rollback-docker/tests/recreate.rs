@@ -343,12 +343,10 @@ impl HealthCheck for Whole {
 async fn the_engines_record_holds_after_it_and_so_does_the_way_back() {
     let Some(w) = world() else { return };
     let backend = Arc::new(w.docker());
-    let gate = Gate {
-        retries: 1,
-        interval: Duration::from_millis(50),
-        start_period: Duration::ZERO,
-        ..Gate::default()
-    };
+    let gate = Gate::default()
+        .retries(1)
+        .interval(Duration::from_millis(50))
+        .start_period(Duration::ZERO);
     let check = Whole(
         Arc::clone(&w.fixture),
         w.name.clone(),

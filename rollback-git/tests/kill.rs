@@ -57,12 +57,10 @@ impl Assemble for Parted {
         let dir = Path::new(place);
         let root = dir.join("root");
         let config = GitConfig::new(self.workload(), dir.join("repo"), &root);
-        let gate = Gate {
-            retries: 2,
-            interval: Duration::from_millis(5),
-            start_period: Duration::ZERO,
-            ..Gate::default()
-        };
+        let gate = Gate::default()
+            .retries(2)
+            .interval(Duration::from_millis(5))
+            .start_period(Duration::ZERO);
         Parts {
             store: Arc::new(SqliteStore::open(dir.join("history.db")).await.unwrap()),
             workload: Workload::new(GitBackend::new(config).unwrap())

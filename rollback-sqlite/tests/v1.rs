@@ -1,15 +1,19 @@
-//! A history that schema version 1 wrote is read by today's library as it was written, for ever.
+//! A history that an earlier schema version wrote is read by today's library as it was written, for
+//! ever.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
 
 use std::path::Path;
 
-use rollback_core::deployment::{Deployment, Outcome, Phase, TriggerKind};
-use rollback_core::history::{HistoryReader, HistoryStore, Liveness, Query, Stats, Version};
+use rollback_core::deployment::{Asked, Deployment, Outcome, Phase, TriggerKind};
+use rollback_core::history::{
+    Amend, Annotation, HistoryReader, HistoryStore, Liveness, Query, Stats, Then, Version,
+};
 use rollback_core::policy::RollbackMode;
+use rollback_core::request::{Reapply, Wish};
 use rollback_sqlite::SqliteStore;
-use rollback_testkit::store_suite::holder;
+use rollback_testkit::store_suite::{at, by_ann, holder, note, sample, settlement};
 use rusqlite::Connection;
 
 /// Sequence, workload, trigger, actor, outcome, phase, events, milliseconds, labels, what people
@@ -311,4 +315,120 @@ async fn a_program_of_an_older_version_that_goes_on_after_the_migration_fails_an
         assert!(error.to_string().contains("update this program"), "{error}");
     }
     assert_eq!(store.verify().await.unwrap(), []);
+}
+
+/// The chain of seals by the rules of version 3, which this test keeps for itself: a program of that
+/// version still believes what today's has written.
+fn seals_hold(path: &Path) -> usize {
+    use sha2::{Digest, Sha256};
+    let hex = |seal: &[u8]| seal.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let of = |text: String| Sha256::digest(text).to_vec();
+    let c = Connection::open(path).unwrap();
+    let sql = "SELECT sequence, id, header, annotations, seal, annotations_seal FROM deployments";
+    let mut records = c.prepare(sql).unwrap();
+    let mut records = records.query([]).unwrap();
+    let mut checked = 0;
+    while let Some(row) = records.next().unwrap() {
+        let (sequence, id): (i64, String) = (row.get(0).unwrap(), row.get(1).unwrap());
+        let (header, notes): (String, String) = (row.get(2).unwrap(), row.get(3).unwrap());
+        let mut seal = of(format!("record\n{sequence}\n{header}"));
+        let mut settled = seal.clone();
+        let sql = "SELECT name, body, seal FROM events WHERE deployment = ?1 ORDER BY ordinal";
+        let mut events = c.prepare(sql).unwrap();
+        let mut events = events.query([sequence]).unwrap();
+        while let Some(event) = events.next().unwrap() {
+            let (name, body): (String, String) = (event.get(0).unwrap(), event.get(1).unwrap());
+            seal = of(format!("{}\n{body}", hex(&seal)));
+            assert_eq!(event.get::<_, Vec<u8>>(2).unwrap(), seal, "{id}");
+            if matches!(&*name, "settled" | "rolled-back-by") {
+                settled = seal.clone();
+            }
+        }
+        assert_eq!(row.get::<_, Vec<u8>>(4).unwrap(), settled, "{id}");
+        let notes = of(format!("annotations\n{id}\n{notes}"));
+        assert_eq!(row.get::<_, Vec<u8>>(5).unwrap(), notes, "{id}");
+        checked += 1;
+    }
+    checked
+}
+
+#[tokio::test]
+async fn a_history_of_version_3_is_read_written_on_and_sealed_by_its_rules() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(include_str!("fixtures/v3.sql"))
+        .unwrap();
+    drop(connection);
+    let before = seals_hold(&path);
+    let store = SqliteStore::open(&path).await.unwrap();
+    let all = store.list(&Query::default()).await.unwrap();
+    assert_eq!((all.deployments.len(), all.unreadable.len()), (before, 0));
+    assert_eq!(store.verify().await.unwrap(), []);
+    let cache = store
+        .workload(&"cache@web-3".parse().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(cache.hold.as_ref().unwrap().why.to_string(), "freeze");
+    assert!(cache.policy.as_ref().unwrap().set.is_some());
+    assert_eq!((cache.version.0, cache.amendments.len()), (8, 2));
+    assert!(cache.recalls.is_empty() && cache.floor.is_none());
+    let newest = store.list(&Query::workload(&cache.workload)).await.unwrap();
+    let [third, second, first] = &*newest.deployments else {
+        panic!("{newest:?}")
+    };
+    assert_eq!(second.outcome(), Some(Outcome::Failed));
+    assert_eq!(third.annotations().notes[0].text.to_string(), "seen");
+    assert!(first.annotations().pinned && !first.is_newer());
+    // It is written on: what was in flight is settled, and something new, with all there is today.
+    let queue = store
+        .workload(&"queue@web-3".parse().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(queue.in_flight.as_ref().unwrap().liveness, Liveness::Dead);
+    let lease = store.take_over(&queue.workload, &holder()).await.unwrap();
+    let end = settlement(lease.deployment(), Outcome::Interrupted);
+    store
+        .finish(&lease, &end, at(200), &Then::Release)
+        .await
+        .unwrap();
+    let recall = Amend::Recall {
+        artifact: "sha256:0".into(),
+        why: "it leaks".parse().unwrap(),
+    };
+    store
+        .amend(&cache.workload, cache.version, &by_ann(recall, 201))
+        .await
+        .unwrap();
+    let mut new = sample("queue@web-3", 210);
+    let wish = Wish::Deploy {
+        reference: "app:v210".into(),
+    };
+    new.asked = Some(Asked::new(
+        "job/1".parse().unwrap(),
+        &wish,
+        None,
+        Reapply::No,
+    ));
+    let state = store.workload(&queue.workload).await.unwrap();
+    let begun = store.begin(&new, &holder(), state.version).await.unwrap();
+    let end = settlement(&new.id, Outcome::Succeeded);
+    store
+        .finish(&begun.lease, &end, at(211), &Then::Release)
+        .await
+        .unwrap();
+    store
+        .annotate(third.id(), &Annotation::Note(note("and again")))
+        .await
+        .unwrap();
+    drop(store);
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.verify().await.unwrap(), []);
+    assert_eq!(seals_hold(&path), before + 1);
+    let cache = store.workload(&cache.workload).await.unwrap();
+    assert_eq!(cache.recalls.len(), 1);
+    let key = &new.asked.as_ref().unwrap().key;
+    let keyed = store.keyed(&queue.workload, key).await.unwrap();
+    assert_eq!(keyed, Some(new.id));
 }

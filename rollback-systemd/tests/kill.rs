@@ -55,10 +55,7 @@ impl Assemble for Parted {
             _ => bus.to_owned(),
         };
         let config = support::config(unit, dir, Path::new(root), &bus);
-        let gate = Gate {
-            interval: Duration::from_millis(50),
-            ..Gate::default()
-        };
+        let gate = Gate::default().interval(Duration::from_millis(50));
         Parts {
             store: Arc::new(SqliteStore::open(dir.join("history.db")).await.unwrap()),
             workload: Workload::new(SystemdBackend::new(config).unwrap())

@@ -35,12 +35,10 @@ impl World {
             Arc::new(FakeBackend::new(api(), target.clone())),
             trap.clone(),
         );
-        let gate = Gate {
-            retries: 1,
-            interval: Duration::from_millis(1),
-            start_period: Duration::ZERO,
-            ..Gate::default()
-        };
+        let gate = Gate::default()
+            .retries(1)
+            .interval(Duration::from_millis(1))
+            .start_period(Duration::ZERO);
         let engine = RollbackEngine::builder(store.clone())
             .workload(Workload::new(backend).gate(gate).auto_rollback())
             .build()

@@ -9,6 +9,7 @@ use crate::id::DeploymentId;
 /// The event cannot follow the ones before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("event {event} cannot follow phase {phase} in {deployment}")]
+#[non_exhaustive]
 pub struct IllegalEvent {
     /// The deployment whose timeline refuses the event.
     pub deployment: DeploymentId,

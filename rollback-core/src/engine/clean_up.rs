@@ -20,6 +20,7 @@ use crate::withheld::Withheld;
 
 /// What a clean-up lets go, or has let go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct CleanedUp {
     /// The workload that was cleaned up.
     pub workload: WorkloadId,

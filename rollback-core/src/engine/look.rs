@@ -13,6 +13,7 @@ use crate::id::WorkloadId;
 
 /// What [`RollbackEngine::health`] saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HealthReport {
     /// What is live by the platform, in words; `None` if nothing is.
     pub live: Option<String>,

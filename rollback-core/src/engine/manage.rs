@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 
 /// What a configuration changes, or has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Configured {
     /// The workload whose policy it is.
     pub workload: WorkloadId,

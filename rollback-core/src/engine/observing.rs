@@ -18,6 +18,7 @@ const NOTICES: usize = 1_024;
 #[error(
     "{observers} of the observers have not been told everything yet; wait longer, or let it go"
 )]
+#[non_exhaustive]
 pub struct Untold {
     /// How many observers have notices left.
     pub observers: usize,

@@ -24,6 +24,7 @@ use crate::withheld::Withheld;
 
 /// One deployment as the history shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Row {
     /// The record itself, all of it.
     #[serde(flatten)]
@@ -50,6 +51,7 @@ impl Row {
 
 /// A page of the history, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct History {
     /// The deployments that the query asked for, newest first.
     pub rows: Vec<Row>,

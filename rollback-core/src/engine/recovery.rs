@@ -33,6 +33,7 @@ const GIVE_UP: &str = "give the workload back what it needs and recover again; o
 
 /// What recovery did with one unfinished deployment.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Recovered {
     /// The workload that had it in flight.
     pub workload: WorkloadId,

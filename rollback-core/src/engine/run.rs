@@ -14,6 +14,7 @@ use crate::id::DeploymentId;
 
 /// How far a run is. Ephemeral; the timeline is in the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// The deployment that runs now; an automatic rollback has its own.
     pub deployment: DeploymentId,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// the same measure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Gate {
     /// Failed attempts in a row, after the start period, that make it unhealthy. At least 1.
     pub retries: u32,

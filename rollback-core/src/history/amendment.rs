@@ -66,6 +66,7 @@ pub enum Amend {
 
 /// An amendment as the workload's state remembers it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Amended {
     /// Who made the change.
     pub by: Actor,

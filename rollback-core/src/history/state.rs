@@ -24,6 +24,7 @@ pub struct InFlight {
 
 /// A person's request to let nothing but rollbacks through.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Hold {
     /// Who holds it.
     pub by: Actor,
@@ -68,6 +69,7 @@ pub struct Floor {
 ///
 /// In JSON the policy with one more field, `set`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StoredPolicy {
     /// The policy, in place of the program's.
     #[serde(flatten)]
@@ -79,6 +81,7 @@ pub struct StoredPolicy {
 
 /// Who set a policy, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PolicySet {
     /// Who set it.
     pub by: Actor,

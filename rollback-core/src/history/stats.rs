@@ -13,6 +13,7 @@ const FAILURES: usize = 5;
 
 /// Counts over a span of history. Deployments in flight are not counted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Stats {
     /// Settled deployments, adoptions and imports left out.
     pub total: u64,

@@ -20,6 +20,7 @@ use crate::time::Timestamp;
 /// It follows from the record and from nothing else. Stores keep it beside the record, or make it
 /// from the record ([`Summary::of`]) where they do not have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Summary {
     /// By which rules it was made.
     #[serde(rename = "v")]
@@ -101,6 +102,7 @@ impl TryFrom<u32> for SummaryRules {
 
 /// How a summarized deployment was settled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Settling {
     /// When it was settled, by the engine's clock.
     pub at: Timestamp,
@@ -110,8 +112,16 @@ pub struct Settling {
     pub live: LiveRecord,
 }
 
+impl Settling {
+    /// So settled, then.
+    pub fn new(at: Timestamp, outcome: Outcome, live: LiveRecord) -> Self {
+        Self { at, outcome, live }
+    }
+}
+
 /// What tells a release from others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ReleaseSummary {
     /// Of all of it.
     pub digest: ReleaseDigest,

@@ -143,13 +143,7 @@ async fn a_history_behind_a_target_where_nothing_is_live_had_no_way_out() {
 /// Whose policy lets everything go that need not be kept.
 fn keeping_nothing() -> Bench {
     let none = Keep::new(0, 0);
-    let policy = Policy {
-        retention: Retention {
-            records: none,
-            artifacts: none,
-        },
-        ..Policy::default()
-    };
+    let policy = Policy::default().retention(Retention::new(none, none));
     Bench::with(|w| w.policy(policy))
 }
 

@@ -47,10 +47,7 @@ fn token(b: &Bench) -> Facet {
 
 #[tokio::test]
 async fn redeploy_and_rollback_ignored_a_corrected_configuration() {
-    let artifact = Policy {
-        restore: Some(Restore::Artifact),
-        ..Policy::default()
-    };
+    let artifact = Policy::default().restore(Some(Restore::Artifact));
     let b = Bench::with(|w| w.policy(artifact));
     b.shelf.0.lock().unwrap().env = env("right");
     b.deploy("v1").await;
@@ -152,11 +149,9 @@ async fn what_a_person_had_put_live_during_the_gate_was_taken_away_when_it_faile
 
 #[tokio::test(start_paused = true)]
 async fn a_lookup_that_fails_for_good_locked_the_workload_with_the_sick_release_live() {
-    let artifact = Policy {
-        restore: Some(Restore::Artifact),
-        rollback: RollbackMode::Auto,
-        ..Policy::default()
-    };
+    let artifact = Policy::default()
+        .restore(Some(Restore::Artifact))
+        .rollback(RollbackMode::Auto);
     let b = Bench::with(|w| w.policy(artifact));
     b.deploy("v1").await;
     b.shelf.0.lock().unwrap().configured_fails = true;

@@ -290,10 +290,7 @@ pub(crate) async fn perform(ground: &Ground, task: Task, site: &Site, start: Sta
         Task::RollBack => engine.rollback(&id, Goal::Previous, me).await,
         Task::CleanUp => {
             // Something of what was built before goes.
-            let rules = Retention {
-                records: Keep::new(1, 0),
-                artifacts: Keep::new(1, 0),
-            };
+            let rules = Retention::new(Keep::new(1, 0), Keep::new(1, 0));
             let _ = engine.clean_up(&id, Some(rules), &me).await;
             return;
         }

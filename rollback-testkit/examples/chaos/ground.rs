@@ -161,22 +161,11 @@ impl Ground {
             .retries(2)
             .interval(Duration::from_millis(5))
             .start_period(Duration::ZERO);
-        let retention = Retention {
-            records: Keep::new(RECORDS, 0),
-            artifacts: Keep::new(RELEASES, 0),
-        };
-        let policy = Policy {
-            rollback: RollbackMode::Auto,
-            retention,
-            // What insists gives up within the patience of whoever waits for it here.
-            deadlines: Deadlines {
-                prepare: STEP,
-                switch: STEP,
-                retire: STEP,
-                ..Deadlines::default()
-            },
-            ..Policy::default()
-        };
+        let retention = Retention::new(Keep::new(RECORDS, 0), Keep::new(RELEASES, 0));
+        let policy = Policy::default()
+            .rollback(RollbackMode::Auto)
+            .retention(retention)
+            .deadlines(Deadlines::default().prepare(STEP).switch(STEP).retire(STEP));
         Workload::new(GitBackend::new(config).unwrap())
             .check(Published {
                 root: self.root(site),

@@ -436,10 +436,7 @@ impl Hand {
 
 /// What a clean-up by hand keeps.
 fn strict() -> Retention {
-    Retention {
-        records: Keep::new(CLEANED, 0),
-        artifacts: Keep::new(3, 0),
-    }
+    Retention::new(Keep::new(CLEANED, 0), Keep::new(3, 0))
 }
 
 /// A setting under way.

@@ -65,10 +65,7 @@ pub(super) async fn act(composed: Composed, verb: Verb, release: Release) -> End
         Verb::Adopt | Verb::AdoptDrifted => adopted(&engine).await.into(),
         Verb::CleanUp => {
             let none = Keep::new(0, 0);
-            let rules = Retention {
-                records: none,
-                artifacts: none,
-            };
+            let rules = Retention::new(none, none);
             match engine.clean_up(&api(), Some(rules), &me()).await {
                 Ok(_) => Ended::CleanedUp,
                 Err(e) => Ended::Failed(e),

@@ -89,14 +89,12 @@ impl Says {
             Self::Record => RollbackMode::Record,
             Self::Auto | Self::AutoAndHold => RollbackMode::Auto,
         };
-        Policy {
-            rollback,
-            after_rollback: match self {
+        Policy::default()
+            .rollback(rollback)
+            .after_rollback(match self {
                 Self::AutoAndHold => AfterRollback::Hold,
                 _ => AfterRollback::Nothing,
-            },
-            ..Policy::default()
-        }
+            })
     }
 
     pub(super) fn is_armed(self) -> bool {

@@ -283,10 +283,7 @@ impl Agreement<'_> {
         let workload = WORKLOADS[self.random.below(WORKLOADS.len())]
             .parse()
             .unwrap();
-        let policy = Policy {
-            rollback: RollbackMode::Auto,
-            ..Policy::default()
-        };
+        let policy = Policy::default().rollback(RollbackMode::Auto);
         let what = match self.random.below(4) {
             0 => Amend::Hold {
                 why: "freeze".parse().unwrap(),

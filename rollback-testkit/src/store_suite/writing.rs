@@ -3,9 +3,7 @@
 use rollback_core::deployment::{LiveRecord, Outcome, Phase, Trigger, Watch, WatchVerdict};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::Event;
-use rollback_core::history::{
-    Amend, Annotation, Finished, Hold, Lease, PolicySet, StoredPolicy, Then, Version,
-};
+use rollback_core::history::{Amend, Annotation, Finished, Lease, Then, Version};
 use rollback_core::id::{Actor, ShortText};
 use rollback_core::policy::Policy;
 
@@ -305,28 +303,20 @@ pub(super) async fn holds_and_policies_last_and_move_the_version(harness: &dyn S
     let (store, other) = (harness.store().await, harness.store().await);
     let api = workload("api@web-1");
     let why: ShortText = "a long weekend".parse().unwrap();
-    let hold = Hold {
-        by: Actor::user("ann").unwrap(),
-        why: why.clone(),
-        since: at(1),
-    };
-    let policy = Policy {
-        fall_back_to_unjudged: false,
-        ..Policy::default()
-    };
+    let policy = Policy::default().fall_back_to_unjudged(false);
     let set = by_ann(Amend::SetPolicy(Box::new(policy.clone())), 2);
-    amend(&*store, &api, &by_ann(Amend::Hold { why }, 1))
+    amend(&*store, &api, &by_ann(Amend::Hold { why: why.clone() }, 1))
         .await
         .unwrap();
     amend(&*store, &api, &set).await.unwrap();
     let state = other.workload(&api).await.unwrap();
     assert_eq!(state.version, Version(2));
-    let set = Some(PolicySet {
-        by: set.by,
-        at: set.at,
-    });
-    let policy = StoredPolicy { policy, set };
-    assert_eq!((state.hold, state.policy), (Some(hold), Some(policy)));
+    let hold = state.hold.unwrap();
+    let by = Actor::user("ann").unwrap();
+    assert_eq!((hold.by, hold.why, hold.since), (by, why, at(1)));
+    let stored = state.policy.unwrap();
+    let who = stored.set.map(|set| (set.by, set.at));
+    assert_eq!((stored.policy, who), (policy, Some((set.by, set.at))));
     amend(&*store, &api, &by_ann(Amend::LiftHold, 3))
         .await
         .unwrap();

@@ -17,11 +17,11 @@ use crate::support::{api, me, on_every_store, text};
 async fn ask_11_the_bad_version_does_not_come_back_with_the_next_auto_deploy() {
     on_every_store(async |setup| {
         let b = setup.with(|w| {
-            w.policy(Policy {
-                after_rollback: AfterRollback::Hold,
-                rollback: RollbackMode::Auto,
-                ..Policy::default()
-            })
+            w.policy(
+                Policy::default()
+                    .after_rollback(AfterRollback::Hold)
+                    .rollback(RollbackMode::Auto),
+            )
         });
         b.deploy("v1").await;
         b.deploy("v2").await;
@@ -146,11 +146,9 @@ impl MigrationLog for Table {
 }
 
 fn blocking() -> Policy {
-    Policy {
-        migrations: OnMigrations::Block,
-        rollback: RollbackMode::Auto,
-        ..Policy::default()
-    }
+    Policy::default()
+        .migrations(OnMigrations::Block)
+        .rollback(RollbackMode::Auto)
 }
 
 #[tokio::test]

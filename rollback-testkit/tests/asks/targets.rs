@@ -16,12 +16,7 @@ use rollback_testkit::world::{Build, World};
 use crate::support::{Door, api, id, me, on_every_store, to};
 
 fn keeping(records: Keep, artifacts: Keep) -> impl Fn(Workload) -> Workload {
-    move |workload| {
-        workload.policy(Policy {
-            retention: Retention { records, artifacts },
-            ..Policy::default()
-        })
-    }
+    move |workload| workload.policy(Policy::default().retention(Retention::new(records, artifacts)))
 }
 
 /// Nothing is kept for its age.

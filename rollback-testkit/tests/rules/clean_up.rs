@@ -8,10 +8,7 @@ use rollback_testkit::faults::{ManualClock, Side};
 use crate::support::{Door, Setup, api, me, on_every_store, to};
 
 fn newest(records: usize, artifacts: usize) -> Retention {
-    Retention {
-        records: Keep::new(records, 0),
-        artifacts: Keep::new(artifacts, 0),
-    }
+    Retention::new(Keep::new(records, 0), Keep::new(artifacts, 0))
 }
 
 #[tokio::test]
@@ -54,13 +51,7 @@ async fn without_rules_the_policys_hold() {
     let day = 24 * 60 * 60 * 1_000_000_i64;
     let setup = Setup::new().await.clock(&clock);
     let b = setup.with(|w| {
-        w.policy(Policy {
-            retention: Retention {
-                records: Keep::new(1, 30),
-                artifacts: Keep::new(1, 30),
-            },
-            ..Policy::default()
-        })
+        w.policy(Policy::default().retention(Retention::new(Keep::new(1, 30), Keep::new(1, 30))))
     });
     for (n, days) in [(1, 0), (2, 1), (3, 20), (4, 29)] {
         clock.set(days * day);

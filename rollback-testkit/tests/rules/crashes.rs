@@ -11,10 +11,7 @@ use crate::support::{Log, Setup, Task, api, me, on_every_store, to};
 #[tokio::test]
 async fn what_follows_a_rollback_follows_it_after_a_crash_too() {
     on_every_store(async |setup| {
-        let policy = Policy {
-            after_rollback: AfterRollback::Hold,
-            ..Policy::default()
-        };
+        let policy = Policy::default().after_rollback(AfterRollback::Hold);
         let engine = || setup.with(|w| w.policy(policy.clone()));
         // A rollback makes nine durable writes.
         for (n, side) in (1..=10).flat_map(|n| [(n, Side::Before), (n, Side::After)]) {
@@ -53,14 +50,9 @@ async fn what_follows_a_rollback_follows_it_after_a_crash_too() {
 async fn with_nothing_kept_a_crash_never_leaves_an_automatic_rollback_stuck() {
     on_every_store(async |setup| {
         let none = Keep::new(0, 0);
-        let policy = Policy {
-            rollback: RollbackMode::Auto,
-            retention: Retention {
-                records: none,
-                artifacts: none,
-            },
-            ..Policy::default()
-        };
+        let policy = Policy::default()
+            .rollback(RollbackMode::Auto)
+            .retention(Retention::new(none, none));
         let engine = || setup.with(|w| w.policy(policy.clone()));
         engine().deploy("v0").await;
         // Both together make seventeen.
@@ -149,10 +141,7 @@ async fn a_plan_is_not_carried_out_once_its_target_is_forgotten() {
     b.deploy("v3").await;
     let plan = b.plan_back(to(&v1)).await.unwrap();
     let none = Keep::new(0, 0);
-    let rules = Retention {
-        records: none,
-        artifacts: none,
-    };
+    let rules = Retention::new(none, none);
     let gone = b.engine.clean_up(&api(), Some(rules), &me()).await.unwrap();
     assert!(gone.forgotten.contains(v1.deployment().id()));
     if let Ok(run) = b.engine.execute(plan).await {

@@ -88,14 +88,8 @@ async fn remediations_rest_after_three_in_an_hour_and_the_timeline_says_so() {
 async fn an_attempt_that_a_crash_cut_short_counts() {
     let (clock, placebo) = (ManualClock::default(), Placebo::default());
     let setup = Setup::new().await.clock(&clock);
-    let breaker = Breaker {
-        attempts: 1,
-        per: Duration::from_secs(60),
-    };
-    let policy = Policy {
-        breaker,
-        ..Policy::default()
-    };
+    let breaker = Breaker::new(1, Duration::from_secs(60));
+    let policy = Policy::default().breaker(breaker);
     let b = setup.with(|w| w.remediation(placebo.clone()).policy(policy));
     // The writes: begin, prepare, prepared, switch, switched, judged, diagnosed, remediation; then
     // it dies.
@@ -113,13 +107,7 @@ async fn an_attempt_that_a_crash_cut_short_counts() {
 #[tokio::test]
 async fn a_breaker_of_none_withholds_every_remediation() {
     let placebo = Placebo::default();
-    let policy = Policy {
-        breaker: Breaker {
-            attempts: 0,
-            ..Breaker::default()
-        },
-        ..Policy::default()
-    };
+    let policy = Policy::default().breaker(Breaker::default().attempts(0));
     let setup = Setup::new().await;
     let b = setup.with(|w| w.remediation(placebo.clone()).policy(policy));
     assert!(withheld(&b.deploy("broken1").await).is_some());
@@ -207,13 +195,7 @@ async fn what_a_check_remarks_about_its_yes_is_recorded_and_seen() {
 async fn short_records_do_not_hide_attempts_from_the_breaker() {
     let placebo = Placebo::default();
     let short = Keep::new(1, 0);
-    let policy = Policy {
-        retention: Retention {
-            records: short,
-            artifacts: short,
-        },
-        ..Policy::default()
-    };
+    let policy = Policy::default().retention(Retention::new(short, short));
     let setup = Setup::new().await;
     let b = setup.with(|w| w.remediation(placebo.clone()).policy(policy));
     b.deploy("v1").await;

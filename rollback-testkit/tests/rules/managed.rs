@@ -60,16 +60,10 @@ async fn a_rollout_that_hung_could_not_be_cancelled() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rollout_has_a_deadline_of_its_own() {
-    let deadlines = Deadlines {
-        // What the others have is no matter.
-        switch: Duration::from_secs(60 * 60),
-        rollout: Duration::from_secs(60),
-        ..Deadlines::default()
-    };
-    let policy = Policy {
-        deadlines,
-        ..Policy::default()
-    };
+    let deadlines = Deadlines::default()
+        .switch(Duration::from_secs(60 * 60))
+        .rollout(Duration::from_secs(60));
+    let policy = Policy::default().deadlines(deadlines);
     let b = managed().await.with(|w| w.policy(policy));
     b.deploy("v1").await;
     b.setup.target.stall("v2");

@@ -9,10 +9,7 @@ use rollback_testkit::fake::FakeTarget;
 use crate::support::{Bench, Door, Setup, api, id, me, on_every_store, to};
 
 fn mode(rollback: RollbackMode) -> Policy {
-    Policy {
-        rollback,
-        ..Policy::default()
-    }
+    Policy::default().rollback(rollback)
 }
 
 async fn configure(b: &Bench, policy: &Policy) {
@@ -92,16 +89,16 @@ async fn a_dry_run_says_what_would_change_and_changes_nothing() {
         let before = b.state().await;
         let would = b.engine.preview_configure(&api(), Some(&policy)).await;
         let would = would.unwrap();
-        let change = |setting: &str, from: &str, to: &str| PolicyChange {
-            setting: setting.into(),
-            from: from.into(),
-            to: to.into(),
+        let told = |c: &PolicyChange| (c.setting.clone(), c.from.clone(), c.to.clone());
+        let changes: Vec<_> = would.changes.iter().map(told).collect();
+        let change = |setting: &str, from: &str, to: &str| {
+            (setting.to_owned(), from.to_owned(), to.to_owned())
         };
-        let changes = [
+        let wanted = [
             change("retention.records.days", "90", "7"),
             change("rollback", "\"record\"", "\"auto\""),
         ];
-        assert_eq!(would.changes, changes);
+        assert_eq!(changes, wanted);
         assert_eq!(b.state().await, before);
         assert_eq!(
             b.engine.rules(&api()).await.unwrap().origin,
@@ -148,14 +145,8 @@ async fn a_policy_that_cannot_hold_is_refused_and_nothing_is_set() {
     let mut policy = Policy::default();
     policy.deadlines.gate = std::time::Duration::ZERO;
     bad.push(policy);
-    bad.push(Policy {
-        gate: Some(Gate::default().retries(0)),
-        ..Policy::default()
-    });
-    bad.push(Policy {
-        restore: Some(Restore::Facets(Default::default())),
-        ..Policy::default()
-    });
+    bad.push(Policy::default().gate(Some(Gate::default().retries(0))));
+    bad.push(Policy::default().restore(Some(Restore::Facets(Default::default()))));
     let before = b.state().await;
     for policy in bad {
         for result in [
@@ -218,10 +209,7 @@ async fn what_is_in_flight_keeps_the_policy_it_began_with() {
     door.arrived().await;
     let mut policy = mode(RollbackMode::Off);
     let none = Keep::new(0, 0);
-    policy.retention = Retention {
-        records: none,
-        artifacts: none,
-    };
+    policy.retention = Retention::new(none, none);
     configure(&b, &policy).await;
     door.open();
     let report = run.await.unwrap();

@@ -68,12 +68,9 @@ async fn exactly_one_row_is_last_healthy_and_a_bare_rollback_goes_there() {
 
 #[tokio::test]
 async fn no_row_is_last_healthy_where_the_policy_takes_no_unjudged_release() {
-    let b = Setup::new().await.with(|w| {
-        w.policy(Policy {
-            fall_back_to_unjudged: false,
-            ..Policy::default()
-        })
-    });
+    let b = Setup::new()
+        .await
+        .with(|w| w.policy(Policy::default().fall_back_to_unjudged(false)));
     b.deploy("mute1").await;
     b.deploy("mute2").await;
     b.plan_back(Goal::LastHealthy).await.unwrap_err();
@@ -85,17 +82,8 @@ async fn no_row_is_last_healthy_where_the_policy_takes_no_unjudged_release() {
 async fn every_reason_not_to_be_a_rollback_point_is_told() {
     on_every_store(async |setup| {
         let door = Door::before("slow");
-        let policy = Policy {
-            retention: Retention {
-                records: Keep::new(50, 0),
-                artifacts: Keep::new(2, 0),
-            },
-            ..Policy::default()
-        };
-        let off = Policy {
-            rollback: RollbackMode::Off,
-            ..policy.clone()
-        };
+        let policy = Policy::default().retention(Retention::new(Keep::new(50, 0), Keep::new(2, 0)));
+        let off = policy.clone().rollback(RollbackMode::Off);
         let b = setup.with(|w| w.check(door.check()).policy(policy));
         b.deploy("v1").await;
         let bad = b.deploy("v2").await;
@@ -165,13 +153,7 @@ async fn a_rollback_by_time_never_goes_to_what_was_not_live_then() {
     let clock = rollback_testkit::faults::ManualClock::default();
     let setup = Setup::new().await.clock(&clock);
     let b = setup.with(|w| {
-        w.policy(Policy {
-            retention: Retention {
-                records: Keep::new(2, 0),
-                artifacts: Keep::new(2, 0),
-            },
-            ..Policy::default()
-        })
+        w.policy(Policy::default().retention(Retention::new(Keep::new(2, 0), Keep::new(2, 0))))
     });
     let v1 = b.deploy("v1").await;
     b.engine.pin(v1.deployment().id(), &me()).await.unwrap();

@@ -54,7 +54,7 @@ proptest! {
         let (records, live) = (h.records(), h.live_record());
         let lineage = Lineage::new(&records, &live);
         let keep = Keep::new(newest, 0);
-        let rules = Retention { records: keep, artifacts: keep };
+        let rules = Retention::new(keep, keep);
         let points = Points::new(&lineage, &rules, h.now());
         for (i, answer) in planner(&h, Reapply::No) {
             let d = lineage.get(&id(i)).unwrap();
@@ -76,7 +76,7 @@ proptest! {
         let (records, live) = (h.records(), h.live_record());
         let lineage = Lineage::new(&records, &live);
         let keep = Keep::new(newest, 0);
-        let rules = Retention { records: keep, artifacts: keep };
+        let rules = Retention::new(keep, keep);
         let points = Points::new(&lineage, &rules, h.now());
         let gone = retained(&lineage, None, &rules, h.now()).forget;
         let gone: Vec<usize> = gone.into_iter().map(index).collect();

@@ -17,7 +17,7 @@ fn keep() -> impl Strategy<Value = Keep> {
 }
 
 fn rules() -> impl Strategy<Value = Retention> {
-    (keep(), keep()).prop_map(|(records, artifacts)| Retention { records, artifacts })
+    (keep(), keep()).prop_map(|(records, artifacts)| Retention::new(records, artifacts))
 }
 
 fn indices(deployments: &[&Deployment]) -> BTreeSet<usize> {
@@ -59,7 +59,7 @@ proptest! {
     #[test]
     fn what_is_live_in_flight_last_healthy_or_pinned_is_never_let_go(h in histories(24)) {
         let none = Keep::new(0, 0);
-        let rules = Retention { records: none, artifacts: none };
+        let rules = Retention::new(none, none);
         let (records, live) = (h.records(), h.live_record());
         let lineage = Lineage::new(&records, &live);
         let retained = retained(&lineage, None, &rules, h.now());
@@ -72,7 +72,7 @@ proptest! {
     #[test]
     fn what_the_one_in_flight_may_go_back_to_is_never_let_go(h in histories(24)) {
         let none = Keep::new(0, 0);
-        let rules = Retention { records: none, artifacts: none };
+        let rules = Retention::new(none, none);
         let (records, live) = (h.records(), h.live_record());
         let lineage = Lineage::new(&records, &live);
         // Whichever it is: its own step applies the rules.

@@ -28,7 +28,7 @@ proptest! {
         let (records, live) = (h.records(), h.live_record());
         let summaries = summaries(&h);
         let keep = Keep::new(newest, 0);
-        let rules = Retention { records: keep, artifacts: keep };
+        let rules = Retention::new(keep, keep);
         for restore in [Restore::Everything, Restore::Artifact, Restore::Facets(Vec::new())] {
             let whole = Lineage::new(&records, &live).restoring(restore.clone());
             let slim = Lineage::new(&summaries, &live).restoring(restore);
@@ -81,29 +81,22 @@ fn a_long_history_is_not_gone_through_once_for_each_of_its_records() {
     let h = histories(24).new_tree(&mut runner).unwrap().current();
     let some = summaries(&h).pop().unwrap();
     let at = |n: u64| format!("deploy-20260101-000000-{n:08x}").parse().unwrap();
-    let settled = |n| Settling {
-        at: h.now(),
-        outcome: Outcome::Succeeded,
-        live: LiveRecord::Known(at(n)),
-    };
+    let settled = |n| Settling::new(h.now(), Outcome::Succeeded, LiveRecord::Known(at(n)));
     // Every third one goes back, so that it went past others.
     let summaries: Vec<Summary> = (10..40_010)
         .rev()
-        .map(|n| Summary {
-            id: at(n),
-            sequence: Sequence(n),
-            settled: Some(settled(n)),
-            replaces: LiveRecord::Known(at(n - 1)),
-            restores: n.is_multiple_of(3).then(|| at(n - 4)),
-            ..some.clone()
+        .map(|n| {
+            let mut s = some.clone();
+            (s.id, s.sequence) = (at(n), Sequence(n));
+            s.settled = Some(settled(n));
+            s.replaces = LiveRecord::Known(at(n - 1));
+            s.restores = n.is_multiple_of(3).then(|| at(n - 4));
+            s
         })
         .collect();
     let live = LiveRecord::Known(summaries[0].id.clone());
     let keep = Keep::new(100, 0);
-    let rules = Retention {
-        records: keep,
-        artifacts: keep,
-    };
+    let rules = Retention::new(keep, keep);
     let begun = Instant::now();
     let lineage = Lineage::new(&summaries, &live);
     let points = Points::new(&lineage, &rules, h.now());

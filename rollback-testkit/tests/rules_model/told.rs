@@ -38,14 +38,7 @@ proptest! {
         fall_back_to_unjudged in any::<bool>(),
     ) {
         let (all, live) = (summaries(&h), h.live_record());
-        let policy = Policy {
-            retention: Retention {
-                records: Keep::new(records, days),
-                artifacts: Keep::new(artifacts, days / 2),
-            },
-            fall_back_to_unjudged,
-            ..Policy::default()
-        };
+        let policy = Policy::default().retention(Retention::new(Keep::new(records, days), Keep::new(artifacts, days / 2))).fall_back_to_unjudged(fall_back_to_unjudged);
         for restore in [Restore::Everything, Restore::Artifact] {
             let telling = Telling { live: &live, restore, policy: &policy, withheld: Withheld::default(), now: h.now() };
             let ids: Vec<DeploymentId> = all.iter().map(|s| s.id.clone()).collect();
@@ -86,27 +79,19 @@ fn a_page_of_an_ordinary_history_is_told_by_little_more_than_itself() {
         .map(|n: u64| {
             let artifact = Artifact::new("main", format!("commit {}", n % 9));
             let release = Release::new("git".parse().unwrap(), artifact);
-            Summary {
-                id: at(n),
-                sequence: Sequence(n),
-                opened_at: h.now(),
-                settled: Some(Settling {
-                    at: h.now(),
-                    outcome: Outcome::Succeeded,
-                    live: LiveRecord::Known(at(n)),
-                }),
-                replaces: LiveRecord::Known(at(n - 1)),
-                restores: n.is_multiple_of(5).then(|| at(n - 2)),
-                verdict: match n.is_multiple_of(7) {
-                    true => VerdictKind::Failed,
-                    false => VerdictKind::Passed,
-                },
-                placed: true,
-                pinned: false,
-                bad: None,
-                release: Some(ReleaseSummary::of(&release)),
-                ..some.clone()
-            }
+            let live = LiveRecord::Known(at(n));
+            let mut s = some.clone();
+            (s.id, s.sequence, s.opened_at) = (at(n), Sequence(n), h.now());
+            s.settled = Some(Settling::new(h.now(), Outcome::Succeeded, live));
+            s.replaces = LiveRecord::Known(at(n - 1));
+            s.restores = n.is_multiple_of(5).then(|| at(n - 2));
+            s.verdict = match n.is_multiple_of(7) {
+                true => VerdictKind::Failed,
+                false => VerdictKind::Passed,
+            };
+            (s.placed, s.pinned, s.bad) = (true, false, None);
+            s.release = Some(ReleaseSummary::of(&release));
+            s
         })
         .collect();
     let live = LiveRecord::Known(all[0].id.clone());

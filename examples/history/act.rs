@@ -12,7 +12,7 @@ use rollback_examples::abbreviation::Abbreviation;
 
 use crate::args::{Back, Go, How, RestoreWhat};
 use crate::ask;
-use crate::end::{self, End, FAILED, REFUSED, USAGE};
+use crate::end::{self, End, FAILED, REFUSED, UNKNOWN, USAGE};
 use crate::follow;
 use crate::out::{aside, say};
 use crate::words;
@@ -57,6 +57,9 @@ async fn request(world: &World, back: &Back) -> Result<Request, End> {
 }
 
 fn with(mut request: Request, how: &How) -> Result<Request, End> {
+    if let Some(key) = &how.idempotency_key {
+        request = request.idempotency_key(key.clone());
+    }
     for guard in &how.force {
         request = request.force(guard.clone());
     }
@@ -190,7 +193,18 @@ fn told(report: &Report, json: bool) -> Result<ExitCode, End> {
     Ok(end::code_of_run(report))
 }
 
-pub(crate) async fn recover(world: &World, json: bool) -> Result<ExitCode, End> {
+pub(crate) async fn recover(
+    world: &World,
+    forced: Option<WorkloadId>,
+    json: bool,
+) -> Result<ExitCode, End> {
+    if let Some(workload) = forced {
+        let guards = [GuardName::composition()];
+        return match world.engine.recover_forcing(&workload, &guards).await? {
+            Some(report) => told(&report, json),
+            None => Err(End::new(UNKNOWN, "nothing was left unfinished there")),
+        };
+    }
     let recovered = world.engine.recover().await?;
     if json {
         say!("{}", serde_json::to_string_pretty(&recovered)?);

@@ -139,6 +139,9 @@ pub(crate) enum Command {
     Cancel(Cancel),
     /// Settle what a crash left unfinished
     Recover {
+        /// Finish it on this workload though it was begun by a program that was composed otherwise
+        #[arg(long, value_name = "WORKLOAD")]
+        force_composition: Option<WorkloadId>,
         /// As JSON
         #[arg(long, alias = "json-output")]
         json: bool,
@@ -184,6 +187,31 @@ pub(crate) enum Command {
     },
     /// Let deploys through again
     LiftHold {
+        /// On which workload; may be left out if there is only one
+        #[arg(long)]
+        workload: Option<WorkloadId>,
+    },
+    /// Withdraw an artifact: no rollback goes to it by itself, and nothing deploys it unforced
+    Recall {
+        /// Its digest, as `show` has it
+        artifact: String,
+        /// Why
+        why: String,
+    },
+    /// Take a recall back
+    ClearRecall {
+        /// The artifact's digest
+        artifact: String,
+    },
+    /// Set the oldest deployment that rollbacks go to
+    Floor {
+        /// Which
+        deployment: Abbreviation,
+        /// Why
+        why: String,
+    },
+    /// Let rollbacks go to any deployment again
+    ClearFloor {
         /// On which workload; may be left out if there is only one
         #[arg(long)]
         workload: Option<WorkloadId>,

@@ -23,6 +23,7 @@ mod read;
 mod status;
 mod table;
 mod text;
+mod withhold;
 mod words;
 mod world;
 
@@ -75,7 +76,10 @@ async fn run(cli: Cli) -> Result<ExitCode, End> {
         Command::Deploy { reference, go } => act::deploy(&world, reference, go).await,
         Command::Adopt { workload, json } => act::adopt(&world, workload, json).await,
         Command::Cancel(cancel) => cancel::run(&world, cancel).await,
-        Command::Recover { json } => act::recover(&world, json).await,
+        Command::Recover {
+            force_composition,
+            json,
+        } => act::recover(&world, force_composition, json).await,
         Command::Execute { plan, yes, json } => {
             Box::pin(act::execute(&world, &plan, yes, json)).await
         }
@@ -92,6 +96,10 @@ async fn run(cli: Cli) -> Result<ExitCode, End> {
         Command::MarkBad { id, why } => change::mark_bad(&world, &id, &why).await,
         Command::ClearBad { id } => change::clear_bad(&world, &id).await,
         Command::Hold { why, workload } => change::hold(&world, &why, workload).await,
+        Command::Recall { artifact, why } => withhold::recall(&world, &artifact, &why).await,
+        Command::ClearRecall { artifact } => withhold::clear_recall(&world, &artifact).await,
+        Command::Floor { deployment, why } => withhold::floor(&world, &deployment, &why).await,
+        Command::ClearFloor { workload } => withhold::clear_floor(&world, workload).await,
         Command::LiftHold { workload } => change::lift_hold(&world, workload).await,
         Command::Configure(configure) => change::configure(&world, configure).await,
     }

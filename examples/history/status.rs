@@ -118,6 +118,16 @@ async fn one(world: &World, state: &WorkloadState) -> Result<(), End> {
     if let Some(in_flight) = &state.in_flight {
         field("  in flight", who_runs(in_flight));
     }
+    for recall in &state.recalls {
+        let since = ago(recall.at, world.now);
+        let (artifact, why, by) = (&recall.artifact, &recall.why, &recall.by);
+        field("  recalled", format!("{artifact} by {by}: {why} ({since})"));
+    }
+    if let Some(floor) = &state.floor {
+        let since = ago(floor.at, world.now);
+        let (id, why, by) = (&floor.deployment, &floor.why, &floor.by);
+        field("  floor", format!("{id} by {by}: {why} ({since})"));
+    }
     if let Some(hold) = &state.hold {
         let since = ago(hold.since, world.now);
         field("  held", format!("by {}: {} ({since})", hold.by, hold.why));
@@ -310,6 +320,10 @@ fn changed(last: &Amended, now: Timestamp) -> String {
         WasAmended::HoldLifted { of, why } => format!("hold of {of} lifted: {why}"),
         WasAmended::PolicySet => "policy set".to_owned(),
         WasAmended::PolicyCleared => "policy cleared".to_owned(),
+        WasAmended::Recalled { artifact, why } => format!("{artifact} recalled: {why}"),
+        WasAmended::RecallCleared { artifact } => format!("{artifact} recalled no more"),
+        WasAmended::FloorSet { deployment, why } => format!("floor set to {deployment}: {why}"),
+        WasAmended::FloorCleared => "floor cleared".to_owned(),
         WasAmended::Abandoned { deployment, why } => format!("{deployment} abandoned: {why}"),
         _ => "changed".to_owned(),
     };

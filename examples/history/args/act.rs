@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use rollback_core::id::{GuardName, InvalidId, WorkloadId};
+use rollback_core::id::{GuardName, IdempotencyKey, InvalidId, WorkloadId};
 use rollback_core::policy::RollbackMode;
 use rollback_core::time::Timestamp;
 use rollback_examples::abbreviation::Abbreviation;
@@ -89,6 +89,9 @@ pub(crate) struct How {
     /// Why; recorded
     #[arg(long)]
     pub(crate) reason: Option<String>,
+    /// Makes this one request, however often it is sent, such as a CI job's id
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<IdempotencyKey>,
 }
 
 /// The same, where something is done at once.

@@ -40,3 +40,4 @@ mod rules;
 mod session;
 mod short_ids;
 mod status;
+mod withheld;

@@ -19,7 +19,7 @@ use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
     Abandonment, Amendment, Annotation, Begun, Conflict, Damaged, Exclusion, Fault, Finished,
     HistoryReader, HistoryStore, Holder, Identity, InFlight, Lease, Liveness, Page, Query, Renewal,
-    Sequence, Settings, States, Stats, Then, Version, WorkloadState, check_version,
+    Sequence, Settings, States, Stats, Then, Trust, Version, WorkloadState, check_version,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::{Clock, SystemClock, Timestamp};
@@ -314,7 +314,7 @@ impl HistoryStore for RedbStore {
             row.state.version.0 += 1;
             row.cancel_requested_by = None;
             tx.put_row(&row)?;
-            Ok(Begun { lease, sequence })
+            Ok(Begun::new(lease, sequence))
         })
         .await
     }
@@ -350,10 +350,7 @@ impl HistoryStore for RedbStore {
             .write(move |_, tx| finish(tx, &own, TimedEvent { at, event }, live, &then))
             .await?;
         Ok(match opened {
-            Some((id, sequence)) => Finished::Opened(Begun {
-                lease: lease.pass_on(id),
-                sequence,
-            }),
+            Some((id, sequence)) => Finished::Opened(Begun::new(lease.pass_on(id), sequence)),
             None => {
                 lease.end();
                 Finished::Released
@@ -366,9 +363,7 @@ impl HistoryStore for RedbStore {
         self.read(move |_, tx| {
             let row = row_of(&tx.open_table(WORKLOADS).map_err(broken)?, lease.workload())?;
             row.fence(&lease)?;
-            Ok(Renewal {
-                cancel_requested_by: row.cancel_requested_by,
-            })
+            Ok(Renewal::new(Trust::WhileHeld, row.cancel_requested_by))
         })
         .await
     }
@@ -492,9 +487,18 @@ impl HistoryStore for RedbStore {
             inner.is_free(tx, &tx.row(&workload)?)?;
             let alive = Arc::new(Alive(Arc::clone(inner)));
             inner.here(&workload, |h| h.excluder = Arc::downgrade(&alive));
-            Ok(Exclusion::new(alive))
+            Ok(Exclusion::new(workload, alive))
         })
         .await
+    }
+
+    async fn renew_exclusion(&self, _: &Exclusion) -> Result<Trust, StoreError> {
+        Ok(Trust::WhileHeld)
+    }
+
+    async fn readmit(&self, exclusion: Exclusion) -> Result<(), StoreError> {
+        drop(exclusion);
+        Ok(())
     }
 }
 

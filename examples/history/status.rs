@@ -304,8 +304,8 @@ async fn way_back(
 fn who_runs(in_flight: &InFlight) -> String {
     let holder = &in_flight.holder;
     let alive = match in_flight.liveness {
-        Liveness::Alive => "running",
         Liveness::Dead => "interrupted; run recover",
+        _ => "running",
     };
     format!(
         "{}, process {} on {}, {alive}",

@@ -58,8 +58,8 @@ pub(crate) fn typed(text: &str) -> String {
 fn busy(conflict: &Conflict) -> String {
     let workload = &conflict.workload;
     let way_out = match conflict.liveness {
-        Liveness::Alive => format!("wait for it, or stop it: cancel {workload}"),
         Liveness::Dead => "that process is dead: run recover".to_owned(),
+        _ => format!("wait for it, or stop it: cancel {workload}"),
     };
     format!(
         "{workload} is busy: {} is {} since {} s, held by process {} on {}; {way_out}",

@@ -11,6 +11,7 @@ mod state;
 mod stats;
 mod store;
 mod summary;
+mod trust;
 
 pub use crate::deployment::Annotation;
 pub use amendment::{
@@ -18,8 +19,7 @@ pub use amendment::{
 };
 pub use identity::{Fence, HistoryId, Identity, Published};
 pub use lease::{
-    Begun, Conflict, Epoch, Exclusion, Finished, Holder, Keep, Lease, Liveness, Renewal, Sequence,
-    Then, Version,
+    Begun, Conflict, Epoch, Finished, Holder, Lease, Liveness, Renewal, Sequence, Then, Version,
 };
 pub use query::{Page, Query};
 pub use reader::{Fault, HistoryReader};
@@ -29,3 +29,4 @@ pub use state::{
 pub use stats::{Settled, Stats};
 pub use store::{HistoryStore, MAX_RECORD};
 pub use summary::{ReleaseSummary, Settling, Summaries, Summarized, Summary, SummaryRules};
+pub use trust::{Exclusion, Keep, Trust};

@@ -4,6 +4,7 @@
 mod data;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -13,7 +14,7 @@ use crate::event::{Event, TimedEvent};
 use crate::history::{
     Abandonment, Amendment, Annotation, Begun, Epoch, Exclusion, Fault, Finished, HistoryReader,
     HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Then,
-    Version, WorkloadState, check_version,
+    Trust, Version, WorkloadState, check_version,
 };
 use crate::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
 use crate::time::Timestamp;
@@ -32,6 +33,15 @@ impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty store whose leases and exclusions hold for `span` unless they are renewed, whatever
+    /// becomes of their values: as those of a server do, which sees no process die. Time is tokio's, so
+    /// that a test may [pause](https://docs.rs/tokio/latest/tokio/time/fn.pause.html) it.
+    pub fn with_ttl(span: Duration) -> Self {
+        let store = Self::new();
+        store.lock().ttl = Some(span);
+        store
     }
 
     /// An empty store of this history: what a copy of it is put back into.
@@ -163,23 +173,19 @@ impl HistoryStore for MemoryStore {
             );
         }
         let sequence = inner.open(new)?;
-        let alive = Arc::new(());
         let entry = inner.entry(&new.workload);
         entry.version += 1;
         entry.epoch += 1;
-        entry.held = Some(Held {
+        entry.excluded = None;
+        let epoch = Epoch(entry.epoch);
+        let (life, lease) = inner.lease(&new.workload, &new.id, epoch);
+        inner.entry(&new.workload).held = Some(Held {
             deployment: new.id.clone(),
             holder: holder.clone(),
-            alive: Arc::downgrade(&alive),
+            life,
             cancel_requested_by: None,
         });
-        let lease = Lease::new(
-            new.workload.clone(),
-            new.id.clone(),
-            Epoch(entry.epoch),
-            alive,
-        );
-        Ok(Begun { lease, sequence })
+        Ok(Begun::new(lease, sequence))
     }
 
     async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
@@ -222,7 +228,8 @@ impl HistoryStore for MemoryStore {
         Ok(match (then, opened) {
             (Then::Open(new), Some(sequence)) => {
                 let lease = lease.pass_on(new.id.clone());
-                Finished::Opened(Begun { lease, sequence })
+                inner.renew(lease.workload());
+                Finished::Opened(Begun::new(lease, sequence))
             }
             _ => {
                 lease.end();
@@ -234,30 +241,24 @@ impl HistoryStore for MemoryStore {
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
         let mut inner = self.lock();
         inner.fence(lease)?;
+        let trust = inner.renew(lease.workload());
         let held = inner.entry(lease.workload()).held.as_ref();
-        Ok(Renewal {
-            cancel_requested_by: held.and_then(|h| h.cancel_requested_by.clone()),
-        })
+        let by = held.and_then(|h| h.cancel_requested_by.clone());
+        Ok(Renewal::new(trust, by))
     }
 
     async fn take_over(&self, workload: &WorkloadId, holder: &Holder) -> Result<Lease, StoreError> {
         let mut inner = self.lock();
-        inner.left_by_the_dead(workload)?;
-        let alive = Arc::new(());
+        let deployment = inner.left_by_the_dead(workload)?;
         let entry = inner.entry(workload);
         entry.epoch += 1;
         let epoch = Epoch(entry.epoch);
-        let Some(held) = &mut entry.held else {
-            return Err(StoreError::new(Kind::NotFound, "no deployment is in flight").on(workload));
-        };
-        held.holder = holder.clone();
-        held.alive = Arc::downgrade(&alive);
-        Ok(Lease::new(
-            workload.clone(),
-            held.deployment.clone(),
-            epoch,
-            alive,
-        ))
+        let (life, lease) = inner.lease(workload, &deployment, epoch);
+        if let Some(held) = &mut inner.entry(workload).held {
+            held.holder = holder.clone();
+            held.life = life;
+        }
+        Ok(lease)
     }
 
     async fn request_cancel(&self, id: &DeploymentId, by: &Actor) -> Result<(), StoreError> {
@@ -368,8 +369,20 @@ impl HistoryStore for MemoryStore {
             return Err(inner.conflict(workload, held));
         }
         inner.not_excluded(workload)?;
-        let alive = Arc::new(());
-        inner.entry(workload).excluded = Arc::downgrade(&alive);
-        Ok(Exclusion::new(alive))
+        let (excluded, exclusion) = inner.exclusion(workload);
+        inner.entry(workload).excluded = Some(excluded);
+        Ok(exclusion)
+    }
+
+    async fn renew_exclusion(&self, exclusion: &Exclusion) -> Result<Trust, StoreError> {
+        self.lock().renew_exclusion(exclusion)
+    }
+
+    async fn readmit(&self, exclusion: Exclusion) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        if inner.renew_exclusion(&exclusion).is_ok() {
+            inner.entry(exclusion.workload()).excluded = None;
+        }
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use support::{Bench, me};
 async fn recall(b: &Bench, artifact: &str) {
     let why = "it leaks".parse().unwrap();
     let on = b.engine.recall(artifact, why, &me()).await.unwrap();
-    assert_eq!(on, [b.api.clone()]);
+    assert_eq!(on, std::slice::from_ref(&b.api));
 }
 
 /// Why each deployment, newest first, is no rollback point.

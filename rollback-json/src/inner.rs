@@ -81,6 +81,24 @@ impl Inner {
         Ok(state.shown(liveness))
     }
 
+    /// A workload's state as it is shown. It is read, and then the lock is looked at: who has settled in
+    /// between and gone is not dead, so a death is believed only of a state that is still the same.
+    pub(crate) fn state_of(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
+        let mut state = self.state(workload)?;
+        loop {
+            let shown = self.shown(&state)?;
+            let in_flight = shown.in_flight.as_ref();
+            if in_flight.is_none_or(|f| f.liveness != Liveness::Dead) {
+                return Ok(shown);
+            }
+            let again = self.state(workload)?;
+            if (again.version, again.epoch) == (state.version, state.epoch) {
+                return Ok(shown);
+            }
+            state = again;
+        }
+    }
+
     pub(crate) fn states(&self) -> Result<States, StoreError> {
         let mut states = States::default();
         for workload in self.workloads()? {
@@ -88,7 +106,7 @@ impl Inner {
                 // Made by a begin that was never committed: nothing is known of it.
                 Ok(state) if state.version == 0 => {}
                 // One whose files cannot be read, or whose lock cannot, hides no other.
-                Ok(state) => match self.shown(&state) {
+                Ok(_) => match self.state_of(&workload) {
                     Ok(shown) => states.states.push(shown),
                     Err(error) => states.damaged.push(Damaged { workload, error }),
                 },
@@ -238,10 +256,8 @@ impl Inner {
         let (epoch, sequence) = self.write(&new.workload, |w| {
             w.begin(new, &holder, expected, |new, own| self.number_for(new, own))
         })?;
-        Ok(Begun {
-            lease: Lease::new(new.workload.clone(), new.id.clone(), epoch, lock),
-            sequence,
-        })
+        let lease = Lease::new(new.workload.clone(), new.id.clone(), epoch, lock);
+        Ok(Begun::new(lease, sequence))
     }
 
     /// The number of a new record, if no other workload has its id: greater than the counter, than

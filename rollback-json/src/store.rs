@@ -11,8 +11,8 @@ use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
     Abandonment, Amendment, Begun, Exclusion, Fault, Finished, HistoryReader, HistoryStore, Holder,
-    Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then, Version,
-    WorkloadState,
+    Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then, Trust,
+    Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
 use rollback_core::time::Timestamp;
@@ -129,7 +129,7 @@ impl JsonStore {
 impl HistoryReader for JsonStore {
     async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
         let workload = workload.clone();
-        self.run(move |s| s.shown(&s.state(&workload)?)).await
+        self.run(move |s| s.state_of(&workload)).await
     }
 
     async fn workloads(&self) -> Result<States, StoreError> {
@@ -237,10 +237,10 @@ impl HistoryStore for JsonStore {
             })
             .await;
         Ok(match (done?, then) {
-            (Some(sequence), Then::Open(new)) => Finished::Opened(Begun {
-                lease: lease.pass_on(new.id.clone()),
-                sequence,
-            }),
+            (Some(sequence), Then::Open(new)) => {
+                let lease = lease.pass_on(new.id.clone());
+                Finished::Opened(Begun::new(lease, sequence))
+            }
             _ => {
                 lease.end();
                 Finished::Released
@@ -252,9 +252,8 @@ impl HistoryStore for JsonStore {
         let claim = Claim::from(lease);
         self.run(move |s| {
             let state = s.state(&claim.workload)?;
-            Ok(Renewal {
-                cancel_requested_by: state.check(&claim)?.cancel_by.clone(),
-            })
+            let by = state.check(&claim)?.cancel_by.clone();
+            Ok(Renewal::new(Trust::WhileHeld, by))
         })
         .await
     }
@@ -317,7 +316,20 @@ impl HistoryStore for JsonStore {
 
     async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
         let workload = workload.clone();
-        self.run(move |s| Ok(Exclusion::new(s.lock_idle(&workload)?)))
-            .await
+        self.run(move |s| {
+            let lock = s.lock_idle(&workload)?;
+            Ok(Exclusion::new(workload, lock))
+        })
+        .await
+    }
+
+    async fn renew_exclusion(&self, _: &Exclusion) -> Result<Trust, StoreError> {
+        // It is a lock, and who holds that need not say so again.
+        Ok(Trust::WhileHeld)
+    }
+
+    async fn readmit(&self, exclusion: Exclusion) -> Result<(), StoreError> {
+        drop(exclusion);
+        Ok(())
     }
 }

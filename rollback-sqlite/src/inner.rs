@@ -209,10 +209,8 @@ impl Inner {
         let (epoch, sequence) = self.insist(&mut *self.writer()?, Spare::Keep, |tx| {
             write::begin(tx, new, &holder, expected, |h| lock.liveness_of(h))
         })?;
-        Ok(Begun {
-            lease: Lease::new(new.workload.clone(), new.id.clone(), epoch, lock),
-            sequence,
-        })
+        let lease = Lease::new(new.workload.clone(), new.id.clone(), epoch, lock);
+        Ok(Begun::new(lease, sequence))
     }
 
     /// Takes a workload's lock, to write.
@@ -256,7 +254,7 @@ impl Inner {
         })?;
         match conflict {
             Some(conflict) => Err(conflict),
-            None => Ok(Exclusion::new(lock)),
+            None => Ok(Exclusion::new(workload.clone(), lock)),
         }
     }
 
@@ -311,11 +309,36 @@ impl Inner {
         entry.state(|workload, holder| self.locks.liveness(workload, holder))
     }
 
+    /// A workload's state. Its row is read, and then the lock is looked at: who has settled in between
+    /// and gone is not dead, so a death is believed only of a row that is still the same.
+    pub(crate) fn state_of(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
+        let row = || self.read(|c| Entry::find(c, workload));
+        let mut entry = row()?;
+        loop {
+            let Some(read) = entry else {
+                return Ok(WorkloadState::unseen(workload.clone()));
+            };
+            let state = self.state(&read)?;
+            if !is_dead(&state) {
+                return Ok(state);
+            }
+            entry = row()?;
+            let same = |e: &Entry| (e.version, e.epoch) == (read.version, read.epoch);
+            if entry.as_ref().is_some_and(same) {
+                return Ok(state);
+            }
+        }
+    }
+
     pub(crate) fn states(&self) -> Result<States, StoreError> {
         let (entries, mut damaged) = self.read(Entry::all)?;
         let mut states = Vec::with_capacity(entries.len());
         for entry in entries {
-            match self.state(&entry) {
+            let seen = match self.state(&entry) {
+                Ok(state) if is_dead(&state) => self.state_of(&entry.workload),
+                seen => seen,
+            };
+            match seen {
                 Ok(state) => states.push(state),
                 // One that cannot be read, or whose lock cannot, hides no other.
                 Err(error) => damaged.push(Damaged {
@@ -327,4 +350,10 @@ impl Inner {
         damaged.sort_by(|a, b| a.workload.cmp(&b.workload));
         Ok(States { states, damaged })
     }
+}
+
+/// Whether its holder seems to be dead.
+fn is_dead(state: &WorkloadState) -> bool {
+    let in_flight = state.in_flight.as_ref();
+    in_flight.is_some_and(|f| f.liveness == Liveness::Dead)
 }

@@ -11,7 +11,7 @@ use rollback_core::event::TimedEvent;
 use rollback_core::history::{
     Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finished, HistoryId,
     HistoryReader, HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States,
-    Stats, Summaries, Then, Version, WorkloadState,
+    Stats, Summaries, Then, Trust, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
 use rollback_core::time::Timestamp;
@@ -23,7 +23,6 @@ use crate::inner::Inner;
 use crate::open::{Opened, locks_beside};
 use crate::record::{decode, keyed, load};
 use crate::room::Room;
-use crate::state::Entry;
 use crate::write::{self, Claim};
 use crate::writer::Writer;
 use crate::{find, open, read, restore, stats, summaries, verify};
@@ -146,11 +145,7 @@ impl SqliteStore {
 impl HistoryReader for SqliteStore {
     async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
         let workload = workload.clone();
-        self.run(move |s| match s.read(|c| Entry::find(c, &workload))? {
-            Some(entry) => s.state(&entry),
-            None => Ok(WorkloadState::unseen(workload)),
-        })
-        .await
+        self.run(move |s| s.state_of(&workload)).await
     }
 
     async fn workloads(&self) -> Result<States, StoreError> {
@@ -243,10 +238,10 @@ impl HistoryStore for SqliteStore {
             .run(move |s| s.finish(&claim, &settlement, at, &next))
             .await;
         Ok(match (done?, then) {
-            (Some(sequence), Then::Open(new)) => Finished::Opened(Begun {
-                lease: lease.pass_on(new.id.clone()),
-                sequence,
-            }),
+            (Some(sequence), Then::Open(new)) => {
+                let lease = lease.pass_on(new.id.clone());
+                Finished::Opened(Begun::new(lease, sequence))
+            }
             _ => {
                 lease.end();
                 Finished::Released
@@ -262,9 +257,7 @@ impl HistoryStore for SqliteStore {
                 let by = by
                     .map(|by| decode::<Actor>(&claim.workload, &by))
                     .transpose()?;
-                Ok(Renewal {
-                    cancel_requested_by: by,
-                })
+                Ok(Renewal::new(Trust::WhileHeld, by))
             })
         })
         .await
@@ -320,6 +313,16 @@ impl HistoryStore for SqliteStore {
     async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
         let workload = workload.clone();
         self.run(move |s| s.exclude(&workload)).await
+    }
+
+    async fn renew_exclusion(&self, _: &Exclusion) -> Result<Trust, StoreError> {
+        // It is a lock, and who holds that need not say so again.
+        Ok(Trust::WhileHeld)
+    }
+
+    async fn readmit(&self, exclusion: Exclusion) -> Result<(), StoreError> {
+        drop(exclusion);
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use rollback_core::event::TimedEvent;
 use rollback_core::history::{
     Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finished, HistoryReader,
     HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States, Stats,
-    Summaries, Then, Version, WorkloadState,
+    Summaries, Then, Trust, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::time::Timestamp;
@@ -33,6 +33,12 @@ pub trait Intercept: fmt::Debug + Send + Sync {
 
     /// Before. An error keeps the write from being made.
     fn before(&self, write: Write<'_>) -> Result<Self::Passed, StoreError>;
+
+    /// Before a lease or an exclusion is renewed, which is no durable write. An error keeps it from
+    /// being renewed.
+    fn renews(&self, _: &WorkloadId) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// After, if it was made. An error tells the caller that it was not.
     fn after(&self, write: Write<'_>, passed: Self::Passed) -> Result<(), StoreError>;
@@ -153,6 +159,7 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
+        self.interceptor.renews(lease.workload())?;
         self.inner.renew(lease).await
     }
 
@@ -195,5 +202,14 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
 
     async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
         self.inner.exclude(workload).await
+    }
+
+    async fn renew_exclusion(&self, exclusion: &Exclusion) -> Result<Trust, StoreError> {
+        self.interceptor.renews(exclusion.workload())?;
+        self.inner.renew_exclusion(exclusion).await
+    }
+
+    async fn readmit(&self, exclusion: Exclusion) -> Result<(), StoreError> {
+        self.inner.readmit(exclusion).await
     }
 }

@@ -36,7 +36,7 @@ mod writing;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rollback_core::history::HistoryStore;
+use rollback_core::history::{HistoryStore, Lease, Trust};
 use rollback_core::id::WorkloadId;
 
 pub use agreement::agree;
@@ -48,6 +48,17 @@ pub use sample::{amend, at, by_ann, holder, note, sample, sample_of, settlement}
 pub trait StoreHarness: Send + Sync {
     /// A new store value on the same data, as another process would open it.
     async fn store(&self) -> Arc<dyn HistoryStore>;
+
+    /// Lets the holder of a lease die, and returns when the store can know it: a lease that is trusted
+    /// [while it is held](Trust::WhileHeld) is dropped, and of another one the time passes. Where time
+    /// is tokio's and paused, that takes none.
+    async fn die(&self, lease: Lease) {
+        let trust = lease.trust();
+        drop(lease);
+        if let Trust::For(span) = trust {
+            tokio::time::sleep(span).await;
+        }
+    }
 
     /// Makes what is kept of a workload's state unreadable, as a failing disk does, and says whether
     /// it did. Not where there is nothing to damage, in memory say: what a damaged workload may not
@@ -73,11 +84,14 @@ pub async fn test_all(fresh: impl Fn() -> Box<dyn StoreHarness>) {
         leases::a_begin_on_an_old_version_is_stale,
         leases::a_held_lease_is_a_living_conflict_and_is_never_taken_over,
         leases::a_dropped_lease_is_a_dead_conflict_and_is_taken_over,
+        leases::a_lease_that_is_renewed_outlives_its_span,
         leases::a_lease_that_was_taken_over_is_fenced,
         leases::a_lease_is_fenced_though_its_record_is_as_its_holder_left_it,
+        leases::who_settles_and_goes_is_not_seen_dead,
         leases::of_eight_begins_at_once_exactly_one_wins,
         leases::a_cancellation_is_seen_by_renew,
         leases::two_workloads_do_not_interfere,
+        leases::an_exclusion_is_renewed_and_ends,
         leases::while_excluded_nothing_begins_and_in_flight_nothing_excludes,
         writing::finish_opens_the_successor_under_the_same_lease,
         writing::finish_amends_the_failed_deployment,

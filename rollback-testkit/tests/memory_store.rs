@@ -16,6 +16,13 @@ impl StoreHarness for Memory {
     }
 }
 
+/// Leases hold for a while, and their holders' deaths are known by time alone.
+#[tokio::test(start_paused = true)]
+async fn memory_store_with_a_ttl_passes_the_suite() {
+    let span = std::time::Duration::from_secs(30);
+    test_all(|| Box::new(Memory(MemoryStore::with_ttl(span)))).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_store_passes_the_suite() {
     test_all(|| Box::new(Memory(MemoryStore::new()))).await;

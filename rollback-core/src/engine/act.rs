@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::caught::caught;
 use super::patience::Patience;
+use super::retry::Retry;
 use super::runner::{Runner, Step};
+use super::tenure::Over;
 use crate::backend::{Evidence, Operation, Rollout};
 use crate::context::{Cancellation, Context};
 use crate::deployment::{Phase, TriggerKind};
@@ -19,9 +21,6 @@ use crate::guard::Notice;
 use crate::health::tail;
 use crate::history::{Fence, Renewal};
 use crate::policy::Deadlines;
-
-/// How often the store is asked whether another process wants this one to stop.
-const POLL: Duration = Duration::from_millis(500);
 
 /// A future that an effect is.
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -41,12 +40,13 @@ pub(super) enum Failed {
     Foreign,
 }
 
-/// What another process has done to a run.
-enum Told {
-    /// Asked it to stop.
+/// Why an effect is told to stop before its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Somebody wants what it is part of to stop.
     Cancelled,
-    /// Taken its workload.
-    Fenced,
+    /// What it acts under is over: nothing follows it, whatever comes of it.
+    Over,
 }
 
 /// Tells an effect to stop when whoever waits for it is gone: with its runtime, a run is dropped in
@@ -79,65 +79,89 @@ impl Runner {
 
     /// The token that this run publishes with.
     pub(super) fn fence(&self) -> Fence {
-        Fence::of(&self.identity, &self.lease, self.deployment.sequence())
+        Fence::of(
+            &self.identity,
+            self.tenure.held(),
+            self.deployment.sequence(),
+        )
     }
 
     /// What an effect is given: it keeps the lease's holder alive until it has ended, whatever
     /// becomes of this run.
     fn context(&self, timeout: Duration, stop: &Cancellation) -> Context {
-        let cx = Context::new(timeout)
+        Context::new(timeout)
             .with_cancellation(stop.clone())
             .with_progress(self.progress.clone())
-            .fenced(self.fence());
-        match self.lease.keep() {
-            Some(keep) => cx.keeping(keep),
-            None => cx,
-        }
+            .fenced(self.fence())
+            .keeping(self.tenure.keep())
     }
 
-    /// Carries out one effect. Its future is never dropped half-way: at the deadline, or when
-    /// cancelled, it is told to stop, and waited for. A panic in it is a failure.
+    /// Carries out one effect. Its future is never dropped half-way: at the deadline, when cancelled,
+    /// or when the lease is over, it is told to stop, and waited for. A panic in it is a failure.
+    ///
+    /// The outer error: the lease is over, and nothing may follow.
     pub(super) async fn act<T, F>(
         &self,
         limits: Limits,
         effect: impl FnOnce(Context) -> F,
-    ) -> Result<T, BackendError>
+    ) -> Result<Result<T, BackendError>, Error>
     where
         F: Future<Output = Result<T, BackendError>>,
     {
+        self.holds()?;
         let stop = Cancellation::new();
         let cx = self.context(limits.timeout, &stop);
         let told = async {
             tokio::select! {
-                () = self.cancellation.cancelled(), if limits.cancellable => {}
-                told = self.told_elsewhere(limits.cancellable) => {
-                    if let Told::Cancelled = told {
-                        self.cancellation.cancel();
-                    }
-                }
+                _ = self.tenure.over() => Told::Over,
+                () = self.cancellation.cancelled(), if limits.cancellable => Told::Cancelled,
+                () = self.tenure.cancel_requested(), if limits.cancellable => Told::Cancelled,
             }
         };
-        to_its_end(cx, stop, effect, told).await
+        let (result, told) = to_its_end(cx, stop, effect, told).await;
+        if told == Some(Told::Cancelled) {
+            self.cancellation.cancel();
+        }
+        self.holds()?;
+        Ok(result)
     }
 
-    /// Until another process has taken the workload, or asked this one to stop, where that counts.
-    async fn told_elsewhere(&self, cancellable: bool) -> Told {
-        loop {
-            tokio::time::sleep(POLL).await;
-            match self.renew().await {
-                Ok(renewal) if cancellable && renewal.cancel_requested_by.is_some() => {
-                    return Told::Cancelled;
-                }
-                Err(e) if e.kind() == StoreErrorKind::Fenced => return Told::Fenced,
-                // A store that does not answer now is asked again, and before the next effect
-                // anyway.
-                _ => {}
-            }
+    /// An error if the lease is over: then nothing is done and nothing is written any more. What is
+    /// unfinished is another process's.
+    pub(super) fn holds(&self) -> Result<(), Error> {
+        self.tenure.holds().map_err(|over| self.over(over))
+    }
+
+    /// What the store says, unless the lease is over first.
+    pub(super) async fn in_time<A>(&self, answer: impl Future<Output = A>) -> Result<A, Error> {
+        let answer = self.tenure.in_time(answer).await;
+        answer.map_err(|over| self.over(over))
+    }
+
+    fn over(&self, over: Over) -> Error {
+        let phase = self.deployment.phase();
+        match over {
+            Over::Fenced => Error::new(
+                ErrorKind::Store(StoreErrorKind::Fenced),
+                format!("another process took the workload, and this one stopped while {phase}"),
+            )
+            .advice("nothing is left to do here: it settles the deployment"),
+            Over::Expired => Error::new(
+                ErrorKind::Interrupted,
+                format!(
+                    "the lease could not be renewed in time; the deployment stopped while {phase}"
+                ),
+            )
+            .advice("run recover when the store answers; it finishes or goes back"),
         }
+        .on(self.deployment.id())
     }
 
     /// Makes `op.to` live, restart hooks included, on the way back.
-    pub(super) async fn switch_to(&self, op: Operation) -> Result<Evidence, BackendError> {
+    pub(super) async fn switch_to(
+        &self,
+        op: Operation,
+    ) -> Result<Result<Evidence, BackendError>, Error> {
         self.act(self.switch_limits(false), self.switching(op))
             .await
     }
@@ -209,14 +233,14 @@ impl Runner {
         &self,
         limits: Limits,
         effect: impl Fn(Context) -> F,
-    ) -> Result<T, Failed>
+    ) -> Result<Result<T, Failed>, Error>
     where
         F: Future<Output = Result<T, BackendError>>,
     {
         let mut patience = Patience::of(limits.timeout);
         loop {
-            let mut error = match self.act(limits, &effect).await {
-                Ok(done) => return Ok(done),
+            let mut error = match self.act(limits, &effect).await? {
+                Ok(done) => return Ok(Ok(done)),
                 Err(e) => e,
             };
             // Never acts blind: a look that fails is a failed try.
@@ -229,13 +253,13 @@ impl Runner {
                 // Who has lost a race for an update runs it again.
                 let raced = error.kind() == BackendErrorKind::Conflict && error.is_transient();
                 if !(insists || raced) || !patience.tries_again(&error, &self.progress).await {
-                    return Err(Failed::For(error, insists));
+                    return Ok(Err(Failed::For(error, insists)));
                 }
                 if self.cancellation.is_cancelled() && limits.cancellable {
-                    return Err(Failed::For(error, insists));
+                    return Ok(Err(Failed::For(error, insists)));
                 }
                 match self.sees_foreign().await {
-                    Ok(true) => return Err(Failed::Foreign),
+                    Ok(true) => return Ok(Err(Failed::Foreign)),
                     Ok(false) => break,
                     Err(e) => error = e,
                 }
@@ -285,21 +309,15 @@ impl Runner {
 
     /// Confirms the lease right before an effect.
     pub(super) async fn confirm(&self) -> Result<Renewal, Error> {
-        let mut tried = 0;
+        let mut retry = Retry::times(3);
         loop {
-            match self.renew().await {
+            self.holds()?;
+            match self.in_time(self.tenure.renew()).await? {
                 Ok(renewal) => return Ok(renewal),
-                Err(e) if e.is_transient() && tried < 3 => {
-                    tokio::time::sleep(Duration::from_millis(25 << tried)).await;
-                    tried += 1;
-                }
+                Err(e) if e.is_transient() && retry.again().await => {}
                 Err(e) => return Err(self.unrecorded(e)),
             }
         }
-    }
-
-    async fn renew(&self) -> Result<Renewal, StoreError> {
-        self.inner.store.renew(&self.lease).await
     }
 
     /// Makes an event durable, then true.
@@ -312,15 +330,14 @@ impl Runner {
             at: self.inner.clock.now(),
             event,
         };
-        let mut tried = 0;
+        let mut retry = Retry::times(3);
         loop {
-            match self.inner.store.append(&self.lease, &timed).await {
+            self.holds()?;
+            let appended = self.inner.store.append(self.tenure.held(), &timed);
+            match self.in_time(appended).await? {
                 Ok(()) => break,
                 // The same value again: a store that had kept it keeps it once.
-                Err(e) if e.is_transient() && tried < 3 => {
-                    tokio::time::sleep(Duration::from_millis(25 << tried)).await;
-                    tried += 1;
-                }
+                Err(e) if e.is_transient() && retry.again().await => {}
                 Err(e) => return Err(self.unrecorded(e)),
             }
         }
@@ -374,14 +391,14 @@ impl Runner {
     }
 }
 
-/// Carries out what is never dropped half-way: at the context's deadline, or when `told` is over, it
-/// is told to stop, and waited for. A panic in it is a failure.
+/// Carries out what is never dropped half-way: at the context's deadline, or when `told` says so, it
+/// is told to stop, and waited for. A panic in it is a failure. Says what it was told, too.
 pub(super) async fn to_its_end<T, F>(
     cx: Context,
     stop: Cancellation,
     effect: impl FnOnce(Context) -> F,
-    told: impl Future<Output = ()>,
-) -> Result<T, BackendError>
+    told: impl Future<Output = Told>,
+) -> (Result<T, BackendError>, Option<Told>)
 where
     F: Future<Output = Result<T, BackendError>>,
 {
@@ -390,6 +407,7 @@ where
     let mut effect = pin!(caught(effect(cx)));
     let mut told = pin!(told);
     let mut overran = false;
+    let mut why = None;
     loop {
         let stopping = stop.is_cancelled();
         tokio::select! {
@@ -399,13 +417,16 @@ where
                     Err(BackendError::new(BackendErrorKind::Failed, panic)
                         .advice("report it to the author of that hook or backend"))
                 });
-                return result.map_err(|e| in_time(e, overran));
+                return (result.map_err(|e| in_time(e, overran)), why);
             }
             () = tokio::time::sleep_until(deadline), if !stopping => {
                 overran = true;
                 stop.cancel();
             }
-            () = &mut told, if !stopping => stop.cancel(),
+            told = &mut told, if !stopping => {
+                why = Some(told);
+                stop.cancel();
+            }
         }
     }
 }

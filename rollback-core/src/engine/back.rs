@@ -1,12 +1,15 @@
 //! Going back, and settling: the other half of the run path.
 
 use std::sync::Arc;
-use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::ask;
 use super::ending::is_damage;
 use super::patience::Patience;
+use super::retry::Retry;
 use super::runner::{Runner, Step};
+use super::tenure::Tenure;
 use crate::backend::{End, Live, Observation, Operation, Running, Sighting};
 use crate::context::Cancellation;
 use crate::deployment::{Deployment, LiveRecord, Outcome, Settlement, TriggerKind};
@@ -98,7 +101,7 @@ impl Runner {
         let op = self.deployment.operation().reversed();
         let mut patience = Patience::of(self.switch_deadline());
         let error = 'trying: loop {
-            let mut error = match self.switch_to(op.clone()).await {
+            let mut error = match self.switch_to(op.clone()).await? {
                 Ok(evidence) => {
                     self.journal(Event::SwitchedBack { evidence }).await?;
                     return Ok(Step::RetireBack);
@@ -215,7 +218,7 @@ impl Runner {
     /// later actor was there.
     async fn put_away(&mut self, op: Operation) -> Result<Option<Step>, Error> {
         self.journal(Event::RetireIntended).await?;
-        match self.retire_op(op).await {
+        match self.retire_op(op).await? {
             Ok(()) => self.journal(Event::Retired).await?,
             Err(e) if e.kind() == BackendErrorKind::Fenced => {
                 return self.fenced(&e).await.map(Some);
@@ -227,7 +230,9 @@ impl Runner {
 
     pub(super) async fn retire_back(&mut self) -> Result<Step, Error> {
         self.journal(Event::RetireIntended).await?;
-        let retired = self.retire_op(self.deployment.operation().reversed()).await;
+        let retired = self
+            .retire_op(self.deployment.operation().reversed())
+            .await?;
         match &retired {
             Err(e) if e.is_transient() => return Err(self.stopped(e)),
             Err(e) if e.kind() == BackendErrorKind::Fenced => return self.fenced(e).await,
@@ -275,19 +280,19 @@ impl Runner {
         ))
     }
 
-    pub(super) async fn retire_op(&self, op: Operation) -> Result<(), BackendError> {
+    pub(super) async fn retire_op(&self, op: Operation) -> Result<Result<(), BackendError>, Error> {
         let mut patience = Patience::of(self.deadlines().retire);
         loop {
             let (backend, o) = (Arc::clone(&self.workload.backend), op.clone());
             let limits = self.limits(self.deadlines().retire, false);
             match self
                 .act(limits, |cx| async move { backend.retire(&cx, &o).await })
-                .await
+                .await?
             {
                 Err(e)
                     if e.kind() != BackendErrorKind::Fenced
                         && patience.tries_again(&e, &self.progress).await => {}
-                result => return result,
+                result => return Ok(result),
             }
         }
     }
@@ -300,27 +305,28 @@ impl Runner {
         mut then: Then,
     ) -> Result<Option<Step>, Error> {
         let at = self.inner.clock.now();
-        let mut tried = 0;
-        let finished = loop {
-            let done = self.inner.store.finish(&self.lease, &settlement, at, &then);
-            match done.await {
-                Ok(finished) => break finished,
+        let mut retry = Retry::times(5);
+        self.holds()?;
+        let (finished, asked) = loop {
+            let asked = Instant::now();
+            let lease = self.tenure.held();
+            let done = self.inner.store.finish(lease, &settlement, at, &then);
+            // Once it may be settled, that the lease is over says nothing: the answer does.
+            match self.in_time(done).await? {
+                Ok(finished) => break (finished, asked),
                 Err(e) if is_damage(&e) && matches!(then, Then::ReleaseAndAmend(_)) => {
                     // The failed record is damaged, or gone: no reason to leave this one open.
                     tracing::warn!(error = %e, "the failed deployment's record was not amended");
                     then = Then::Release;
                 }
+                // What is live cannot be unmade because it cannot be written down: insist.
+                Err(e) if e.is_transient() && retry.again().await => {}
                 Err(e) => {
-                    tried += 1;
-                    // What is live cannot be unmade because it cannot be written down: insist.
-                    if !e.is_transient() || tried >= 6 {
-                        return Err(Error::from(e).advice(format!(
-                            "{} is unsettled and live is {}; run recover when the store answers",
-                            self.deployment.id(),
-                            settlement.live
-                        )));
-                    }
-                    tokio::time::sleep(Duration::from_millis(25 << tried)).await;
+                    return Err(Error::from(e).advice(format!(
+                        "{} is unsettled and live is {}; run recover when the store answers",
+                        self.deployment.id(),
+                        settlement.live
+                    )));
                 }
             }
         };
@@ -344,7 +350,7 @@ impl Runner {
         }
         match (finished, then) {
             (Finished::Opened(begun), Then::Open(new)) => {
-                self.lease = begun.lease;
+                self.tenure = Tenure::of(&self.inner.store, begun.lease, asked);
                 self.cancellation = Cancellation::new();
                 let successor = Deployment::open(*new, begun.sequence);
                 self.failed = Some(std::mem::replace(&mut self.deployment, successor));

@@ -1,10 +1,13 @@
 //! Applying retention on demand: what goes, and letting it go.
 
 use serde::Serialize;
+use tokio::time::Instant;
 
+use super::act::{self, Told};
 use super::manage::allow;
 use super::planning::NEWEST;
-use super::{act, ask, recovery};
+use super::tenure::{Over, Tenure};
+use super::{Workload, ask, recovery};
 use crate::backend::Instance;
 use crate::context::{Cancellation, Context};
 use crate::engine::RollbackEngine;
@@ -74,26 +77,49 @@ impl RollbackEngine {
         rules: Option<Retention>,
     ) -> Result<CleanedUp, Error> {
         let entry = self.inner().workload(workload)?;
-        let exclusion = self.exclude(workload).await?;
+        let tenure = self.exclude(workload).await?;
+        let done = self.let_go_under(&tenure, entry, workload, rules).await;
+        // Where it is not said, the exclusion ends by itself.
+        if let Err(error) = self.inner().store.readmit(tenure.into_held()).await {
+            tracing::warn!(%workload, %error, "the clean-up's exclusion was not ended");
+        }
+        done
+    }
+
+    async fn let_go_under(
+        &self,
+        tenure: &Tenure<Exclusion>,
+        entry: &Workload,
+        workload: &WorkloadId,
+        rules: Option<Retention>,
+    ) -> Result<CleanedUp, Error> {
+        let over = |over| stopped(over).on(workload);
         let fence = self.fence_to_let_go(workload).await?;
         let (cleaned_up, window) = self.what_goes(workload, rules).await?;
-        if !cleaned_up.forgotten.is_empty() {
-            let forgotten = &cleaned_up.forgotten;
-            self.inner().store.forget(forgotten).await?;
-        }
         let policy = self.rules(workload).await?.policy;
+        tenure.holds().map_err(over)?;
+        if !cleaned_up.forgotten.is_empty() {
+            let forgotten = self.inner().store.forget(&cleaned_up.forgotten);
+            tenure.in_time(forgotten).await.map_err(over)??;
+        }
+        tenure.holds().map_err(over)?;
         let stop = Cancellation::new();
         let cx = Context::new(policy.deadlines.retire)
             .with_cancellation(stop.clone())
-            .keeping(exclusion.keep());
+            .keeping(tenure.keep());
         let cx = match fence {
             Some(fence) => cx.fenced(fence),
             None => cx,
         };
         let (backend, window) = (&entry.backend, &window);
         let retain = |cx| async move { backend.retain(&cx, window).await };
-        act::to_its_end(cx, stop, retain, std::future::pending()).await?;
-        drop(exclusion);
+        let told = async {
+            tenure.over().await;
+            Told::Over
+        };
+        let (retained, _) = act::to_its_end(cx, stop, retain, told).await;
+        tenure.holds().map_err(over)?;
+        retained?;
         Ok(cleaned_up)
     }
 
@@ -135,14 +161,18 @@ impl RollbackEngine {
     }
 
     /// Keeps deployments from beginning; what a dead process left is recovered first.
-    async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, Error> {
-        match self.inner().store.exclude(workload).await {
+    async fn exclude(&self, workload: &WorkloadId) -> Result<Tenure<Exclusion>, Error> {
+        let store = &self.inner().store;
+        let mut asked = Instant::now();
+        let exclusion = match store.exclude(workload).await {
             Err(e) if e.conflict().is_some_and(|c| c.liveness == Liveness::Dead) => {
                 recovery::first(self.inner(), workload).await?;
-                Ok(self.inner().store.exclude(workload).await?)
+                asked = Instant::now();
+                store.exclude(workload).await?
             }
-            other => Ok(other?),
-        }
+            excluded => excluded?,
+        };
+        Ok(Tenure::of(store, exclusion, asked))
     }
 
     async fn what_goes(
@@ -170,4 +200,17 @@ impl RollbackEngine {
         let window = self.inner().instances(&retained.window).await?;
         Ok((cleaned_up, window))
     }
+}
+
+/// A clean-up whose exclusion is over stops: a deployment may have begun since.
+fn stopped(over: Over) -> Error {
+    let what = match over {
+        Over::Fenced => "its exclusion was over, and a deployment may have begun",
+        Over::Expired => "its exclusion could not be renewed in time",
+    };
+    Error::new(
+        ErrorKind::Interrupted,
+        format!("the clean-up stopped: {what}"),
+    )
+    .advice("clean up again; what was done is done")
 }

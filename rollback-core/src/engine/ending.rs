@@ -82,7 +82,7 @@ impl Runner {
 
     pub(super) async fn retire(&mut self) -> Result<Step, Error> {
         self.journal(Event::RetireIntended).await?;
-        let retired = self.retire_op(self.deployment.operation()).await;
+        let retired = self.retire_op(self.deployment.operation()).await?;
         let outcome = match (&retired, self.deployment.verdict().is_failed()) {
             (Err(e), _) if e.is_transient() => return Err(self.stopped(e)),
             (Err(e), _) if e.kind() == BackendErrorKind::Fenced => return self.fenced(e).await,
@@ -93,7 +93,7 @@ impl Runner {
         };
         if retired.is_ok() {
             self.journal(Event::Retired).await?;
-            self.retain().await;
+            self.retain().await?;
         }
         if !self.deployment.verdict().is_failed() {
             self.aftermath().await?;
@@ -126,13 +126,15 @@ impl Runner {
         Ok(Step::Settle(Box::new(settlement), Box::new(then)))
     }
 
-    /// Best effort, under the lease, so that nobody prepares what is being dropped.
-    async fn retain(&self) {
+    /// Best effort, under the lease, so that nobody prepares what is being dropped. An error: the lease
+    /// is over.
+    async fn retain(&self) -> Result<(), Error> {
+        self.holds()?;
         let window = match upkeep::shrink(&self.inner, &self.workload, &self.deployment).await {
             Ok(window) => window,
             Err(e) => {
                 tracing::warn!(deployment = %self.deployment.id(), error = %e, "retain skipped");
-                return;
+                return Ok(());
             }
         };
         let backend = Arc::clone(&self.workload.backend);
@@ -142,10 +144,11 @@ impl Runner {
                 limits,
                 |cx| async move { backend.retain(&cx, &window).await },
             )
-            .await
+            .await?
         {
             tracing::warn!(deployment = %self.deployment.id(), error = %e, "retain failed");
         }
+        Ok(())
     }
 
     /// What a failed rollback is likely to have met.
@@ -184,6 +187,7 @@ impl Runner {
                 if record.is_some_and(|d| d.annotations().bad.is_some()) {
                     continue;
                 }
+                self.holds()?;
                 let what = Annotation::MarkBad(note.clone());
                 match self.inner.store.annotate(skipped, &what).await {
                     Ok(()) => {}
@@ -209,6 +213,7 @@ impl Runner {
                 if state.hold.is_some() {
                     break;
                 }
+                self.holds()?;
                 let held = self.inner.store.amend(&new.workload, state.version, &hold);
                 match held.await {
                     Ok(_) => break,

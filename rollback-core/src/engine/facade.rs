@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use super::inner::Inner;
+use super::retry::Retry;
 use super::runner::Step;
 use super::start;
 use super::{
@@ -23,6 +24,9 @@ use crate::withheld::Withheld;
 
 /// How often a request is planned anew when the workload moves under it.
 const REPLANS: usize = 5;
+
+/// How often one is tried again that upkeep keeps from beginning: for a second and a half.
+const BUSY: u32 = 6;
 
 /// Records every deployment, and reverses any of them. Cheap to clone; clones share everything.
 ///
@@ -117,25 +121,25 @@ impl RollbackEngine {
         if asked.is_some() {
             self.inner.authorize(&request.action()).await?;
         }
-        let mut tried = 0;
+        let (mut tried, mut retry) = (0, Retry::times(BUSY));
         loop {
             let before = attach::asked_before(&self.inner, &request.workload, asked.as_ref());
             if let Some(run) = before.await? {
                 return Ok(run);
             }
             tried += 1;
-            let result = match self.preview(&request).await {
-                Ok(plan) => self.execute(plan).await,
+            let result = match Box::pin(self.preview(&request)).await {
+                Ok(plan) => Box::pin(self.execute(plan)).await,
                 Err(e) => Err(e),
             };
             match result {
                 Err(e) if tried < REPLANS && e.kind() == ErrorKind::Stale => {}
                 // Upkeep keeps deployments from beginning for a moment.
-                Err(e) if tried < REPLANS && e.kind() == ErrorKind::Store(StoreErrorKind::Busy) => {
-                    tokio::time::sleep(Duration::from_millis(50 << tried)).await;
-                }
+                Err(e)
+                    if e.kind() == ErrorKind::Store(StoreErrorKind::Busy)
+                        && retry.again().await => {}
                 Err(e) if tried < REPLANS && is_left_by_the_dead(&e) => {
-                    recovery::first(&self.inner, &request.workload).await?;
+                    Box::pin(recovery::first(&self.inner, &request.workload)).await?;
                 }
                 Err(e) => {
                     let before =

@@ -33,7 +33,7 @@ impl Runner {
             if let Some(step) = self.stop_before_effect().await? {
                 return Ok(step);
             }
-            let judged = match self.judge(Site::Live).await {
+            let judged = match self.judge(Site::Live).await? {
                 Ok(judged) => judged,
                 Err(error) => return self.failed(error).await,
             };
@@ -86,7 +86,7 @@ impl Runner {
                     let attempted = r.attempt(&cx, &op, &d).await;
                     attempted.map_err(|e| e.in_step(&r.name(), LiveImpact::Unknown))
                 })
-                .await;
+                .await?;
             let (did, tried) = match attempted {
                 Ok(did) => (did, Tried::Did(name.clone())),
                 Err(e) => (format!("nothing: {e}"), Tried::DidNothing),
@@ -139,7 +139,7 @@ impl Runner {
         self.journal(Event::Diagnosed(diagnosis)).await
     }
 
-    pub(super) async fn judge(&self, site: Site) -> Result<Judgement, BackendError> {
+    pub(super) async fn judge(&self, site: Site) -> Result<Result<Judgement, BackendError>, Error> {
         let op = self.deployment.operation();
         let gate = self.deployment.new_deployment().gate.clone();
         let clock = Arc::clone(&self.inner.clock);

@@ -11,6 +11,7 @@ use super::inner::Inner;
 use super::report::Report;
 use super::runner::Step;
 use super::start::{self, Start};
+use super::tenure::Tenure;
 use super::{adopt, ask};
 use crate::deployment::{Deployment, LiveRecord};
 use crate::engine::Workload;
@@ -204,13 +205,16 @@ fn is_composed_for(
 async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Result<Report, Error> {
     let workload = inner.workload(id).map_err(|e| e.advice(GIVE_UP))?;
     let identity = inner.identity().await?;
+    let asked = Instant::now();
     let lease = inner
         .store
         .take_over(id, &Holder::this_process(inner.clock.now()))
         .await?;
+    let tenure = Tenure::of(&inner.store, lease, asked);
+    let lease = tenure.held();
     let deployment = read(inner, lease.deployment()).await?;
     is_composed_for(workload, &deployment, forced)?;
-    let fence = Fence::of(&identity, &lease, deployment.sequence());
+    let fence = Fence::of(&identity, lease, deployment.sequence());
     let limit = deployment.new_deployment().policy.deadlines.observe;
     let observed = ask::observe(limit, workload.backend.as_ref())
         .await
@@ -243,7 +247,7 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Resul
         decision: decision.to_string(),
         step: Box::new(step),
     };
-    start::start(inner, identity, lease, deployment, start)?.await
+    start::start(inner, identity, tenure, deployment, start)?.await
 }
 
 /// The record of what is to be recovered.

@@ -12,6 +12,7 @@ use super::guards;
 use super::inner::Inner;
 use super::report::{AutomaticRollback, Report};
 use super::run::Channels;
+use super::tenure::Tenure;
 use super::warnings;
 use crate::backend::{Prepared, Rollout};
 use crate::context::{Cancellation, Context, ProgressSink, Said};
@@ -48,7 +49,8 @@ pub(super) struct Runner {
     pub(super) inner: Arc<Inner>,
     pub(super) workload: Workload,
     pub(super) identity: Identity,
-    pub(super) lease: Lease,
+    /// The lease that all of it is done under.
+    pub(super) tenure: Tenure<Lease>,
     pub(super) deployment: Deployment,
     pub(super) cancellation: Cancellation,
     pub(super) phase: watch::Sender<(DeploymentId, Phase)>,
@@ -65,7 +67,7 @@ impl Runner {
         inner: Arc<Inner>,
         workload: Workload,
         identity: Identity,
-        lease: Lease,
+        tenure: Tenure<Lease>,
         deployment: Deployment,
     ) -> Self {
         let (progress, said) = ProgressSink::channel();
@@ -73,7 +75,7 @@ impl Runner {
             inner,
             workload,
             identity,
-            lease,
+            tenure,
             phase: watch::Sender::new((deployment.id().clone(), deployment.phase())),
             deployment,
             cancellation: Cancellation::new(),
@@ -157,7 +159,7 @@ impl Runner {
 
     async fn adopt(&mut self, prepared: Prepared) -> Result<Step, Error> {
         self.journal(Event::Prepared(prepared)).await?;
-        let (verdict, notes) = match self.judge(Site::Live).await {
+        let (verdict, notes) = match self.judge(Site::Live).await? {
             Ok(judged) => (judged.verdict, judged.notes),
             // Nothing was changed, so there is nothing to go back from.
             Err(_) => {
@@ -200,7 +202,7 @@ impl Runner {
             let (backend, op) = (Arc::clone(&backend), op.clone());
             async move { backend.prepare(&cx, &op).await }
         };
-        match self.act_forward(limits, prepare).await {
+        match self.act_forward(limits, prepare).await? {
             Ok(prepared) if Some(prepared.to.release.digest()) == planned => {
                 self.journal(Event::Prepared(prepared)).await?;
                 Ok(Step::Tasks)
@@ -239,7 +241,7 @@ impl Runner {
                     let ran = task.run(&cx, &op).await;
                     ran.map_err(|e| e.in_step(&hook(), LiveImpact::Untouched))
                 })
-                .await;
+                .await?;
             match result {
                 Ok(()) => self.journal(Event::TaskDone { name }).await?,
                 Err(error) => return self.failed(error).await,
@@ -263,11 +265,11 @@ impl Runner {
             let (backend, op) = (Arc::clone(&backend), op.clone());
             async move { backend.start(&cx, &op).await }
         };
-        match self.act_forward(limits, start).await {
+        match self.act_forward(limits, start).await? {
             Ok(started) => self.journal(Event::Started(started)).await?,
             Err(failed) => return self.after(failed).await,
         }
-        match self.judge(Site::Beside).await {
+        match self.judge(Site::Beside).await? {
             Ok(judged) => {
                 let verdict = judged.verdict;
                 self.journal(Event::Judged {
@@ -295,7 +297,7 @@ impl Runner {
         self.journal(Event::SwitchIntended).await?;
         let limits = self.switch_limits(true);
         let switching = self.switching(self.deployment.operation());
-        match self.act_forward(limits, switching).await {
+        match self.act_forward(limits, switching).await? {
             Ok(evidence) => {
                 self.journal(Event::Switched { evidence }).await?;
                 Ok(Step::Gate)

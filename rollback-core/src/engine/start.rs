@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::inner::Inner;
 use super::run::Run;
 use super::runner::{Runner, Step};
+use super::tenure::Tenure;
 use crate::deployment::{Deployment, NewDeployment};
 use crate::error::{Error, ErrorKind};
 use crate::history::{Holder, Identity, Lease, Version};
@@ -37,10 +40,12 @@ pub(super) async fn begin(
         let holder = Holder::this_process(new.opened_at);
         new.history = Some(identity.clone());
         new.holder = Some(holder.clone());
+        let asked = Instant::now();
         let begun = inner.store.begin(&new, &holder, expected).await?;
+        let tenure = Tenure::of(&inner.store, begun.lease, asked);
         let deployment = Deployment::open(new, begun.sequence);
         let start = Start::Fresh(Box::new(step));
-        self::start(&inner, identity, begun.lease, deployment, start)
+        self::start(&inner, identity, tenure, deployment, start)
     });
     task.await.unwrap_or_else(|e| {
         Err(
@@ -55,21 +60,21 @@ pub(super) async fn begin(
 pub(super) fn start(
     inner: &Arc<Inner>,
     identity: Identity,
-    lease: Lease,
+    tenure: Tenure<Lease>,
     deployment: Deployment,
     start: Start,
 ) -> Result<Run, Error> {
     let workload = inner.workload(deployment.workload())?.clone();
     inner.observing.start();
     let id = deployment.id().clone();
-    let mut runner = Runner::new(Arc::clone(inner), workload, identity, lease, deployment);
+    let mut runner = Runner::new(Arc::clone(inner), workload, identity, tenure, deployment);
     let channels = runner.channels();
     inner.note_running(&id, channels.clone());
     let task = tokio::spawn(async move {
         match start {
             Start::Fresh(step) => {
                 runner.announce(None);
-                runner.drive(*step).await
+                Box::pin(runner.drive(*step)).await
             }
             Start::Recovered { decision, step } => {
                 runner.abandon().await;
@@ -78,7 +83,7 @@ pub(super) fn start(
                     Some(step) => step,
                     None => runner.interrupted().await?,
                 };
-                runner.drive(step).await
+                Box::pin(runner.drive(step)).await
             }
         }
     });

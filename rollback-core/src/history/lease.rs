@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Keep, Trust};
 use crate::deployment::{NewDeployment, Phase};
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::time::Timestamp;
@@ -128,6 +129,7 @@ fn namespace() -> Option<u64> {
 /// Whether a holder still lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Liveness {
     /// It lives, though it may be stopped: it is never taken over.
     Alive,
@@ -171,24 +173,6 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// What keeps a lease's holder, or an exclusion, alive: as long as a clone of it lives, so do they,
-/// even when the lease itself was dropped. For what may act on after that.
-#[derive(Clone)]
-pub struct Keep(#[allow(dead_code)] Arc<dyn Send + Sync>);
-
-impl Keep {
-    /// Keeps whatever `guard` frees when it is dropped.
-    pub fn new(guard: impl Send + Sync + 'static) -> Self {
-        Self(Arc::new(guard))
-    }
-}
-
-impl fmt::Debug for Keep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Keep")
-    }
-}
-
 /// The right to write one workload's history. Dropping it drops the liveness lock, so that a
 /// run that panicked or gave up can be recovered.
 #[derive(Debug)]
@@ -196,6 +180,7 @@ pub struct Lease {
     workload: WorkloadId,
     deployment: DeploymentId,
     epoch: Epoch,
+    trust: Trust,
     /// Empty once it is over; shared by those it was passed on to.
     guard: Arc<Mutex<Option<Keep>>>,
 }
@@ -212,8 +197,21 @@ impl Lease {
             workload,
             deployment,
             epoch,
+            trust: Trust::WhileHeld,
             guard: Arc::new(Mutex::new(Some(Keep::new(guard)))),
         }
+    }
+
+    /// For stores that see no holder die: the same, held for `span` from now without being renewed.
+    #[must_use]
+    pub fn trusted_for(mut self, span: Duration) -> Self {
+        self.trust = Trust::For(span);
+        self
+    }
+
+    /// For how long it was given.
+    pub fn trust(&self) -> Trust {
+        self.trust
     }
 
     /// The workload.
@@ -244,7 +242,19 @@ impl Lease {
             workload: self.workload.clone(),
             deployment,
             epoch: self.epoch,
+            trust: self.trust,
             guard: Arc::clone(&self.guard),
+        }
+    }
+
+    /// The same by name alone, to be renewed: it keeps nobody alive.
+    pub(crate) fn unguarded(&self) -> Self {
+        Self {
+            workload: self.workload.clone(),
+            deployment: self.deployment.clone(),
+            epoch: self.epoch,
+            trust: self.trust,
+            guard: Arc::default(),
         }
     }
 
@@ -264,11 +274,19 @@ impl Lease {
 
 /// What `begin` gives.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Begun {
     /// The right to go on.
     pub lease: Lease,
     /// The deployment's place in the order.
     pub sequence: Sequence,
+}
+
+impl Begun {
+    /// For stores: a deployment was opened at this place in the order.
+    pub fn new(lease: Lease, sequence: Sequence) -> Self {
+        Self { lease, sequence }
+    }
 }
 
 /// What follows a settlement, in the same atomic step.
@@ -294,28 +312,20 @@ pub enum Finished {
 
 /// What `renew` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Renewal {
+    /// For how long the lease holds, counted from this renewal.
+    pub trust: Trust,
     /// Who asked for the deployment to stop, if anybody has.
     pub cancel_requested_by: Option<Actor>,
 }
 
-/// While it lives, no deployment of its workload begins.
-#[derive(Debug)]
-#[must_use = "dropping it lets deployments begin again"]
-pub struct Exclusion {
-    guard: Keep,
-}
-
-impl Exclusion {
-    /// For stores: lasts until `guard` is dropped.
-    pub fn new(guard: impl Send + Sync + 'static) -> Self {
+impl Renewal {
+    /// For stores: the lease holds, for so long.
+    pub fn new(trust: Trust, cancel_requested_by: Option<Actor>) -> Self {
         Self {
-            guard: Keep::new(guard),
+            trust,
+            cancel_requested_by,
         }
-    }
-
-    /// What keeps it.
-    pub fn keep(&self) -> Keep {
-        self.guard.clone()
     }
 }

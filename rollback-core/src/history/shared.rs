@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::{
     Abandonment, Amendment, Begun, Exclusion, Fault, Finished, HistoryReader, HistoryStore, Holder,
-    Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then, Version,
-    WorkloadState,
+    Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then, Trust,
+    Version, WorkloadState,
 };
 use crate::deployment::{Annotation, Deployment, NewDeployment, Settlement};
 use crate::error::StoreError;
@@ -162,6 +162,14 @@ macro_rules! forward {
 
             async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
                 (**self).exclude(workload).await
+            }
+
+            async fn renew_exclusion(&self, exclusion: &Exclusion) -> Result<Trust, StoreError> {
+                (**self).renew_exclusion(exclusion).await
+            }
+
+            async fn readmit(&self, exclusion: Exclusion) -> Result<(), StoreError> {
+                (**self).readmit(exclusion).await
             }
         }
     )*};

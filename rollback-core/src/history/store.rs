@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{
     Abandonment, Amendment, Begun, Exclusion, Finished, HistoryReader, Holder, Lease, Renewal,
-    Sequence, Then, Version,
+    Sequence, Then, Trust, Version,
 };
 use crate::deployment::{Annotation, NewDeployment, Settlement};
 use crate::error::StoreError;
@@ -27,7 +27,11 @@ pub const MAX_RECORD: usize = 1024 * 1024;
 /// - **Fenced**: `append`, `renew` and `finish` refuse a lease whose epoch is over
 ///   ([`StoreErrorKind::Fenced`](crate::error::StoreErrorKind::Fenced)).
 /// - **Checked**: an event that [`Deployment::allows`](crate::deployment::Deployment::allows) refuses is refused.
-/// - A holder's death is judged by proof, never by age alone (embedded stores: a kernel lock).
+/// - **A holder is dead when it can act no more**, and not before: by proof where the store sees it
+///   die (embedded stores: a kernel lock, [`Trust::WhileHeld`]), else when what it was
+///   [granted](Trust::For) is over without a renewal. `begin`, `renew`, `take_over` and a `finish` that
+///   opens a successor grant it anew, and say for how long. Writing under a lease that is over, and
+///   that nobody has taken, may be refused or done: the epoch alone decides.
 /// - One unreadable record hides no other, and one damaged workload no other.
 /// - **What has begun can be ended**: room for the rest of a deployment is reserved at `begin`, so
 ///   that a disk that fills up meanwhile keeps it neither from going back nor from being settled;
@@ -66,7 +70,8 @@ pub trait HistoryStore: HistoryReader {
         then: &Then,
     ) -> Result<Finished, StoreError>;
 
-    /// Confirms that the lease still holds, and says whether somebody asked to stop.
+    /// Confirms that the lease still holds, for how long it does from now on, and whether somebody
+    /// asked to stop. The engine asks again and again while a deployment runs.
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError>;
 
     /// Takes the lease of a dead holder. `Conflict` if it lives (or another process was
@@ -100,16 +105,25 @@ pub trait HistoryStore: HistoryReader {
     /// it once published.
     async fn advance(&self, past: Sequence) -> Result<(), StoreError>;
 
-    /// Adds to a record.
+    /// Adds to a record. It needs no version to compare with: each annotation is a fact of its own, a
+    /// note is added to those there are, and of two who pin and unpin, or mark and clear, the later one
+    /// has the last word, as they would have said one after the other.
     async fn annotate(&self, id: &DeploymentId, what: &Annotation) -> Result<(), StoreError>;
 
     /// Removes records for good; unknown ids are passed over. Refuses (`Conflict`, nothing
     /// removed) if one of them is live, in flight or pinned.
     async fn forget(&self, ids: &[DeploymentId]) -> Result<u64, StoreError>;
 
-    /// Keeps deployments of a workload from beginning until the exclusion is dropped (or its
-    /// process dies): for upkeep that must not meet one. `Conflict` while one is in flight, its
+    /// Keeps deployments of a workload from beginning until it is [readmitted](Self::readmit), or the
+    /// exclusion is over ([`Exclusion::trust`]): for upkeep that must not meet one. `Conflict` while one is in flight, its
     /// holder dead or alive; `Busy` while somebody else excludes, which is also what `begin` and
     /// a second `exclude` say after a few seconds' patience.
     async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError>;
+
+    /// Confirms that an exclusion still holds, and for how long it does from now on. `Fenced` if it
+    /// is over.
+    async fn renew_exclusion(&self, exclusion: &Exclusion) -> Result<Trust, StoreError>;
+
+    /// Lets deployments begin again, at once. An exclusion that is over already is passed over.
+    async fn readmit(&self, exclusion: Exclusion) -> Result<(), StoreError>;
 }

@@ -1,14 +1,17 @@
 //! What a [`MemoryStore`](super::MemoryStore) holds, and its rules.
 
 use std::collections::BTreeMap;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::deployment::{Deployment, LiveRecord, NewDeployment, Phase, Settlement};
 use crate::error::{StoreError, StoreErrorKind as Kind};
 use crate::event::{Event, TimedEvent};
 use crate::history::{
-    Conflict, Epoch, Holder, Identity, InFlight, Lease, Liveness, MAX_RECORD, Sequence, Settings,
-    Then, Version, WorkloadState,
+    Conflict, Epoch, Exclusion, Holder, Identity, InFlight, Lease, Liveness, MAX_RECORD, Sequence,
+    Settings, Then, Trust, Version, WorkloadState,
 };
 use crate::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
 use crate::time::{Clock, SystemClock};
@@ -16,6 +19,7 @@ use crate::time::{Clock, SystemClock};
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     identity: Option<Identity>,
+    pub(super) ttl: Option<Duration>,
     pub(super) sequence: u64,
     pub(super) deployments: BTreeMap<Sequence, Deployment>,
     pub(super) by_id: BTreeMap<DeploymentId, Sequence>,
@@ -29,7 +33,9 @@ pub(super) struct Entry {
     pub(super) live: LiveRecord,
     pub(super) held: Option<Held>,
     pub(super) settings: Settings,
-    pub(super) excluded: Weak<()>,
+    pub(super) excluded: Option<Excluded>,
+    /// How often it was excluded.
+    exclusions: u64,
     /// The last `finish`, so that repeating it is recognised.
     pub(super) finished: Option<(DeploymentId, u64)>,
 }
@@ -38,16 +44,41 @@ pub(super) struct Entry {
 pub(super) struct Held {
     pub(super) deployment: DeploymentId,
     pub(super) holder: Holder,
-    pub(super) alive: Weak<()>,
+    pub(super) life: Life,
     pub(super) cancel_requested_by: Option<Actor>,
 }
 
 impl Held {
     pub(super) fn liveness(&self) -> Liveness {
-        if self.alive.strong_count() == 0 {
+        if self.life.is_over() {
             Liveness::Dead
         } else {
             Liveness::Alive
+        }
+    }
+}
+
+/// Upkeep that keeps deployments from beginning.
+#[derive(Debug)]
+pub(super) struct Excluded {
+    epoch: Epoch,
+    life: Life,
+}
+
+/// How long a lease or an exclusion lives.
+#[derive(Debug)]
+pub(super) enum Life {
+    /// As long as somebody keeps this.
+    While(Weak<()>),
+    /// Until then.
+    Until(Instant),
+}
+
+impl Life {
+    fn is_over(&self) -> bool {
+        match self {
+            Self::While(kept) => kept.strong_count() == 0,
+            Self::Until(then) => Instant::now() >= *then,
         }
     }
 }
@@ -116,8 +147,11 @@ impl Inner {
     }
 
     pub(super) fn not_excluded(&self, workload: &WorkloadId) -> Result<(), StoreError> {
-        let entry = self.workloads.get(workload);
-        if entry.is_none_or(|e| e.excluded.strong_count() == 0) {
+        let excluded = self
+            .workloads
+            .get(workload)
+            .and_then(|e| e.excluded.as_ref());
+        if excluded.is_none_or(|e| e.life.is_over()) {
             return Ok(());
         }
         Err(StoreError::new(
@@ -126,6 +160,69 @@ impl Inner {
         )
         .on(workload)
         .advice("try again in a moment"))
+    }
+
+    /// A lease, and how long it lives.
+    pub(super) fn lease(
+        &self,
+        workload: &WorkloadId,
+        deployment: &DeploymentId,
+        epoch: Epoch,
+    ) -> (Life, Lease) {
+        let alive = Arc::new(());
+        let life = self.life(&alive);
+        let lease = Lease::new(workload.clone(), deployment.clone(), epoch, alive);
+        match self.ttl {
+            None => (life, lease),
+            Some(span) => (life, lease.trusted_for(span)),
+        }
+    }
+
+    fn life(&self, kept: &Arc<()>) -> Life {
+        match self.ttl {
+            None => Life::While(Arc::downgrade(kept)),
+            Some(span) => Life::Until(Instant::now() + span),
+        }
+    }
+
+    /// Grants the lease of a workload anew.
+    pub(super) fn renew(&mut self, workload: &WorkloadId) -> Trust {
+        let Some(span) = self.ttl else {
+            return Trust::WhileHeld;
+        };
+        if let Some(held) = &mut self.entry(workload).held {
+            held.life = Life::Until(Instant::now() + span);
+        }
+        Trust::For(span)
+    }
+
+    /// An exclusion, to be kept by the caller.
+    pub(super) fn exclusion(&mut self, workload: &WorkloadId) -> (Excluded, Exclusion) {
+        let entry = self.entry(workload);
+        entry.exclusions += 1;
+        let epoch = Epoch(entry.exclusions);
+        let kept = Arc::new(());
+        let life = self.life(&kept);
+        let exclusion = match self.ttl {
+            None => Exclusion::new(workload.clone(), kept),
+            Some(span) => Exclusion::leased(workload.clone(), epoch, span),
+        };
+        (Excluded { epoch, life }, exclusion)
+    }
+
+    pub(super) fn renew_exclusion(&mut self, exclusion: &Exclusion) -> Result<Trust, StoreError> {
+        let (Some(span), Some(epoch)) = (self.ttl, exclusion.epoch()) else {
+            return Ok(Trust::WhileHeld);
+        };
+        match &mut self.entry(exclusion.workload()).excluded {
+            Some(excluded) if excluded.epoch == epoch => {
+                excluded.life = Life::Until(Instant::now() + span);
+                Ok(Trust::For(span))
+            }
+            _ => Err(StoreError::new(Kind::Fenced, "the exclusion is over")
+                .on(exclusion.workload())
+                .advice("begin the upkeep anew")),
+        }
     }
 
     pub(super) fn fence(&mut self, lease: &Lease) -> Result<(), StoreError> {

@@ -364,6 +364,10 @@ impl Backend for FakeBackend {
     async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
         let _busy = Busy::enter(&self.target, "retain");
         self.boundary(cx, "retain").await?;
+        // It may have been told to stop while it waited there.
+        if cx.cancellation().is_cancelled() {
+            cx.check()?;
+        }
         let mut state = self.reach()?;
         let live = state.live.clone();
         state.placed.retain(|handle, p| {

@@ -10,7 +10,7 @@ use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
     Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finished, HistoryReader,
     HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States, Stats,
-    Summaries, Then, Version, WorkloadState,
+    Summaries, Then, Trust, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_core::memory::MemoryStore;
@@ -362,6 +362,16 @@ impl HistoryStore for DiskStore {
     async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
         self.life.goes_on().await;
         self.inner.exclude(workload).await
+    }
+
+    async fn renew_exclusion(&self, exclusion: &Exclusion) -> Result<Trust, StoreError> {
+        self.life.goes_on().await;
+        self.inner.renew_exclusion(exclusion).await
+    }
+
+    async fn readmit(&self, exclusion: Exclusion) -> Result<(), StoreError> {
+        self.life.goes_on().await;
+        self.inner.readmit(exclusion).await
     }
 }
 

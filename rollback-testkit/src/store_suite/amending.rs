@@ -161,7 +161,7 @@ pub(super) async fn what_a_dead_holder_left_can_be_abandoned(harness: &dyn Store
     store.append(&begun.lease, &step).await.unwrap();
     let epoch = begun.lease.epoch();
     let before = store.workload(&api).await.unwrap().version;
-    drop(begun);
+    harness.die(begun.lease).await;
     let given_up = other.abandon(&api, &abandonment()).await.unwrap();
     assert_eq!(given_up, new.id);
     let state = store.workload(&api).await.unwrap();

@@ -31,7 +31,7 @@ pub(super) async fn a_key_is_taken_once_whoever_asks(harness: &dyn StoreHarness)
     for store in [&store, &other] {
         assert_eq!(store.keyed(of, key).await.unwrap(), Some(first.id.clone()));
     }
-    drop(begun);
+    harness.die(begun.lease).await;
     let dead = other.take_over(of, &holder()).await.unwrap();
     let end = super::settlement(&first.id, Outcome::Failed);
     let then = rollback_core::history::Then::Release;

@@ -3,7 +3,7 @@
 use rollback_core::deployment::{LiveRecord, Outcome, Phase};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::Event;
-use rollback_core::history::{Epoch, Finished, Lease, Liveness, Then, Version};
+use rollback_core::history::{Epoch, Finished, Lease, Liveness, Then, Trust, Version};
 use rollback_core::id::Actor;
 
 use super::StoreHarness;
@@ -102,7 +102,7 @@ pub(super) async fn a_dropped_lease_is_a_dead_conflict_and_is_taken_over(
     refused(idle, Kind::NotFound);
     let begun = begin(&*store, &new).await;
     let epoch = begun.lease.epoch();
-    drop(begun);
+    harness.die(begun.lease).await;
     let error = other
         .begin(&sample("api@web-1", 2), &holder(), Version(1))
         .await
@@ -128,12 +128,83 @@ pub(super) async fn a_dropped_lease_is_a_dead_conflict_and_is_taken_over(
     );
 }
 
+pub(super) async fn a_lease_that_is_renewed_outlives_its_span(harness: &dyn StoreHarness) {
+    let (store, other) = (harness.store().await, harness.store().await);
+    let (new, next) = (sample("api@web-1", 1), sample("api@web-1", 2));
+    let begun = begin(&*store, &new).await;
+    let Trust::For(span) = begun.lease.trust() else {
+        // It lives as long as it is held.
+        return;
+    };
+    let liveness = || async {
+        let state = other.workload(&new.workload).await.unwrap();
+        state.in_flight.unwrap().liveness
+    };
+    for _ in 0..3 {
+        tokio::time::sleep(span / 3 * 2).await;
+        let renewal = store.renew(&begun.lease).await.unwrap();
+        assert_eq!(renewal.trust, Trust::For(span));
+    }
+    tokio::time::sleep(span / 3 * 2).await;
+    assert_eq!(liveness().await, Liveness::Alive);
+    refused(
+        other.take_over(&new.workload, &holder()).await,
+        Kind::Conflict,
+    );
+    // Opening the successor renews it, too.
+    let then = Then::Open(Box::new(next.clone()));
+    let end = settlement(&new.id, Outcome::Failed);
+    let done = store.finish(&begun.lease, &end, at(3), &then).await;
+    let Finished::Opened(begun) = done.unwrap() else {
+        panic!("the successor is open")
+    };
+    assert_eq!(begun.lease.trust(), Trust::For(span));
+    tokio::time::sleep(span / 3 * 2).await;
+    assert_eq!(liveness().await, Liveness::Alive);
+    tokio::time::sleep(span).await;
+    assert_eq!(liveness().await, Liveness::Dead);
+    let lease = other.take_over(&new.workload, &holder()).await.unwrap();
+    assert_eq!(lease.trust(), Trust::For(span));
+    assert_eq!(liveness().await, Liveness::Alive);
+    refused(store.renew(&begun.lease).await, Kind::Fenced);
+}
+
+pub(super) async fn an_exclusion_is_renewed_and_ends(harness: &dyn StoreHarness) {
+    let (store, other) = (harness.store().await, harness.store().await);
+    let new = sample("api@web-1", 1);
+    let first = store.exclude(&new.workload).await.unwrap();
+    let trust = first.trust();
+    assert_eq!(store.renew_exclusion(&first).await.unwrap(), trust);
+    refused(other.exclude(&new.workload).await, Kind::Busy);
+    if let Trust::For(span) = trust {
+        tokio::time::sleep(span / 3 * 2).await;
+        store.renew_exclusion(&first).await.unwrap();
+        tokio::time::sleep(span / 3 * 2).await;
+        refused(other.exclude(&new.workload).await, Kind::Busy);
+        tokio::time::sleep(span).await;
+        // It was not renewed in time, and somebody else was quicker.
+        let second = other.exclude(&new.workload).await.unwrap();
+        refused(store.renew_exclusion(&first).await, Kind::Fenced);
+        other.renew_exclusion(&second).await.unwrap();
+        // Ending the first does nothing to the second.
+        store.readmit(first).await.unwrap();
+        refused(store.exclude(&new.workload).await, Kind::Busy);
+        tokio::time::sleep(span).await;
+        let begun = begin(&*store, &new).await;
+        refused(other.renew_exclusion(&second).await, Kind::Fenced);
+        store.renew(&begun.lease).await.unwrap();
+    } else {
+        store.readmit(first).await.unwrap();
+        drop(begin(&*other, &new).await);
+    }
+}
+
 pub(super) async fn a_lease_that_was_taken_over_is_fenced(harness: &dyn StoreHarness) {
     let store = harness.store().await;
     let new = sample("api@web-1", 1);
     let begun = begin(&*store, &new).await;
     let epoch = begun.lease.epoch();
-    drop(begun);
+    harness.die(begun.lease).await;
     let fresh = store.take_over(&new.workload, &holder()).await.unwrap();
     // What a process holds that was wrongly thought dead.
     for old in [epoch, Epoch(fresh.epoch().0 + 1)] {
@@ -159,7 +230,7 @@ pub(super) async fn a_lease_is_fenced_though_its_record_is_as_its_holder_left_it
     let step = timed(2, Event::PrepareIntended);
     store.append(&begun.lease, &step).await.unwrap();
     let epoch = begun.lease.epoch();
-    drop(begun);
+    harness.die(begun.lease).await;
     // Whoever takes over has written nothing yet, and the first store may remember the record.
     let fresh = other.take_over(&new.workload, &holder()).await.unwrap();
     let old = Lease::new(new.workload.clone(), new.id.clone(), epoch, ());
@@ -178,6 +249,10 @@ pub(super) async fn a_holder_lives_as_long_as_anybody_keeps_its_lease(harness: &
     let (store, other) = (harness.store().await, harness.store().await);
     let (new, next) = (sample("api@web-1", 1), sample("api@web-1", 2));
     let begun = begin(&*store, &new).await;
+    if begun.lease.trust() != Trust::WhileHeld {
+        // Here it lives as long as it is renewed, whoever keeps it.
+        return;
+    }
     // Kept by what acts for the first deployment, while its successor is opened and dropped.
     let keep = begun.lease.keep();
     let end = settlement(&new.id, Outcome::Failed);
@@ -209,6 +284,26 @@ pub(super) async fn a_holder_lives_as_long_as_anybody_keeps_its_lease(harness: &
     );
     drop(keep);
     store.take_over(&new.workload, &holder()).await.unwrap();
+}
+
+pub(super) async fn who_settles_and_goes_is_not_seen_dead(harness: &dyn StoreHarness) {
+    let (store, other) = (harness.store().await, harness.store().await);
+    let api = workload("api@web-1");
+    let settles = tokio::spawn(async move {
+        for n in 1..40 {
+            settle(&*store, &sample("api@web-1", n), Outcome::Succeeded, 1).await;
+        }
+    });
+    while !settles.is_finished() {
+        let one = other.workload(&api).await.unwrap();
+        let all = other.workloads().await.unwrap().states;
+        for state in all.into_iter().chain([one]) {
+            let liveness = state.in_flight.map(|f| f.liveness);
+            assert_ne!(liveness, Some(Liveness::Dead));
+        }
+        tokio::task::yield_now().await;
+    }
+    settles.await.unwrap();
 }
 
 pub(super) async fn of_eight_begins_at_once_exactly_one_wins(harness: &dyn StoreHarness) {
@@ -287,10 +382,10 @@ pub(super) async fn while_excluded_nothing_begins_and_in_flight_nothing_excludes
     );
     // Another workload does not mind.
     settle(&*other, &sample("api@web-2", 1), Outcome::Succeeded, 1).await;
-    drop(excluded);
+    store.readmit(excluded).await.unwrap();
     let begun = begin(&*other, &new).await;
     refused(store.exclude(&new.workload).await, Kind::Conflict);
-    drop(begun.lease);
+    harness.die(begun.lease).await;
     // Dead is in flight too: recovery comes first.
     refused(store.exclude(&new.workload).await, Kind::Conflict);
 }

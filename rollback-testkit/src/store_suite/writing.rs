@@ -208,7 +208,8 @@ pub(super) async fn who_reacts_to_a_settlement_finds_the_workload_free(harness: 
     let done = store.finish(&begun.lease, &end, at(3), &Then::Release);
     done.await.unwrap();
     // Both leases are over, and still there: nobody has to wait until they are dropped.
-    drop(other.exclude(&first.workload).await.unwrap());
+    let excluded = other.exclude(&first.workload).await.unwrap();
+    other.readmit(excluded).await.unwrap();
     drop(self::begin(&*other, &third).await);
     for over in [lease, begun.lease] {
         refused(store.renew(&over).await, Kind::Fenced);

@@ -11,6 +11,7 @@ mod crashes;
 mod display;
 mod guards;
 mod health;
+mod leases;
 mod managed;
 mod policies;
 mod redeploy;

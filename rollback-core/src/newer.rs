@@ -1,7 +1,11 @@
 //! [`Newer`]: what a newer version of this library has written and this one does not know. It is
 //! kept as it is, so that an older program that writes to a record loses nothing of it.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
+use std::iter::{Once, once};
+
+use serde::de::value::MapDeserializer;
+use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
 /// Fields, or a whole value of an unknown kind, as a newer version wrote them.
@@ -41,9 +45,60 @@ impl Tagged {
     }
 }
 
+/// A value that has a kind, and nothing else.
+pub(crate) type Bare = MapDeserializer<'static, Once<(&'static str, &'static str)>, Kinds>;
+
+/// What an enum's derive says of a kind that it does not have: those that it has.
+#[derive(Debug)]
+pub(crate) struct Kinds(&'static [&'static str]);
+
+impl Kinds {
+    /// The kinds that an enum has. Its own derive is asked: a list beside it would be forgotten, and
+    /// what is missing there read as a newer version's.
+    pub(crate) fn of<T>(
+        tag: &'static str,
+        derived: impl FnOnce(Bare) -> Result<T, Self>,
+    ) -> &'static [&'static str] {
+        match derived(MapDeserializer::new(once((tag, "")))) {
+            Ok(_) => &[],
+            Err(Self(kinds)) => kinds,
+        }
+    }
+}
+
+impl fmt::Display for Kinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not one of {}", self.0.join(", "))
+    }
+}
+
+impl std::error::Error for Kinds {}
+
+impl de::Error for Kinds {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self(&[])
+    }
+
+    fn unknown_variant(_: &str, kinds: &'static [&'static str]) -> Self {
+        Self(kinds)
+    }
+}
+
 /// Makes an enum that is derived for its known kinds (`remote = "Self"`) keep those of newer versions.
 macro_rules! keeps_newer {
-    ($name:ident, $tag:literal, $known:expr) => {
+    ($name:ident, $tag:literal) => {
+        impl $name {
+            /// The kinds that this version knows, as they are recorded.
+            pub(crate) fn kinds() -> &'static [&'static str] {
+                static KINDS: ::std::sync::OnceLock<&[&str]> = ::std::sync::OnceLock::new();
+                KINDS.get_or_init(|| {
+                    $crate::newer::Kinds::of($tag, |bare: $crate::newer::Bare| {
+                        Self::deserialize(bare)
+                    })
+                })
+            }
+        }
+
         impl ::serde::Serialize for $name {
             fn serialize<S: ::serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
                 match self {
@@ -55,7 +110,7 @@ macro_rules! keeps_newer {
 
         impl<'de> ::serde::Deserialize<'de> for $name {
             fn deserialize<D: ::serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                match $crate::newer::Tagged::read(from, $tag, $known)? {
+                match $crate::newer::Tagged::read(from, $tag, Self::kinds())? {
                     $crate::newer::Tagged::Newer(newer) => Ok(Self::Newer(newer)),
                     $crate::newer::Tagged::Known(value) => {
                         Self::deserialize(value).map_err(::serde::de::Error::custom)
@@ -66,3 +121,6 @@ macro_rules! keeps_newer {
     };
 }
 pub(crate) use keeps_newer;
+
+#[cfg(test)]
+mod tests;

@@ -131,20 +131,7 @@ pub enum WasAmended {
     Newer(Newer),
 }
 
-/// The kinds of amendments that this version knows, as they are kept.
-const KNOWN: [&str; 9] = [
-    "held",
-    "hold_lifted",
-    "policy_set",
-    "policy_cleared",
-    "abandoned",
-    "recalled",
-    "recall_cleared",
-    "floor_set",
-    "floor_cleared",
-];
-
-keeps_newer!(WasAmended, "amended", &KNOWN);
+keeps_newer!(WasAmended, "amended");
 
 /// Giving up a deployment that recovery cannot end: its record is damaged, or what it needs has
 /// left the program. What is live is `Unknown` afterwards, until somebody adopts or deploys.

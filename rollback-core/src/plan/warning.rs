@@ -103,26 +103,7 @@ pub enum Warning {
     Newer(Newer),
 }
 
-/// The kinds of warnings that this version knows, as they are recorded.
-const KNOWN: [&str; 15] = [
-    "not_restored",
-    "drifted",
-    "lossy_way_back",
-    "not_known_healthy",
-    "known_unhealthy",
-    "goes_back",
-    "migrations_since",
-    "migrations_unknown",
-    "reference_stays",
-    "unreadable",
-    "history_behind",
-    "published_elsewhere",
-    "not_judged_beside",
-    "resolved",
-    "guard",
-];
-
-keeps_newer!(Warning, "warning", &KNOWN);
+keeps_newer!(Warning, "warning");
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

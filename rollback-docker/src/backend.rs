@@ -1,6 +1,6 @@
 //! [`DockerBackend`]: the verbs.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bollard::models::ImageInspect;
@@ -14,15 +14,17 @@ use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::health::View;
 use rollback_core::id::{BackendKind, WorkloadId};
 use rollback_core::release::{Artifact, Release, Restore};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use crate::client::Client;
 use crate::config::DockerConfig;
 use crate::container::Container;
 use crate::fingerprint::Key;
 use crate::health::Watch;
+use crate::inventory::Inventory;
 use crate::myself::Myself;
-use crate::pins::{artifact_of, owner, pin_name, pin_repository, pin_tag};
+use crate::pins::pin_repository;
+use crate::tag::Hold;
 
 /// One workload's container on one Docker daemon.
 ///
@@ -35,9 +37,9 @@ use crate::pins::{artifact_of, owner, pin_name, pin_repository, pin_tag};
 pub struct DockerBackend {
     pub(crate) config: Arc<DockerConfig>,
     kind: BackendKind,
-    client: OnceCell<Client>,
+    client: Mutex<Option<Arc<Client>>>,
     pub(crate) myself: Myself,
-    pub(crate) watch: Mutex<Option<Watch>>,
+    pub(crate) watch: std::sync::Mutex<Option<Watch>>,
     /// The repository of this workload's pins.
     pub(crate) pins: String,
 }
@@ -54,16 +56,22 @@ impl DockerBackend {
             pins: pin_repository(&config.workload.to_string()),
             config: Arc::new(config),
             kind,
-            client: OnceCell::new(),
+            client: Mutex::default(),
             myself: Myself::look(),
-            watch: Mutex::default(),
+            watch: std::sync::Mutex::default(),
         })
     }
 
-    /// The daemon. Its API version is agreed on once.
-    pub(crate) async fn client(&self) -> Result<&Client, BackendError> {
-        let connect = || Client::connect(&self.config);
-        self.client.get_or_try_init(connect).await
+    /// The daemon. Its API version is agreed on once, and again when it was away since.
+    pub(crate) async fn client(&self) -> Result<Arc<Client>, BackendError> {
+        let mut client = self.client.lock().await;
+        match &*client {
+            Some(known) if !known.is_lost() => Ok(Arc::clone(known)),
+            _ => {
+                let fresh = Arc::new(Client::connect(&self.config).await?);
+                Ok(Arc::clone(client.insert(fresh)))
+            }
+        }
     }
 
     pub(crate) async fn key(&self) -> Result<Key, BackendError> {
@@ -92,25 +100,25 @@ impl DockerBackend {
                 "there is no release to prepare",
             ));
         };
-        let client = self.client().await?;
-        self.refuse_stranger(client, op).await?;
-        let from = self.place_of(client, &op.from).await?;
+        let client = &self.client().await?;
+        let inventory = &Inventory::take(client).await?;
+        self.refuse_stranger(inventory, op).await?;
+        let from = inventory.at(&op.from).await?;
         if let Some(from) = &from {
-            self.myself.spare(from)?;
+            self.myself.spare(&from.summary)?;
             refuse_swarm(from)?;
         }
-        let ours = client.ours().await?;
         cx.check()?;
-        let container = match self.standing(client, &ours, &op.to, Some(op)).await? {
+        let standing = self.standing(client, inventory, &op.to, Some(op)).await?;
+        let container = match standing {
             Some(container) => {
-                let tag = pin_tag(artifact_of(release), &owner(cx, &pin_name(op)));
+                let hold = Hold::by(cx, op, release).to_string();
+                let image = &container.summary.image;
                 // One whose image somebody has removed by force starts all the same.
-                if client.image(&container.image).await?.is_some() {
-                    client.tag(&container.image, &self.pins, &tag).await?;
-                }
+                client.tag(image, &self.pins, &hold).await?;
                 container
             }
-            None => self.create(cx, client, &ours, op, release).await?,
+            None => Arc::new(self.create(cx, client, inventory, op, release).await?),
         };
         self.join_networks(cx, client, &container, release).await?;
         cx.check()?;
@@ -119,15 +127,23 @@ impl DockerBackend {
             (End::Placed(_), None) => WayBack::None("its container is gone".into()),
             _ => WayBack::Exact,
         };
-        let to = Instance::new(release.clone(), container.handle());
+        let to = Instance::new(release.clone(), container.summary.handle());
         Ok(Prepared::new(Rollout::Replace, to).way_back(way_back))
     }
 
     /// A container of somebody else's that has taken the live name is not ours to move.
-    async fn refuse_stranger(&self, client: &Client, op: &Operation) -> Result<(), BackendError> {
-        let Some(named) = client.inspect(&self.config.container).await? else {
+    async fn refuse_stranger(
+        &self,
+        inventory: &Inventory<'_>,
+        op: &Operation,
+    ) -> Result<(), BackendError> {
+        if inventory.live().is_some() {
+            return Ok(());
+        }
+        let Some(named) = inventory.named().await? else {
             return Ok(());
         };
+        let named = &named.summary;
         let known = |end: &End| end.instance().is_some_and(|i| i.handle == named.handle());
         if named.ours.is_some() || known(&op.from) || known(&op.to) {
             return Ok(());
@@ -139,18 +155,6 @@ impl DockerBackend {
         .on(format!("{} ({})", self.config.container, named.id))
         .advice("adopt it, or rename it")
         .transient(false))
-    }
-
-    /// The container in which an end stands, if it does.
-    pub(crate) async fn place_of(
-        &self,
-        client: &Client,
-        end: &End,
-    ) -> Result<Option<Container>, BackendError> {
-        match end.instance() {
-            Some(instance) => client.of(&instance.handle).await,
-            None => Ok(None),
-        }
     }
 }
 
@@ -260,7 +264,7 @@ fn refuse_swarm(container: &Container) -> Result<(), BackendError> {
         BackendErrorKind::Unsupported,
         "the live container is a task of a Swarm service, which starts another one when it stops",
     )
-    .on(&container.name)
+    .on(&container.summary.name)
     .advice("remove the service, or name another container in the configuration"))
 }
 

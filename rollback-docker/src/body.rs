@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
     ContainerCreateBody, EndpointSettings, HostConfig, NetworkingConfig, PortBinding,
-    RestartPolicy, RestartPolicyNameEnum,
 };
 use rollback_core::error::{BackendError, BackendErrorKind};
 use serde_json::Value;
 
+use crate::restart::RestartPolicy;
 use crate::settings::{RESTART, Rows};
 
 /// A container to be made, without image, variables and our own labels. It never restarts by
@@ -25,10 +25,7 @@ impl Blueprint {
     /// Fails, naming the row, if no container can be made with it.
     pub(crate) fn new(rows: &Rows) -> Result<Self, BackendError> {
         let mut host = HostConfig {
-            restart_policy: Some(RestartPolicy {
-                name: Some(RestartPolicyNameEnum::NO),
-                maximum_retry_count: None,
-            }),
+            restart_policy: Some(RestartPolicy::No.into()),
             ..Default::default()
         };
         let mut body = ContainerCreateBody::default();
@@ -208,8 +205,8 @@ mod tests {
         );
         assert_eq!(bound("81/tcp"), [at("::1", "8081")]);
         assert_eq!(
-            host.restart_policy.unwrap().name,
-            Some(RestartPolicyNameEnum::NO)
+            RestartPolicy::from(&host.restart_policy.unwrap()),
+            RestartPolicy::No
         );
     }
 

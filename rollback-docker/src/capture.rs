@@ -10,6 +10,7 @@ use crate::container::Container;
 use crate::defaults;
 use crate::fingerprint::Key;
 use crate::network;
+use crate::restart::RestartPolicy;
 use crate::settings::{
     BY_HAND, CONTAINER, ENV, Env, RESTART, Rows, Table, argv, container_table, env_table,
     with_rows, with_table,
@@ -26,13 +27,13 @@ const MUTABLE: [&str; 5] = [
 
 /// What a standing container of ours is now: what we wrote on it, with what people may have
 /// changed since. `restart` is the policy to show.
-pub(crate) fn seen(release: &Release, container: &Container, restart: Option<&String>) -> Release {
+pub(crate) fn seen(release: &Release, container: &Container, restart: RestartPolicy) -> Release {
     let mut now = Rows::new();
     if let Some(host) = &container.inspect.host_config {
         limits(host, &mut now);
     }
     let rows = MUTABLE.map(|name| (name, now.remove(name)));
-    let rows = rows.into_iter().chain([(RESTART, restart.cloned())]);
+    let rows = rows.into_iter().chain([(RESTART, restart.row())]);
     with_rows(release, rows)
 }
 
@@ -128,7 +129,7 @@ pub(crate) fn rows(container: &Container) -> Rows {
         rows.insert(format!("volume:{target}"), "without a name".into());
     }
     limits(&host, &mut rows);
-    put(&mut rows, RESTART, container.restart_row());
+    put(&mut rows, RESTART, container.restart().row());
     network::rows(container, &network, &mut rows);
     rest(container, &config, &host, &mut rows);
     rows

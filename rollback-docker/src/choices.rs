@@ -1,37 +1,10 @@
-//! What a configuration chooses from: restart policies, pull policies, health checks.
+//! What a configuration chooses from: pull policies, health checks.
 
 use std::time::Duration;
 
 use bollard::models::HealthConfig;
 
 use crate::capture;
-
-/// What dockerd does when the live container exits. A container that is kept as a way back never
-/// restarts, whatever this says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum RestartPolicy {
-    /// Nothing.
-    #[default]
-    No,
-    /// Starts it again, also after dockerd itself was restarted.
-    Always,
-    /// The same, unless somebody stopped it.
-    UnlessStopped,
-    /// Starts it again after a failure, at most so often.
-    OnFailure(u32),
-}
-
-impl RestartPolicy {
-    pub(crate) fn row(self) -> Option<String> {
-        match self {
-            Self::No => None,
-            Self::Always => Some("always".into()),
-            Self::UnlessStopped => Some("unless-stopped".into()),
-            Self::OnFailure(n) => Some(format!("on-failure:{n}")),
-        }
-    }
-}
 
 /// A health check that dockerd runs inside the container, in place of the image's own.
 #[derive(Debug, Clone, PartialEq, Eq)]

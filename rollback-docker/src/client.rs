@@ -1,11 +1,12 @@
 //! [`Client`]: dockerd's API, as far as this crate needs it.
 
 use std::collections::HashMap;
+use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bollard::models::{
     ContainerCreateBody, ContainerUpdateBody, EndpointSettings, NetworkConnectRequest,
-    RestartPolicy,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
@@ -14,13 +15,15 @@ use bollard::query_parameters::{
 };
 use bollard::{ClientVersion, Docker};
 use futures_util::StreamExt;
-use rollback_core::backend::Handle;
 use rollback_core::error::{BackendError, BackendErrorKind};
 
 use crate::config::DockerConfig;
-use crate::container::{self, Container, HANDLE, WORKLOAD};
+use crate::container::Container;
 use crate::credentials::Credentials;
 use crate::error;
+use crate::marks::WORKLOAD;
+use crate::restart::RestartPolicy;
+use crate::summary::Summary;
 
 /// Longest answer that is waited for, a stop's own timeout aside.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -36,13 +39,17 @@ const CHOSEN_MACS: ClientVersion = ClientVersion {
     minor_version: 44,
 };
 
-/// A daemon, the API version agreed on with it. Connections are made anew for each request.
-#[derive(Debug, Clone)]
+/// A daemon, and the API version agreed on with it. Each request has a connection of its own, which
+/// a Unix socket gives at once: one that is kept might be gone with the daemon just when a request
+/// that must not be made twice is on it.
+#[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) docker: Docker,
     pub(crate) credentials: Credentials,
     workload: String,
-    live_name: String,
+    pub(crate) live_name: String,
+    /// Whether the daemon was away: what comes back may be another version.
+    lost: AtomicBool,
 }
 
 impl Client {
@@ -60,7 +67,26 @@ impl Client {
             credentials: config.credentials.clone(),
             workload: config.workload.to_string(),
             live_name: config.container.clone(),
+            lost: AtomicBool::new(false),
         })
+    }
+
+    /// Whether another one should be made before anything else is asked.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// The error of a request. One that shows that the daemon was away ends what was agreed on.
+    pub(crate) fn failed(
+        &self,
+        what: &str,
+        subject: impl Display,
+        e: bollard::errors::Error,
+    ) -> BackendError {
+        if error::is_lost(&e) {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+        error::docker(what, subject, e)
     }
 
     /// The container of this id or name; `None` if there is none.
@@ -84,41 +110,13 @@ impl Client {
                 })
                 .map(Some),
             Err(e) if error::status(&e) == Some(404) => Ok(None),
-            Err(e) => Err(error::docker("cannot inspect the container", id, e)),
+            Err(e) => Err(self.failed("cannot inspect the container", id, e)),
         }
-    }
-
-    /// The container of a recorded handle. What is not an id cannot be one of dockerd's.
-    pub(crate) async fn of(&self, handle: &Handle) -> Result<Option<Container>, BackendError> {
-        let id = handle.as_str();
-        if !container::is_id(id) {
-            return Ok(None);
-        }
-        let mut all = self.labelled(&format!("{HANDLE}={id}")).await?;
-        all.extend(self.inspect(id).await?);
-        all.retain(|c| c.handle() == *handle);
-        Ok(all.into_iter().min_by_key(|c| c.claim(&self.live_name)))
     }
 
     /// The containers that this crate made for the workload, oldest first.
-    pub(crate) async fn ours(&self) -> Result<Vec<Container>, BackendError> {
-        let all = self
-            .labelled(&format!("{WORKLOAD}={}", self.workload))
-            .await?;
-        let leftover = |c: &Container| {
-            let others = all.iter().filter(|o| o.handle() == c.handle());
-            let best = others.min_by_key(|o| o.claim(&self.live_name));
-            best.is_some_and(|best| best.id != c.id)
-        };
-        let marked = |c: &Container| Container {
-            leftover: leftover(c),
-            ..c.clone()
-        };
-        Ok(all.iter().map(marked).collect())
-    }
-
-    /// Those of our containers that have this label, oldest first.
-    async fn labelled(&self, label: &str) -> Result<Vec<Container>, BackendError> {
+    pub(crate) async fn list(&self) -> Result<Vec<Summary>, BackendError> {
+        let label = format!("{WORKLOAD}={}", self.workload);
         let filters = HashMap::from([("label", vec![label])]);
         let options = ListContainersOptionsBuilder::default()
             .all(true)
@@ -128,14 +126,11 @@ impl Client {
             .docker
             .list_containers(Some(options))
             .await
-            .map_err(|e| error::docker("cannot list the containers", &self.workload, e))?;
+            .map_err(|e| self.failed("cannot list the containers", &self.workload, e))?;
         listed.sort_by_key(|c| c.created);
-        let mut out = Vec::new();
-        for id in listed.into_iter().filter_map(|c| c.id) {
-            // Gone since it was listed: then it is not there.
-            out.extend(self.inspect(&id).await?.filter(|c| c.ours.is_some()));
-        }
-        Ok(out)
+        let listed = listed.into_iter();
+        let all = listed.filter_map(|c| Summary::listed(&self.workload, c));
+        Ok(all.filter(|c| c.ours.is_some()).collect())
     }
 
     /// Makes a container; the id.
@@ -155,7 +150,7 @@ impl Client {
                 Err(e) if self.is_ghost(&e, name).await? => {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
-                Err(e) => return Err(error::docker("cannot create the container", name, e)),
+                Err(e) => return Err(self.failed("cannot create the container", name, e)),
             }
         }
         Err(busy(name))
@@ -169,7 +164,7 @@ impl Client {
                 Err(e) if self.is_ghost(&e, name).await? => {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
-                Err(e) => return Err(error::docker("cannot rename the container", name, e)),
+                Err(e) => return Err(self.failed("cannot rename the container", name, e)),
             }
         }
         Err(busy(name))
@@ -181,7 +176,8 @@ impl Client {
             return Ok(false);
         }
         let holder = self.inspect(name).await?;
-        Ok(holder.is_none_or(|c| !c.is_sound() || (c.removes_itself() && !c.is_up())))
+        Ok(holder
+            .is_none_or(|c| !c.summary.is_sound() || (c.removes_itself() && !c.summary.is_up())))
     }
 
     pub(crate) async fn set_restart(
@@ -190,10 +186,10 @@ impl Client {
         policy: RestartPolicy,
     ) -> Result<(), BackendError> {
         let body = ContainerUpdateBody {
-            restart_policy: Some(policy),
+            restart_policy: Some(policy.into()),
             ..Default::default()
         };
-        let fail = |e| error::docker("cannot set the restart policy", id, e);
+        let fail = |e| self.failed("cannot set the restart policy", id, e);
         self.docker.update_container(id, body).await.map_err(fail)
     }
 
@@ -211,7 +207,7 @@ impl Client {
                     tried += 1;
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
-                Err(e) => return Err(error::docker("cannot start the container", id, e)),
+                Err(e) => return Err(self.failed("cannot start the container", id, e)),
             }
         }
     }
@@ -222,10 +218,13 @@ impl Client {
         let patience = Duration::from_secs(container.stop_timeout()) + TIMEOUT;
         let docker = self.docker.clone().with_timeout(patience);
         let options = StopContainerOptionsBuilder::default().build();
-        match docker.stop_container(&container.id, Some(options)).await {
+        match docker
+            .stop_container(&container.summary.id, Some(options))
+            .await
+        {
             Ok(()) => Ok(()),
             Err(e) if matches!(error::status(&e), Some(304 | 404)) => Ok(()),
-            Err(e) => Err(error::docker("cannot stop the container", &container.id, e)),
+            Err(e) => Err(self.failed("cannot stop the container", &container.summary.id, e)),
         }
     }
 
@@ -242,10 +241,10 @@ impl Client {
             return Ok(());
         }
         let request = NetworkConnectRequest {
-            container: container.id.clone(),
+            container: container.summary.id.clone(),
             endpoint_config: Some(endpoint),
         };
-        let fail = |e| error::docker("cannot join the container to the network", network, e);
+        let fail = |e| self.failed("cannot join the container to the network", network, e);
         self.docker
             .connect_network(network, request)
             .await
@@ -267,13 +266,13 @@ impl Client {
         match self.docker.remove_container(id, Some(options)).await {
             Ok(()) => Ok(()),
             Err(e) if error::status(&e) == Some(404) => Ok(()),
-            Err(e) => Err(error::docker("cannot remove the container", id, e)),
+            Err(e) => Err(self.failed("cannot remove the container", id, e)),
         }
     }
 
     /// Removes what is left of a recreation, if dockerd lets it go: it harms nobody, so that it
     /// does not is no reason to stop.
-    pub(crate) async fn drop_leftover(&self, container: &Container) {
+    pub(crate) async fn drop_leftover(&self, container: &Summary) {
         if let Err(e) = self.remove(&container.id).await {
             tracing::warn!(container = %container.name, error = %e, "a leftover stays");
         }

@@ -10,9 +10,10 @@ use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::id::WorkloadId;
 
 use crate::body::Blueprint;
-use crate::choices::{Healthcheck, PullPolicy, RestartPolicy};
+use crate::choices::{Healthcheck, PullPolicy};
 use crate::credentials::Credentials;
 use crate::reference::parse_host;
+use crate::restart::RestartPolicy;
 use crate::settings::{self, ENV, Env, Rows, is_secret, kind};
 
 /// A value that no record, log or error may show.

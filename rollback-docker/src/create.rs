@@ -1,7 +1,9 @@
 //! Making containers: of a deployment's release, or of a release in place of a container.
 
+use std::sync::Arc;
+
 use bollard::models::ImageInspect;
-use rollback_core::backend::Operation;
+use rollback_core::backend::{End, Operation};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::release::Release;
@@ -9,34 +11,35 @@ use rollback_core::release::Release;
 use crate::backend::{DockerBackend, digests, image_id, lost_values};
 use crate::body::Blueprint;
 use crate::client::Client;
-use crate::container::{Container, Marks};
+use crate::container::Container;
 use crate::error;
-use crate::pins::{Pins, artifact_of, owner, pin_name, pin_tag};
+use crate::inventory::Inventory;
+use crate::marks::Marks;
+use crate::pins::Pins;
 use crate::reference::Reference;
 use crate::settings::{self, Rows};
+use crate::tag::{Hold, artifact_of, pin_name};
 
 impl DockerBackend {
     pub(crate) async fn create(
         &self,
         cx: &Context,
         client: &Client,
-        ours: &[Container],
+        inventory: &Inventory<'_>,
         op: &Operation,
         release: &Release,
     ) -> Result<Container, BackendError> {
         let image = self.fetch(cx, client, release).await?;
         let image = image_id(&image)?;
-        let mut kept = ours.to_vec();
-        if let Some(from) = op.from.instance() {
-            kept.extend(client.of(&from.handle).await?);
+        let made = self.blueprint_from(release, inventory, &op.from).await?;
+        cx.check()?;
+        let hold = Hold::by(cx, op, release).to_string();
+        if !client.tag(&image, &self.pins, &hold).await? {
+            let what = "the image was removed as it was to be pinned";
+            return Err(error::gone(what, release).transient(true));
         }
-        let made = self.blueprint(release, &kept).await?;
         cx.check()?;
-        let name = pin_name(op);
-        let tag = pin_tag(artifact_of(release), &owner(cx, &name));
-        client.tag(&image, &self.pins, &tag).await?;
-        cx.check()?;
-        let park = format!("{}-{name}", self.config.container);
+        let park = format!("{}-{}", self.config.container, pin_name(op));
         let marks = Marks {
             deployment: op.deployment.to_string(),
             release: release.clone(),
@@ -48,12 +51,32 @@ impl DockerBackend {
         self.make(client, &park, &image, marks, made).await
     }
 
-    /// What a release's container is made of, without image and labels. Older values may be in
-    /// containers that are kept.
+    /// What a release's container is made of, without image and labels. Values that today's
+    /// configuration does not have may be in containers that are kept: only then are they asked.
+    pub(crate) async fn blueprint_from(
+        &self,
+        release: &Release,
+        inventory: &Inventory<'_>,
+        from: &End,
+    ) -> Result<Blueprint, BackendError> {
+        match self.blueprint(release, &[]).await {
+            Err(e) if e.kind() == BackendErrorKind::Gone => {}
+            made => return made,
+        }
+        let mut kept = Vec::new();
+        for container in inventory.ours() {
+            kept.extend(inventory.container(&container.id).await?);
+        }
+        kept.extend(inventory.named().await?);
+        kept.extend(inventory.at(from).await?);
+        self.blueprint(release, &kept).await
+    }
+
+    /// The same, with the older values of these containers.
     pub(crate) async fn blueprint(
         &self,
         release: &Release,
-        kept: &[Container],
+        kept: &[Arc<Container>],
     ) -> Result<Blueprint, BackendError> {
         let key = self.key().await?;
         let today = (&self.config.rows, &self.config.env);
@@ -74,7 +97,7 @@ impl DockerBackend {
         container: &Container,
         release: &Release,
     ) -> Result<(), BackendError> {
-        if container.ours.is_none() {
+        if container.summary.ours.is_none() {
             return Ok(());
         }
         let rows: Rows = settings::table(release, settings::CONTAINER)
@@ -104,7 +127,7 @@ impl DockerBackend {
         let id = client.create(name, body).await?;
         let made = client.inspect(&id).await?;
         match made {
-            Some(made) if made.image == image && made.ours.is_some() => Ok(made),
+            Some(made) if made.summary.image == image && made.summary.ours.is_some() => Ok(made),
             _ => Err(BackendError::new(
                 BackendErrorKind::Corrupt,
                 "the container is not the one that was asked for",

@@ -84,7 +84,7 @@ pub(crate) fn of_config(
         // After its id; with another's network, after that one's host.
         "Hostname" => {
             let name = value.as_str().unwrap_or_default();
-            let given = name.len() == 12 && container.id.starts_with(name);
+            let given = name.len() == 12 && container.summary.id.starts_with(name);
             let shared = mode == "host" || mode.starts_with("container:");
             given || shared || name.is_empty()
         }

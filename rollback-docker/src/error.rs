@@ -16,6 +16,12 @@ pub(crate) fn docker(what: &str, subject: impl Display, e: Bollard) -> BackendEr
         return away.because(e);
     }
     let text = text(&e);
+    if is_other_version(&e) {
+        return BackendError::new(Kind::Unreachable, format!("{what} ({text})"))
+            .on(subject)
+            .advice("try again: dockerd has been replaced, and a version is agreed on anew")
+            .because(e);
+    }
     let status = status(&e).unwrap_or(0);
     let (kind, advice) = if text.contains("no space left") {
         (Kind::Exhausted, "free space in docker's data directory")
@@ -147,6 +153,30 @@ fn text(e: &Bollard) -> String {
     line.chars().take(MAX_TEXT).collect()
 }
 
+/// Whether an error shows that the daemon is, or was, another one than was agreed with.
+pub(crate) fn is_lost(e: &Bollard) -> bool {
+    is_away(e) || is_other_version(e)
+}
+
+fn is_away(e: &Bollard) -> bool {
+    matches!(
+        e,
+        Bollard::SocketNotFoundError(_)
+            | Bollard::HyperLegacyError { .. }
+            | Bollard::HyperResponseError { .. }
+            | Bollard::IOError { .. }
+            | Bollard::RequestTimeoutError
+    )
+}
+
+/// Whether the daemon does not speak the version of the API that was agreed on: another one has
+/// taken its place.
+fn is_other_version(e: &Bollard) -> bool {
+    let text = text(e);
+    let refuses = text.contains("is too old") || text.contains("is too new");
+    status(e) == Some(400) && text.contains("client version") && refuses
+}
+
 fn unreachable(what: &str, e: &Bollard) -> Option<BackendError> {
     let mut source = Some(e as &(dyn std::error::Error + 'static));
     let mut denied = false;
@@ -162,15 +192,7 @@ fn unreachable(what: &str, e: &Bollard) -> Option<BackendError> {
                 .advice("run as a user that may use docker's socket"),
         );
     }
-    let away = matches!(
-        e,
-        Bollard::SocketNotFoundError(_)
-            | Bollard::HyperLegacyError { .. }
-            | Bollard::HyperResponseError { .. }
-            | Bollard::IOError { .. }
-            | Bollard::RequestTimeoutError
-    );
-    away.then(|| {
+    is_away(e).then(|| {
         let cause = e.source().map(|s| format!(": {s}")).unwrap_or_default();
         BackendError::new(
             Kind::Unreachable,

@@ -9,8 +9,8 @@ use rollback_core::history::{Epoch, Fence, Sequence};
 
 use crate::backend::DockerBackend;
 use crate::client::Client;
-use crate::container::Container;
-use crate::pins::Pins;
+use crate::pins::{Pin, Pins};
+use crate::summary::Summary;
 
 const PREFIX: &str = "f";
 /// Longest tag that docker takes.
@@ -48,8 +48,8 @@ pub(crate) fn parse(tag: &str) -> Option<Fence> {
 
 /// The newest token at the target. Of two histories, between which there is no order, one may have
 /// been cut off before it took the other's away: then that of the live container.
-pub(crate) fn newest(pins: &Pins, live: Option<&Container>) -> Option<Fence> {
-    let of_live = live.and_then(Container::fence);
+pub(crate) fn newest(pins: &Pins, live: Option<&Summary>) -> Option<Fence> {
+    let of_live = live.and_then(Summary::fence);
     let history = of_live.map(|f| &f.history);
     let kept = pins.fences();
     let newest = kept.max_by_key(|f| (Some(&f.history) == history, f.sequence, f.epoch));
@@ -89,14 +89,9 @@ impl DockerBackend {
     ) -> Result<(), BackendError> {
         let own = cx.fence().filter(|own| pins.fences().any(|f| f == *own));
         let Some(own) = own else { return Ok(()) };
-        for pin in pins.iter() {
-            if pin.fence.as_ref().is_some_and(|f| f != own) {
-                cx.check()?;
-                client.untag(&pins.name(pin)).await?;
-                client.free(&pin.image).await?;
-            }
-        }
-        Ok(())
+        let older = pins.tokens().filter(|(_, f)| *f != own);
+        let older: Vec<&Pin> = older.map(|(pin, _)| pin).collect();
+        pins.remove(cx, client, &older).await
     }
 }
 

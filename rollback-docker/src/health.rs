@@ -17,6 +17,7 @@ use crate::backend::DockerBackend;
 use crate::capture;
 use crate::client::Client;
 use crate::container::Container;
+use crate::inventory::Inventory;
 use crate::settings::is_secret;
 
 const LOG_LINES: u32 = 20;
@@ -39,8 +40,8 @@ impl DockerBackend {
         instance: &Instance,
     ) -> Result<View, BackendError> {
         cx.check()?;
-        let client = self.client().await?;
-        let Some(now) = client.of(&instance.handle).await? else {
+        let client = &self.client().await?;
+        let Some(now) = Inventory::find(client, &instance.handle).await? else {
             return Ok(View::failed("the container is gone"));
         };
         match now.running() {
@@ -82,14 +83,14 @@ impl DockerBackend {
         instance: &Instance,
     ) -> Result<Words, BackendError> {
         cx.check()?;
-        let client = self.client().await?;
-        let Some(now) = client.of(&instance.handle).await? else {
+        let client = &self.client().await?;
+        let Some(now) = Inventory::find(client, &instance.handle).await? else {
             return Ok(Words::default().fact("container", "is gone"));
         };
         let lines = u32::try_from(MAX_LOG_LINES).unwrap_or(u32::MAX);
-        let log = client.log_tail(&now.id, lines).await;
+        let log = client.log_tail(&now.summary.id, lines).await;
         let mut words = Words::default()
-            .fact("container", &now.id)
+            .fact("container", &now.summary.id)
             .fact("restarts", now.restarts());
         if let Some(state) = &now.inspect.state {
             let status = state.status.map(|status| status.to_string());
@@ -121,11 +122,11 @@ impl DockerBackend {
         let started_at = container.started_at();
         let same = watch
             .take()
-            .filter(|w| w.container == container.id && w.started_at == started_at);
+            .filter(|w| w.container == container.summary.id && w.started_at == started_at);
         let watched = same.unwrap_or_else(|| {
             let started: Option<Timestamp> = started_at.parse().ok();
             Watch {
-                container: container.id.clone(),
+                container: container.summary.id.clone(),
                 since: Instant::now(),
                 had_run: started.map_or(Duration::ZERO, |at| SystemClock.now().since(at)),
                 started_at,
@@ -150,7 +151,7 @@ fn last(log: &[HealthcheckResult]) -> String {
 
 /// The reason and the end of the log, without what may be a secret.
 async fn failed(client: &Client, container: &Container, why: String) -> View {
-    let log = client.log_tail(&container.id, LOG_LINES).await;
+    let log = client.log_tail(&container.summary.id, LOG_LINES).await;
     let mut text = why;
     if !log.trim().is_empty() {
         text.push_str("\nlast lines of its log:\n");

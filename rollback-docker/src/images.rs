@@ -21,7 +21,7 @@ impl Client {
         match self.docker.inspect_image(name).await {
             Ok(image) => Ok(Some(image)),
             Err(e) if error::status(&e) == Some(404) => Ok(None),
-            Err(e) => Err(error::docker("cannot inspect the image", name, e)),
+            Err(e) => Err(self.failed("cannot inspect the image", name, e)),
         }
     }
 
@@ -74,14 +74,18 @@ impl Client {
         }
     }
 
+    /// Pins an image; whether it is here to be pinned.
     pub(crate) async fn tag(
         &self,
         image: &str,
         repository: &str,
         tag: &str,
-    ) -> Result<(), BackendError> {
-        let fail = |e| error::docker("cannot pin the image", image, e);
-        self.put_tag(image, repository, tag).await.map_err(fail)
+    ) -> Result<bool, BackendError> {
+        match self.put_tag(image, repository, tag).await {
+            Ok(()) => Ok(true),
+            Err(e) if error::status(&e) == Some(404) => Ok(false),
+            Err(e) => Err(self.failed("cannot pin the image", image, e)),
+        }
     }
 
     async fn put_tag(
@@ -109,7 +113,7 @@ impl Client {
                 Ok(()) => return Ok(()),
                 // Somebody has removed it by force; its container runs all the same.
                 Err(e) if error::status(&e) == Some(404) => {}
-                Err(e) => return Err(error::docker("cannot keep a mark", tag, e)),
+                Err(e) => return Err(self.failed("cannot keep a mark", tag, e)),
             }
         }
         let options = CreateImageOptionsBuilder::default()
@@ -120,7 +124,7 @@ impl Client {
         let empty = bollard::body_full(Bytes::from_static(&[0; 1024]));
         let mut stream = self.docker.create_image(Some(options), Some(empty), None);
         while let Some(step) = stream.next().await {
-            step.map_err(|e| error::docker("cannot keep a mark", tag, e))?;
+            step.map_err(|e| self.failed("cannot keep a mark", tag, e))?;
         }
         Ok(())
     }
@@ -132,7 +136,7 @@ impl Client {
             Ok(_) => Ok(()),
             // A container still needs it, or it is gone already.
             Err(e) if matches!(error::status(&e), Some(404 | 409)) => Ok(()),
-            Err(e) => Err(error::docker("cannot unpin the image", name, e)),
+            Err(e) => Err(self.failed("cannot unpin the image", name, e)),
         }
     }
 
@@ -158,7 +162,7 @@ impl Client {
             .all(true)
             .filters(&filters)
             .build();
-        let fail = |e| error::docker("cannot list the containers of an image", image, e);
+        let fail = |e| self.failed("cannot list the containers of an image", image, e);
         let listed = self.docker.list_containers(Some(options)).await;
         Ok(!listed.map_err(fail)?.is_empty())
     }
@@ -176,7 +180,7 @@ impl Client {
             .docker
             .list_images(Some(options))
             .await
-            .map_err(|e| error::docker("cannot list the images", repository, e))?;
+            .map_err(|e| self.failed("cannot list the images", repository, e))?;
         let prefix = format!("{repository}:");
         Ok(images
             .into_iter()

@@ -8,8 +8,10 @@ use rollback_core::error::BackendError;
 
 use crate::backend::DockerBackend;
 use crate::client::Client;
-use crate::container::Container;
-use crate::pins::{KEPT, Pins, artifact_of, is_elsewhere, owner, pin_name, pin_tag};
+use crate::inventory::Inventory;
+use crate::pins::{Pin, Pins};
+use crate::summary::Summary;
+use crate::tag::{Hold, artifact_of};
 
 impl DockerBackend {
     /// Touches only what the operation names and what its deployment made. Whatever else runs,
@@ -20,23 +22,25 @@ impl DockerBackend {
         op: &Operation,
     ) -> Result<(), BackendError> {
         cx.check().map_err(BackendError::untouched)?;
-        let client = self.client().await.map_err(BackendError::untouched)?;
-        let ours = client.ours().await.map_err(BackendError::untouched)?;
+        let client = &self.client().await.map_err(BackendError::untouched)?;
+        let inventory = Inventory::take(client).await;
+        let inventory = inventory.map_err(BackendError::untouched)?;
         let at = |end: &End| end.instance().map(|i| i.handle.clone());
         let (from, to) = (at(&op.from), at(&op.to));
         // With `to` still a plan nobody knows which one is to run.
         let decided = !matches!(op.to, End::Planned(_));
         let (mut kept, mut running) = (Vec::new(), Vec::new());
-        for container in &ours {
+        for container in inventory.ours() {
             let handle = Some(container.handle());
             let of_this = container.is_made_by(&op.deployment);
             if !of_this && handle != from && handle != to {
                 continue;
             }
-            if container.leftover && !container.is_up() {
+            let leftover = inventory.is_leftover(container);
+            if leftover && !container.is_up() {
                 client.drop_leftover(container).await;
                 cx.check()?;
-            } else if handle == to && !container.leftover {
+            } else if handle == to && !leftover {
                 kept.push(container);
             } else if of_this && container.was_never_started() && !container.stands_in() {
                 client.remove_unused(&container.id).await?;
@@ -44,23 +48,26 @@ impl DockerBackend {
             } else {
                 kept.push(container);
                 if container.is_up() && decided {
-                    running.push(container.clone());
+                    running.extend(inventory.container(&container.id).await?);
                 }
             }
         }
+        // What people made by hand is in no list of ours.
         if decided
             && from != to
-            && let Some(from) = self.place_of(client, &op.from).await?
-            && from.ours.is_none()
-            && from.is_up()
+            && let Some(from) = from.filter(|from| inventory.holder(from).is_none())
+            && let Some(from) = inventory.of(&from).await?
+            && from.summary.ours.is_none()
+            && from.summary.is_up()
         {
             running.push(from);
         }
         if !running.is_empty() {
             for container in &running {
-                self.myself.spare(container)?;
+                self.myself.spare(&container.summary)?;
             }
-            self.claim(cx, client, Some(&running[0].image)).await?;
+            let image = &running[0].summary.image;
+            self.claim(cx, client, Some(image)).await?;
             let cx = &self.while_stopping(cx, &running);
             for container in &running {
                 self.put_aside(cx, client, container).await?;
@@ -75,23 +82,20 @@ impl DockerBackend {
         cx: &Context,
         client: &Client,
         op: &Operation,
-        kept: &[&Container],
+        kept: &[&Summary],
     ) -> Result<(), BackendError> {
         let pins = Pins::read(client, &self.pins).await?;
-        let own = owner(cx, &pin_name(op));
         let needed = |artifact: &str| {
             let to = op.to.release().map(artifact_of) == Some(artifact);
             let made = kept.iter().filter(|c| c.is_made_by(&op.deployment));
             let mut made = made.filter_map(|c| c.ours.as_ref());
             to || made.any(|m| artifact_of(&m.release) == artifact)
         };
-        for pin in pins.iter() {
-            if pin.owner == own && !needed(&pin.artifact) {
-                cx.check()?;
-                client.untag(&pins.name(pin)).await?;
-                client.free(&pin.image).await?;
-            }
-        }
+        let undone = |(pin, hold): (_, &Hold)| {
+            (hold.is_of(cx, op) && !needed(&hold.artifact)).then_some(pin)
+        };
+        let undone: Vec<&Pin> = pins.holds().filter_map(undone).collect();
+        pins.remove(cx, client, &undone).await?;
         self.supersede(cx, client, &pins).await
     }
 
@@ -101,22 +105,21 @@ impl DockerBackend {
         window: &[Instance],
     ) -> Result<(), BackendError> {
         cx.check()?;
-        let client = self.client().await?;
-        // What is kept: each artifact and, where it is here, its image.
-        let mut images: BTreeMap<String, Option<String>> = BTreeMap::new();
+        let client = &self.client().await?;
+        let inventory = Inventory::take(client).await?;
+        // What is kept: each artifact and, where a container is made of it, its image.
+        let mut kept: BTreeMap<String, Option<String>> = BTreeMap::new();
         for instance in window {
-            let image = self.located(client, &instance.release).await?;
-            let artifact = artifact_of(&instance.release).to_owned();
-            images.insert(artifact, image.and_then(|i| i.id));
+            kept.insert(artifact_of(&instance.release).to_owned(), None);
         }
-        let wanted = |c: &Container| {
+        let wanted = |c: &Summary| {
             window.iter().any(|i| i.handle == c.handle())
                 || c.ours.as_ref().is_some_and(|m| {
                     let digest = m.release.digest();
                     window.iter().any(|i| i.release.digest() == digest)
                 })
         };
-        for container in client.ours().await? {
+        for container in inventory.ours() {
             let Some(marks) = &container.ours else {
                 continue;
             };
@@ -124,25 +127,22 @@ impl DockerBackend {
                 (Some(own), Some(its)) => own.history != its.history,
                 _ => false,
             };
-            if container.leftover && !container.is_up() && !elsewhere {
+            if inventory.is_leftover(container) && !container.is_up() && !elsewhere {
                 cx.check()?;
-                client.drop_leftover(&container).await;
+                client.drop_leftover(container).await;
                 continue;
             }
             let live = container.is_up() || container.name == self.config.container;
-            if live || elsewhere || wanted(&container) {
-                let image = client.image(&container.image).await?.and_then(|i| i.id);
+            if live || elsewhere || wanted(container) {
                 let artifact = artifact_of(&marks.release).to_owned();
-                images
-                    .entry(artifact)
-                    .or_default()
-                    .get_or_insert_with(|| image.unwrap_or_default());
+                let image = kept.entry(artifact).or_default();
+                image.get_or_insert_with(|| container.image.clone());
                 continue;
             }
             cx.check()?;
             client.remove(&container.id).await?;
         }
-        self.pin(cx, client, &images).await
+        self.pin(cx, client, window, &kept).await
     }
 
     /// One pin for each artifact, whoever has taken it away meanwhile (`docker image prune -a`
@@ -151,34 +151,37 @@ impl DockerBackend {
         &self,
         cx: &Context,
         client: &Client,
-        images: &BTreeMap<String, Option<String>>,
+        window: &[Instance],
+        kept: &BTreeMap<String, Option<String>>,
     ) -> Result<(), BackendError> {
         let pins = Pins::read(client, &self.pins).await?;
         let mut pinned: Vec<&str> = Vec::new();
         let mut surplus = Vec::new();
-        for pin in pins.iter() {
-            if pin.fence.is_some() || is_elsewhere(cx, &pin.owner) {
-                continue;
-            }
-            if images.contains_key(&pin.artifact) && !pinned.contains(&pin.artifact.as_str()) {
-                pinned.push(&pin.artifact);
+        for (pin, hold) in pins.holds().filter(|(_, hold)| !hold.is_elsewhere(cx)) {
+            if kept.contains_key(&hold.artifact) && !pinned.contains(&hold.artifact.as_str()) {
+                pinned.push(&hold.artifact);
             } else {
                 surplus.push(pin);
             }
         }
-        for (artifact, image) in images {
-            let image = image.as_ref().filter(|id| !id.is_empty());
-            if let Some(image) = image.filter(|_| !pinned.contains(&artifact.as_str())) {
+        let unpinned = |artifact: &&String| !pinned.contains(&artifact.as_str());
+        for artifact in kept.keys().filter(unpinned) {
+            let mut same = window.iter().map(|i| &i.release);
+            let release = same.find(|r| artifact_of(r) == artifact);
+            let named = match release {
+                Some(release) => client.image(&release.artifact().digest).await?,
+                None => None,
+            };
+            let named = named.and_then(|image| image.id);
+            let elsewhere = || pins.image_of(artifact).map(str::to_owned);
+            let image = named.or_else(|| kept[artifact].clone()).or_else(elsewhere);
+            if let Some(image) = image {
                 cx.check()?;
-                let tag = pin_tag(artifact, &owner(cx, KEPT));
-                client.tag(image, &self.pins, &tag).await?;
+                let hold = Hold::again(cx, artifact).to_string();
+                // Somebody may have removed it by force; its container runs all the same.
+                client.tag(&image, &self.pins, &hold).await?;
             }
         }
-        for pin in surplus {
-            cx.check()?;
-            client.untag(&pins.name(pin)).await?;
-            client.free(&pin.image).await?;
-        }
-        Ok(())
+        pins.remove(cx, client, &surplus).await
     }
 }

@@ -43,23 +43,29 @@ mod fence;
 mod fingerprint;
 mod health;
 mod images;
+mod inventory;
 mod keep;
+mod marks;
 mod myself;
 mod network;
 mod pins;
 mod recreate;
 mod reference;
 mod remediation;
+mod restart;
 mod settings;
+mod summary;
 mod switch;
+mod tag;
 mod today;
 mod view;
 
 pub use backend::DockerBackend;
-pub use choices::{Healthcheck, PullPolicy, RestartPolicy};
+pub use choices::{Healthcheck, PullPolicy};
 pub use config::DockerConfig;
 pub use recreate::RecreateContainer;
 pub use remediation::RestartContainer;
+pub use restart::RestartPolicy;
 
 /// What the README shows compiles.
 #[cfg(doctest)]

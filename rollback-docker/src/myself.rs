@@ -4,7 +4,8 @@ use std::fs;
 
 use rollback_core::error::{BackendError, BackendErrorKind};
 
-use crate::container::{Container, is_id};
+use crate::marks::is_id;
+use crate::summary::Summary;
 
 /// What the kernel says of where this process runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,7 +62,7 @@ impl Myself {
 
     /// Refuses to stop the container that this process runs in: nobody would be left to start the
     /// next one.
-    pub(crate) fn spare(&self, container: &Container) -> Result<(), BackendError> {
+    pub(crate) fn spare(&self, container: &Summary) -> Result<(), BackendError> {
         if !self.is(&container.id) {
             return Ok(());
         }

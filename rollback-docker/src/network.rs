@@ -44,7 +44,7 @@ fn asked(container: &Container, endpoint: &EndpointSettings) -> EndpointSettings
         link_local_ips: own(&i.link_local_ips),
     });
     // Until API 1.45 the short id is among them.
-    let short = container.id.get(..12).unwrap_or(&container.id);
+    let short = container.summary.short_id();
     let mut aliases: Vec<String> = endpoint.aliases.clone().unwrap_or_default();
     aliases.retain(|a| a != short);
     aliases.sort_unstable();

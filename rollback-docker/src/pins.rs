@@ -2,21 +2,17 @@
 //!
 //! An image that was pulled by digest has no tag, so that pruning takes it, and dockerd forgets
 //! its digest together with the last tag of its repository. A pin is a tag in a repository of
-//! this crate's own that says which artifact it holds and for which deployment:
-//! `rollback.local/<workload>:<digest>.<deployment>`. By it the image is held, and found.
+//! this crate's own that says which artifact it holds and for which deployment. By it the image is
+//! held, and found. What the tags say is [`Tag`]'s.
 
-use rollback_core::backend::Operation;
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
 use rollback_core::history::Fence;
-use rollback_core::release::Release;
 use sha2::{Digest, Sha256};
 
 use crate::client::Client;
-use crate::{fence, fingerprint};
-
-/// For whom an image is pinned again whose own pin somebody has taken away.
-pub(crate) const KEPT: &str = "kept";
+use crate::fingerprint;
+use crate::tag::{Hold, Tag};
 
 /// A workload's pins, as they were when they were read.
 #[derive(Debug)]
@@ -25,97 +21,73 @@ pub(crate) struct Pins {
     all: Vec<Pin>,
 }
 
-/// One of them, or a fencing token.
+/// A name in the repository, and the image that has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pin {
-    tag: String,
-    /// The 64 digits of the artifact's digest; empty for a token.
-    pub(crate) artifact: String,
-    /// Whose it is: see [`owner`].
-    pub(crate) owner: String,
+    pub(crate) tag: Tag,
     /// The image's id.
     pub(crate) image: String,
-    pub(crate) fence: Option<Fence>,
 }
 
 impl Pins {
     pub(crate) async fn read(client: &Client, repository: &str) -> Result<Self, BackendError> {
-        let tags = client.tags(repository).await?;
-        let pin = |(tag, image): (String, String)| {
-            let fence = fence::parse(&tag);
-            let (artifact, owner) = match tag.split_once('.') {
-                Some((artifact, owner)) if fence.is_none() => (artifact, owner),
-                _ => ("", ""),
-            };
-            Pin {
-                artifact: artifact.to_owned(),
-                owner: owner.to_owned(),
-                image,
-                fence,
-                tag,
-            }
-        };
+        let tags = client.tags(repository).await?.into_iter();
+        let all = tags.map(|(tag, image)| Pin {
+            tag: Tag::parse(&tag),
+            image,
+        });
         Ok(Self {
             repository: repository.to_owned(),
-            all: tags.into_iter().map(pin).collect(),
+            all: all.collect(),
         })
     }
 
     /// The id of the image that is pinned as this artifact.
     pub(crate) fn image_of(&self, artifact: &str) -> Option<&str> {
-        let mut pins = self.all.iter().filter(|p| p.fence.is_none());
-        let pin = pins.find(|p| p.artifact == artifact)?;
+        let mut holds = self.holds();
+        let (pin, _) = holds.find(|(_, hold)| hold.artifact == artifact)?;
         Some(&pin.image)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Pin> {
-        self.all.iter()
+    /// Those that hold an artifact.
+    pub(crate) fn holds(&self) -> impl Iterator<Item = (&Pin, &Hold)> {
+        self.all.iter().filter_map(|pin| match &pin.tag {
+            Tag::Hold(hold) => Some((pin, hold)),
+            Tag::Token(_) | Tag::Unknown(_) => None,
+        })
+    }
+
+    /// Those that are fencing tokens.
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = (&Pin, &Fence)> {
+        self.all.iter().filter_map(|pin| match &pin.tag {
+            Tag::Token(fence) => Some((pin, fence)),
+            Tag::Hold(_) | Tag::Unknown(_) => None,
+        })
     }
 
     pub(crate) fn fences(&self) -> impl Iterator<Item = &Fence> {
-        self.all.iter().filter_map(|p| p.fence.as_ref())
+        self.tokens().map(|(_, fence)| fence)
     }
 
-    /// The full name of one of them.
-    pub(crate) fn name(&self, pin: &Pin) -> String {
-        format!("{}:{}", self.repository, pin.tag)
+    /// Takes these away, and lets those images go that nothing else holds.
+    pub(crate) async fn remove(
+        &self,
+        cx: &Context,
+        client: &Client,
+        surplus: &[&Pin],
+    ) -> Result<(), BackendError> {
+        for pin in surplus {
+            cx.check()?;
+            let name = format!("{}:{}", self.repository, pin.tag);
+            client.untag(&name).await?;
+            let stays = |p: &Pin| p.image == pin.image && !surplus.contains(&p);
+            // Of what is still pinned nobody has to ask whether it may go.
+            if !self.all.iter().any(stays) {
+                client.free(&pin.image).await?;
+            }
+        }
+        Ok(())
     }
-}
-
-pub(crate) fn pin_tag(artifact: &str, owner: &str) -> String {
-    format!("{artifact}.{owner}")
-}
-
-/// The 64 digits by which a release's artifact is pinned. A manifest's digest says what is in it,
-/// whatever the repository; an image's id says so, too.
-pub(crate) fn artifact_of(release: &Release) -> &str {
-    let digest = &release.artifact().digest;
-    digest.rsplit(':').next().unwrap_or(digest)
-}
-
-/// Whose a pin is: a deployment's and, where it is known, a history's.
-pub(crate) fn owner(cx: &Context, name: &str) -> String {
-    match cx.fence() {
-        Some(fence) => format!("{name}.{}", fence.history),
-        None => name.to_owned(),
-    }
-}
-
-/// Whether another history than this one has pinned it.
-pub(crate) fn is_elsewhere(cx: &Context, owner: &str) -> bool {
-    let history = owner.split_once('.').map(|(_, history)| history);
-    let own = cx.fence().map(|f| &f.history);
-    match (own, history) {
-        (Some(own), Some(history)) => own.as_str() != history,
-        (None, _) | (_, None) => false,
-    }
-}
-
-/// What a deployment calls its container and its pin: the place in the order for people, the
-/// end of the id because another history may count from 1 again.
-pub(crate) fn pin_name(op: &Operation) -> String {
-    let id = op.deployment.as_str();
-    format!("{}-{}", op.sequence, id.rsplit('-').next().unwrap_or(id))
 }
 
 /// Image names are lowercase and workloads need not be: readable, then unmistakable.
@@ -143,7 +115,7 @@ mod tests {
         let b = pin_repository("api-x@web-1");
         assert_ne!(a, b);
         for name in [a, b, pin_repository(&"Ä@".repeat(300))] {
-            let tag = pin_tag(&"a".repeat(64), "12-abcd.0123456789abcdef");
+            let tag = format!("{}.12-abcd.0123456789abcdef", "a".repeat(64));
             let parsed = Reference::parse(&format!("{name}:{tag}"));
             assert!(matches!(parsed, Ok(Reference::Tag { .. })), "{name}");
         }

@@ -11,8 +11,11 @@ use rollback_core::guard::Remediation;
 
 use crate::backend::DockerBackend;
 use crate::client::Client;
-use crate::container::{Container, Marks};
+use crate::container::Container;
+use crate::inventory::Inventory;
+use crate::marks::Marks;
 use crate::settings;
+use crate::summary::Summary;
 
 /// What has to be left of the deadline besides the container's own time to stop.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -49,17 +52,17 @@ impl RecreateContainer {
     async fn recreate(&self, cx: &Context, op: &Operation) -> Result<String, BackendError> {
         let untouched = BackendError::untouched;
         cx.check().map_err(untouched)?;
-        let client = self.backend.client().await.map_err(untouched)?;
+        let client = &self.backend.client().await.map_err(untouched)?;
         let (instance, old) = self.recorded(client, op).await.map_err(untouched)?;
-        if Some(&old.name) == old.anew_name().as_ref() {
+        if Some(&old.summary.name) == old.summary.anew_name().as_ref() {
             self.backend.swap(cx, op).await?;
             self.sweep(client, instance).await?;
             return Ok(format!(
                 "finished what was cut off: container {} is live",
-                short(&old)
+                old.summary.short_id()
             ));
         }
-        self.backend.myself.spare(&old).map_err(untouched)?;
+        self.backend.myself.spare(&old.summary).map_err(untouched)?;
         refuse_haste(cx, &old).map_err(untouched)?;
         let new = self.anew(cx, client, instance, &old).await;
         let new = new.map_err(untouched)?;
@@ -80,8 +83,8 @@ impl RecreateContainer {
         self.sweep(client, instance).await?;
         Ok(format!(
             "made container {} anew as {}",
-            short(&old),
-            short(&new)
+            old.summary.short_id(),
+            new.summary.short_id()
         ))
     }
 
@@ -91,7 +94,7 @@ impl RecreateContainer {
         &self,
         client: &Client,
         op: &'a Operation,
-    ) -> Result<(&'a Instance, Container), BackendError> {
+    ) -> Result<(&'a Instance, Arc<Container>), BackendError> {
         let name = &self.backend.config.container;
         let other = || {
             BackendError::new(
@@ -102,12 +105,14 @@ impl RecreateContainer {
             .transient(false)
         };
         let instance = op.to.instance().ok_or_else(other)?;
-        let found = client.of(&instance.handle).await?.ok_or_else(other)?;
+        let inventory = Inventory::take(client).await?;
+        let container = inventory.of(&instance.handle).await?.ok_or_else(other)?;
+        let found = &container.summary;
         if found.name != *name {
             let own = [found.anew_name(), found.broken_name()];
             let cut_off = own.iter().flatten().any(|n| *n == found.name);
-            let taken = client.inspect(name).await?.is_some();
-            let mut ours = client.ours().await?.into_iter();
+            let taken = inventory.named().await?.is_some();
+            let mut ours = inventory.ours().iter();
             if !cut_off || taken || ours.any(|c| c.is_up() && c.handle() != instance.handle) {
                 return Err(other());
             }
@@ -121,7 +126,7 @@ impl RecreateContainer {
             .on(name)
             .advice("restart it, or deploy its image: what a deployment made can be made anew"));
         }
-        Ok((instance, found))
+        Ok((instance, container))
     }
 
     /// Makes the container that shall take the old one's place. It is not started.
@@ -130,14 +135,15 @@ impl RecreateContainer {
         cx: &Context,
         client: &Client,
         instance: &Instance,
-        old: &Container,
+        old: &Arc<Container>,
     ) -> Result<Container, BackendError> {
-        let (Some(marks), Some(name)) = (&old.ours, old.anew_name()) else {
-            return Err(BackendError::new(Kind::Failed, "it has no labels").on(&old.id));
+        let summary = &old.summary;
+        let (Some(marks), Some(name)) = (&summary.ours, summary.anew_name()) else {
+            return Err(BackendError::new(Kind::Failed, "it has no labels").on(&summary.id));
         };
         // What an earlier attempt left has the name that is needed here.
         self.sweep(client, instance).await?;
-        let kept = [old.clone()];
+        let kept = [Arc::clone(old)];
         let mut made = self.backend.blueprint(&instance.release, &kept).await?;
         let host = made.body.host_config.get_or_insert_default();
         let binds = host.binds.get_or_insert_default();
@@ -161,7 +167,9 @@ impl RecreateContainer {
         };
         cx.check()?;
         cx.say("creating the container anew");
-        let make = self.backend.make(client, &name, &old.image, marks, made);
+        let make = self
+            .backend
+            .make(client, &name, &summary.image, marks, made);
         let new = Box::pin(make).await?;
         self.backend
             .join_networks(cx, client, &new, &instance.release)
@@ -178,12 +186,13 @@ impl RecreateContainer {
         op: &Operation,
         old: &Container,
     ) -> Result<(), BackendError> {
-        let aside = old.broken_name().unwrap_or_default();
-        if old.name != aside {
-            client.rename(&old.id, &aside).await?;
+        let Summary { id, name, .. } = &old.summary;
+        let aside = old.summary.broken_name().unwrap_or_default();
+        if *name != aside {
+            client.rename(id, &aside).await?;
             cx.check()?;
         }
-        if let Some(old) = client.inspect(&old.id).await? {
+        if let Some(old) = client.inspect(id).await? {
             self.backend.put_aside(cx, client, &old).await?;
         }
         self.backend.swap(cx, op).await?;
@@ -202,15 +211,15 @@ impl RecreateContainer {
     ) -> BackendError {
         let back = async {
             if client
-                .inspect(&new.id)
+                .inspect(&new.summary.id)
                 .await?
-                .is_some_and(|new| new.is_up())
+                .is_some_and(|new| new.summary.is_up())
             {
                 return Ok("it runs all the same");
             }
             // Somebody may have removed it: then the new one is all there is.
-            if client.inspect(&old.id).await?.is_some() {
-                client.remove(&new.id).await?;
+            if client.inspect(&old.summary.id).await?.is_some() {
+                client.remove(&new.summary.id).await?;
             }
             self.backend.swap(cx, op).await?;
             Ok("what was live runs again")
@@ -231,9 +240,11 @@ impl RecreateContainer {
 
     /// Removes what recreations of this handle have left.
     async fn sweep(&self, client: &Client, instance: &Instance) -> Result<(), BackendError> {
-        for container in client.ours().await? {
-            if container.leftover && !container.is_up() && container.handle() == instance.handle {
-                client.drop_leftover(&container).await;
+        let inventory = Inventory::take(client).await?;
+        let same = |c: &&Summary| c.handle() == instance.handle && !c.is_up();
+        for container in inventory.ours().iter().filter(same) {
+            if inventory.is_leftover(container) {
+                client.drop_leftover(container).await;
             }
         }
         Ok(())
@@ -262,7 +273,7 @@ fn anonymous_volumes(instance: &Instance, old: &Container) -> Result<Vec<String>
                 "the container has a volume that cannot be mounted again, and its data would be \
                  lost to the new one",
             )
-            .on(format!("{at} in {}", old.name))
+            .on(format!("{at} in {}", old.summary.name))
             .advice("restart it instead, or deploy with a named volume there"));
         };
         out.push(format!("{name}:{at}"));
@@ -284,12 +295,8 @@ fn refuse_haste(cx: &Context, old: &Container) -> Result<(), BackendError> {
             needed.as_secs()
         ),
     )
-    .on(&old.name)
+    .on(&old.summary.name)
     .advice("give tasks a longer deadline, or the container a shorter time to stop"))
-}
-
-fn short(container: &Container) -> &str {
-    container.id.get(..12).unwrap_or(&container.id)
 }
 
 #[async_trait]

@@ -9,6 +9,7 @@ use rollback_core::error::{BackendError, BackendErrorKind, HookError};
 use rollback_core::guard::Remediation;
 
 use crate::backend::DockerBackend;
+use crate::inventory::Inventory;
 
 /// Heals by restarting the container, with its own time to stop. It stays the same container:
 /// nothing is recreated, and one that is no longer the live one is left alone.
@@ -25,12 +26,12 @@ impl RestartContainer {
     }
 
     async fn restart(&self, cx: &Context, op: &Operation) -> Result<String, BackendError> {
-        let client = self.backend.client().await?;
+        let client = &self.backend.client().await?;
         let live = match op.to.instance() {
-            Some(instance) => client.of(&instance.handle).await?,
+            Some(instance) => Inventory::find(client, &instance.handle).await?,
             None => None,
         };
-        let Some(live) = live.filter(|c| c.name == self.backend.config.container) else {
+        let Some(live) = live.filter(|c| c.summary.name == self.backend.config.container) else {
             return Err(BackendError::new(
                 BackendErrorKind::Conflict,
                 "the container of this deployment is not the live one",
@@ -39,19 +40,19 @@ impl RestartContainer {
             .transient(false)
             .untouched());
         };
-        self.backend.myself.spare(&live)?;
-        let claimed = self.backend.claim(cx, client, Some(&live.image)).await;
+        self.backend.myself.spare(&live.summary)?;
+        let claimed = self
+            .backend
+            .claim(cx, client, Some(&live.summary.image))
+            .await;
         claimed.map_err(BackendError::untouched)?;
         cx.check()?;
         // Between stop and start nobody is to be told to stop: nothing would run.
-        if live.is_up() {
+        if live.summary.is_up() {
             client.stop(&live).await?;
         }
-        client.start(&live.id).await?;
-        Ok(format!(
-            "restarted container {}",
-            live.id.get(..12).unwrap_or(&live.id)
-        ))
+        client.start(&live.summary.id).await?;
+        Ok(format!("restarted container {}", live.summary.short_id()))
     }
 }
 

@@ -8,6 +8,7 @@
 //! was made by hand, and hold until a configuration says otherwise.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rollback_core::release::{Facet, FacetValue, Release};
 
@@ -123,7 +124,7 @@ pub(crate) fn with_rows<'a>(
 pub(crate) fn values(
     release: &Release,
     (rows, env): (&Rows, &Env),
-    kept: &[Container],
+    kept: &[Arc<Container>],
     key: &Key,
 ) -> Result<(Rows, Env), Vec<String>> {
     let kept: Vec<(Rows, Env)> = kept

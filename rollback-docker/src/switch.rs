@@ -2,17 +2,20 @@
 //! live takes the name and runs. Every step is told from what dockerd shows, by id and label, so
 //! that a switch cut off anywhere goes on where it stopped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::models::{RestartPolicy, RestartPolicyNameEnum};
 use rollback_core::backend::{End, Evidence, Operation};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 
 use crate::backend::DockerBackend;
 use crate::client::Client;
-use crate::container::{self, Container};
-use crate::{error, settings};
+use crate::container::Container;
+use crate::error;
+use crate::inventory::Inventory;
+use crate::restart::RestartPolicy;
+use crate::summary::Summary;
 
 /// How long the rest may take once the old container has been stopped.
 const TO_THE_END: Duration = Duration::from_secs(120);
@@ -25,11 +28,13 @@ impl DockerBackend {
     ) -> Result<Evidence, BackendError> {
         let untouched = BackendError::untouched;
         cx.check().map_err(untouched)?;
-        let client = self.client().await.map_err(untouched)?;
-        let to = self.target(client, op).await.map_err(untouched)?;
-        let others = self.others(cx, client, op, to.as_ref()).await;
+        let client = &self.client().await.map_err(untouched)?;
+        let inventory = Inventory::take(client).await.map_err(untouched)?;
+        let to = self.target(&inventory, op).await.map_err(untouched)?;
+        let others = self.others(cx, &inventory, op, to.as_deref()).await;
         let others = others.map_err(untouched)?;
-        let image = to.iter().chain(&others).map(|c| c.image.as_str()).next();
+        let mut images = to.iter().chain(&others).map(|c| c.summary.image.as_str());
+        let image = images.next();
         self.claim(cx, client, image).await.map_err(untouched)?;
         cx.check().map_err(untouched)?;
         let cx = &self.while_stopping(cx, &others);
@@ -39,45 +44,46 @@ impl DockerBackend {
         let (Some(to), Some(release)) = (to, op.to.release()) else {
             return Ok(Evidence::default().with("container", "none"));
         };
-        if to.name != self.config.container {
-            client.rename(&to.id, &self.config.container).await?;
+        let id = &to.summary.id;
+        if to.summary.name != self.config.container {
+            client.rename(id, &self.config.container).await?;
             cx.check()?;
         }
-        let policy = container::restart_policy(release);
-        if to.restart_row() != settings::plain(release, settings::RESTART) && !to.removes_itself() {
-            client.set_restart(&to.id, policy).await?;
+        let policy = RestartPolicy::of(release);
+        if to.restart() != policy && !to.removes_itself() {
+            client.set_restart(id, policy).await?;
             cx.check()?;
         }
-        if !to.is_up() {
+        if !to.summary.is_up() {
             cx.say("starting the container");
-            client.start(&to.id).await?;
+            client.start(id).await?;
         }
         // What exits at once is for the health gate to tell: it has the log to show.
-        let now = client.inspect(&to.id).await?.ok_or_else(|| {
+        let now = client.inspect(id).await?.ok_or_else(|| {
             BackendError::new(
                 BackendErrorKind::Conflict,
                 "the container vanished as it was started",
             )
-            .on(&to.id)
+            .on(id)
         })?;
-        tracing::debug!(workload = %op.workload, container = %now.id, "switched");
+        tracing::debug!(workload = %op.workload, container = %now.summary.id, "switched");
         Ok(now.evidence())
     }
 
     /// From when the first of these is told to stop until something runs again, no deadline is to
     /// pass, or nothing would run: the time that a container has for stopping is its own, and comes
     /// on top of the caller's.
-    pub(crate) fn while_stopping(&self, cx: &Context, containers: &[Container]) -> Context {
-        let up = containers.iter().filter(|c| c.is_up());
-        let seconds = up.map(Container::stop_timeout).sum();
+    pub(crate) fn while_stopping(&self, cx: &Context, containers: &[Arc<Container>]) -> Context {
+        let up = containers.iter().filter(|c| c.summary.is_up());
+        let seconds = up.map(|c| c.stop_timeout()).sum();
         cx.detached(Duration::from_secs(seconds) + TO_THE_END)
     }
 
     async fn target(
         &self,
-        client: &Client,
+        inventory: &Inventory<'_>,
         op: &Operation,
-    ) -> Result<Option<Container>, BackendError> {
+    ) -> Result<Option<Arc<Container>>, BackendError> {
         match &op.to {
             End::Nothing => Ok(None),
             End::Planned(release) => Err(BackendError::new(
@@ -85,8 +91,8 @@ impl DockerBackend {
                 "the release was not prepared",
             )
             .on(release)),
-            End::Placed(instance) => match client.of(&instance.handle).await? {
-                Some(container) if container.is_sound() => Ok(Some(container)),
+            End::Placed(instance) => match inventory.of(&instance.handle).await? {
+                Some(container) if container.summary.is_sound() => Ok(Some(container)),
                 _ => Err(error::gone("the container is gone", &instance.handle)),
             },
         }
@@ -98,57 +104,72 @@ impl DockerBackend {
     async fn others(
         &self,
         cx: &Context,
-        client: &Client,
+        inventory: &Inventory<'_>,
         op: &Operation,
         to: Option<&Container>,
-    ) -> Result<Vec<Container>, BackendError> {
-        let from = self.place_of(client, &op.from).await?;
-        let mut all = client.ours().await?;
-        for other in [from, client.inspect(&self.config.container).await?] {
-            all.extend(other.filter(|o| all.iter().all(|c| c.id != o.id)));
+    ) -> Result<Vec<Arc<Container>>, BackendError> {
+        let blocks = |c: &Summary| {
+            let other = to.is_none_or(|to| to.summary.id != c.id);
+            other && (c.is_up() || c.name == self.config.container)
+        };
+        let mut all: Vec<Arc<Container>> = Vec::new();
+        for container in inventory.ours().iter().filter(|c| blocks(c)) {
+            all.extend(inventory.container(&container.id).await?);
         }
-        all.retain(|c| to.is_none_or(|to| to.id != c.id));
-        all.retain(|c| c.is_up() || c.name == self.config.container);
+        // What people made by hand is in no list of ours.
+        let from = op.from.instance().map(|from| &from.handle);
+        if let Some(from) = from.filter(|from| inventory.holder(from).is_none()) {
+            all.extend(inventory.of(from).await?);
+        }
+        if inventory.live().is_none() {
+            let named = inventory.named().await?;
+            all.extend(named.filter(|n| all.iter().all(|c| c.summary.id != n.summary.id)));
+        }
+        all.retain(|c| blocks(&c.summary));
         for container in &all {
-            if !knows(cx, op, container)? {
-                return Err(stranger(container));
+            if !knows(cx, op, &container.summary)? {
+                return Err(stranger(&container.summary));
             }
-            self.myself.spare(container)?;
+            self.myself.spare(&container.summary)?;
         }
         Ok(all)
     }
 
     /// Stops a container and keeps it: it must not come back when dockerd restarts, and the live
     /// name is free afterwards.
+    ///
+    /// It stops first: dockerd takes longer to change what runs, and one that cannot be stopped
+    /// keeps its policy. If the machine goes down in between, dockerd may start it again when it
+    /// comes up, and it is what was live: nothing else runs before the policy is off.
     pub(crate) async fn put_aside(
         &self,
         cx: &Context,
         client: &Client,
         container: &Container,
     ) -> Result<(), BackendError> {
-        // Docker takes no other policy for a container that removes itself.
-        if container.restart_row().is_some() && !container.removes_itself() {
-            let never = RestartPolicy {
-                name: Some(RestartPolicyNameEnum::NO),
-                maximum_retry_count: None,
-            };
-            client.set_restart(&container.id, never).await?;
-            cx.check()?;
-        }
+        let Summary { id, name, .. } = &container.summary;
+        let parked = container.summary.parked(&self.config.container);
+        let is_named = *name == self.config.container;
         // It is gone as soon as it has stopped, and its name some time after.
-        if container.removes_itself() && container.name == self.config.container {
-            let parked = container.parked(&self.config.container);
-            client.rename(&container.id, &parked).await?;
+        if is_named && container.removes_itself() {
+            client.rename(id, &parked).await?;
             cx.check()?;
         }
-        if container.is_up() {
+        if container.summary.is_up() {
             cx.say("stopping the former container");
             client.stop(container).await?;
             cx.check()?;
         }
-        if container.name == self.config.container && !container.removes_itself() {
-            let parked = container.parked(&self.config.container);
-            client.rename(&container.id, &parked).await?;
+        // Docker takes no other policy for a container that removes itself.
+        if container.removes_itself() {
+            return Ok(());
+        }
+        if container.restart() != RestartPolicy::No {
+            client.set_restart(id, RestartPolicy::No).await?;
+            cx.check()?;
+        }
+        if is_named {
+            client.rename(id, &parked).await?;
             cx.check()?;
         }
         Ok(())
@@ -156,7 +177,7 @@ impl DockerBackend {
 }
 
 /// Whether a container that is in the way may be put aside.
-fn knows(cx: &Context, op: &Operation, container: &Container) -> Result<bool, BackendError> {
+fn knows(cx: &Context, op: &Operation, container: &Summary) -> Result<bool, BackendError> {
     let handle = container.handle();
     let named = [&op.from, &op.to]
         .iter()
@@ -175,7 +196,7 @@ fn knows(cx: &Context, op: &Operation, container: &Container) -> Result<bool, Ba
 }
 
 /// What somebody else has put in the way.
-pub(crate) fn stranger(container: &Container) -> BackendError {
+pub(crate) fn stranger(container: &Summary) -> BackendError {
     let what = match &container.ours {
         Some(marks) => format!(
             "a container runs that this deployment does not know: {} made it",

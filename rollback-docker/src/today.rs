@@ -28,16 +28,13 @@ impl DockerBackend {
         reference: &str,
     ) -> Result<Release, BackendError> {
         let parsed = Reference::parse(reference)?;
-        let client = self.client().await?;
+        let client = &self.client().await?;
         let meaning = self.meaning(cx, client, parsed).await?;
         cx.check()?;
         let live = match client.inspect(&self.config.container).await? {
-            Some(live) => Some(match &live.ours {
+            Some(live) => Some(match &live.summary.ours {
                 Some(marks) => marks.release.clone(),
-                None => {
-                    let restart = live.restart_row();
-                    self.seen(client, &live, restart.as_ref()).await?
-                }
+                None => self.seen(client, &live, live.restart()).await?,
             }),
             None => None,
         };

@@ -1,5 +1,7 @@
 //! What stands at the daemon, as it is now. Changes nothing.
 
+use std::sync::Arc;
+
 use bollard::models::ImageConfig;
 use rollback_core::backend::{
     Availability, End, Evidence, Instance, Live, Observation, Operation, Reuse, Running, Sighting,
@@ -11,36 +13,41 @@ use rollback_core::release::Release;
 use crate::backend::{DockerBackend, digests, way_back};
 use crate::client::Client;
 use crate::container::Container;
+use crate::inventory::Inventory;
 use crate::pins::Pins;
 use crate::reference::Reference;
+use crate::restart::RestartPolicy;
+use crate::summary::Summary;
 use crate::{capture, fence, settings};
 
 impl DockerBackend {
     pub(crate) async fn look(&self, cx: &Context) -> Result<Observation, BackendError> {
         cx.check()?;
-        let client = self.client().await?;
-        let ours = client.ours().await?;
-        let named = client.inspect(&self.config.container).await?;
+        let client = &self.client().await?;
+        let inventory = Inventory::take(client).await?;
         cx.check()?;
-        let mut seen: Vec<&Container> = ours.iter().collect();
-        if let Some(named) = &named
-            && !seen.iter().any(|c| c.id == named.id)
-        {
-            seen.push(named);
+        let named = match inventory.live() {
+            Some(_) => None,
+            None => inventory.named().await?,
+        };
+        let mut up = Vec::new();
+        for container in inventory.ours().iter().filter(|c| c.is_up()) {
+            up.extend(inventory.container(&container.id).await?);
         }
-        let mut up: Vec<&Container> = seen.into_iter().filter(|c| c.is_up()).collect();
+        up.extend(named.filter(|c| c.summary.is_up()));
         if up.is_empty() {
             // A recreation that was cut off: not live before it was started, so that recovery
             // switches to it instead of judging what never ran.
-            let unborn = |c: &&Container| c.stands_in() && c.was_never_started();
-            up.extend(named.as_ref().filter(|c| !unborn(c)));
+            let unborn = |c: &Summary| c.stands_in() && c.was_never_started();
+            let named = inventory.named().await?;
+            up.extend(named.filter(|c| !unborn(&c.summary)));
         }
         let mut sightings = Vec::new();
         for container in &up {
             sightings.push(self.sighting(client, container).await?);
         }
         let pins = Pins::read(client, &self.pins).await?;
-        let published = fence::newest(&pins, up.first().copied());
+        let published = fence::newest(&pins, up.first().map(|c| &c.summary));
         let live = match sightings.len() {
             0 => Live::Nothing,
             1 => Live::One(sightings.remove(0)),
@@ -57,9 +64,8 @@ impl DockerBackend {
         client: &Client,
         container: &Container,
     ) -> Result<Sighting, BackendError> {
-        let restart = container.restart_row();
-        let release = self.seen(client, container, restart.as_ref()).await?;
-        let instance = Instance::new(release, container.handle());
+        let release = self.seen(client, container, container.restart()).await?;
+        let instance = Instance::new(release, container.summary.handle());
         let running = container.running();
         let evidence = match running {
             Running::Yes => container.evidence(),
@@ -75,18 +81,18 @@ impl DockerBackend {
         &self,
         client: &Client,
         container: &Container,
-        restart: Option<&String>,
+        restart: RestartPolicy,
     ) -> Result<Release, BackendError> {
-        if let Some(marks) = &container.ours {
+        if let Some(marks) = &container.summary.ours {
             return Ok(capture::seen(&marks.release, container, restart));
         }
-        let image = client.image(&container.image).await?;
+        let image = client.image(&container.summary.image).await?;
         let asked_for = container
             .inspect
             .config
             .as_ref()
             .and_then(|c| c.image.clone())
-            .unwrap_or_else(|| container.image.clone());
+            .unwrap_or_else(|| container.summary.image.clone());
         let repository = match Reference::parse(&asked_for) {
             Ok(Reference::Tag { repository, .. } | Reference::Digest { repository, .. }) => {
                 format!("{repository}@")
@@ -101,7 +107,7 @@ impl DockerBackend {
         });
         let digest = match of_image.flatten() {
             Some(digest) => digest,
-            None => container.image.clone(),
+            None => container.summary.image.clone(),
         };
         let defaults: ImageConfig = image.and_then(|i| i.config).unwrap_or_default();
         let key = self.key().await?;
@@ -109,7 +115,7 @@ impl DockerBackend {
         let found = capture::captured(&bare, container, &defaults, &key);
         Ok(settings::with_rows(
             &found,
-            [(settings::RESTART, restart.cloned())],
+            [(settings::RESTART, restart.row())],
         ))
     }
 
@@ -118,33 +124,35 @@ impl DockerBackend {
     pub(crate) async fn standing(
         &self,
         client: &Client,
-        ours: &[Container],
+        inventory: &Inventory<'_>,
         end: &End,
         op: Option<&Operation>,
-    ) -> Result<Option<Container>, BackendError> {
+    ) -> Result<Option<Arc<Container>>, BackendError> {
         let Some(wanted) = end.release() else {
             return Ok(None);
         };
-        let mut at = Vec::new();
         let anew = op.is_some_and(|op| op.reuse == Reuse::Never);
-        if let Some(instance) = end.instance().filter(|_| !anew) {
-            at.extend(client.of(&instance.handle).await?);
-        }
-        let made = |c: &&Container| {
-            op.is_some_and(|op| {
-                c.ours
-                    .as_ref()
-                    .is_some_and(|m| m.deployment == op.deployment.as_str())
-            })
+        let placed = match anew {
+            false => inventory.at(end).await?,
+            true => None,
         };
-        let ours = ours.iter().filter(|c| !c.leftover);
-        at.extend(ours.clone().filter(made).cloned());
-        let rests = |c: &&Container| !c.is_up() && c.name != self.config.container;
-        if !anew {
-            at.extend(ours.rev().filter(rests).cloned());
+        if let Some(placed) = placed
+            && self.is_whole(client, &placed, wanted).await?
+        {
+            return Ok(Some(placed));
         }
-        for container in at {
-            if self.is_whole(client, &container, wanted).await? {
+        // What people may have changed by hand is never the artifact.
+        let alike = |c: &&Summary| {
+            let marks = c.ours.as_ref();
+            !inventory.is_leftover(c) && marks.is_some_and(|m| is_of(&m.release, wanted))
+        };
+        let ours = inventory.ours().iter().filter(alike);
+        let made = |c: &&Summary| op.is_some_and(|op| c.is_made_by(&op.deployment));
+        let rests = |c: &&Summary| !anew && !c.is_up() && c.name != self.config.container;
+        for found in ours.clone().filter(made).chain(ours.rev().filter(rests)) {
+            if let Some(container) = inventory.container(&found.id).await?
+                && self.is_whole(client, &container, wanted).await?
+            {
                 return Ok(Some(container));
             }
         }
@@ -159,11 +167,11 @@ impl DockerBackend {
         container: &Container,
         wanted: &Release,
     ) -> Result<bool, BackendError> {
-        if !container.is_sound() {
+        if !container.summary.is_sound() {
             return Ok(false);
         }
-        let restart = settings::plain(wanted, settings::RESTART);
-        let seen = self.seen(client, container, restart.as_ref()).await?;
+        let restart = RestartPolicy::of(wanted);
+        let seen = self.seen(client, container, restart).await?;
         Ok(seen.digest() == wanted.digest())
     }
 
@@ -177,14 +185,14 @@ impl DockerBackend {
         let Some(wanted) = end.release() else {
             return Ok(Availability::Standby);
         };
-        let client = self.client().await?;
-        let mut kept = client.ours().await?;
+        let client = &self.client().await?;
+        let inventory = &Inventory::take(client).await?;
         cx.check()?;
-        if self.standing(client, &kept, end, None).await?.is_some() {
+        let standing = self.standing(client, inventory, end, None).await?;
+        if standing.is_some() {
             return Ok(Availability::Standby);
         }
-        kept.extend(client.inspect(&self.config.container).await?);
-        match self.blueprint(wanted, &kept).await {
+        match self.blueprint_from(wanted, inventory, end).await {
             Ok(_) => {}
             Err(e) if matches!(e.kind(), Kind::Gone | Kind::Unsupported) => {
                 return Ok(Availability::Gone(e.untouched().to_string()));
@@ -220,4 +228,9 @@ impl DockerBackend {
             }
         }
     }
+}
+
+/// Whether two releases are of the same artifact.
+fn is_of(one: &Release, other: &Release) -> bool {
+    one.artifact().digest == other.artifact().digest
 }

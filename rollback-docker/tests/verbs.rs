@@ -154,6 +154,30 @@ async fn a_container_that_removes_itself_has_no_way_back() {
 }
 
 #[tokio::test]
+async fn what_dockerd_starts_again_in_the_middle_of_a_switch_runs_alone_until_the_switch_goes_on() {
+    let Some(w) = world() else { return };
+    let backend = DockerBackend::new(w.config().restart(RestartPolicy::Always)).unwrap();
+    let first = w.deploy_with(&backend, Build::V1).await;
+    let from = End::Placed(first.clone());
+    let mut op = w.plan(&backend, from, &w.reference(Build::V2)).await;
+    op.to = End::Placed(backend.prepare(&cx(), &op).await.unwrap().to);
+    // The machine goes down when the former one has stopped and its policy is not off yet.
+    w.fixture.must(&["stop", &w.name]);
+    w.fixture.stop_dockerd();
+    w.fixture.start_dockerd().unwrap();
+    assert_eq!(w.serving().await.as_deref(), Some("v1"));
+    assert_eq!(w.running().await, 1);
+    assert_eq!(w.live().await.map(|i| i.handle), Some(first.handle));
+    backend.switch(&cx(), &op).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(w.serving().await.as_deref(), Some("v2"));
+        assert_eq!(w.running().await, 1);
+        w.fixture.stop_dockerd();
+        w.fixture.start_dockerd().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_stranger_with_the_live_name_is_not_touched() {
     let Some(w) = world() else { return };
     let backend = w.docker();

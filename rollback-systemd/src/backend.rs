@@ -1,5 +1,7 @@
 //! [`SystemdBackend`]: the verbs.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use rollback_core::backend::{
     Availability, Backend, End, Evidence, Instance, Live, Observation, Operation, Place, Prepared,
@@ -15,6 +17,7 @@ use rollback_core::release::{Release, Restore};
 use crate::acting::acting;
 use crate::config::SystemdConfig;
 use crate::health;
+use crate::link::Link;
 use crate::manager::Bus;
 use crate::record::{Installed, is_done};
 use crate::release::kind;
@@ -26,6 +29,7 @@ use crate::unit::Unit;
 #[derive(Debug, Clone)]
 pub struct SystemdBackend {
     unit: Unit,
+    link: Arc<Link>,
 }
 
 impl SystemdBackend {
@@ -34,7 +38,14 @@ impl SystemdBackend {
         let shelf = Shelf::open(&config.state).map_err(BackendError::untouched)?;
         Ok(Self {
             unit: Unit { config, shelf },
+            link: Arc::default(),
         })
+    }
+
+    /// The connection for a verb that only looks. One with effects makes its own: it goes on in a
+    /// thread where nobody else's can be waited for.
+    async fn bus(&self) -> Result<Arc<Bus>, BackendError> {
+        self.link.bus(self.config()).await
     }
 
     pub(crate) fn config(&self) -> &SystemdConfig {
@@ -64,8 +75,8 @@ impl SystemdBackend {
             .on(&op.workload)
             .advice("give every workload a backend of its own"));
         }
-        let bus = Bus::connect(self.config()).await?;
-        let state = bus.state().await?;
+        let bus = self.bus().await?;
+        let state = bus.looked().await?;
         check_state(self.config(), &state)?;
         bus.may_manage().await?;
         let (op, enablement) = (op.clone(), state.file_state);
@@ -153,8 +164,8 @@ impl Backend for SystemdBackend {
     }
 
     async fn observe(&self, cx: &Context) -> Result<Observation, BackendError> {
-        let bus = Bus::connect(self.config()).await?;
-        let state = bus.state().await.map_err(BackendError::untouched)?;
+        let bus = self.bus().await?;
+        let state = bus.looked().await.map_err(BackendError::untouched)?;
         let boot = bus.boot().await.map_err(BackendError::untouched)?;
         let look = move |unit: &Unit, _: &Context| {
             let live = match unit.in_place(&state.file_state)? {
@@ -206,8 +217,8 @@ impl Backend for SystemdBackend {
     }
 
     async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
-        let bus = Bus::connect(self.config()).await?;
-        let state = bus.state().await?;
+        let bus = self.bus().await?;
+        let state = bus.looked().await?;
         let enablement = state.file_state.clone();
         let place = self.files(cx, move |unit, _| unit.in_place(&enablement));
         let place = place.await?;
@@ -229,8 +240,8 @@ impl Backend for SystemdBackend {
     }
 
     async fn diagnose(&self, _: &Context, _: &Instance) -> Result<Words, BackendError> {
-        let bus = Bus::connect(self.config()).await?;
-        let state = bus.state().await.map_err(BackendError::untouched)?;
+        let bus = self.bus().await?;
+        let state = bus.looked().await.map_err(BackendError::untouched)?;
         let words = Words::default()
             .fact("state", format!("{} ({})", state.active, state.sub))
             .fact("result", &state.result)

@@ -32,8 +32,12 @@ impl Job {
 
 impl Bus {
     /// Restarts the unit and follows the job to its end. The lock is held until the manager has
-    /// the job: nobody else can put another file in place before it.
-    pub(crate) async fn restart(&self, cx: &Context, held: Held) -> Result<(), BackendError> {
+    /// the job: nobody else can put another file in place before it. How the unit is then.
+    pub(crate) async fn restart(
+        &self,
+        cx: &Context,
+        held: Held,
+    ) -> Result<UnitState, BackendError> {
         // A unit that crashed in a loop has used up its starts; a rollback must not be refused
         // for what the release before it did.
         self.reset_failed().await?;
@@ -48,7 +52,7 @@ impl Bus {
         self.reset_failed().await
     }
 
-    async fn job(&self, cx: &Context, job: Job, held: Held) -> Result<(), BackendError> {
+    async fn job(&self, cx: &Context, job: Job, held: Held) -> Result<UnitState, BackendError> {
         let manager = self.manager().await?;
         let fail = |e| bus_error("the unit's job could not be started", e);
         manager.subscribe().await.map_err(fail)?;
@@ -92,11 +96,11 @@ impl Bus {
         let result = match result {
             Some(result) => result,
             // Its end was said while nobody listened: the unit itself shows what it came to.
-            None if state.as_ref().is_ok_and(|s| job.leaves(s)) => return Ok(()),
+            None if state.as_ref().is_ok_and(|s| job.leaves(s)) => return state,
             None => "one that nobody heard of".to_owned(),
         };
         match result.as_str() {
-            "done" | "skipped" => Ok(()),
+            "done" | "skipped" => state,
             other => {
                 let why = state.map(|s| s.describe()).unwrap_or_default();
                 let kind = if self.is_stopping().await.unwrap_or(false) {
@@ -123,7 +127,7 @@ impl Bus {
     }
 
     /// The unit's state, by a new connection if this one is lost.
-    async fn looked(&self) -> Result<UnitState, BackendError> {
+    pub(crate) async fn looked(&self) -> Result<UnitState, BackendError> {
         match self.state().await {
             Err(e) if e.is_transient() => {
                 self.reconnect().await?;

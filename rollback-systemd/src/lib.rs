@@ -43,6 +43,7 @@ mod health;
 mod job;
 mod keep;
 mod key;
+mod link;
 mod lock;
 mod manager;
 mod place;

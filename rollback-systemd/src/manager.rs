@@ -60,7 +60,8 @@ pub(crate) trait Manager {
     fn system_state(&self) -> zbus::Result<String>;
 }
 
-/// A connection for one verb.
+/// A connection to the bus on which the manager is.
+#[derive(Debug)]
 pub(crate) struct Bus {
     connection: Mutex<zbus::Connection>,
     address: Option<String>,

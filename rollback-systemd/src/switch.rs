@@ -44,11 +44,12 @@ impl SystemdBackend {
         by: &DeploymentId,
         to: &Instance,
     ) -> Result<Evidence, BackendError> {
-        if let Some((installed, state)) = self.done(cx, bus, by, to).await? {
+        let state = bus.state().await?;
+        if let Some(installed) = self.done(cx, bus, &state, by, to).await? {
             self.prove(cx, bus, installed, &state).await?;
             return Ok(evidence(&state));
         }
-        let invocation = bus.state().await?.invocation;
+        let invocation = state.invocation;
         let (by, to) = (by.clone(), to.clone());
         let placing = self
             .files(cx, move |unit, cx| unit.place(cx, &by, &to, &invocation))
@@ -60,21 +61,20 @@ impl SystemdBackend {
         self.set_enabled(cx, bus, &placing.shelved).await?;
         cx.check()?;
         // Before the restart: what the manager did not load must not be started either.
-        let state = bus.state().await?;
+        let mut state = bus.state().await?;
         self.verify(&state, placing.how)?;
         let same = placing.runs.as_ref() == Some(&state.invocation);
         let untouched = same && state.job.is_none() && (state.runs() || state.rests());
         if !untouched {
-            installed.before = Some(state.invocation);
+            installed.before = Some(state.invocation.clone());
             // A restart that the manager counts comes after this one.
             installed.restarts = Some(0);
             let held = self.note(cx, &installed).await?;
             cx.check()?;
-            bus.restart(cx, held).await?;
+            state = bus.restart(cx, held).await?;
             cx.check()?;
+            self.verify(&state, placing.how)?;
         }
-        let state = bus.state().await?;
-        self.verify(&state, placing.how)?;
         self.prove(cx, bus, installed, &state).await?;
         Ok(evidence(&state))
     }
@@ -84,10 +84,10 @@ impl SystemdBackend {
         &self,
         cx: &Context,
         bus: &Bus,
+        state: &UnitState,
         by: &DeploymentId,
         to: &Instance,
-    ) -> Result<Option<(Installed, UnitState)>, BackendError> {
-        let state = bus.state().await?;
+    ) -> Result<Option<Installed>, BackendError> {
         let (by, to) = (by.clone(), to.clone());
         let placed = self.files(cx, move |unit, _| {
             let key = unit.shelf.key()?;
@@ -107,8 +107,8 @@ impl SystemdBackend {
         let since = |before: &String| before != now && !now.is_empty();
         let runs = installed.invocation.as_ref() == Some(now)
             || installed.before.as_ref().is_some_and(since)
-            || installed.is_done(&state, bus.boot().await?);
-        Ok(runs.then_some((installed, state)))
+            || installed.is_done(state, bus.boot().await?);
+        Ok(runs.then_some(installed))
     }
 
     /// Writes down by what a switch is proven.

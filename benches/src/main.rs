@@ -1,6 +1,7 @@
 //! Measures rollback against the raw operations it is made of, in the same run, as ratios.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
 
+mod docker;
 mod figure;
 mod floor;
 mod git;
@@ -11,6 +12,7 @@ mod reads;
 mod report;
 mod seed;
 mod sqlite;
+mod systemd;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
@@ -60,6 +62,14 @@ async fn measure(dir: &Path, report: &mut Report) {
         report.add(git::switch(dir).await);
         report.add(git::rollback(dir, 60).await.at_most("5 ms"));
         report.add(git::rollback(dir, 10_000).await.at_most("60 ms"));
+    }
+    if report.wants("docker") {
+        let figure = docker::rollback(dir).await.map(|f| f.at_most("1.3"));
+        report.add_or_say("docker", figure);
+    }
+    if report.wants("systemd") {
+        let figure = systemd::rollback(dir).await.map(|f| f.at_most("1.1"));
+        report.add_or_say("systemd", figure);
     }
     for line in floor::lines(dir).await {
         report.say(line);

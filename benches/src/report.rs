@@ -50,6 +50,14 @@ impl Report {
         self.figures.push(figure);
     }
 
+    /// The figure of an area, or why it cannot be had here.
+    pub(crate) fn add_or_say(&mut self, area: &str, figure: Result<Figure, String>) {
+        match figure {
+            Ok(figure) => self.add(figure),
+            Err(why) => self.say(format!("{area}: skipped: {}", why.trim())),
+        }
+    }
+
     /// What explains the figures, and is none itself.
     pub(crate) fn say(&self, line: impl Display) {
         println!("  {line}");

@@ -54,7 +54,8 @@ async fn what_had_been_committed_before_and_not_carried_out_was_thrown_away_by_a
     let end = settlement(&first.id, Outcome::Failed);
     let then = Then::Open(Box::new(back.clone()));
     let done = store.finish(&lease, &end, at(32), &then).await.unwrap();
-    drop(done);
+    // Both leases share the guard.
+    drop((done, lease));
     // As it was committed, by one who was killed at once: the first has no end in its file, and the
     // successor has no name.
     let (ended, opened) = (record(dir.path(), &first.id), record(dir.path(), &back.id));

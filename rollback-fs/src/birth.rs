@@ -15,6 +15,11 @@ pub struct Birth(String);
 impl Birth {
     /// Of an open file or directory.
     pub fn of(file: &File) -> io::Result<Self> {
+        Ok(Self::and_device(file)?.1)
+    }
+
+    /// The same, and the device that it is on.
+    pub(crate) fn and_device(file: &File) -> io::Result<(u64, Self)> {
         let wanted = StatxFlags::INO | StatxFlags::BTIME;
         let stat = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, wanted)?;
         // Where the file system does not tell the instant, the inode alone has to do.
@@ -22,7 +27,9 @@ impl Birth {
             0 => (0, 0),
             _ => (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec),
         };
-        Ok(Self(format!("{}.{seconds}.{nanos}", stat.stx_ino)))
+        let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
+        let birth = Self(format!("{}.{seconds}.{nanos}", stat.stx_ino));
+        Ok((device, birth))
     }
 
     /// As it is written down.

@@ -83,8 +83,7 @@ fn write(
     let nth = NTH.fetch_add(1, Ordering::Relaxed);
     let temporary = dir.join(format!("{TEMPORARY}{}-{nth}", std::process::id()));
     let written = (|| {
-        let mut file = owner::open_or_create(&temporary)?;
-        file.set_len(0)?;
+        let mut file = empty(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         publish(&temporary, path)
@@ -95,6 +94,18 @@ fn write(
         return Err(e);
     }
     sync_dir(dir)
+}
+
+/// A new file. What has its name already is a leftover, of a process that had our number.
+fn empty(path: &Path) -> io::Result<File> {
+    match owner::create(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            let file = owner::open_or_create(path)?;
+            file.set_len(0)?;
+            Ok(file)
+        }
+        created => created,
+    }
 }
 
 #[cfg(test)]

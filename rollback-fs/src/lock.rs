@@ -134,29 +134,43 @@ impl Locks {
     /// Takes a workload's lock; `None` while somebody who lives holds it. A free lock does not
     /// prove that a recorded holder is dead: ask [`Held::liveness_of`].
     pub fn take(&self, workload: &WorkloadId) -> Result<Option<Held>, StoreError> {
-        self.take_named(&file_name(workload), PATIENCE)
+        self.take_with(&file_name(workload), PATIENCE, own_text)
     }
 
     /// Takes any other lock of this directory, waiting for about so many milliseconds; `None`
-    /// while somebody who lives holds it. `name` is the caller's own, never input.
+    /// while somebody who lives holds it. It is on no record, and has no text. `name` is the
+    /// caller's own, never input.
     pub fn take_named(&self, name: &str, patience: u32) -> Result<Option<Held>, StoreError> {
+        self.take_with(name, patience, |_| None)
+    }
+
+    fn take_with(
+        &self,
+        name: &str,
+        patience: u32,
+        text: fn(&File) -> Option<String>,
+    ) -> Result<Option<Held>, StoreError> {
         let path = self.dir.join(name);
         for tried in 0..patience.max(1) {
             if tried > 0 {
                 std::thread::sleep(PAUSE);
             }
-            if let Some(held) = self.try_take(&path)? {
+            if let Some(held) = self.try_take(&path, text)? {
                 return Ok(Some(held));
             }
         }
         Ok(None)
     }
 
-    fn try_take(&self, path: &Path) -> Result<Option<Held>, StoreError> {
+    fn try_take(
+        &self,
+        path: &Path,
+        text: fn(&File) -> Option<String>,
+    ) -> Result<Option<Held>, StoreError> {
         if held_here().contains_key(path) {
             return Ok(None);
         }
-        let mut file = self.open(path)?;
+        let file = self.open(path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -177,8 +191,10 @@ impl Locks {
             text: None,
             file: None,
         };
-        held.text = own_text(&mut file);
-        held_here().insert(path.to_owned(), held.text.clone());
+        held.text = text(&file);
+        if held.text.is_some() {
+            held_here().insert(path.to_owned(), held.text.clone());
+        }
         held.file = Some(file);
         Ok(Some(held))
     }
@@ -251,14 +267,14 @@ impl Locks {
                 .read(true)
                 .custom_flags(no_follow())
                 .open(path);
-            let mut file = match opened {
+            let file = match opened {
                 Ok(file) => file,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Free::Yes(None)),
                 Err(e) => return Err(system("the lock file cannot be opened", path, e)),
             };
             match file.try_lock_shared() {
                 Ok(()) if is_at(&file, path).unwrap_or(true) => {
-                    return Ok(Free::Yes(text(&mut file)));
+                    return Ok(Free::Yes(text(&file)));
                 }
                 // It was replaced meanwhile.
                 Ok(()) => {}

@@ -24,7 +24,7 @@ use crate::state::{State, damaged};
 
 pub(crate) use ended::has_ended;
 pub(crate) use finding::{Beginnings, Named};
-pub(crate) use indexing::Overlay;
+pub(crate) use indexing::{Others, Overlay};
 pub(crate) use writing::Writing;
 
 /// One workload's directory and what has been read of it. What is remembered of a file is believed
@@ -195,14 +195,19 @@ impl Folder {
 
     /// In which shard a deployment's file is, or will get its name.
     pub(crate) fn shard_with(&mut self, id: &DeploymentId) -> Result<Option<u64>, StoreError> {
-        let name = file_name(id);
         let shards = self.shards()?;
-        let found = |shard: &&u64| self.place.shard(**shard).join(&name).exists();
-        if let Some(shard) = shards.iter().rev().find(found) {
-            return Ok(Some(*shard));
+        if let Some(shard) = self.shard_among(&shards, id) {
+            return Ok(Some(shard));
         }
         let (state, _) = self.state_for_reading();
         Ok(state.pending.opens(id).map(|placed| placed.shard))
+    }
+
+    /// In which of these shards a deployment's file is.
+    fn shard_among(&self, shards: &[u64], id: &DeploymentId) -> Option<u64> {
+        let name = file_name(id);
+        let found = |shard: &&u64| self.place.shard(**shard).join(&name).exists();
+        shards.iter().rev().find(found).copied()
     }
 
     /// The record in flight.

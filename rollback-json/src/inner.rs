@@ -16,7 +16,7 @@ use rollback_fs::{Held, Locks};
 
 use crate::counter;
 use crate::error::{busy, known, nothing_in_flight};
-use crate::folder::{Beginnings, Folder, Found, Named, Writing, is_of_one, names};
+use crate::folder::{Beginnings, Folder, Found, Named, Others, Writing, is_of_one, names};
 use crate::layout::Layout;
 use crate::list::locked;
 use crate::open::{self, Inode};
@@ -120,8 +120,10 @@ impl Inner {
     /// here guard nothing there.
     pub(crate) fn check_place(&self) -> Result<(), StoreError> {
         let root = self.layout.root();
-        if root.is_dir() && open::inode(root)? == self.inode {
-            return Ok(());
+        match open::inode(root) {
+            Ok(inode) if inode == self.inode => return Ok(()),
+            Err(e) if root.is_dir() => return Err(e),
+            _ => {}
         }
         Err(StoreError::new(
             Kind::Unusable,
@@ -285,14 +287,15 @@ impl Inner {
                 Ok(folder) => &mut **folder,
                 Err(_) => fresh.insert(Folder::new(&self.layout, workload)),
             };
-            // What is wrong with one workload stops no other.
-            if let Ok(Some(_)) = folder.shard_with(&new.id) {
-                return Err(known(&new.id));
-            }
-            // What cannot be read there is not in the way here: the counter knows it.
-            let there = folder.newest(&self.locks);
-            all_known &= there.is_ok();
-            newest = newest.max(there.unwrap_or_else(|known| known));
+            newest = newest.max(match folder.others(&new.id, &self.locks) {
+                Others::HaveIt => return Err(known(&new.id)),
+                Others::UpTo(there) => there,
+                // What is wrong with one workload stops no other: the counter knows it.
+                Others::AtLeast(there) => {
+                    all_known = false;
+                    there
+                }
+            });
         }
         let path = self.layout.sequence();
         match counter::last(&path) {

@@ -70,13 +70,15 @@ impl Cursor {
             };
             let mut folder = locked(&self.folder);
             let is_new = self.shard != Some(shard);
-            if is_new {
-                self.shard = Some(shard);
-                folder.save_index(shard, locks);
-            }
             let shown = (&self.state, &self.overlay);
             let meant = |row: &Row| row.matches(query);
-            let rows = folder.rows(shard, shown, self.before, self.batch, meant)?;
+            let rows = if is_new {
+                self.shard = Some(shard);
+                folder.look_at_index(shard, locks)?;
+                folder.rows_seen(shard, shown, self.before, self.batch, meant)?
+            } else {
+                folder.rows(shard, shown, self.before, self.batch, meant)?
+            };
             if is_new {
                 self.unreadable.extend(folder.broken(shard));
             }

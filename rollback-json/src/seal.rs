@@ -86,21 +86,31 @@ pub(crate) fn reseal(
 
 /// What a file says, if it is whole and of a version that is known.
 pub(crate) fn open<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
-    let version = serde_json::from_slice::<Version>(bytes);
-    if let Ok(Version { format }) = version
-        && format > FORMAT
-    {
-        return Err(Unreadable::newer("format", format, FORMAT));
-    }
     let damaged = |why: String| Unreadable::Damaged(why);
-    if !is_sealed(bytes) {
-        return Err(damaged(match version {
-            Ok(_) => "its checksum does not fit: it was changed by hand".to_owned(),
-            Err(e) => format!("it is no whole record: {e}"),
-        }));
+    let is_sealed = is_sealed(bytes);
+    // Most files are, and need not be parsed once more for their version.
+    if !is_sealed || !begins_as_ours(bytes) {
+        let version = serde_json::from_slice::<Version>(bytes);
+        if let Ok(Version { format }) = version
+            && format > FORMAT
+        {
+            return Err(Unreadable::newer("format", format, FORMAT));
+        }
+        if !is_sealed {
+            return Err(damaged(match version {
+                Ok(_) => "its checksum does not fit: it was changed by hand".to_owned(),
+                Err(e) => format!("it is no whole record: {e}"),
+            }));
+        }
     }
     strict::check(bytes).map_err(|e| damaged(e.to_string()))?;
     serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))
+}
+
+/// Whether a file begins with the version that this library writes.
+fn begins_as_ours(bytes: &[u8]) -> bool {
+    let format = format!("{{\n  \"format\": {FORMAT},");
+    bytes.starts_with(format.as_bytes())
 }
 
 pub(crate) fn is_sealed(bytes: &[u8]) -> bool {
@@ -158,6 +168,7 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_told_from_damage() {
+        assert!(begins_as_ours(&sealed(FORMAT)) && !begins_as_ours(&sealed(FORMAT * 10)));
         assert_eq!(
             open::<Some>(&sealed(7)).unwrap_err(),
             Unreadable::newer("format", 7, FORMAT)

@@ -27,16 +27,17 @@ pub(crate) fn of(
     all.unreadable
         .extend(fault.iter().map(|e| Fault::of(e, STATE)));
     for shard in folder.shards_with(&overlay)?.into_iter().rev() {
-        folder.save_index(shard, locks);
-        let newest = Sequence(u64::MAX);
-        let rows = match folder.rows(shard, (&state, &overlay), newest, wanted, |_| true) {
-            Ok(rows) => rows,
-            // One directory hides no other.
-            Err(e) => {
-                all.unreadable.push(Fault::of(&e, INDEX));
-                continue;
-            }
-        };
+        let (shown, newest) = ((&state, &overlay), Sequence(u64::MAX));
+        let rows = folder.look_at_index(shard, locks);
+        let rows =
+            match rows.and_then(|()| folder.rows_seen(shard, shown, newest, wanted, |_| true)) {
+                Ok(rows) => rows,
+                // One directory hides no other.
+                Err(e) => {
+                    all.unreadable.push(Fault::of(&e, INDEX));
+                    continue;
+                }
+            };
         wanted -= rows.len();
         for row in rows {
             if let Some(summary) = row.summary.and_then(|unread| unread.read()) {

@@ -23,6 +23,7 @@
 
 mod agreement;
 mod amending;
+pub mod counted;
 mod full;
 mod keys;
 pub mod kills;

@@ -5,12 +5,23 @@ use std::path::Path;
 
 use rollback_core::error::StoreError;
 use rollback_core::history::{Fault, Sequence};
+use rollback_core::id::DeploymentId;
 use rollback_fs::{Locks, make_dir, system};
 
 use super::{Folder, Found, has_ended, names};
 use crate::index::{Index, Look, Row};
 use crate::layout::{file_name, id_of};
 use crate::state::State;
+
+/// What a workload has, as others have to know it.
+pub(crate) enum Others {
+    /// The record that they ask for.
+    HaveIt,
+    /// No greater number than this.
+    UpTo(Sequence),
+    /// Some of it cannot be read: perhaps greater numbers than this.
+    AtLeast(Sequence),
+}
 
 /// Rows that a commit has changed and perhaps no line says yet, and their shards.
 pub(crate) type Overlay = BTreeMap<Sequence, (u64, Row)>;
@@ -54,9 +65,22 @@ impl Folder {
         limit: usize,
         meant: impl Fn(&Row) -> bool,
     ) -> Result<Vec<Row>, StoreError> {
+        self.index(shard)?;
+        self.rows_seen(shard, (state, overlay), before, limit, meant)
+    }
+
+    /// The same of an index that was just looked at.
+    pub(crate) fn rows_seen(
+        &mut self,
+        shard: u64,
+        (state, overlay): (&State, &Overlay),
+        before: Sequence,
+        limit: usize,
+        meant: impl Fn(&Row) -> bool,
+    ) -> Result<Vec<Row>, StoreError> {
         let path = self.place.index(shard);
         loop {
-            let index = self.index(shard)?;
+            let index = self.indices.entry(shard).or_default();
             let from = index.floor.min(before);
             let listed = index.rows.range(from..before);
             let listed = listed.filter(|(s, _)| !overlay.contains_key(s));
@@ -71,6 +95,7 @@ impl Folder {
                 return Ok(rows.into_values().rev().take(limit).cloned().collect());
             }
             self.extend(shard, &path);
+            self.index(shard)?;
         }
     }
 
@@ -167,30 +192,51 @@ impl Folder {
         Ok(made)
     }
 
-    /// The greatest number that the state or any record of the workload has, for whoever begins in
-    /// another one; where that cannot be read, the greatest that is known, as an error.
-    pub(crate) fn newest(&mut self, locks: &Locks) -> Result<Sequence, Sequence> {
+    /// What whoever begins in another workload has to know of this one: whether it has a record of
+    /// the new one's id, and its greatest number.
+    pub(crate) fn others(&mut self, new: &DeploymentId, locks: &Locks) -> Others {
+        let shards = self.shards();
+        let shard = shards.as_ref().ok().and_then(|s| self.shard_among(s, new));
+        // Read after the directories: a record is in one of them, or pending.
         let (state, _) = self.state_for_reading();
-        if let Some(shard) = self.shards().ok().and_then(|shards| shards.last().copied()) {
-            self.save_index(shard, locks);
+        if shard.is_some() || state.pending.opens(new).is_some() {
+            return Others::HaveIt;
         }
-        self.newest_of_own(&state).map_err(|error| {
-            tracing::warn!(workload = %self.workload, %error, "its newest record is not known");
-            state.last
-        })
+        let newest = shards.and_then(|shards| match shards.last() {
+            Some(shard) => {
+                self.look_at_index(*shard, locks)?;
+                self.newest_row(*shard)
+            }
+            None => Ok(None),
+        });
+        match newest {
+            Ok(newest) => Others::UpTo(state.last.max(newest.unwrap_or_default())),
+            Err(error) => {
+                tracing::warn!(workload = %self.workload, %error, "its newest record is not known");
+                Others::AtLeast(state.last)
+            }
+        }
     }
 
-    /// The same for who has read the state.
+    /// The greatest number of the workload, for who has read its state.
     pub(crate) fn newest_of_own(&mut self, state: &State) -> Result<Sequence, StoreError> {
-        let mut newest = state.last;
         // Numbers grow with the directories.
-        if let Some(shard) = self.shards()?.last().copied() {
-            let overlay = Overlay::new();
-            let unseen = State::unseen(self.workload.clone());
-            let rows = self.rows(shard, (&unseen, &overlay), Sequence(u64::MAX), 1, |_| true)?;
-            newest = rows.first().map_or(newest, |row| newest.max(row.sequence));
-        }
-        Ok(newest)
+        let newest = match self.shards()?.last() {
+            Some(shard) => {
+                self.index(*shard)?;
+                self.newest_row(*shard)?
+            }
+            None => None,
+        };
+        Ok(state.last.max(newest.unwrap_or_default()))
+    }
+
+    /// The greatest number in an index that was just looked at.
+    fn newest_row(&mut self, shard: u64) -> Result<Option<Sequence>, StoreError> {
+        let (unseen, overlay) = (State::unseen(self.workload.clone()), Overlay::new());
+        let all = (&unseen, &overlay);
+        let rows = self.rows_seen(shard, all, Sequence(u64::MAX), 1, |_| true)?;
+        Ok(rows.first().map(|row| row.sequence))
     }
 
     /// Saves the newest shard's index, if it has to be made. For who holds the write lock; best
@@ -213,10 +259,11 @@ impl Folder {
         index.refresh(&path) == Look::Fresh
     }
 
-    /// The same for who only reads, if nobody writes just now.
-    pub(crate) fn save_index(&mut self, shard: u64, locks: &Locks) {
+    /// Brings what is known of a shard's index up to date. One that had to be made is saved, if
+    /// nobody writes just now.
+    pub(crate) fn look_at_index(&mut self, shard: u64, locks: &Locks) -> Result<(), StoreError> {
         if self.has_index(shard) {
-            return;
+            return self.look_again(shard);
         }
         let name = format!("{}.write", self.workload);
         let saved = locks.take_named(&name, 1).and_then(|lock| match lock {
@@ -227,6 +274,7 @@ impl Folder {
         if let Err(error) = saved {
             tracing::debug!(workload = %self.workload, %error, "an index was not saved");
         }
+        self.index(shard).map(drop)
     }
 
     /// Makes a shard's index anew, and saves it. For who holds the write lock.

@@ -12,7 +12,7 @@ use rollback_core::id::DeploymentId;
 use rollback_fs::{Held, Locks, durable, make_dir, owner, system};
 use rustix::fs::{CWD, RenameFlags};
 
-use super::ended::{self, has_ended};
+use super::ended::Note;
 use super::{Current, Folder, Found, is_of_one, names};
 use crate::index::{self, Line, Row};
 use crate::layout::{file_name, id_of};
@@ -26,6 +26,7 @@ const PATIENCE: u32 = 5_000;
 /// The right to change a workload's files, within this process and among all.
 pub(crate) struct Writing {
     _lock: Held,
+    note: Note,
     /// Whether anything was changed.
     touched: Cell<bool>,
     /// Whether the room that is reserved for ending things may be used.
@@ -64,14 +65,15 @@ impl Folder {
         let Some(lock) = locks.take_named(&name, PATIENCE)? else {
             return Err(crate::error::busy(&self.workload));
         };
+        let (note, ended) = Note::open(&self.place);
         let writing = Writing {
             _lock: lock,
+            note,
             touched: Cell::new(false),
             ends: Cell::new(false),
             used: Cell::new(false),
             left: Cell::new(false),
         };
-        let ended = has_ended(&self.place);
         if !ended {
             for dir in [
                 self.place.dir(),
@@ -81,7 +83,7 @@ impl Folder {
                 make_dir(dir)?;
             }
         }
-        ended::say(&self.place, false)?;
+        writing.note.say(false)?;
         Ok((writing, ended))
     }
 
@@ -92,7 +94,7 @@ impl Folder {
         }
         if (done || !writing.touched.get()) && !writing.left.get() {
             // Not said, the next writer merely looks in vain.
-            let _ = ended::say(&self.place, true);
+            let _ = writing.note.say(true);
         }
     }
 

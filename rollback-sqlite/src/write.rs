@@ -152,9 +152,10 @@ pub(crate) fn finish(
     if let Some(done) = finished_before(tx, claim, &settled, then)? {
         return Ok(done);
     }
-    let mut record = claimed(tx, claim, None)?;
-    push(tx, &mut record, &settled, Some(claim.epoch))?;
     let mut entry = claim.check(tx)?;
+    let mut record =
+        load_sealed(tx, &claim.deployment)?.ok_or_else(|| unknown(&claim.deployment))?;
+    push(tx, &mut record, &settled, Some(claim.epoch))?;
     entry.version += 1;
     entry.set_live(&settlement.live)?;
     let opened = match then {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use rollback_core::id::DeploymentId;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 
 use crate::error::Failure;
 use crate::place::Place;
@@ -12,6 +12,30 @@ use crate::write::Claim;
 
 /// Most records of held leases that are remembered.
 const OPEN: usize = 64;
+
+/// An immediate transaction, rolled back unless it is committed. Its own statements are kept
+/// prepared, as rusqlite's are not: an append has few others.
+struct Immediate<'c>(&'c Connection);
+
+impl<'c> Immediate<'c> {
+    fn begin(connection: &'c Connection) -> rusqlite::Result<Self> {
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Self(connection))
+    }
+
+    fn commit(self) -> rusqlite::Result<()> {
+        self.0.prepare_cached("COMMIT")?.execute([]).map(drop)
+    }
+}
+
+impl Drop for Immediate<'_> {
+    fn drop(&mut self) {
+        // Best effort: a connection that is still within it refuses the next one.
+        if !self.0.is_autocommit() {
+            let _ = self.0.execute_batch("ROLLBACK");
+        }
+    }
+}
 
 /// The connection that writes, and what its last writes left.
 pub(crate) struct Writer {
@@ -56,11 +80,9 @@ impl Writer {
         place: &Place,
         step: impl FnOnce(&Connection) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let tx = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = Immediate::begin(&self.connection)?;
         place.check()?;
-        let value = step(&tx)?;
+        let value = step(tx.0)?;
         tx.commit()?;
         place.check()?;
         Ok(value)

@@ -48,8 +48,8 @@ impl From<Error> for End {
     fn from(e: Error) -> Self {
         let code = match e.kind() {
             // What no rule refused was not understood.
-            ErrorKind::InvalidTarget if e.refusal().is_none() => USAGE,
-            ErrorKind::InvalidTarget | ErrorKind::Refused | ErrorKind::AlreadyLive => REFUSED,
+            ErrorKind::InvalidRequest if e.refusal().is_none() => USAGE,
+            ErrorKind::InvalidRequest | ErrorKind::Refused | ErrorKind::AlreadyLive => REFUSED,
             ErrorKind::Conflict | ErrorKind::Stale => BUSY,
             ErrorKind::NotFound | ErrorKind::NotRegistered => UNKNOWN,
             ErrorKind::Interrupted => FAILED,

@@ -346,7 +346,9 @@ async fn can_roll_back(world: &World, workload: &WorkloadId) -> String {
     match asked.await {
         CanRollBack::Yes(plan) => {
             let to = plan.release().map_or_else(String::new, ToString::to_string);
-            let id = plan.target().map_or_else(String::new, ToString::to_string);
+            let id = plan
+                .rollback_point()
+                .map_or_else(String::new, ToString::to_string);
             format!("yes, to {to} ({id})")
         }
         CanRollBack::No(refusal) => format!("no: {}", words::refused(&refusal)),

@@ -305,7 +305,7 @@ impl Error {
     /// 409, 412; 503 for what may pass by waiting; 500 for the rest. Nothing to do is 409.
     pub fn http_status(&self) -> u16 {
         match self.kind {
-            ErrorKind::InvalidTarget => 400,
+            ErrorKind::InvalidRequest => 400,
             ErrorKind::Refused => 403,
             ErrorKind::NotFound | ErrorKind::NotRegistered => 404,
             ErrorKind::Conflict | ErrorKind::AlreadyLive | ErrorKind::KeyTaken => 409,
@@ -370,7 +370,7 @@ impl From<BackendError> for Error {
     fn from(e: BackendError) -> Self {
         let kind = match e.kind {
             BackendErrorKind::NotFound => ErrorKind::NotFound,
-            BackendErrorKind::InvalidReference => ErrorKind::InvalidTarget,
+            BackendErrorKind::InvalidReference => ErrorKind::InvalidRequest,
             kind => ErrorKind::Backend(kind),
         };
         Self::new(kind, e.to_string()).because(e)
@@ -387,7 +387,7 @@ impl From<Refusal> for Error {
             | Refusal::ComposedDifferently { .. }
             | Refusal::Held { .. }
             | Refusal::Unauthorized { .. } => ErrorKind::Refused,
-            _ => ErrorKind::InvalidTarget,
+            _ => ErrorKind::InvalidRequest,
         };
         let mut e = Self::new(kind, r.to_string());
         e.refusal = Some(Box::new(r));

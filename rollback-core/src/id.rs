@@ -41,15 +41,20 @@ impl InvalidId {
 }
 
 /// The value of a word, out of these.
-pub(crate) fn one_of<T, const N: usize>(
+pub(crate) fn one_of<T>(
     what: &'static str,
     word: &str,
-    all: [(&str, T); N],
+    all: impl IntoIterator<Item = (&'static str, T)>,
 ) -> Result<T, InvalidId> {
-    let words = all.each_ref().map(|(word, _)| *word).join(", ");
-    all.into_iter()
-        .find_map(|(known, value)| (known == word).then_some(value))
-        .ok_or_else(|| InvalidId::new(what, word, format!("write one of {words}")))
+    let mut words = Vec::new();
+    for (known, value) in all {
+        if known == word {
+            return Ok(value);
+        }
+        words.push(known);
+    }
+    let words = words.join(", ");
+    Err(InvalidId::new(what, word, format!("write one of {words}")))
 }
 
 /// Longest service, target and backend name, in bytes: a DNS label, and safe in every path.
@@ -395,10 +400,10 @@ mod tests {
     fn words_parse_to_what_they_are_shown_as() {
         use crate::deployment::{Outcome, TriggerKind};
         for outcome in Outcome::ALL {
-            assert_eq!(outcome.as_str().parse::<Outcome>().unwrap(), outcome);
+            assert_eq!(outcome.as_str().parse::<Outcome>().unwrap(), *outcome);
         }
         for kind in TriggerKind::ALL {
-            assert_eq!(kind.as_str().parse::<TriggerKind>().unwrap(), kind);
+            assert_eq!(kind.as_str().parse::<TriggerKind>().unwrap(), *kind);
         }
         let error = "fine".parse::<Outcome>().unwrap_err().to_string();
         assert!(error.contains("failed_and_rolled_back"), "{error}");

@@ -45,7 +45,8 @@ pub struct Plan {
     pub(crate) new: NewDeployment,
     pub(crate) version: Version,
     pub(crate) goal: Option<Goal>,
-    pub(crate) target: Option<DeploymentId>,
+    #[serde(alias = "target")]
+    pub(crate) rollback_point: Option<DeploymentId>,
     pub(crate) passed_over: Vec<PassedOver>,
     pub(crate) changes: Vec<Change>,
     pub(crate) diff: Diff,
@@ -91,8 +92,8 @@ impl Plan {
     }
 
     /// The deployment whose release comes back, for a rollback.
-    pub fn target(&self) -> Option<&DeploymentId> {
-        self.target.as_ref()
+    pub fn rollback_point(&self) -> Option<&DeploymentId> {
+        self.rollback_point.as_ref()
     }
 
     /// Deployments that were considered and not chosen.
@@ -102,7 +103,7 @@ impl Plan {
 
     /// Deployments after the target whose changes go away.
     pub fn skipped(&self) -> &[DeploymentId] {
-        &self.new.skips
+        &self.new.skipped
     }
 
     /// How the target differs from what is live.
@@ -173,7 +174,7 @@ impl fmt::Display for Plan {
             .release()
             .map_or_else(|| "nothing".to_owned(), ToString::to_string);
         let workload = self.workload();
-        match (&self.goal, &self.target, self.trigger()) {
+        match (&self.goal, &self.rollback_point, self.trigger()) {
             (Some(goal), Some(target), _) => {
                 writeln!(f, "Roll {workload} back to {release}")?;
                 writeln!(f, "  goal:       {goal}")?;
@@ -203,7 +204,7 @@ impl fmt::Display for Plan {
         for change in &self.configured {
             writeln!(f, "  configured: {change}, otherwise than what is live")?;
         }
-        named(f, "  skips over: ", &self.new.skips, |id| {
+        named(f, "  skips over: ", &self.new.skipped, |id| {
             (id.to_string(), "")
         })?;
         named(f, "  not:        ", &self.passed_over, |p| {

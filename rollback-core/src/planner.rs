@@ -74,7 +74,7 @@ impl<'a> Selection<'a> {
             // Reapplying what is live needs nothing that was captured.
             Some(NoPoint::NotCaptured) if self.is_live(target) => {}
             Some(why) => {
-                return Err(Refusal::InvalidTarget {
+                return Err(Refusal::NotARollbackPoint {
                     deployment: target.id.clone(),
                     why: why.to_string(),
                 });

@@ -93,7 +93,7 @@ pub struct Request {
     pub(crate) forced: Vec<GuardName>,
     pub(crate) restore: Option<Restore>,
     pub(crate) reapply: Reapply,
-    pub(crate) skipped: Skipped,
+    pub(crate) of_skipped: Skipped,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) correlation: Option<ShortText>,
     pub(crate) idempotency_key: Option<IdempotencyKey>,
@@ -109,7 +109,7 @@ impl Request {
             forced: Vec::new(),
             restore: None,
             reapply: Reapply::No,
-            skipped: Skipped::Left,
+            of_skipped: Skipped::Left,
             labels: BTreeMap::new(),
             correlation: None,
             idempotency_key: None,
@@ -172,7 +172,7 @@ impl Request {
     /// no later rollback goes to one of them.
     #[must_use]
     pub fn mark_skipped_bad(mut self) -> Self {
-        self.skipped = Skipped::MarkedBad;
+        self.of_skipped = Skipped::MarkedBad;
         self
     }
 

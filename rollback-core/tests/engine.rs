@@ -186,7 +186,7 @@ async fn preview_changes_nothing_and_says_what_execute_does() {
     let request = Request::rollback(b.api.clone(), Goal::LastHealthy, me());
     let plan = b.engine.preview(&request).await.unwrap();
     assert_eq!(b.live(), "v2");
-    assert_eq!(plan.target(), Some(d1.deployment().id()));
+    assert_eq!(plan.rollback_point(), Some(d1.deployment().id()));
     assert_eq!(plan.skipped(), [d2.deployment().id().clone()]);
     assert!(
         plan.warnings()
@@ -216,7 +216,7 @@ async fn a_pruned_target_is_passed_over_and_named() {
         .await
         .unwrap_err();
     assert!(
-        matches!(e.refusal(), Some(Refusal::InvalidTarget { .. })),
+        matches!(e.refusal(), Some(Refusal::NotARollbackPoint { .. })),
         "{e}"
     );
 }

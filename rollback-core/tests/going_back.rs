@@ -398,7 +398,7 @@ async fn what_a_rollback_skips_over_is_marked_bad_on_demand_and_only_when_it_suc
     let report = b.engine.run(back).await.unwrap().await.unwrap();
     assert!(report.succeeded());
     assert_eq!(
-        report.deployment().new_deployment().skipped,
+        report.deployment().new_deployment().of_skipped,
         Skipped::MarkedBad
     );
     let note = bad(d2).await.unwrap();

@@ -469,7 +469,7 @@ fn two_workloads_at_one_place_undid_each_other() {
     };
     let one: fn(&str) -> Place = |_| Place::new("unix:///run/docker.sock", "api");
     let e = built(["api@web-1", "old@web-1"], one).unwrap_err();
-    assert_eq!(e.kind(), ErrorKind::InvalidTarget);
+    assert_eq!(e.kind(), ErrorKind::InvalidRequest);
     let text = e.to_string();
     for part in ["api@web-1", "old@web-1", "api (unix:///run/docker.sock)"] {
         assert!(text.contains(part), "{text}");

@@ -57,7 +57,7 @@ async fn what_is_recalled_is_gone_to_only_by_force() {
     let CanRollBack::Yes(plan) = b.engine.can_roll_back(&b.api, me()).await else {
         panic!("v1 is left")
     };
-    assert_eq!(plan.target(), Some(first.deployment().id()));
+    assert_eq!(plan.rollback_point(), Some(first.deployment().id()));
     assert!(
         plan.to_string().contains("is recalled: it leaks (ada)"),
         "{plan}"

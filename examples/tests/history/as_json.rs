@@ -53,7 +53,10 @@ async fn status_is_told_to_programs_too(kind: &str) {
     assert_eq!(one["hold"]["why"], "freeze");
     assert_eq!(one["rules"]["policy"]["rollback"], "auto");
     assert_eq!(one["rollback"]["can"], "yes");
-    assert_eq!(one["rollback"]["plan"]["target"], left.ids()[1].as_str());
+    assert_eq!(
+        one["rollback"]["plan"]["rollback_point"],
+        left.ids()[1].as_str()
+    );
 }
 
 async fn upkeep_is_told_to_programs_too(kind: &str) {

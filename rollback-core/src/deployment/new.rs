@@ -79,11 +79,11 @@ pub struct NewDeployment {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forced: Vec<GuardName>,
     /// Deployments between the target and what is live, whose changes go away with a rollback.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub skips: Vec<DeploymentId>,
+    #[serde(rename = "skips", default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<DeploymentId>,
     /// What becomes of them when it succeeds.
-    #[serde(default, skip_serializing_if = "Skipped::is_left")]
-    pub skipped: Skipped,
+    #[serde(rename = "skipped", default, skip_serializing_if = "Skipped::is_left")]
+    pub of_skipped: Skipped,
     /// What the plan warned of. Always present, empty when all is well.
     #[serde(default)]
     pub warnings: Vec<Warning>,
@@ -137,8 +137,8 @@ impl NewDeployment {
             gate: Gate::default(),
             policy: Policy::default(),
             forced: Vec::new(),
-            skips: Vec::new(),
-            skipped: Skipped::Left,
+            skipped: Vec::new(),
+            of_skipped: Skipped::Left,
             warnings: Vec::new(),
             labels: BTreeMap::new(),
             correlation: None,

@@ -33,7 +33,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All that there are.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: &'static [Self] = &[
         Self::Succeeded,
         Self::Failed,
         Self::FailedAndRolledBack,
@@ -65,7 +65,7 @@ impl FromStr for Outcome {
         one_of(
             "outcome",
             s,
-            Self::ALL.map(|outcome| (outcome.as_str(), outcome)),
+            Self::ALL.iter().map(|outcome| (outcome.as_str(), *outcome)),
         )
     }
 }

@@ -36,12 +36,6 @@ pub enum Trigger {
     },
     /// What was live already was put on record.
     Adopt,
-    /// The live release was restarted.
-    Restart,
-    /// The workload moved here from another target.
-    Migrate,
-    /// The record was taken over from another tool.
-    Import,
 }
 
 impl Trigger {
@@ -53,9 +47,6 @@ impl Trigger {
             Self::Rollback { .. } => TriggerKind::Rollback,
             Self::AutomaticRollback { .. } => TriggerKind::AutomaticRollback,
             Self::Adopt => TriggerKind::Adopt,
-            Self::Restart => TriggerKind::Restart,
-            Self::Migrate => TriggerKind::Migrate,
-            Self::Import => TriggerKind::Import,
         }
     }
 
@@ -83,25 +74,16 @@ pub enum TriggerKind {
     AutomaticRollback,
     /// See [`Trigger::Adopt`].
     Adopt,
-    /// See [`Trigger::Restart`].
-    Restart,
-    /// See [`Trigger::Migrate`].
-    Migrate,
-    /// See [`Trigger::Import`].
-    Import,
 }
 
 impl TriggerKind {
     /// All that there are.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: &'static [Self] = &[
         Self::Deploy,
         Self::Redeploy,
         Self::Rollback,
         Self::AutomaticRollback,
         Self::Adopt,
-        Self::Restart,
-        Self::Migrate,
-        Self::Import,
     ];
 
     /// The kind as stores and people write it.
@@ -112,9 +94,6 @@ impl TriggerKind {
             Self::Rollback => "rollback",
             Self::AutomaticRollback => "automatic_rollback",
             Self::Adopt => "adopt",
-            Self::Restart => "restart",
-            Self::Migrate => "migrate",
-            Self::Import => "import",
         }
     }
 }
@@ -124,7 +103,11 @@ impl FromStr for TriggerKind {
     type Err = InvalidId;
 
     fn from_str(s: &str) -> Result<Self, InvalidId> {
-        one_of("trigger", s, Self::ALL.map(|kind| (kind.as_str(), kind)))
+        one_of(
+            "trigger",
+            s,
+            Self::ALL.iter().map(|kind| (kind.as_str(), *kind)),
+        )
     }
 }
 

@@ -69,7 +69,7 @@ impl EngineBuilder {
     ///
     /// # Errors
     ///
-    /// `InvalidTarget` if a workload is in the catalog twice, two of them have the same place, or one
+    /// `InvalidRequest` if a workload is in the catalog twice, two of them have the same place, or one
     /// has a policy that cannot hold.
     pub fn build(self) -> Result<RollbackEngine, Error> {
         let mut catalog: BTreeMap<WorkloadId, Workload> = BTreeMap::new();
@@ -78,7 +78,7 @@ impl EngineBuilder {
         for workload in self.workloads {
             let id = workload.id.clone();
             workload.policy.check_with(&workload.gate).map_err(|e| {
-                Error::new(ErrorKind::InvalidTarget, e.to_string())
+                Error::new(ErrorKind::InvalidRequest, e.to_string())
                     .on(&id)
                     .advice("correct the policy that the workload is composed with")
                     .because(e)
@@ -89,7 +89,7 @@ impl EngineBuilder {
             let place = workload.backend.place();
             if let Some(other) = places.get(&place).filter(|other| **other != id) {
                 return Err(Error::new(
-                    ErrorKind::InvalidTarget,
+                    ErrorKind::InvalidRequest,
                     format!("{other} and {id} are made live at the same place"),
                 )
                 .on(place)
@@ -98,7 +98,7 @@ impl EngineBuilder {
             places.insert(place, id.clone());
             if catalog.insert(id.clone(), workload).is_some() {
                 return Err(Error::new(
-                    ErrorKind::InvalidTarget,
+                    ErrorKind::InvalidRequest,
                     "a workload is in the catalog twice",
                 )
                 .on(id)

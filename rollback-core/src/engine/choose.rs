@@ -73,7 +73,7 @@ pub(super) async fn candidate(
         });
         match ask::availability(limit, backend, &to).await? {
             Availability::Gone(why) if by_name => {
-                return Err(Refusal::InvalidTarget {
+                return Err(Refusal::NotARollbackPoint {
                     deployment: d.id.clone(),
                     why: format!("its release is gone: {why}"),
                 }

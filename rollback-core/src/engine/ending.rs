@@ -170,13 +170,13 @@ impl Runner {
         }
         let now = self.inner.clock.now();
         let why = |text: String| ShortText::cut(&text);
-        if new.skipped == Skipped::MarkedBad {
+        if new.of_skipped == Skipped::MarkedBad {
             let note = Note {
                 by: new.actor.clone(),
                 at: now,
                 text: why(format!("skipped over by {}", new.id)),
             };
-            for skipped in &new.skips {
+            for skipped in &new.skipped {
                 let record = match self.inner.store.get(skipped).await {
                     Ok(record) => record,
                     // Damaged: it is no rollback target as it is.

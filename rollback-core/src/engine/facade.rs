@@ -69,7 +69,7 @@ impl RollbackEngine {
     pub async fn execute(&self, plan: Plan) -> Result<Run, Error> {
         let deployment = match &plan.new.trigger {
             Trigger::Redeploy { of } => Some(of),
-            _ => plan.target.as_ref(),
+            _ => plan.rollback_point.as_ref(),
         };
         let action = Action {
             actor: &plan.new.actor,

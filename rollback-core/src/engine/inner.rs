@@ -90,7 +90,7 @@ impl Inner {
         // A garbled token must not use up the numbers of every workload.
         if past.0 > FARTHEST {
             return Err(Error::new(
-                ErrorKind::InvalidTarget,
+                ErrorKind::InvalidRequest,
                 format!(
                     "the token at the target has the number {past}, which nothing has ever given"
                 ),

@@ -54,7 +54,7 @@ impl RollbackEngine {
             None => (entry.policy.clone(), Origin::Catalog),
         };
         after.check_with(&entry.gate).map_err(|e| {
-            Error::new(ErrorKind::InvalidTarget, e.to_string())
+            Error::new(ErrorKind::InvalidRequest, e.to_string())
                 .on(workload)
                 .because(e)
         })?;

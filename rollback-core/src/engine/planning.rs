@@ -154,8 +154,8 @@ impl Asking<'_> {
         new.to = choose::fresh_if_live(choice.to, &from);
         new.from = from;
         new.forced = request.forced.clone();
-        new.skips = skips(&lineage, back_to);
-        new.skipped = request.skipped;
+        new.skipped = skips(&lineage, back_to);
+        new.of_skipped = request.of_skipped;
         new.labels = request.labels.clone();
         new.correlation = request.correlation.clone();
         new.asked = request.asked();
@@ -180,7 +180,7 @@ impl Asking<'_> {
                 _ => None,
             },
             version: state.version,
-            target: choice.target,
+            rollback_point: choice.target,
             passed_over: choice.passed_over,
             drift,
             availability: choice.availability,
@@ -189,7 +189,7 @@ impl Asking<'_> {
             withheld,
             new,
         };
-        if !past.unreadable.is_empty() && plan.target.is_some() {
+        if !past.unreadable.is_empty() && plan.rollback_point.is_some() {
             warnings.push(Warning::Unreadable {
                 records: past.unreadable.iter().map(ToString::to_string).collect(),
             });
@@ -387,7 +387,7 @@ fn to_redeploy(
         workload: request.workload.clone(),
         deployment: of.clone(),
     })?;
-    let invalid = |why: String| Refusal::InvalidTarget {
+    let invalid = |why: String| Refusal::NotARollbackPoint {
         deployment: of.clone(),
         why,
     };

@@ -132,7 +132,7 @@ impl Runner {
     async fn guard(&mut self, plan: &Plan) -> Result<Step, Error> {
         let limit = self.deadlines().observe;
         let mut plan = plan.clone();
-        if let Some(target) = &plan.target {
+        if let Some(target) = &plan.rollback_point {
             // What has been said of the target since the plan was made holds, too.
             let Some(target) = self.inner.store.get(target).await? else {
                 let why = format!("the record of {target} was let go since the plan was made");

@@ -84,7 +84,7 @@ pub enum StoreErrorKind {
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The request cannot be carried out as asked (HTTP 400).
-    InvalidTarget,
+    InvalidRequest,
     /// No such deployment, workload, reference or image (HTTP 404).
     NotFound,
     /// Another deployment is in flight; see [`Error::conflict`](super::Error::conflict) (HTTP 409).

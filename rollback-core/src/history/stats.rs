@@ -15,7 +15,7 @@ const FAILURES: usize = 5;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Settled deployments, adoptions and imports left out.
+    /// Settled deployments, adoptions left out.
     pub total: u64,
     /// How many ended how.
     pub by_outcome: BTreeMap<Outcome, u64>,
@@ -64,7 +64,7 @@ impl Stats {
         let mut durations = Vec::new();
         let mut failures = BTreeSet::new();
         for d in settled {
-            if matches!(d.trigger, TriggerKind::Adopt | TriggerKind::Import) {
+            if d.trigger == TriggerKind::Adopt {
                 continue;
             }
             stats.total += 1;

@@ -36,7 +36,7 @@ pub enum Refusal {
     },
     /// The deployment cannot be a target.
     #[error("{deployment} is no rollback target: {why}; choose another deployment")]
-    InvalidTarget {
+    NotARollbackPoint {
         /// The deployment that was asked for.
         deployment: DeploymentId,
         /// What rules it out.

@@ -150,7 +150,7 @@ impl Witness {
                 | ErrorKind::AlreadyLive
                 | ErrorKind::Refused
                 | ErrorKind::NotFound
-                | ErrorKind::InvalidTarget
+                | ErrorKind::InvalidRequest
                 | ErrorKind::Store(StoreErrorKind::Busy)
         );
         if expected || self.over.load(Ordering::SeqCst) {

@@ -157,9 +157,6 @@ async fn mixed(store: &dyn HistoryStore) -> Vec<Deployment> {
             failed: some,
         },
         Trigger::Adopt,
-        Trigger::Restart,
-        Trigger::Migrate,
-        Trigger::Import,
     ];
     for n in 0..30usize {
         let service = ["api", "web", "API"][n % 3];

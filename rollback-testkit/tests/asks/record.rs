@@ -70,7 +70,7 @@ async fn ask_13_what_is_skipped_over_is_marked_bad() {
             assert_eq!(note.by, me());
             assert!(note.text.as_str().contains(back.deployment().id().as_str()));
             let no = b.back(to(skipped)).await.unwrap_err();
-            assert_eq!(no.kind(), ErrorKind::InvalidTarget, "{no}");
+            assert_eq!(no.kind(), ErrorKind::InvalidRequest, "{no}");
         }
         b.deploy("v4").await;
         let plan = b.plan_back(Goal::LastHealthy).await.unwrap();

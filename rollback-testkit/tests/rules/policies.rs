@@ -43,7 +43,7 @@ async fn off_captures_nothing_disarms_and_leaves_what_was_captured_before() {
         let off = Some(NoPoint::NotCaptured);
         assert_eq!(why, [Some(NoPoint::Live), off.clone(), off, None]);
         let no = b.back(to(&v2)).await.unwrap_err();
-        assert_eq!(no.kind(), ErrorKind::InvalidTarget, "{no}");
+        assert_eq!(no.kind(), ErrorKind::InvalidRequest, "{no}");
         assert!(b.back(Goal::LastHealthy).await.unwrap().succeeded());
         assert_eq!(b.live(), "v1");
         b.at_rest().await;
@@ -153,7 +153,7 @@ async fn a_policy_that_cannot_hold_is_refused_and_nothing_is_set() {
             b.engine.preview_configure(&api(), Some(&policy)).await,
             b.engine.configure(&api(), Some(&policy), &me()).await,
         ] {
-            assert_eq!(result.unwrap_err().kind(), ErrorKind::InvalidTarget);
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::InvalidRequest);
         }
     }
     assert_eq!(b.state().await, before);
@@ -168,7 +168,7 @@ async fn a_deadline_shorter_than_the_catalogs_soak_is_refused() {
     policy.deadlines.gate = Duration::from_secs(30);
     // No release could ever pass.
     let refused = b.engine.configure(&api(), Some(&policy), &me()).await;
-    assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidTarget);
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidRequest);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ async fn it_has_its_own_trigger_a_fresh_instance_and_todays_configuration() {
         let of = v1.deployment().id();
         let request = Request::redeploy(api(), of.clone(), me());
         let plan = b.engine.preview(&request).await.unwrap();
-        assert!(plan.target().is_none(), "it goes back to nothing");
+        assert!(plan.rollback_point().is_none(), "it goes back to nothing");
         let report = b.run(request).await.unwrap();
         assert!(report.succeeded());
         let d = report.deployment();
@@ -91,7 +91,7 @@ async fn what_is_marked_bad_is_not_redeployed() {
     let id = v1.deployment().id();
     b.engine.mark_bad(id, text("leaks"), &me()).await.unwrap();
     let no = b.engine.redeploy(id, me()).await.unwrap_err();
-    assert_eq!(no.kind(), ErrorKind::InvalidTarget);
+    assert_eq!(no.kind(), ErrorKind::InvalidRequest);
     assert!(no.to_string().contains("marked bad: leaks"), "{no}");
 }
 
@@ -104,7 +104,7 @@ async fn what_is_marked_bad_is_not_redeployed_though_it_was_never_placed() {
     let id = bad.deployment().id();
     b.engine.mark_bad(id, text("leaks"), &me()).await.unwrap();
     let no = b.engine.redeploy(id, me()).await.map(|_| "it runs");
-    assert_eq!(no.unwrap_err().kind(), ErrorKind::InvalidTarget);
+    assert_eq!(no.unwrap_err().kind(), ErrorKind::InvalidRequest);
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn exactly_one_row_is_last_healthy_and_a_bare_rollback_goes_there() {
         let rows = b.rows().await;
         let marked: Vec<_> = rows.iter().filter(|r| r.last_healthy).collect();
         let plan = b.plan_back(Goal::LastHealthy).await.ok();
-        let target = plan.as_ref().and_then(Plan::target);
+        let target = plan.as_ref().and_then(Plan::rollback_point);
         let marked: Vec<_> = marked.iter().map(|r| r.deployment.id()).collect();
         assert_eq!(marked, Vec::from_iter(target), "after {reference}");
         let asked = b.engine.last_healthy(&api()).await.unwrap();
@@ -226,7 +226,7 @@ async fn whether_a_rollback_would_go_ahead_can_be_asked_at_any_time() {
         assert!(nowhere(can().await), "there is nothing before it");
         b.deploy("v2").await;
         let to_v1 = |c| match c {
-            CanRollBack::Yes(plan) => plan.target() == Some(v1.deployment().id()),
+            CanRollBack::Yes(plan) => plan.rollback_point() == Some(v1.deployment().id()),
             _ => false,
         };
         assert!(to_v1(can().await));
@@ -260,7 +260,7 @@ async fn whether_a_rollback_would_go_ahead_can_be_asked_at_any_time() {
         assert!(nowhere(can().await), "its release is gone");
         assert_eq!(b.rows().await.len(), 3, "and nothing was recorded");
         let v1_again = b.back(to(&v1)).await.unwrap_err();
-        assert_eq!(v1_again.kind(), ErrorKind::InvalidTarget);
+        assert_eq!(v1_again.kind(), ErrorKind::InvalidRequest);
     })
     .await;
 }

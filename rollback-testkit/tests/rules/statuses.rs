@@ -21,7 +21,7 @@ async fn what_cannot_be_done_as_asked_is_400() {
     let bad = b.back(to(&v1)).await.unwrap_err();
     assert_eq!(
         (bad.http_status(), bad.kind()),
-        (400, ErrorKind::InvalidTarget)
+        (400, ErrorKind::InvalidRequest)
     );
     let nowhere = b.back(Goal::LastHealthy).await.unwrap_err();
     assert_eq!(nowhere.http_status(), 400);

@@ -63,7 +63,7 @@ proptest! {
                 (Ok(()) | Err(NoPoint::LetGo), Ok(()) | Err(Refusal::AlreadyLive { .. })) => {}
                 (Err(NoPoint::Live), Err(_)) => {}
                 (Err(NoPoint::NotCaptured), Err(Refusal::AlreadyLive { .. })) => {}
-                (Err(why), Err(Refusal::InvalidTarget { why: said, .. })) => {
+                (Err(why), Err(Refusal::NotARollbackPoint { why: said, .. })) => {
                     prop_assert_eq!(why.to_string(), said);
                 }
                 other => prop_assert!(false, "{i}: {other:?}"),

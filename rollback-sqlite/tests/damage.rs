@@ -492,7 +492,7 @@ async fn a_state_that_was_changed_by_hand_is_damaged_hides_no_other_and_can_be_a
         "UPDATE workloads SET in_flight = 'rubbish', holder = '{}' WHERE id = 'b@x'",
         "UPDATE workloads SET in_flight = (SELECT id FROM deployments LIMIT 1) WHERE id = 'b@x'",
         "UPDATE workloads SET hold = '{}' WHERE id = 'b@x'",
-        "UPDATE workloads SET amendments = '7' WHERE id = 'b@x'",
+        "UPDATE workloads SET amended = '7' WHERE id = 'b@x'",
     ] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("history.db");

@@ -8,7 +8,7 @@
 //! | 2, 12, 18, 19 | `running`: crashes, cancellations, locks |
 //! | 11, 16, 17, 20 | `policy`: what a failure or a rollback sets off |
 //! | 7, 13, 14, 15, 22 | `record`: what is written down, restored and told |
-//! | 9, a whole stack as one | later: records carry a group already |
+//! | 9, a whole stack as one | later: records carry a group already; see `sketches/group.rs` |
 //!
 //! What only a real platform can show is shown there as well: 2 and 19 by `kill -9` in the
 //! `tests/kill.rs` of rollback-git, rollback-docker and rollback-systemd; 3, 7 and 10 with real

@@ -51,6 +51,9 @@ pub(super) struct Stage {
     pub(super) breaches: Vec<Breach>,
     /// What the act's caller was told.
     pub(super) told: Option<Box<Report>>,
+    /// With what all programs are composed since one of them was: what was begun with a hook is not
+    /// finished without it.
+    hanging: Hanging,
 }
 
 impl Play {
@@ -61,6 +64,7 @@ impl Play {
             machine: Machine::new(self.scenario.bringing),
             breaches: Vec::new(),
             told: None,
+            hanging: self.scenario.hanging,
         };
         stage.set();
         let (cut_at, cut_again_at) = stage.act();
@@ -80,7 +84,7 @@ impl Stage {
         let heals = scenario.release == Release::SickUntilRemedied;
         Program {
             knows_the_workload: Known::Yes,
-            hanging: scenario.hanging,
+            hanging: self.hanging,
             says: scenario.says,
             panics: None,
             heals: heals.then_some(scenario.release.reference()),
@@ -226,6 +230,9 @@ impl Stage {
                     Hanging::Nothing => Hanging::Everything,
                     Hanging::Everything => Hanging::Nothing,
                 };
+                if program.hanging == Hanging::Everything {
+                    self.hanging = Hanging::Everything;
+                }
             }
             Trouble::Catalog(Change::Policy) => {
                 program.says = match program.says {

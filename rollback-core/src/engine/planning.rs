@@ -67,7 +67,8 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
     let mut limit = NEWEST;
     loop {
         let past = inner.summaries(&request.workload, limit).await?;
-        match asked.plan(&past, forced_hold.clone()).await {
+        // On the heap: whoever asks for a plan does not carry what it is made of.
+        match Box::pin(asked.plan(&past, forced_hold.clone())).await {
             Ok(Some(plan)) => return Ok(plan),
             Ok(None) => limit = limit.saturating_mul(2),
             // Older ones may answer what none of these does.

@@ -58,7 +58,7 @@ impl RollbackEngine {
     /// What a request would do, without doing it. Resolves references and asks the platform and
     /// the guards; changes nothing.
     pub async fn preview(&self, request: &Request) -> Result<Plan, Error> {
-        planning::plan(&self.inner, request).await
+        Box::pin(planning::plan(&self.inner, request)).await
     }
 
     /// Carries a plan out. Returns as soon as the intent is durable; the run goes on by itself.
@@ -128,7 +128,7 @@ impl RollbackEngine {
                 return Ok(run);
             }
             tried += 1;
-            let result = match Box::pin(self.preview(&request)).await {
+            let result = match self.preview(&request).await {
                 Ok(plan) => Box::pin(self.execute(plan)).await,
                 Err(e) => Err(e),
             };

@@ -58,7 +58,7 @@ impl RollbackEngine {
     /// What a request would do, without doing it. Resolves references and asks the platform and
     /// the guards; changes nothing.
     pub async fn preview(&self, request: &Request) -> Result<Plan, Error> {
-        Box::pin(planning::plan(&self.inner, request)).await
+        planning::plan(&self.inner, request).await
     }
 
     /// Carries a plan out. Returns as soon as the intent is durable; the run goes on by itself.

@@ -1,21 +1,14 @@
-//! Going back, and settling: the other half of the run path.
-
-use std::sync::Arc;
-
-use tokio::time::Instant;
+//! Going back: the other half of the run path.
 
 use super::ask;
-use super::ending::is_damage;
 use super::patience::Patience;
-use super::retry::Retry;
 use super::runner::{Runner, Step};
-use super::tenure::Tenure;
 use crate::backend::{End, Live, Observation, Operation, Running, Sighting};
 use crate::context::Cancellation;
 use crate::deployment::{Deployment, LiveRecord, Outcome, Settlement, TriggerKind};
-use crate::error::{BackendError, BackendErrorKind, Error, ErrorKind, LiveImpact};
-use crate::event::{Cause, Event, TimedEvent};
-use crate::history::{Finished, Then};
+use crate::error::{BackendError, BackendErrorKind, Error, LiveImpact};
+use crate::event::{Cause, Event};
+use crate::history::Then;
 use crate::recover::{Decision, decide, is_foreign};
 
 /// What the record says where something else is live than the deployment knows.
@@ -278,88 +271,5 @@ impl Runner {
             )),
             Box::new(Then::Release),
         ))
-    }
-
-    pub(super) async fn retire_op(&self, op: Operation) -> Result<Result<(), BackendError>, Error> {
-        let mut patience = Patience::of(self.deadlines().retire);
-        loop {
-            let (backend, o) = (Arc::clone(&self.workload.backend), op.clone());
-            let limits = self.limits(self.deadlines().retire, false);
-            match self
-                .act(limits, |cx| async move { backend.retire(&cx, &o).await })
-                .await?
-            {
-                Err(e)
-                    if e.kind() != BackendErrorKind::Fenced
-                        && patience.tries_again(&e, &self.progress).await => {}
-                result => return Ok(result),
-            }
-        }
-    }
-
-    /// Settles. `Some`: the successor was opened under the same lease, and this is its first
-    /// step.
-    pub(super) async fn settle(
-        &mut self,
-        settlement: Settlement,
-        mut then: Then,
-    ) -> Result<Option<Step>, Error> {
-        let at = self.inner.clock.now();
-        let mut retry = Retry::times(5);
-        self.holds()?;
-        let (finished, asked) = loop {
-            let asked = Instant::now();
-            let lease = self.tenure.held();
-            let done = self.inner.store.finish(lease, &settlement, at, &then);
-            // Once it may be settled, that the lease is over says nothing: the answer does.
-            match self.in_time(done).await? {
-                Ok(finished) => break (finished, asked),
-                Err(e) if is_damage(&e) && matches!(then, Then::ReleaseAndAmend(_)) => {
-                    // The failed record is damaged, or gone: no reason to leave this one open.
-                    tracing::warn!(error = %e, "the failed deployment's record was not amended");
-                    then = Then::Release;
-                }
-                // What is live cannot be unmade because it cannot be written down: insist.
-                Err(e) if e.is_transient() && retry.again().await => {}
-                Err(e) => {
-                    return Err(Error::from(e).advice(format!(
-                        "{} is unsettled and live is {}; run recover when the store answers",
-                        self.deployment.id(),
-                        settlement.live
-                    )));
-                }
-            }
-        };
-        let timed = TimedEvent {
-            at,
-            event: Event::Settled(settlement),
-        };
-        self.deployment.apply(timed.clone()).map_err(|e| {
-            Error::new(ErrorKind::Interrupted, e.to_string()).advice("report this as a bug")
-        })?;
-        self.announce(Some(timed));
-        self.inner.forget_running(self.deployment.id());
-        if let (Then::ReleaseAndAmend(_), Some(failed)) = (&then, &mut self.failed) {
-            // The store has amended its record in the same step; so does the copy in the report.
-            let event = Event::RolledBackBy {
-                deployment: self.deployment.id().clone(),
-            };
-            failed.apply(TimedEvent { at, event }).map_err(|e| {
-                Error::new(ErrorKind::Interrupted, e.to_string()).advice("report this as a bug")
-            })?;
-        }
-        match (finished, then) {
-            (Finished::Opened(begun), Then::Open(new)) => {
-                self.tenure = Tenure::of(&self.inner.store, begun.lease, asked);
-                self.cancellation = Cancellation::new();
-                let successor = Deployment::open(*new, begun.sequence);
-                self.failed = Some(std::mem::replace(&mut self.deployment, successor));
-                self.inner
-                    .note_running(self.deployment.id(), self.channels());
-                self.announce(None);
-                Ok(Some(Step::Prepare))
-            }
-            _ => Ok(None),
-        }
     }
 }

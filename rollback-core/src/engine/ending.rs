@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::patience::Patience;
 use super::runner::{Runner, Step};
+use super::settling::is_damage;
 use super::successor::{Successor, successor};
 use super::upkeep;
 use crate::deployment::{
     Annotation, LiveRecord, NotAttempted, Note, Outcome, Settlement, Skipped, Trigger,
 };
-use crate::error::{BackendErrorKind, Error, ErrorKind, StoreError, StoreErrorKind};
+use crate::error::{BackendErrorKind, Error, ErrorKind, StoreErrorKind};
 use crate::event::Event;
 use crate::history::{Amend, Amendment, Then};
 use crate::id::ShortText;
@@ -225,12 +226,4 @@ impl Runner {
         }
         Ok(())
     }
-}
-
-/// Whether it is one record that cannot be read, or is gone: no reason to leave another one open.
-pub(super) fn is_damage(e: &StoreError) -> bool {
-    matches!(
-        e.kind(),
-        StoreErrorKind::Corrupt | StoreErrorKind::NotFound | StoreErrorKind::IllegalEvent
-    )
 }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use super::ending::is_damage;
 use super::observing::Observing;
 use super::run::Channels;
+use super::settling::is_damage;
 use crate::backend::{Instance, Observation};
 use crate::dependencies::Graph;
 use crate::deployment::{Deployment, LiveRecord};

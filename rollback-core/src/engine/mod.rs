@@ -32,6 +32,7 @@ mod retry;
 mod rules;
 mod run;
 mod runner;
+mod settling;
 mod start;
 mod successor;
 mod supervise;

@@ -92,11 +92,9 @@ impl Write {
     pub(crate) fn apply(&self, id: &DeploymentId, event: TimedEvent) -> Result<(), StoreError> {
         check_size(&event)?;
         let mut deployment = self.record(id)?;
-        deployment.apply(event).map_err(|e| {
-            StoreError::new(Kind::IllegalEvent, e.to_string())
-                .on(id)
-                .because(e)
-        })?;
+        deployment
+            .apply(event)
+            .map_err(|e| StoreError::new(Kind::IllegalEvent, e.to_string()).on(id))?;
         self.put_record(&deployment)
     }
 
@@ -226,5 +224,5 @@ pub(crate) fn broken(e: impl Into<redb::Error>) -> StoreError {
         redb::Error::Io(e) if e.kind() == std::io::ErrorKind::StorageFull => Kind::Full,
         _ => Kind::Io,
     };
-    StoreError::new(kind, e.to_string()).because(e)
+    StoreError::new(kind, e.to_string())
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use rollback_core::deployment::Outcome;
 use rollback_core::drift::Drift;
 use rollback_core::engine::{CanRollBack, HealthReport};
-use rollback_core::error::ErrorKind;
+use rollback_core::error::{Chain, ErrorKind};
 use rollback_core::history::{
     Amended, InFlight, Liveness, Query, States, WasAmended, WorkloadState,
 };
@@ -61,7 +61,7 @@ pub(crate) async fn run(
         aside!(
             "history: {}: {}",
             one.workload,
-            words::typed(&one.error.to_string())
+            words::typed(&Chain::of(&one.error).to_string())
         );
     }
     Ok(ExitCode::from(if damaged.is_empty() { 0 } else { AWAY }))

@@ -1,6 +1,6 @@
 //! What the engine says, for somebody who types: it speaks to programs, of builders and verbs.
 
-use rollback_core::error::Error;
+use rollback_core::error::{Chain, Error};
 use rollback_core::history::{Conflict, Liveness};
 use rollback_core::plan::Refusal;
 
@@ -43,7 +43,7 @@ pub(crate) fn of(e: &Error) -> String {
     match (e.conflict(), e.refusal()) {
         (Some(conflict), _) => busy(conflict),
         (_, Some(refusal)) => refused(refusal),
-        _ => typed(&e.to_string()),
+        _ => typed(&Chain::of(e).to_string()),
     }
 }
 

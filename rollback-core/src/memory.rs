@@ -202,11 +202,9 @@ impl HistoryStore for MemoryStore {
         if deployment.events().last() == Some(event) {
             return Ok(());
         }
-        deployment.apply(event.clone()).map_err(|e| {
-            StoreError::new(Kind::IllegalEvent, e.to_string())
-                .on(lease.deployment())
-                .because(e)
-        })
+        deployment
+            .apply(event.clone())
+            .map_err(|e| StoreError::new(Kind::IllegalEvent, e.to_string()).on(lease.deployment()))
     }
 
     async fn finish(

@@ -13,7 +13,7 @@ const MAX_TEXT: usize = 400;
 /// An error of the daemon about something of its own.
 pub(crate) fn docker(what: &str, subject: impl Display, e: Bollard) -> BackendError {
     if let Some(away) = unreachable(what, &e) {
-        return away.because(e);
+        return away;
     }
     let text = text(&e);
     if is_other_version(&e) {
@@ -38,14 +38,13 @@ pub(crate) fn docker(what: &str, subject: impl Display, e: Bollard) -> BackendEr
     BackendError::new(kind, format!("{what} ({text})"))
         .on(subject)
         .advice(advice)
-        .because(e)
 }
 
 /// An error of the registry behind the daemon. The daemon answers 500 to nearly all of them, and
 /// puts those of a pull inside a stream that begins with 200: only the text tells them apart.
 pub(crate) fn registry(what: &str, subject: impl Display, e: Bollard) -> BackendError {
     if let Some(away) = unreachable(what, &e) {
-        return away.because(e);
+        return away;
     }
     let text = text(&e);
     let (kind, advice) = classify(&text);
@@ -59,7 +58,6 @@ pub(crate) fn registry(what: &str, subject: impl Display, e: Bollard) -> Backend
         .on(subject)
         .advice(advice)
         .transient(matches!(kind, Kind::Unreachable | Kind::Exhausted))
-        .because(e)
 }
 
 fn classify(text: &str) -> (Option<Kind>, &'static str) {
@@ -213,7 +211,7 @@ pub(crate) fn io(what: &str, subject: impl Display, e: io::Error) -> BackendErro
         }
         _ => (Kind::Failed, "check the path and try again"),
     };
-    BackendError::new(kind, format!("{what} ({e})"))
+    BackendError::new(kind, what)
         .on(subject)
         .advice(advice)
         .because(e)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rollback_core::backend::{Instance, Operation};
 use rollback_core::context::Context;
-use rollback_core::error::{BackendError, BackendErrorKind as Kind, HookError};
+use rollback_core::error::{BackendError, BackendErrorKind as Kind, Chain, HookError};
 use rollback_core::guard::Remediation;
 
 use crate::backend::DockerBackend;
@@ -227,14 +227,13 @@ impl RecreateContainer {
         let back: Result<&str, BackendError> = back.await;
         let text = match back {
             Ok(what) => what.to_owned(),
-            Err(e) => format!("what was live could not be put back, {e}"),
+            Err(e) => format!("what was live could not be put back, {}", Chain::of(&e)),
         };
         BackendError::new(
             why.kind(),
             format!("the new container could not take the live one's place, and {text}"),
         )
         .on(&self.backend.config.container)
-        .advice(format!("the reason: {why}"))
         .because(why)
     }
 

@@ -7,7 +7,7 @@ use rollback_core::backend::{
     Availability, End, Evidence, Instance, Live, Observation, Operation, Reuse, Running, Sighting,
 };
 use rollback_core::context::Context;
-use rollback_core::error::{BackendError, BackendErrorKind as Kind};
+use rollback_core::error::{BackendError, BackendErrorKind as Kind, Chain};
 use rollback_core::release::Release;
 
 use crate::backend::{DockerBackend, digests, way_back};
@@ -222,8 +222,11 @@ impl DockerBackend {
             Kind::NotFound | Kind::Gone => Ok(Availability::Gone(e.untouched().to_string())),
             // Nobody has said that it is gone: pulling it will show, before anything moves.
             _ => {
-                cx.say(format!("{digest} may have to be fetched: {e}"));
-                tracing::warn!(%digest, error = %e, "the registry does not say whether it has it");
+                cx.say(format!(
+                    "{digest} may have to be fetched: {}",
+                    Chain::of(&e)
+                ));
+                tracing::warn!(%digest, error = %Chain::of(&e), "the registry does not say whether it has it");
                 Ok(Availability::Remote)
             }
         }

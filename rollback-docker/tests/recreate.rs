@@ -311,7 +311,8 @@ async fn one_that_does_not_start_gives_way_to_the_one_that_ran() {
     let e = recreate.attempt(&cx(), &wrong, "500").await.unwrap_err();
     let e = e.to_string();
     assert!(e.contains("what was live runs again"), "{e}");
-    assert!(e.contains("the reason: cannot start"), "{e}");
+    assert!(e.contains("cause: "), "{e}");
+    assert!(e.contains("cannot start"), "{e}");
     assert_eq!(w.inspect(&w.name, "{{.Id}}"), id);
     assert!(has(&w.fixture, &w.name, "/mark"));
     assert_eq!(w.serving().await.as_deref(), Some("v1"));

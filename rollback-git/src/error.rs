@@ -17,7 +17,7 @@ pub(crate) fn io(what: &str, subject: impl Display, e: io::Error) -> BackendErro
         ),
         _ => (BackendErrorKind::Failed, "check the path and try again"),
     };
-    BackendError::new(kind, format!("{what} ({e})"))
+    BackendError::new(kind, what)
         .on(subject)
         .advice(advice)
         .because(e)
@@ -46,7 +46,6 @@ pub(crate) fn git(what: &str, subject: impl Display, e: git2::Error) -> BackendE
     BackendError::new(kind, format!("{what} ({text})"))
         .on(subject)
         .advice(advice)
-        .because(e)
 }
 
 pub(crate) fn unsupported(what: impl Into<String>, subject: impl Display) -> BackendError {

@@ -187,7 +187,7 @@ impl Folder {
                 && let Err(e) = d.apply(change.event.clone())
             {
                 // What was committed does not fit what the record says.
-                return Found::Unreadable(crate::error::illegal(id, e.to_string()).because(e));
+                return Found::Unreadable(crate::error::illegal(id, e.to_string()));
             }
         }
         Found::Record(d)

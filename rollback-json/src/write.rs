@@ -366,7 +366,7 @@ fn apply(deployment: &mut Deployment, event: &TimedEvent) -> Result<(), StoreErr
     let id = deployment.id().clone();
     deployment
         .apply(event.clone())
-        .map_err(|e| illegal(&id, e.to_string()).because(e))
+        .map_err(|e| illegal(&id, e.to_string()))
 }
 
 pub(crate) fn same_workload(

@@ -274,7 +274,7 @@ pub(crate) fn push(
     let sequence = i64::try_from(deployment.sequence().0).unwrap_or(i64::MAX);
     deployment
         .apply(event.clone())
-        .map_err(|e| illegal(deployment.id(), e.to_string()).because(e))?;
+        .map_err(|e| illegal(deployment.id(), e.to_string()))?;
     record.seal = record.seal.then(&body);
     connection
         .prepare_cached(
@@ -354,7 +354,7 @@ pub(crate) fn decode<T: DeserializeOwned>(
         return Err(unreadable(what, why));
     }
     // A key twice is an error in a struct; in a map only `verify` finds it, at half a parse more.
-    serde_json::from_str(text).map_err(|e| unreadable(what, &e).because(e))
+    serde_json::from_str(text).map_err(|e| unreadable(what, e))
 }
 
 /// A plain enum as the one word that it is in JSON.

@@ -14,7 +14,7 @@ use crate::backend::{Evidence, Operation, Rollout};
 use crate::context::{Cancellation, Context};
 use crate::deployment::{Phase, TriggerKind};
 use crate::error::{
-    BackendError, BackendErrorKind, Error, ErrorKind, LiveImpact, StoreError, StoreErrorKind,
+    BackendError, BackendErrorKind, Chain, Error, ErrorKind, LiveImpact, StoreError, StoreErrorKind,
 };
 use crate::event::{Cause, Event, TimedEvent};
 use crate::guard::Notice;
@@ -223,7 +223,7 @@ impl Runner {
     /// If not, the history is behind what is live: it is left alone.
     pub(super) async fn fenced(&self, error: &BackendError) -> Result<Step, Error> {
         self.confirm().await?;
-        tracing::warn!(deployment = %self.deployment.id(), %error, "fenced off at the target");
+        tracing::warn!(deployment = %self.deployment.id(), error = %Chain::of(error), "fenced off at the target");
         Ok(self.leave())
     }
 
@@ -272,7 +272,7 @@ impl Runner {
         match failed {
             Failed::Foreign => Ok(self.leave()),
             // It was insisted on, and the platform is away: going back would need it as well.
-            Failed::For(error, true) if error.is_transient() => Err(self.stopped(&error)),
+            Failed::For(error, true) if error.is_transient() => Err(self.stopped(error)),
             Failed::For(error, _) => {
                 // What did not come up may say why. What was stopped has nothing to say.
                 let phase = self.deployment.phase();
@@ -292,7 +292,7 @@ impl Runner {
             Cause::Cancelled { by: None }
         } else {
             Cause::StepFailed {
-                error: tail(error.to_string()),
+                error: tail(Chain::of(error).to_string()),
             }
         }
     }
@@ -370,24 +370,25 @@ impl Runner {
     }
 
     /// The run stops because the platform does not let it go on; recovery will.
-    pub(super) fn stopped(&self, e: &BackendError) -> Error {
+    pub(super) fn stopped(&self, e: BackendError) -> Error {
         Error::new(
             ErrorKind::Interrupted,
-            format!(
-                "the deployment stopped while {}: {e}",
-                self.deployment.phase()
-            ),
+            format!("the deployment stopped while {}", self.deployment.phase()),
         )
         .on(self.deployment.id())
         .advice("run recover when the platform answers; it finishes or goes back")
+        .because(e)
     }
 
     /// The run stops because it may not act without writing it down.
     pub(super) fn unrecorded(&self, e: StoreError) -> Error {
-        Error::from(e).on(self.deployment.id()).advice(format!(
-            "the deployment stopped while {}; run recover when the store answers",
-            self.deployment.phase()
-        ))
+        let phase = self.deployment.phase();
+        Error::on_store(
+            e,
+            format!("the deployment stopped while {phase}, as it could not be recorded"),
+        )
+        .on(self.deployment.id())
+        .advice("run recover when the store answers")
     }
 }
 

@@ -10,7 +10,7 @@ use super::caught::caught;
 use crate::backend::{Availability, Backend, End, Instance, Observation};
 use crate::context::Context;
 use crate::diagnosis::Words;
-use crate::error::{BackendError, BackendErrorKind};
+use crate::error::{BackendError, BackendErrorKind, Chain};
 use crate::health::View;
 use crate::release::Release;
 
@@ -117,7 +117,7 @@ pub(super) async fn diagnose(limit: Duration, backend: &dyn Backend, instance: &
     );
     let why = match asked.await {
         Ok(Ok(words)) => return words,
-        Ok(Err(e)) => e.to_string(),
+        Ok(Err(e)) => Chain::of(&e).to_string(),
         Err(late) => late.to_string(),
     };
     Words::default().fact("not_known", why)

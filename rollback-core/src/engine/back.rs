@@ -6,7 +6,7 @@ use super::runner::{Runner, Step};
 use crate::backend::{End, Live, Observation, Operation, Running, Sighting};
 use crate::context::Cancellation;
 use crate::deployment::{Deployment, LiveRecord, Outcome, Settlement, TriggerKind};
-use crate::error::{BackendError, BackendErrorKind, Error, LiveImpact};
+use crate::error::{BackendError, BackendErrorKind, Chain, Error, LiveImpact};
 use crate::event::{Cause, Event};
 use crate::history::Then;
 use crate::recover::{Decision, decide, is_foreign};
@@ -116,7 +116,7 @@ impl Runner {
         };
         if error.is_transient() {
             // The platform is away: nothing can be known or done now. Recovery goes on.
-            return Err(self.stopped(&error));
+            return Err(self.stopped(error));
         }
         self.stuck(&op, &error).await
     }
@@ -155,7 +155,7 @@ impl Runner {
     /// The switch back is refused for good: what is live decides how this ends. Either way only
     /// that is left running.
     async fn stuck(&mut self, back: &Operation, error: &BackendError) -> Result<Step, Error> {
-        let observed = self.observe().await.map_err(|e| self.stopped(&e))?;
+        let observed = self.observe().await.map_err(|e| self.stopped(e))?;
         let new = self.deployment.new_deployment();
         let (id, fallback) = (new.id.clone(), new.fallback.clone());
         let is = |end: &End, s: &Sighting| {
@@ -200,7 +200,8 @@ impl Runner {
                 live,
                 format!(
                     "It failed ({cause}), and what was live before could not be put back: \
-                     {error}. Look at the platform, then adopt or deploy."
+                     {}. Look at the platform, then adopt or deploy.",
+                    Chain::of(error)
                 ),
             )),
             Box::new(Then::Release),
@@ -226,11 +227,11 @@ impl Runner {
         let retired = self
             .retire_op(self.deployment.operation().reversed())
             .await?;
-        match &retired {
+        let retired = match retired {
             Err(e) if e.is_transient() => return Err(self.stopped(e)),
-            Err(e) if e.kind() == BackendErrorKind::Fenced => return self.fenced(e).await,
-            _ => {}
-        }
+            Err(e) if e.kind() == BackendErrorKind::Fenced => return self.fenced(&e).await,
+            retired => retired,
+        };
         if retired.is_ok() {
             self.journal(Event::Retired).await?;
         }
@@ -254,7 +255,10 @@ impl Runner {
         }
         if let Err(e) = retired {
             outcome = Outcome::Degraded;
-            summary.push_str(&format!(" What it prepared was not put away: {e}."));
+            summary.push_str(&format!(
+                " What it prepared was not put away: {}.",
+                Chain::of(&e)
+            ));
         }
         let fallback = self.deployment.new_deployment().fallback.clone();
         summary.push_str(match (&fallback, switched) {

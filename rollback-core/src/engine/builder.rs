@@ -81,7 +81,6 @@ impl EngineBuilder {
                 Error::new(ErrorKind::InvalidRequest, e.to_string())
                     .on(&id)
                     .advice("correct the policy that the workload is composed with")
-                    .because(e)
             })?;
             for other in &workload.needs {
                 graph.declare(id.clone(), other.clone());

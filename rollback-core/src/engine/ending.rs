@@ -10,7 +10,7 @@ use super::upkeep;
 use crate::deployment::{
     Annotation, LiveRecord, NotAttempted, Note, Outcome, Settlement, Skipped, Trigger,
 };
-use crate::error::{BackendErrorKind, Error, ErrorKind, StoreErrorKind};
+use crate::error::{BackendErrorKind, Chain, Error, ErrorKind, StoreErrorKind};
 use crate::event::Event;
 use crate::history::{Amend, Amendment, Then};
 use crate::id::ShortText;
@@ -34,7 +34,7 @@ impl Runner {
         };
         match given {
             Ok(Some(step)) => return Ok(step),
-            Err(e) if e.is_transient() => return Err(self.stopped(&e)),
+            Err(e) if e.is_transient() => return Err(self.stopped(e)),
             // What cannot be told by a look is not told by the next one either.
             Ok(None) | Err(_) => {}
         }
@@ -54,7 +54,7 @@ impl Runner {
             }
             // Recovery would meet the same: a person has to know.
             Err(error) if !error.is_transient() => {
-                tracing::error!(deployment = %self.deployment.id(), %error, "no way back is known");
+                tracing::error!(deployment = %self.deployment.id(), error = %Chain::of(&error), "no way back is known");
                 self.not_attempted = Some(NotAttempted::NotLookedUp);
                 Ok(Step::Retire)
             }
@@ -83,10 +83,12 @@ impl Runner {
 
     pub(super) async fn retire(&mut self) -> Result<Step, Error> {
         self.journal(Event::RetireIntended).await?;
-        let retired = self.retire_op(self.deployment.operation()).await?;
+        let retired = match self.retire_op(self.deployment.operation()).await? {
+            Err(e) if e.is_transient() => return Err(self.stopped(e)),
+            Err(e) if e.kind() == BackendErrorKind::Fenced => return self.fenced(&e).await,
+            retired => retired,
+        };
         let outcome = match (&retired, self.deployment.verdict().is_failed()) {
-            (Err(e), _) if e.is_transient() => return Err(self.stopped(e)),
-            (Err(e), _) if e.kind() == BackendErrorKind::Fenced => return self.fenced(e).await,
             (Err(_), _) => Outcome::Degraded,
             (Ok(()), false) => Outcome::Succeeded,
             (Ok(()), true) if self.deployment.trigger().restores().is_some() => Outcome::Degraded,
@@ -103,7 +105,8 @@ impl Runner {
         let summary = match (outcome, retired) {
             (_, Err(e)) => {
                 format!(
-                    "{release} is live and {verdict}, but the former release was not put away: {e}."
+                    "{release} is live and {verdict}, but the former release was not put away: {}.",
+                    Chain::of(&e)
                 )
             }
             (Outcome::Succeeded, _) => format!("{release} is live and {verdict}."),
@@ -134,7 +137,7 @@ impl Runner {
         let window = match upkeep::shrink(&self.inner, &self.workload, &self.deployment).await {
             Ok(window) => window,
             Err(e) => {
-                tracing::warn!(deployment = %self.deployment.id(), error = %e, "retain skipped");
+                tracing::warn!(deployment = %self.deployment.id(), error = %Chain::of(&e), "retain skipped");
                 return Ok(());
             }
         };
@@ -147,7 +150,7 @@ impl Runner {
             )
             .await?
         {
-            tracing::warn!(deployment = %self.deployment.id(), error = %e, "retain failed");
+            tracing::warn!(deployment = %self.deployment.id(), error = %Chain::of(&e), "retain failed");
         }
         Ok(())
     }
@@ -194,7 +197,7 @@ impl Runner {
                     Ok(()) => {}
                     // Retention may have let it go meanwhile.
                     Err(e) if is_damage(&e) => {
-                        tracing::warn!(deployment = %skipped, error = %e, "it was not marked");
+                        tracing::warn!(deployment = %skipped, error = %Chain::of(&e), "it was not marked");
                     }
                     Err(e) => return Err(self.unrecorded(e)),
                 }

@@ -5,7 +5,7 @@ use super::inner::Inner;
 use crate::dependencies::{Relation, trouble};
 use crate::deployment::Deployment;
 use crate::engine::Workload;
-use crate::error::{Error, StoreError};
+use crate::error::{Chain, Error, StoreError};
 use crate::guard::Ruling;
 use crate::history::WorkloadState;
 use crate::id::{GuardName, WorkloadId};
@@ -84,7 +84,7 @@ async fn dependencies(inner: &Inner, id: &WorkloadId) -> Result<Ruling, Error> {
             Ok((state, live)) => troubles.extend(trouble(relation, &state, live.as_ref())),
             Err(e) if e.is_transient() => return Err(e.into()),
             // Its damage is a trouble like any other, and can be forced like any other.
-            Err(e) => troubles.push(format!("{neighbour} cannot be read: {e}")),
+            Err(e) => troubles.push(format!("{neighbour} cannot be read: {}", Chain::of(&e))),
         }
     }
     Ok(if troubles.is_empty() {

@@ -9,7 +9,7 @@ use super::runner::{Runner, Step};
 use crate::breaker::{Rest, rest};
 use crate::deployment::Deployment;
 use crate::diagnosis::{Attempt, Diagnosis, Words};
-use crate::error::{BackendError, Error, LiveImpact};
+use crate::error::{BackendError, Chain, Error, LiveImpact};
 use crate::event::Event;
 use crate::health::{Site, Verdict};
 
@@ -89,7 +89,7 @@ impl Runner {
                 .await?;
             let (did, tried) = match attempted {
                 Ok(did) => (did, Tried::Did(name.clone())),
-                Err(e) => (format!("nothing: {e}"), Tried::DidNothing),
+                Err(e) => (format!("nothing: {}", Chain::of(&e)), Tried::DidNothing),
             };
             self.journal(Event::Remediated { name, did }).await?;
             return Ok(tried);

@@ -53,11 +53,9 @@ impl RollbackEngine {
             Some(policy) => (policy.clone(), Origin::Store),
             None => (entry.policy.clone(), Origin::Catalog),
         };
-        after.check_with(&entry.gate).map_err(|e| {
-            Error::new(ErrorKind::InvalidRequest, e.to_string())
-                .on(workload)
-                .because(e)
-        })?;
+        after
+            .check_with(&entry.gate)
+            .map_err(|e| Error::new(ErrorKind::InvalidRequest, e.to_string()).on(workload))?;
         Ok(Configured {
             workload: workload.clone(),
             changes: before.policy.changes(&after),

@@ -1,12 +1,11 @@
 //! How long the engine insists on what has to be done: going back, and putting away.
 
-use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::context::ProgressSink;
-use crate::error::{BackendError, Error};
+use crate::error::{BackendError, Chain, Error};
 
 /// How often what the platform refuses is tried.
 const TRIES: u32 = 3;
@@ -42,7 +41,8 @@ impl Patience {
         self.tried += 1;
         let again = self.tried < TRIES || error.is_transient() && Instant::now() < self.until;
         if again {
-            self.pause(error, progress).await;
+            let why = Chain::of(error).to_string();
+            self.pause(&why, progress).await;
         }
         again
     }
@@ -51,13 +51,14 @@ impl Patience {
     pub(super) async fn looks_again(&mut self, error: &Error, progress: &ProgressSink) -> bool {
         let again = error.is_transient() && Instant::now() < self.until;
         if again {
-            self.pause(error, progress).await;
+            let why = Chain::of(error).to_string();
+            self.pause(&why, progress).await;
         }
         again
     }
 
-    async fn pause(&mut self, error: &impl fmt::Display, progress: &ProgressSink) {
-        progress.say(format!("to be tried again: {error}"));
+    async fn pause(&mut self, why: &str, progress: &ProgressSink) {
+        progress.say(format!("to be tried again: {why}"));
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }

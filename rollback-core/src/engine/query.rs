@@ -12,7 +12,7 @@ use super::rules::Rules;
 use crate::compare::Comparison;
 use crate::deployment::{Deployment, LiveRecord};
 use crate::engine::RollbackEngine;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Chain, Error, ErrorKind};
 use crate::history::{Fault, Query, Sequence, Stats};
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::lineage::Standing;
@@ -203,7 +203,7 @@ impl RollbackEngine {
                 Ok(Some(d)) if d.workload() == &state.workload => continue,
                 Ok(Some(d)) => format!("its live deployment {id} is of {}", d.workload()),
                 Ok(None) => format!("its live deployment {id} has no record"),
-                Err(e) => format!("its live deployment {id} cannot be read: {e}"),
+                Err(e) => format!("its live deployment {id} cannot be read: {}", Chain::of(&e)),
             };
             faults.push(Fault {
                 place: state.workload.to_string(),

@@ -15,7 +15,7 @@ use super::tenure::Tenure;
 use super::{adopt, ask};
 use crate::deployment::{Deployment, LiveRecord};
 use crate::engine::Workload;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Chain, Error, ErrorKind};
 use crate::history::{Fence, Holder, Liveness};
 use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::plan::Refusal;
@@ -50,10 +50,10 @@ pub(super) async fn all(inner: &Arc<Inner>) -> Result<Vec<Recovered>, Error> {
     let mut at_work: JoinSet<Option<Recovered>> = JoinSet::new();
     let all = inner.store.workloads().await?;
     for damaged in all.damaged {
-        let error = Error::from(damaged.error)
+        let error = Error::on_store(damaged.error, "the workload's state cannot be read")
             .on(&damaged.workload)
             .advice(GIVE_UP);
-        tracing::error!(workload = %damaged.workload, %error, "a workload cannot be read");
+        tracing::error!(workload = %damaged.workload, error = %Chain::of(&error), "a workload cannot be read");
         done.push(Recovered {
             workload: damaged.workload,
             deployment: None,
@@ -132,7 +132,7 @@ async fn in_turn(
             // Another process was quicker.
             return None;
         }
-        tracing::error!(%workload, error = %e, "recovery failed");
+        tracing::error!(%workload, error = %Chain::of(e), "recovery failed");
     }
     Some(Recovered {
         workload,

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 use super::Recovered;
 use crate::deployment::{Deployment, LiveRecord, NotAttempted, Outcome};
 use crate::diagnosis::Diagnosis;
+use crate::error::Chain;
 use crate::health::Verdict;
 
 /// Whether and how the engine rolled back by itself.
@@ -136,7 +137,7 @@ impl Serialize for Recovered {
         told.serialize_field("deployment", &self.deployment)?;
         match &self.result {
             Ok(report) => told.serialize_field("report", report)?,
-            Err(e) => told.serialize_field("error", &e.to_string())?,
+            Err(e) => told.serialize_field("error", &Chain::of(e).to_string())?,
         }
         told.end()
     }

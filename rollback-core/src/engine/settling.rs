@@ -11,7 +11,9 @@ use super::tenure::Tenure;
 use crate::backend::Operation;
 use crate::context::Cancellation;
 use crate::deployment::{Deployment, Settlement};
-use crate::error::{BackendError, BackendErrorKind, Error, ErrorKind, StoreError, StoreErrorKind};
+use crate::error::{
+    BackendError, BackendErrorKind, Chain, Error, ErrorKind, StoreError, StoreErrorKind,
+};
 use crate::event::{Event, TimedEvent};
 use crate::history::{Finished, Then};
 
@@ -53,17 +55,19 @@ impl Runner {
                 Ok(finished) => break (finished, asked),
                 Err(e) if is_damage(&e) && matches!(then, Then::ReleaseAndAmend(_)) => {
                     // The failed record is damaged, or gone: no reason to leave this one open.
-                    tracing::warn!(error = %e, "the failed deployment's record was not amended");
+                    tracing::warn!(error = %Chain::of(&e), "the failed deployment's record was not amended");
                     then = Then::Release;
                 }
                 // What is live cannot be unmade because it cannot be written down: insist.
                 Err(e) if e.is_transient() && retry.again().await => {}
                 Err(e) => {
-                    return Err(Error::from(e).advice(format!(
-                        "{} is unsettled and live is {}; run recover when the store answers",
-                        self.deployment.id(),
-                        settlement.live
-                    )));
+                    let live = &settlement.live;
+                    return Err(Error::on_store(
+                        e,
+                        format!("the deployment could not be settled, and live is {live}"),
+                    )
+                    .on(self.deployment.id())
+                    .advice("run recover when the store answers"));
                 }
             }
         };

@@ -6,6 +6,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::context::Cancellation;
 use crate::engine::RollbackEngine;
+use crate::error::Chain;
 
 /// Recovers what was left unfinished, as long as it lives; see [`RollbackEngine::supervise`].
 #[derive(Debug)]
@@ -72,6 +73,6 @@ async fn round(engine: &RollbackEngine) {
                 tracing::info!(workload = %one.workload, "recovered");
             }
         }
-        Err(error) => tracing::warn!(%error, "nothing could be recovered"),
+        Err(e) => tracing::warn!(error = %Chain::of(&e), "nothing could be recovered"),
     }
 }

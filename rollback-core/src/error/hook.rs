@@ -111,13 +111,14 @@ impl From<&str> for HookError {
 }
 
 /// What [`Context::check`](crate::context::Context::check) says, and what a hook asked of a platform.
+/// What it may have done to the live release says the step that the hook is a part of.
 impl From<BackendError> for HookError {
     fn from(e: BackendError) -> Self {
         match e.kind() {
             BackendErrorKind::Cancelled | BackendErrorKind::DeadlineExceeded => {
-                Self::cancelled(e.to_string())
+                Self::cancelled(e.without_impact())
             }
-            _ => Self::new(e.to_string()),
+            _ => Self::new(e.without_impact()),
         }
     }
 }

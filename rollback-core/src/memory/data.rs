@@ -284,11 +284,9 @@ impl Inner {
     /// A record as it is with one more event.
     fn with(&mut self, id: &DeploymentId, event: TimedEvent) -> Result<Deployment, StoreError> {
         let mut deployment = self.deployment_mut(id)?.clone();
-        deployment.apply(event).map_err(|e| {
-            StoreError::new(Kind::IllegalEvent, e.to_string())
-                .on(id)
-                .because(e)
-        })?;
+        deployment
+            .apply(event)
+            .map_err(|e| StoreError::new(Kind::IllegalEvent, e.to_string()).on(id))?;
         Ok(deployment)
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use git2::ErrorCode;
 use rollback_core::deployment::{Deployment, Outcome};
 use rollback_core::engine::{AutomaticRollback, Report, RollbackEngine, Run};
-use rollback_core::error::{Error, ErrorKind, StoreErrorKind};
+use rollback_core::error::{Chain, Error, ErrorKind, StoreErrorKind};
 use rollback_core::policy::{Keep, Retention};
 use rollback_core::prelude::*;
 use rollback_testkit::intercept::{Intercept, InterceptedStore, Write};
@@ -156,12 +156,7 @@ impl Witness {
         if expected || self.over.load(Ordering::SeqCst) {
             return;
         }
-        let mut text = format!("{verb}: {:?}: {e}", e.kind());
-        let mut cause = std::error::Error::source(e);
-        while let Some(e) = cause {
-            text = format!("{text}: {e}");
-            cause = e.source();
-        }
+        let text = format!("{verb}: {:?}: {}", e.kind(), Chain::of(e));
         self.ledger.wrong("an error that nobody caused", text);
     }
 }

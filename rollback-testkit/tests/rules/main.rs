@@ -6,6 +6,7 @@
 mod authorizer;
 mod beside;
 mod cancels;
+mod chains;
 mod clean_up;
 mod crashes;
 mod display;

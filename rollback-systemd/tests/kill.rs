@@ -52,6 +52,8 @@ impl Assemble for Parted {
         let dir = Path::new(dir);
         let bus = match (self.0, kill::point()) {
             (By::Parts, Some(point)) => watched::bus(dir, bus, point),
+            // Who recovers finds the manager at the place that is on record.
+            (By::Parts, None) => watched::same_address(dir, bus),
             _ => bus.to_owned(),
         };
         let config = support::config(unit, dir, Path::new(root), &bus);

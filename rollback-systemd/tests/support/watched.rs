@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ const CHANGING: [&str; 3] = ["Reload", "RestartUnit", "StopUnit"];
 /// The address of a bus that forwards to the real one, and kills this process at the point: before
 /// a request is sent, or after it, when nobody has seen what it came to.
 pub(crate) fn bus(dir: &Path, real: &str, point: Point) -> String {
-    let real = real.strip_prefix("unix:path=").unwrap().to_owned();
+    let real = socket(real).to_owned();
     let path = dir.join(format!("bus-{}", std::process::id()));
     let listener = UnixListener::bind(&path).unwrap();
     let requests = Arc::new(AtomicUsize::new(0));
@@ -35,7 +36,25 @@ pub(crate) fn bus(dir: &Path, real: &str, point: Point) -> String {
             });
         }
     });
-    format!("unix:path={}", path.display())
+    leads(dir, &path)
+}
+
+/// The real bus at the address that the watched one had.
+pub(crate) fn same_address(dir: &Path, real: &str) -> String {
+    leads(dir, Path::new(socket(real)))
+}
+
+fn socket(address: &str) -> &str {
+    address.strip_prefix("unix:path=").unwrap()
+}
+
+/// The one address of this world's bus, which leads to that socket from now on.
+fn leads(dir: &Path, to: &Path) -> String {
+    let (link, fresh) = (dir.join("bus"), dir.join("bus.new"));
+    let _ = std::fs::remove_file(&fresh);
+    symlink(to, &fresh).unwrap();
+    std::fs::rename(fresh, &link).unwrap();
+    format!("unix:path={}", link.display())
 }
 
 /// Forwards what the client says: lines until it begins, messages afterwards.

@@ -25,7 +25,7 @@ impl Blueprint {
     /// Fails, naming the row, if no container can be made with it.
     pub(crate) fn new(rows: &Rows) -> Result<Self, BackendError> {
         let mut host = HostConfig {
-            restart_policy: Some(RestartPolicy::No.into()),
+            restart_policy: Some(RestartPolicy::No.docker()),
             ..Default::default()
         };
         let mut body = ContainerCreateBody::default();
@@ -205,7 +205,7 @@ mod tests {
         );
         assert_eq!(bound("81/tcp"), [at("::1", "8081")]);
         assert_eq!(
-            RestartPolicy::from(&host.restart_policy.unwrap()),
+            RestartPolicy::seen(&host.restart_policy.unwrap()),
             RestartPolicy::No
         );
     }

@@ -186,7 +186,7 @@ impl Client {
         policy: RestartPolicy,
     ) -> Result<(), BackendError> {
         let body = ContainerUpdateBody {
-            restart_policy: Some(policy.into()),
+            restart_policy: Some(policy.docker()),
             ..Default::default()
         };
         let fail = |e| self.failed("cannot set the restart policy", id, e);

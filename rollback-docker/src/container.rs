@@ -86,7 +86,7 @@ impl Container {
     pub(crate) fn restart(&self) -> RestartPolicy {
         let host = self.inspect.host_config.as_ref();
         let policy = host.and_then(|h| h.restart_policy.as_ref());
-        policy.map(RestartPolicy::from).unwrap_or_default()
+        policy.map(RestartPolicy::seen).unwrap_or_default()
     }
 
     pub(crate) fn evidence(&self) -> Evidence {

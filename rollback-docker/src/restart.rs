@@ -53,8 +53,9 @@ impl RestartPolicy {
     }
 }
 
-impl From<&Docker> for RestartPolicy {
-    fn from(policy: &Docker) -> Self {
+impl RestartPolicy {
+    /// What dockerd's own words say.
+    pub(crate) fn seen(policy: &Docker) -> Self {
         let count = policy.maximum_retry_count.unwrap_or(0);
         match policy.name {
             Some(Name::ALWAYS) => Self::Always,
@@ -63,17 +64,16 @@ impl From<&Docker> for RestartPolicy {
             Some(Name::NO | Name::EMPTY) | None => Self::No,
         }
     }
-}
 
-impl From<RestartPolicy> for Docker {
-    fn from(policy: RestartPolicy) -> Self {
-        let (name, count) = match policy {
+    /// The same in dockerd's own words.
+    pub(crate) fn docker(self) -> Docker {
+        let (name, count) = match self {
             RestartPolicy::No => (Name::NO, None),
             RestartPolicy::Always => (Name::ALWAYS, None),
             RestartPolicy::UnlessStopped => (Name::UNLESS_STOPPED, None),
             RestartPolicy::OnFailure(n) => (Name::ON_FAILURE, Some(i64::from(n))),
         };
-        Self {
+        Docker {
             name: Some(name),
             maximum_retry_count: count,
         }
@@ -95,7 +95,7 @@ mod tests {
         ] {
             let row = policy.row().unwrap_or_default();
             assert_eq!(RestartPolicy::parse(&row), policy, "{row}");
-            assert_eq!(RestartPolicy::from(&Docker::from(policy)), policy);
+            assert_eq!(RestartPolicy::seen(&policy.docker()), policy);
         }
         for unknown in ["", "no", "on-failure", "on-failure:x", "sometimes"] {
             assert_eq!(

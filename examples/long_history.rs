@@ -8,7 +8,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use rollback_core::backend::{Evidence, Handle, Instance, Prepared, Rollout};
-use rollback_core::deployment::{LiveRecord, NewDeployment, Outcome};
+use rollback_core::deployment::{LiveRecord, Opening, Outcome};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::health::{Site, Verdict};
 use rollback_core::history::{HistoryStore, Then, Version};
@@ -62,7 +62,7 @@ async fn fill(store: &dyn HistoryStore, count: u32) -> Result<(), Box<dyn Error>
     Ok(())
 }
 
-fn events(new: &NewDeployment) -> Vec<Event> {
+fn events(new: &Opening) -> Vec<Event> {
     let evidence = || Evidence::default().with("process", "4711");
     let instance = new
         .to

@@ -157,7 +157,7 @@ pub(crate) async fn engine_overhead_on_sqlite(dir: &Path) -> Figure {
     // The rows are those that the engine itself writes.
     let sample = deploy(&engine, all).await;
     let events: Vec<EventRow> = sample.events().iter().map(EventRow::from).collect();
-    let row = DeploymentRow::from(sample.new_deployment());
+    let row = DeploymentRow::from(sample.opening());
     // Opening it is a transaction of its own; each event, the settlement too, is one more.
     let (durable, transactions) = (events.len(), events.len() + 1);
     let raw = Mutex::new(Raw::open(&dir.join("engine-raw.db")).await);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rollback_core::deployment::{NewDeployment, Settlement};
+use rollback_core::deployment::{Opening, Settlement};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::id::DeploymentId;
 use rollback_sqlite::SqliteStore;
@@ -42,8 +42,8 @@ impl From<&TimedEvent> for EventRow {
     }
 }
 
-impl From<&NewDeployment> for DeploymentRow {
-    fn from(new: &NewDeployment) -> Self {
+impl From<&Opening> for DeploymentRow {
+    fn from(new: &Opening) -> Self {
         Self {
             id: new.id.to_string(),
             workload: new.workload.to_string(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rollback_core::deployment::{Deployment, NewDeployment, Outcome};
+use rollback_core::deployment::{Deployment, Opening, Outcome};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{HistoryReader, HistoryStore, Query, Sequence};
 use serde::{Deserialize, Serialize};
@@ -71,7 +71,7 @@ pub(crate) async fn stats(long: &Subject, size: &str) -> Figure {
 /// A record as one file, as programs without a store keep it.
 #[derive(Serialize, Deserialize)]
 struct Kept {
-    header: NewDeployment,
+    header: Opening,
     events: Vec<TimedEvent>,
 }
 

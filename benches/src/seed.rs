@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rollback_core::backend::{Evidence, Handle, Instance, Prepared, Rollout, Started};
-use rollback_core::deployment::{NewDeployment, Outcome, Settlement, Trigger};
+use rollback_core::deployment::{Opening, Outcome, Settlement, Trigger};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::health::{Site, Verdict};
 use rollback_core::history::{HistoryStore, Holder, Then};
@@ -32,7 +32,7 @@ pub(crate) enum Timeline {
 
 /// A settled record.
 pub(crate) struct Record {
-    pub(crate) new: NewDeployment,
+    pub(crate) new: Opening,
     pub(crate) events: Vec<TimedEvent>,
     pub(crate) settlement: Settlement,
     pub(crate) settled_at: Timestamp,
@@ -59,7 +59,7 @@ pub(crate) fn records(count: usize, timeline: Timeline) -> impl Iterator<Item = 
     let (begin, step) = (ago(SPAN), SPAN / u32::try_from(count).unwrap());
     // One of each workload, of which the others differ in what a record cannot share.
     let workloads = SERVICES * TARGETS;
-    let samples: Vec<NewDeployment> = (0..workloads)
+    let samples: Vec<Opening> = (0..workloads)
         .map(|n| sample(&format!("{}@target-{}", service(n), n / SERVICES), 1))
         .collect();
     (0..count).map(move |n| {
@@ -88,7 +88,7 @@ pub(crate) fn records(count: usize, timeline: Timeline) -> impl Iterator<Item = 
 }
 
 /// What comes before the settlement.
-fn events(new: &NewDeployment, timeline: Timeline) -> Vec<TimedEvent> {
+fn events(new: &Opening, timeline: Timeline) -> Vec<TimedEvent> {
     let instance = || Instance::new(new.to.release().unwrap().clone(), Handle::new("place"));
     let evidence = || Evidence::default().with("container", "0123456789abcdef");
     let events = match timeline {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
-use rollback_core::deployment::{Deployment, LiveRecord, NewDeployment, Settlement};
+use rollback_core::deployment::{Deployment, LiveRecord, Opening, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
@@ -300,7 +300,7 @@ impl HistoryReader for RedbStore {
 impl HistoryStore for RedbStore {
     async fn begin(
         &self,
-        new: &NewDeployment,
+        new: &Opening,
         holder: &Holder,
         expected: Version,
     ) -> Result<Begun, StoreError> {

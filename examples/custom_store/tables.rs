@@ -1,7 +1,7 @@
 //! What is in the file: five tables, and the rules that hold between them.
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
-use rollback_core::deployment::{Annotations, Deployment, NewDeployment};
+use rollback_core::deployment::{Annotations, Deployment, Opening};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{Epoch, Lease, MAX_RECORD, Sequence, WorkloadState};
@@ -23,7 +23,7 @@ pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("
 /// A record in its parts. `Deployment` is their fold, and is not read as it is written.
 #[derive(Serialize, Deserialize)]
 struct Parts {
-    new: NewDeployment,
+    new: Opening,
     annotations: Annotations,
     events: Vec<TimedEvent>,
 }
@@ -79,7 +79,7 @@ impl Write {
     pub(crate) fn put_record(&self, deployment: &Deployment) -> Result<(), StoreError> {
         let mut records = self.0.open_table(RECORDS).map_err(broken)?;
         let json = to_json(&Parts {
-            new: deployment.new_deployment().clone(),
+            new: deployment.opening().clone(),
             annotations: deployment.annotations().clone(),
             events: deployment.events().to_vec(),
         })?;
@@ -99,7 +99,7 @@ impl Write {
     }
 
     /// Opens a record, with the next sequence.
-    pub(crate) fn open(&self, new: &NewDeployment) -> Result<Sequence, StoreError> {
+    pub(crate) fn open(&self, new: &Opening) -> Result<Sequence, StoreError> {
         check_size(new)?;
         self.take_key(new)?;
         let sequence = Sequence(self.sequence()?.0 + 1);
@@ -119,7 +119,7 @@ impl Write {
     }
 
     /// Takes a deployment's idempotency key; that of a record which is gone is free again.
-    fn take_key(&self, new: &NewDeployment) -> Result<(), StoreError> {
+    fn take_key(&self, new: &Opening) -> Result<(), StoreError> {
         let Some(asked) = &new.asked else {
             return Ok(());
         };

@@ -162,7 +162,7 @@ async fn tell(world: &World, goes: &Goes) -> Result<(), End> {
     }
     let ids = world.ids(goes.records.iter().map(Deployment::id)).await?;
     for d in &goes.records {
-        let when = ago(d.new_deployment().opened_at, world.now);
+        let when = ago(d.opening().opened_at, world.now);
         let (what, how) = (d.trigger().kind(), ended(d));
         say!(
             "  {}  {what} {}, {how}, {when}",
@@ -202,7 +202,7 @@ async fn by_the_numbers(world: &World, goes: &Goes) -> Result<usize, End> {
     loop {
         let page = world.engine.list(&query).await?;
         for d in &page.deployments {
-            let young = world.now.since(d.new_deployment().opened_at) < span;
+            let young = world.now.since(d.opening().opened_at) < span;
             count += usize::from(seen < keep.newest || young);
             seen += 1;
         }

@@ -113,7 +113,7 @@ fn line(world: &World, ids: &Ids, row: &Row) -> Vec<String> {
         fate(row),
         verdict(d),
         d.actor().name().to_string(),
-        ago(d.new_deployment().opened_at, world.now),
+        ago(d.opening().opened_at, world.now),
         took(d),
     ]
 }

@@ -31,7 +31,7 @@ pub(crate) async fn show(world: &World, id: &Abbreviation, json: bool) -> Result
         return Ok(ExitCode::SUCCESS);
     }
     let d = &row.deployment;
-    let new = d.new_deployment();
+    let new = d.opening();
     say!("{id}\n");
     field("workload", d.workload().to_string());
     if let Some(backend) = new.backend() {

@@ -156,7 +156,7 @@ async fn on_record(world: &World, state: &WorkloadState) -> Result<(), End> {
                 TriggerKind::Adopt => "adopted",
                 _ => "deployed",
             };
-            let at = d.settled_at().unwrap_or(d.new_deployment().opened_at);
+            let at = d.settled_at().unwrap_or(d.opening().opened_at);
             let ago = ago(at, world.now);
             field(
                 "  on record",

@@ -28,7 +28,7 @@ pub fn tell(report: &Report) {
         seconds(d.duration())
     ));
     say(format!("health: {}", report.verdict()));
-    for warning in &d.new_deployment().warnings {
+    for warning in &d.opening().warnings {
         say(format!("warning: {warning}"));
     }
     if let AutomaticRollback::Attempted { deployment, .. } = report.automatic_rollback() {

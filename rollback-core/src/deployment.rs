@@ -4,7 +4,7 @@ mod annotation;
 mod asked;
 mod composition;
 mod fold;
-mod new;
+mod opening;
 mod outcome;
 mod phase;
 mod trigger;
@@ -19,7 +19,7 @@ pub use annotation::{Annotation, Annotations, MAX_NOTES, Note};
 pub use asked::Asked;
 pub use composition::Composition;
 pub use fold::IllegalEvent;
-pub use new::{NewDeployment, Skipped};
+pub use opening::{Opening, Skipped};
 pub use outcome::{LiveRecord, NotAttempted, Outcome, Settlement};
 pub use phase::Phase;
 pub use trigger::{Trigger, TriggerKind};
@@ -40,7 +40,7 @@ use fold::Fold;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Deployment {
     #[serde(flatten)]
-    new: NewDeployment,
+    new: Opening,
     sequence: Sequence,
     annotations: Annotations,
     events: Vec<TimedEvent>,
@@ -50,7 +50,7 @@ pub struct Deployment {
 
 impl Deployment {
     /// A deployment that was just opened.
-    pub fn open(new: NewDeployment, sequence: Sequence) -> Self {
+    pub fn open(new: Opening, sequence: Sequence) -> Self {
         Self {
             new,
             sequence,
@@ -62,7 +62,7 @@ impl Deployment {
 
     /// The fold of stored events. Fails on an order that cannot have happened.
     pub fn replay(
-        new: NewDeployment,
+        new: Opening,
         sequence: Sequence,
         events: Vec<TimedEvent>,
         annotations: Annotations,
@@ -76,7 +76,7 @@ impl Deployment {
     }
 
     /// What was known when it opened.
-    pub fn new_deployment(&self) -> &NewDeployment {
+    pub fn opening(&self) -> &Opening {
         &self.new
     }
 

@@ -96,7 +96,7 @@ pub mod prelude {
     };
     pub use crate::context::Context;
     pub use crate::deployment::{
-        Deployment, LiveRecord, NewDeployment, Outcome, Settlement, Trigger, TriggerKind,
+        Deployment, LiveRecord, Opening, Outcome, Settlement, Trigger, TriggerKind,
     };
     pub use crate::engine::{AutomaticRollback, Report, RollbackEngine, Run, Workload};
     pub use crate::error::{

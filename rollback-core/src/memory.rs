@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::deployment::{Deployment, LiveRecord, NewDeployment, Settlement};
+use crate::deployment::{Deployment, LiveRecord, Opening, Settlement};
 use crate::error::{StoreError, StoreErrorKind as Kind};
 use crate::event::{Event, TimedEvent};
 use crate::history::{
@@ -146,7 +146,7 @@ impl HistoryReader for MemoryStore {
 impl HistoryStore for MemoryStore {
     async fn begin(
         &self,
-        new: &NewDeployment,
+        new: &Opening,
         holder: &Holder,
         expected: Version,
     ) -> Result<Begun, StoreError> {

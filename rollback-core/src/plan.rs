@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{Availability, End, WayBack};
 use crate::compare::Diff;
-use crate::deployment::{LiveRecord, NewDeployment, Trigger};
+use crate::deployment::{LiveRecord, Opening, Trigger};
 use crate::drift::{Change, Drift};
 use crate::history::{Sequence, Version};
 use crate::id::{DeploymentId, GuardName, WorkloadId};
@@ -42,7 +42,7 @@ pub struct PassedOver {
 /// again, for what it says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    pub(crate) new: NewDeployment,
+    pub(crate) new: Opening,
     pub(crate) version: Version,
     pub(crate) goal: Option<Goal>,
     #[serde(alias = "target")]
@@ -163,7 +163,7 @@ impl Plan {
     }
 
     /// The deployment it will open.
-    pub fn deployment(&self) -> &NewDeployment {
+    pub fn deployment(&self) -> &Opening {
         &self.new
     }
 }

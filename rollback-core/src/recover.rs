@@ -140,7 +140,7 @@ pub fn live_by_look(deployment: &Deployment, observed: &Observation) -> LiveReco
     match &observed.live {
         Live::Nothing => LiveRecord::Nothing,
         // Of two ends that are one, it is the former that is known.
-        _ if shows(&op.from) => deployment.new_deployment().fallback.clone(),
+        _ if shows(&op.from) => deployment.opening().fallback.clone(),
         _ if shows(&op.to) => LiveRecord::Known(deployment.id().clone()),
         _ => LiveRecord::Unknown,
     }

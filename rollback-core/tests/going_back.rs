@@ -173,7 +173,7 @@ async fn a_dependency_or_a_dependent_in_trouble_refuses_unless_the_guard_is_forc
     refused(&engine.run(other).await.unwrap_err(), "dependent web@web-1");
     let forced = Request::deploy(api.clone(), "v2", me()).force(GuardName::dependencies());
     let report = engine.run(forced).await.unwrap().await.unwrap();
-    let new = report.deployment().new_deployment();
+    let new = report.deployment().opening();
     assert_eq!(new.forced, [GuardName::dependencies()]);
     assert!(
         new.warnings
@@ -397,10 +397,7 @@ async fn what_a_rollback_skips_over_is_marked_bad_on_demand_and_only_when_it_suc
     b.shelf.0.lock().unwrap().switch_fails.clear();
     let report = b.engine.run(back).await.unwrap().await.unwrap();
     assert!(report.succeeded());
-    assert_eq!(
-        report.deployment().new_deployment().of_skipped,
-        Skipped::MarkedBad
-    );
+    assert_eq!(report.deployment().opening().of_skipped, Skipped::MarkedBad);
     let note = bad(d2).await.unwrap();
     assert_eq!(note.by, me());
     b.deploy("v4").await;

@@ -125,7 +125,7 @@ async fn a_guard_refuses_unless_it_is_forced_by_name_and_that_is_recorded() {
     let request = Request::deploy(b.api.clone(), "v1", me()).force("never".parse().unwrap());
     let report = b.engine.run(request).await.unwrap().await.unwrap();
     assert!(report.succeeded());
-    assert_eq!(report.deployment().new_deployment().forced.len(), 1);
+    assert_eq!(report.deployment().opening().forced.len(), 1);
 }
 
 #[derive(Debug)]

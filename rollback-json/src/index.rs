@@ -92,7 +92,7 @@ impl Eq for Unread {}
 
 impl Row {
     pub(crate) fn of(d: &Deployment) -> Self {
-        let new = d.new_deployment();
+        let new = d.opening();
         Self {
             sequence: d.sequence(),
             id: d.id().clone(),

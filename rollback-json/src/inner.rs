@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rollback_core::deployment::{Deployment, NewDeployment, Phase};
+use rollback_core::deployment::{Deployment, Opening, Phase};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::history::{
     Abandonment, Begun, Conflict, Damaged, Holder, Lease, Liveness, Query, Sequence, States,
@@ -249,7 +249,7 @@ impl Inner {
 
     pub(crate) fn begin(
         &self,
-        new: &NewDeployment,
+        new: &Opening,
         holder: &Holder,
         expected: Version,
     ) -> Result<Begun, StoreError> {
@@ -265,11 +265,7 @@ impl Inner {
     /// The number of a new record, if no other workload has its id: greater than the counter, than
     /// what every state says, and than any record's. `own` is the newest of its own workload,
     /// whose folder is locked by who asks.
-    pub(crate) fn number_for(
-        &self,
-        new: &NewDeployment,
-        own: Sequence,
-    ) -> Result<Sequence, StoreError> {
+    pub(crate) fn number_for(&self, new: &Opening, own: Sequence) -> Result<Sequence, StoreError> {
         let Some(_lock) = self.locks.take_named("sequence", 5_000)? else {
             return Err(busy(self.layout.root().display()));
         };

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use rollback_core::deployment::{Annotations, Deployment, NewDeployment, Outcome, RecordVersion};
+use rollback_core::deployment::{Annotations, Deployment, Opening, Outcome, RecordVersion};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::health::VerdictKind;
@@ -32,7 +32,7 @@ struct Stored {
     annotations: Annotations,
     events: Vec<TimedEvent>,
     #[serde(flatten)]
-    new: NewDeployment,
+    new: Opening,
 }
 
 impl<'a> Written<'a> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use rollback_core::deployment::{Annotation, Deployment, NewDeployment, Settlement};
+use rollback_core::deployment::{Annotation, Deployment, Opening, Settlement};
 use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
@@ -200,7 +200,7 @@ impl HistoryReader for JsonStore {
 impl HistoryStore for JsonStore {
     async fn begin(
         &self,
-        new: &NewDeployment,
+        new: &Opening,
         holder: &Holder,
         expected: Version,
     ) -> Result<Begun, StoreError> {

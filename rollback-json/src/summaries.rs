@@ -72,7 +72,7 @@ impl Folder {
             let may = |row: &Row| row.may_have(key);
             for row in self.rows(shard, (state, &overlay), newest, usize::MAX, may)? {
                 if let Found::Record(d) = self.get(state, shard, &row.id)
-                    && let Some(asked) = &d.new_deployment().asked
+                    && let Some(asked) = &d.opening().asked
                     && asked.key == *key
                 {
                     return Ok(Some(row.id));

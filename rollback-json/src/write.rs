@@ -4,7 +4,7 @@ mod abandon;
 mod forget;
 
 use rollback_core::deployment::MAX_NOTES;
-use rollback_core::deployment::{Annotation, Deployment, NewDeployment, Settlement};
+use rollback_core::deployment::{Annotation, Deployment, Opening, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
@@ -47,8 +47,8 @@ impl Writer<'_> {
     fn open(
         &mut self,
         state: &mut State,
-        new: &NewDeployment,
-        number: impl Fn(&NewDeployment, Sequence) -> Result<Sequence, StoreError>,
+        new: &Opening,
+        number: impl Fn(&Opening, Sequence) -> Result<Sequence, StoreError>,
     ) -> Result<Placed, StoreError> {
         check_size(new)?;
         if self.folder.shard_with(&new.id)?.is_some() {
@@ -83,10 +83,10 @@ impl Writer<'_> {
     /// Begins. The caller holds the workload's lease lock, and has found no conflict.
     pub(crate) fn begin(
         &mut self,
-        new: &NewDeployment,
+        new: &Opening,
         holder: &Holder,
         expected: Version,
-        number: impl Fn(&NewDeployment, Sequence) -> Result<Sequence, StoreError>,
+        number: impl Fn(&Opening, Sequence) -> Result<Sequence, StoreError>,
     ) -> Result<(Epoch, Sequence), StoreError> {
         let mut state = self.state()?;
         if let Some(asked) = &new.asked
@@ -146,7 +146,7 @@ impl Writer<'_> {
         settlement: &Settlement,
         at: Timestamp,
         then: &Then,
-        number: impl Fn(&NewDeployment, Sequence) -> Result<Sequence, StoreError>,
+        number: impl Fn(&Opening, Sequence) -> Result<Sequence, StoreError>,
     ) -> Result<Option<Sequence>, StoreError> {
         self.writing.ends();
         let event = TimedEvent {
@@ -254,7 +254,7 @@ impl Writer<'_> {
             Then::Open(new) => match &state.in_flight {
                 Some(held) if held.deployment == new.id => {
                     let (_, successor) = self.committed(state, &new.id)?;
-                    (successor.new_deployment() == &**new).then_some(Some(held.sequence))
+                    (successor.opening() == &**new).then_some(Some(held.sequence))
                 }
                 _ => None,
             },

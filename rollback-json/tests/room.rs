@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 
 use rollback_core::backend::{Handle, Instance, Prepared, Rollout};
-use rollback_core::deployment::{NewDeployment, Outcome};
+use rollback_core::deployment::{Opening, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Cause, Event, TimedEvent};
 use rollback_core::history::{HistoryReader, HistoryStore, Then};
@@ -126,7 +126,7 @@ async fn a_switch_was_begun_that_there_was_no_room_to_go_back_from() {
     assert_eq!(store.verify().await.unwrap(), []);
 }
 
-fn prepared(new: &NewDeployment) -> Event {
+fn prepared(new: &Opening) -> Event {
     Event::Prepared(Prepared::new(
         Rollout::Replace,
         Instance::new(new.to.release().unwrap().clone(), Handle::new("place")),

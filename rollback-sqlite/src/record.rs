@@ -1,6 +1,6 @@
 //! A deployment as rows, and rows as a deployment.
 
-use rollback_core::deployment::{Annotations, Deployment, NewDeployment, RecordVersion};
+use rollback_core::deployment::{Annotations, Deployment, Opening, RecordVersion};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::Sequence;
@@ -102,7 +102,7 @@ impl Raw {
             }
             events.push(timed);
         }
-        let new: NewDeployment = decode(&self.id, &self.header).map_err(|e| newer(&self, e))?;
+        let new: Opening = decode(&self.id, &self.header).map_err(|e| newer(&self, e))?;
         let annotations: Annotations = decode(&self.id, &self.annotations)?;
         let sequence = Sequence(u64::try_from(self.sequence).unwrap_or(0));
         let deployment = Deployment::replay(new, sequence, events, annotations)
@@ -176,7 +176,7 @@ pub(crate) fn sequences(connection: &Connection) -> Result<Vec<i64>, Failure> {
 }
 
 /// The idempotency key that a deployment was asked under.
-pub(crate) fn key(new: &NewDeployment) -> Option<&str> {
+pub(crate) fn key(new: &Opening) -> Option<&str> {
     new.asked.as_ref().map(|asked| asked.key.as_str())
 }
 
@@ -198,7 +198,7 @@ pub(crate) fn keyed(
 }
 
 /// Opens a record, and gives its place in the order.
-pub(crate) fn insert(connection: &Connection, new: &NewDeployment) -> Result<Sequence, Failure> {
+pub(crate) fn insert(connection: &Connection, new: &Opening) -> Result<Sequence, Failure> {
     let header = encode_capped(new)?;
     let exists: bool = connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM deployments WHERE id = ?1)")?

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
+use rollback_core::deployment::{Deployment, Opening, Settlement};
 use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
@@ -213,7 +213,7 @@ impl HistoryReader for SqliteStore {
 impl HistoryStore for SqliteStore {
     async fn begin(
         &self,
-        new: &NewDeployment,
+        new: &Opening,
         holder: &Holder,
         expected: Version,
     ) -> Result<Begun, StoreError> {

@@ -140,7 +140,7 @@ fn record(connection: &Connection, sequence: i64, report: &mut Report) -> Result
             report.fault(&id, what);
         }
     }
-    if labels(connection, sequence)? != deployment.new_deployment().labels {
+    if labels(connection, sequence)? != deployment.opening().labels {
         report.fault(
             &id,
             "its labels are not those in the table: searches by label may miss it",
@@ -157,7 +157,7 @@ fn record(connection: &Connection, sequence: i64, report: &mut Report) -> Result
 
 /// The columns that repeat what the record says, and what they must hold.
 fn columns(deployment: &Deployment) -> Result<[(&'static str, Value); 14], Failure> {
-    let new = deployment.new_deployment();
+    let new = deployment.opening();
     let text = |s: &str| Value::Text(s.to_owned());
     let (us, ns) = split(new.opened_at);
     let settled = deployment.settlement().is_some();

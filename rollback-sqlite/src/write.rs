@@ -1,6 +1,6 @@
 //! The writes, each inside one immediate transaction that the caller commits.
 
-use rollback_core::deployment::{LiveRecord, NewDeployment, Settlement};
+use rollback_core::deployment::{LiveRecord, Opening, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
@@ -50,7 +50,7 @@ impl Claim {
 /// record. `holder` names the lock.
 pub(crate) fn begin(
     tx: &Connection,
-    new: &NewDeployment,
+    new: &Opening,
     holder: &Holder,
     expected: Version,
     liveness: impl FnOnce(&Holder) -> Liveness,
@@ -228,9 +228,7 @@ fn finished_before(
                 return Ok(None);
             };
             let successor = load(tx, &new.id)?.filter(|s| {
-                s.new_deployment() == &**new
-                    && entry.holds(&new.id)
-                    && entry.epoch == signed(claim.epoch)
+                s.opening() == &**new && entry.holds(&new.id) && entry.epoch == signed(claim.epoch)
             });
             Ok(successor.map(|s| Some(s.sequence())))
         }

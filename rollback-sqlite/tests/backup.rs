@@ -73,7 +73,7 @@ async fn a_copy_made_while_others_write_is_whole_and_holds_what_was_acknowledged
             let there = copied.get(record.id()).await.unwrap().unwrap();
             // One that was in flight may have been settled before the copy was made.
             assert!(there.events().starts_with(record.events()));
-            assert_eq!(there.new_deployment(), record.new_deployment());
+            assert_eq!(there.opening(), record.opening());
         }
     }
     stop.store(true, Ordering::SeqCst);

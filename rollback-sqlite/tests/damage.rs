@@ -137,7 +137,7 @@ async fn a_damaged_page_of_records_is_named_and_every_other_record_is_served() {
         page.deployments[..since.deployments.len()]
     );
     assert_eq!(
-        since.deployments.last().unwrap().new_deployment().opened_at,
+        since.deployments.last().unwrap().opening().opened_at,
         at(10)
     );
     // What is counted lies elsewhere, and is whole.

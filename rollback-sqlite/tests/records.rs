@@ -5,7 +5,7 @@ mod support;
 
 use std::path::PathBuf;
 
-use rollback_core::deployment::{NewDeployment, Outcome};
+use rollback_core::deployment::{Opening, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{Annotation, HistoryReader, HistoryStore, Query, Then, Version};
@@ -19,7 +19,7 @@ struct Three {
     _dir: tempfile::TempDir,
     path: PathBuf,
     store: SqliteStore,
-    all: [NewDeployment; 3],
+    all: [Opening; 3],
 }
 
 impl Three {
@@ -159,7 +159,7 @@ async fn a_header_that_cannot_be_is_that_records_trouble_alone() {
     // Nothing was lost: put right, it is read again.
     three.set_header(&header);
     let record = three.store.get(&three.all[1].id).await.unwrap().unwrap();
-    assert_eq!(record.new_deployment(), &three.all[1]);
+    assert_eq!(record.opening(), &three.all[1]);
     assert_eq!(three.store.verify().await.unwrap(), []);
 }
 
@@ -245,7 +245,7 @@ async fn doubled_keys_of_a_map_and_deep_nesting_are_found_by_verify() {
         );
         // What is read meanwhile is the record all the same.
         let record = three.store.get(&three.all[1].id).await.unwrap().unwrap();
-        assert_eq!(record.new_deployment(), &three.all[1], "{what}");
+        assert_eq!(record.opening(), &three.all[1], "{what}");
     }
 }
 
@@ -269,7 +269,7 @@ async fn fields_of_a_newer_version_are_passed_over_and_kept() {
     drop(edit);
     reseal(&three.path);
     let record = three.store.get(id).await.unwrap().unwrap();
-    assert_eq!(record.new_deployment(), &three.all[1]);
+    assert_eq!(record.opening(), &three.all[1]);
     assert!(record.annotations().pinned);
     // A change keeps what it does not know.
     three

@@ -5,7 +5,7 @@ mod support;
 
 use std::path::PathBuf;
 
-use rollback_core::deployment::{Annotation, Deployment, NewDeployment, Outcome};
+use rollback_core::deployment::{Annotation, Deployment, Opening, Outcome};
 use rollback_core::engine::RollbackEngine;
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{HistoryReader, HistoryStore, Query, Summary, Then, Version};
@@ -30,7 +30,7 @@ impl Long {
             .await
             .unwrap();
         for n in 0..6 {
-            let new: NewDeployment = sample("api@x", n);
+            let new: Opening = sample("api@x", n);
             let version = Version(n * 2);
             let lease = store.begin(&new, &holder(), version).await.unwrap().lease;
             let end = settlement(&new.id, Outcome::Succeeded);
@@ -178,7 +178,7 @@ async fn a_summary_made_by_another_librarys_rules_is_not_believed() {
 #[tokio::test]
 async fn a_pin_given_while_a_deployment_was_in_flight_was_missing_from_its_summary() {
     let long = Long::new().await;
-    let new: NewDeployment = sample("api@x", 6);
+    let new: Opening = sample("api@x", 6);
     let begun = long.store.begin(&new, &holder(), Version(12)).await;
     let lease = begun.unwrap().lease;
     let event = TimedEvent {

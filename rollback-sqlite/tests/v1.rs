@@ -83,7 +83,7 @@ fn line(d: &Deployment) -> String {
         d.phase(),
         d.events().len(),
         d.duration().map(|d| d.as_millis()),
-        d.new_deployment().labels,
+        d.opening().labels,
         added.join(", "),
     )
 }
@@ -107,9 +107,9 @@ async fn every_record_of_version_1_is_read_as_it_was_written() {
     let (failed, automatic) = (by_sequence(5), by_sequence(6));
     assert_eq!(failed.rolled_back_by(), Some(automatic.id()));
     assert_eq!(automatic.trigger().restores(), Some(by_sequence(4).id()));
-    assert_eq!(by_sequence(1).new_deployment().reason, "first".parse().ok());
+    assert_eq!(by_sequence(1).opening().reason, "first".parse().ok());
     assert_eq!(
-        by_sequence(4).new_deployment().correlation,
+        by_sequence(4).opening().correlation,
         "build-17".parse().ok()
     );
     assert_eq!(failed.settlement().unwrap().outcome, Outcome::Failed);
@@ -168,7 +168,7 @@ async fn the_states_of_version_1_are_kept_and_what_was_in_flight_is_taken_over()
     assert_eq!(asked, rollback_core::id::Actor::user("Bob").ok());
     assert_eq!(all[0].phase(), Phase::Switching);
     // And the next deployment goes on counting.
-    let mut new = all[7].new_deployment().clone();
+    let mut new = all[7].opening().clone();
     new.id = rollback_core::id::DeploymentId::generate(new.opened_at);
     let begun = store.begin(&new, &holder(), Version(10)).await.unwrap();
     assert_eq!(begun.sequence.0, 14);
@@ -179,7 +179,7 @@ async fn filters_and_counts_over_version_1_are_what_the_records_say() {
     let dir = tempfile::tempdir().unwrap();
     let store = migrated(&dir.path().join("history.db")).await;
     let all = store.list(&Query::default()).await.unwrap().deployments;
-    let middle = all[6].new_deployment().opened_at;
+    let middle = all[6].opening().opened_at;
     let with = |set: &dyn Fn(&mut Query)| {
         let mut query = Query::default();
         set(&mut query);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
+use rollback_core::deployment::{Deployment, Opening, Settlement};
 use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
@@ -120,7 +120,7 @@ impl<I: Intercept> HistoryReader for InterceptedStore<I> {
 impl<I: Intercept> HistoryStore for InterceptedStore<I> {
     async fn begin(
         &self,
-        new: &NewDeployment,
+        new: &Opening,
         holder: &Holder,
         expected: Version,
     ) -> Result<Begun, StoreError> {

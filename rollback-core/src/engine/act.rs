@@ -61,7 +61,7 @@ impl Drop for StopOnDrop {
 
 impl Runner {
     pub(super) fn deadlines(&self) -> Deadlines {
-        self.deployment.new_deployment().policy.deadlines.clone()
+        self.deployment.opening().policy.deadlines.clone()
     }
 
     /// An automatic rollback is a way back, and ways back are not cancelled: what is known to be sick

@@ -42,7 +42,7 @@ pub(super) async fn asked_before(
     };
     let run = attach(inner, &id).await?;
     let before = inner.record(&id).await?;
-    if before.new_deployment().asked.as_ref() == Some(asked) {
+    if before.opening().asked.as_ref() == Some(asked) {
         return Ok(Some(run));
     }
     Err(Refusal::KeyTaken {
@@ -187,9 +187,7 @@ fn not_attempted(d: &Deployment) -> Option<NotAttempted> {
         Trigger::Rollback { .. } | Trigger::AutomaticRollback { .. } => {
             Some(NotAttempted::WasARollback)
         }
-        _ if d.new_deployment().policy.rollback != RollbackMode::Auto => {
-            Some(NotAttempted::NotArmed)
-        }
+        _ if d.opening().policy.rollback != RollbackMode::Auto => Some(NotAttempted::NotArmed),
         _ => Some(NotAttempted::NoRollbackPoint),
     })
 }

@@ -140,7 +140,7 @@ impl Runner {
             Decision::Leave => Some(self.leave()),
             Decision::PutBack => Some(as_interrupted(
                 &self.deployment,
-                self.deployment.new_deployment().fallback.clone(),
+                self.deployment.opening().fallback.clone(),
                 PUT_BACK,
             )),
             _ => None,
@@ -156,7 +156,7 @@ impl Runner {
     /// that is left running.
     async fn stuck(&mut self, back: &Operation, error: &BackendError) -> Result<Step, Error> {
         let observed = self.observe().await.map_err(|e| self.stopped(e))?;
-        let new = self.deployment.new_deployment();
+        let new = self.deployment.opening();
         let (id, fallback) = (new.id.clone(), new.fallback.clone());
         let is = |end: &End, s: &Sighting| {
             end.instance()
@@ -260,7 +260,7 @@ impl Runner {
                 Chain::of(&e)
             ));
         }
-        let fallback = self.deployment.new_deployment().fallback.clone();
+        let fallback = self.deployment.opening().fallback.clone();
         summary.push_str(match (&fallback, switched) {
             (LiveRecord::Nothing, _) => " Nothing is live.",
             (_, true) => " What was live before is live again.",

@@ -157,7 +157,7 @@ impl Runner {
 
     /// What a failed rollback is likely to have met.
     fn migrations_since(&self) -> String {
-        let warnings = &self.deployment.new_deployment().warnings;
+        let warnings = &self.deployment.opening().warnings;
         warnings
             .iter()
             .find(|w| matches!(w, Warning::MigrationsSince { .. }))
@@ -168,7 +168,7 @@ impl Runner {
     /// What the policy and the request want done once a rollback has succeeded. Before it is
     /// settled, and bearing repetition: a crash in between cannot lose it.
     async fn aftermath(&mut self) -> Result<(), Error> {
-        let new = self.deployment.new_deployment();
+        let new = self.deployment.opening();
         if new.trigger.restores().is_none() {
             return Ok(());
         }

@@ -111,7 +111,7 @@ impl Runner {
     /// Why no remediation may be tried now, if none may.
     async fn breaker_is_open(&self) -> Result<Option<String>, Error> {
         let records = self.remediated().await?;
-        let breaker = self.deployment.new_deployment().policy.breaker;
+        let breaker = self.deployment.opening().policy.breaker;
         Ok(match rest(&records, &breaker, self.inner.clock.now()) {
             Rest::No => None,
             Rest::Yes { attempts } => Some(format!(
@@ -141,7 +141,7 @@ impl Runner {
 
     pub(super) async fn judge(&self, site: Site) -> Result<Result<Judgement, BackendError>, Error> {
         let op = self.deployment.operation();
-        let gate = self.deployment.new_deployment().gate.clone();
+        let gate = self.deployment.opening().gate.clone();
         let clock = Arc::clone(&self.inner.clock);
         let (backend, checks) = (
             Arc::clone(&self.workload.backend),

@@ -188,7 +188,7 @@ fn is_composed_for(
     deployment: &Deployment,
     forced: &[GuardName],
 ) -> Result<(), Refusal> {
-    let begun = deployment.new_deployment().composition.as_ref();
+    let begun = deployment.opening().composition.as_ref();
     let lacks = begun.map(|begun| begun.lacking_in(&workload.composition()));
     match lacks {
         Some(lacks) if !lacks.is_empty() && !forced.contains(&GuardName::composition()) => {
@@ -215,7 +215,7 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Resul
     let deployment = read(inner, lease.deployment()).await?;
     is_composed_for(workload, &deployment, forced)?;
     let fence = Fence::of(&identity, lease, deployment.sequence());
-    let limit = deployment.new_deployment().policy.deadlines.observe;
+    let limit = deployment.opening().policy.deadlines.observe;
     let observed = ask::observe(limit, workload.backend.as_ref())
         .await
         .map_err(|e| {
@@ -228,7 +228,7 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Resul
             .because(e)
         })?;
     let decision = decide(&deployment, Some(&fence), &observed);
-    let fallback = || deployment.new_deployment().fallback.clone();
+    let fallback = || deployment.opening().fallback.clone();
     let settle = |live, summary| Some(as_interrupted(&deployment, live, summary));
     let step = match decision {
         Decision::GoBack => None,

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::Workload;
-use crate::deployment::{Composition, NewDeployment, Trigger};
+use crate::deployment::{Composition, Opening, Trigger};
 use crate::health::Gate;
 use crate::history::{PolicySet, WorkloadState};
 use crate::id::{Actor, DeploymentId};
@@ -90,10 +90,10 @@ impl Workload {
         actor: Actor,
         now: Timestamp,
         rules: &Rules,
-    ) -> NewDeployment {
+    ) -> Opening {
         let id = DeploymentId::generate(now);
         let reuse = self.reuse(&trigger);
-        let mut new = NewDeployment::new(id, self.id.clone(), trigger, actor, now);
+        let mut new = Opening::new(id, self.id.clone(), trigger, actor, now);
         new.reuse = reuse;
         new.gate = rules.gate.clone();
         new.policy = rules.policy.clone();

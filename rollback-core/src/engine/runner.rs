@@ -168,7 +168,7 @@ impl Runner {
                 let settlement = Settlement::new(
                     Outcome::Cancelled,
                     Verdict::Unknown,
-                    self.deployment.new_deployment().fallback.clone(),
+                    self.deployment.opening().fallback.clone(),
                     format!("The adoption was {cause}; nothing was changed."),
                 );
                 return Ok(Step::Settle(Box::new(settlement), Box::new(Then::Release)));

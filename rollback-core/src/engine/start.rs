@@ -8,7 +8,7 @@ use super::inner::Inner;
 use super::run::Run;
 use super::runner::{Runner, Step};
 use super::tenure::Tenure;
-use crate::deployment::{Deployment, NewDeployment};
+use crate::deployment::{Deployment, Opening};
 use crate::error::{Error, ErrorKind};
 use crate::history::{Holder, Identity, Lease, Version};
 
@@ -29,7 +29,7 @@ pub(super) enum Start {
 /// must have somebody who runs it.
 pub(super) async fn begin(
     inner: &Arc<Inner>,
-    mut new: NewDeployment,
+    mut new: Opening,
     expected: Version,
     step: Step,
 ) -> Result<Run, Error> {

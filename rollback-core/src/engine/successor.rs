@@ -6,7 +6,7 @@ use super::inner::Inner;
 use super::planning::NEWEST;
 use super::rules::{Origin, Rules};
 use super::{ask, choose, planning, warnings};
-use crate::deployment::{Deployment, LiveRecord, NewDeployment, NotAttempted, Trigger};
+use crate::deployment::{Deployment, LiveRecord, NotAttempted, Opening, Trigger};
 use crate::drift::Drift;
 use crate::engine::Workload;
 use crate::error::Error;
@@ -22,7 +22,7 @@ use crate::withheld::Withheld;
 
 /// An automatic rollback to be opened.
 pub(super) struct Successor {
-    pub(super) new: NewDeployment,
+    pub(super) new: Opening,
     /// Whether its target has a good verdict on record.
     pub(super) to_last_healthy: bool,
 }
@@ -33,7 +33,7 @@ pub(super) async fn successor(
     workload: &Workload,
     failed: &Deployment,
 ) -> Result<Result<Successor, NotAttempted>, Error> {
-    let own = failed.new_deployment();
+    let own = failed.opening();
     if failed.trigger().restores().is_some() {
         return Ok(Err(NotAttempted::WasARollback));
     }

@@ -24,7 +24,7 @@ pub(super) async fn shrink(
     if let Some(copy) = records.iter_mut().find(|d| d.id == *own.id()) {
         *copy = Summary::of(own);
     }
-    let policy = &own.new_deployment().policy;
+    let policy = &own.opening().policy;
     let rules = workload.rules_by(policy.clone(), Origin::Catalog);
     let state = inner.store.workload(own.workload()).await?;
     let lineage = Lineage::new(&records, &live)

@@ -30,9 +30,7 @@ pub(super) async fn migrations(
     let Some(log) = &workload.migrations else {
         return Migrations::NotTracked;
     };
-    let since = target
-        .settled_at()
-        .unwrap_or(target.new_deployment().opened_at);
+    let since = target.settled_at().unwrap_or(target.opening().opened_at);
     let asked = ask::ask(limit, |cx| async move {
         log.applied_since(&cx, &workload.id, since).await
     });
@@ -119,7 +117,7 @@ pub(super) async fn reference_stays(
     live: &Deployment,
     to: &End,
 ) -> Option<Warning> {
-    let abandoned = live.new_deployment().to.release()?.artifact();
+    let abandoned = live.opening().to.release()?.artifact();
     let comes_back = to.release().map(|r| &r.artifact().digest) == Some(&abandoned.digest);
     if abandoned.kind != ReferenceKind::Moving || comes_back {
         return None;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Keep, Trust};
-use crate::deployment::{NewDeployment, Phase};
+use crate::deployment::{Opening, Phase};
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::time::Timestamp;
 
@@ -298,7 +298,7 @@ pub enum Then {
     /// [`Event::RolledBackBy`](crate::event::Event::RolledBackBy) with the settled one's id.
     ReleaseAndAmend(DeploymentId),
     /// The successor is opened under the same lease.
-    Open(Box<NewDeployment>),
+    Open(Box<Opening>),
 }
 
 /// What `finish` leaves.

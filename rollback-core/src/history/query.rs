@@ -71,7 +71,7 @@ impl Query {
     /// Whether a record is meant, page and limit aside. Stores that filter by other means agree
     /// with this.
     pub fn matches(&self, d: &Deployment) -> bool {
-        let new = d.new_deployment();
+        let new = d.opening();
         self.service
             .as_ref()
             .is_none_or(|s| s == d.workload().service())

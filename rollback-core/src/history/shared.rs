@@ -9,7 +9,7 @@ use super::{
     Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then, Trust,
     Version, WorkloadState,
 };
-use crate::deployment::{Annotation, Deployment, NewDeployment, Settlement};
+use crate::deployment::{Annotation, Deployment, Opening, Settlement};
 use crate::error::StoreError;
 use crate::event::TimedEvent;
 use crate::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
@@ -86,7 +86,7 @@ macro_rules! forward {
         impl<T: HistoryStore + ?Sized> HistoryStore for $pointer<T> {
             async fn begin(
                 &self,
-                new: &NewDeployment,
+                new: &Opening,
                 holder: &Holder,
                 expected: Version,
             ) -> Result<Begun, StoreError> {

@@ -6,7 +6,7 @@ use super::{
     Abandonment, Amendment, Begun, Exclusion, Finished, HistoryReader, Holder, Lease, Renewal,
     Sequence, Then, Trust, Version,
 };
-use crate::deployment::{Annotation, NewDeployment, Settlement};
+use crate::deployment::{Annotation, Opening, Settlement};
 use crate::error::StoreError;
 use crate::event::TimedEvent;
 use crate::id::{Actor, DeploymentId, WorkloadId};
@@ -47,7 +47,7 @@ pub trait HistoryStore: HistoryReader {
     /// version moved.
     async fn begin(
         &self,
-        new: &NewDeployment,
+        new: &Opening,
         holder: &Holder,
         expected: Version,
     ) -> Result<Begun, StoreError>;

@@ -154,7 +154,7 @@ fn is_false(value: &bool) -> bool {
 impl Summary {
     /// Of a record.
     pub fn of(d: &Deployment) -> Self {
-        let new = d.new_deployment();
+        let new = d.opening();
         let adopted = d.trigger().kind() == TriggerKind::Adopt;
         Self {
             rules: SummaryRules,
@@ -224,7 +224,7 @@ fn settling(d: &Deployment) -> Option<Settling> {
 }
 
 fn breaker_until(d: &Deployment) -> Option<Timestamp> {
-    let per = d.new_deployment().policy.breaker.per;
+    let per = d.opening().policy.breaker.per;
     let begun = d.events().iter();
     let begun = begun.filter(|e| matches!(e.event, Event::RemediationIntended { .. }));
     begun

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::deployment::{Deployment, LiveRecord, NewDeployment, Phase, Settlement};
+use crate::deployment::{Deployment, LiveRecord, Opening, Phase, Settlement};
 use crate::error::{StoreError, StoreErrorKind as Kind};
 use crate::event::{Event, TimedEvent};
 use crate::history::{
@@ -119,13 +119,13 @@ impl Inner {
         key: &IdempotencyKey,
     ) -> Option<&DeploymentId> {
         let has = |d: &&Deployment| {
-            let asked = d.new_deployment().asked.as_ref();
+            let asked = d.opening().asked.as_ref();
             d.workload() == workload && asked.is_some_and(|asked| asked.key == *key)
         };
         self.deployments.values().find(has).map(Deployment::id)
     }
 
-    pub(super) fn open(&mut self, new: &NewDeployment) -> Result<Sequence, StoreError> {
+    pub(super) fn open(&mut self, new: &Opening) -> Result<Sequence, StoreError> {
         check_size(new)?;
         if self.by_id.contains_key(&new.id) {
             return Err(

@@ -152,7 +152,7 @@ async fn adoption_of_the_dead(b: &Bench) {
     let live = b.shelf.0.lock().unwrap().live.clone().unwrap();
     let state = crate::state(b).await;
     let newest = b.engine.list(&Query::workload(&b.api)).await.unwrap();
-    let mut new = newest.deployments[0].new_deployment().clone();
+    let mut new = newest.deployments[0].opening().clone();
     new.id = DeploymentId::generate(SystemClock.now());
     new.trigger = Trigger::Adopt;
     new.from = End::Placed(live.clone());

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rollback_core::deployment::{NewDeployment, Outcome};
+use rollback_core::deployment::{Opening, Outcome};
 use rollback_core::history::{Begun, HistoryReader, HistoryStore, Query, Then};
 use rollback_core::id::DeploymentId;
 use rollback_json::JsonStore;
@@ -23,13 +23,13 @@ pub(crate) async fn open(root: &Path) -> JsonStore {
 }
 
 /// Begins at whatever version the workload has.
-pub(crate) async fn begin(store: &JsonStore, new: &NewDeployment) -> Begun {
+pub(crate) async fn begin(store: &JsonStore, new: &Opening) -> Begun {
     let version = store.workload(&new.workload).await.unwrap().version;
     store.begin(new, &holder(), version).await.unwrap()
 }
 
 /// Begins and succeeds.
-pub(crate) async fn settle(store: &JsonStore, new: &NewDeployment) {
+pub(crate) async fn settle(store: &JsonStore, new: &Opening) {
     let lease = begin(store, new).await.lease;
     let end = settlement(&new.id, Outcome::Succeeded);
     let done = store.finish(&lease, &end, at(99), &Then::Release).await;

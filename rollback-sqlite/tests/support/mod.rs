@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use rollback_core::deployment::{NewDeployment, Outcome};
+use rollback_core::deployment::{Opening, Outcome};
 use rollback_core::error::StoreError;
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{Begun, HistoryReader, HistoryStore, Then};
@@ -22,13 +22,13 @@ pub(crate) fn step(n: u64) -> TimedEvent {
 }
 
 /// Begins at whatever version the workload has.
-pub(crate) async fn begin(store: &SqliteStore, new: &NewDeployment) -> Result<Begun, StoreError> {
+pub(crate) async fn begin(store: &SqliteStore, new: &Opening) -> Result<Begun, StoreError> {
     let version = store.workload(&new.workload).await?.version;
     store.begin(new, &holder(), version).await
 }
 
 /// Begins and settles.
-pub(crate) async fn settle(store: &SqliteStore, workload: &str, n: u64) -> NewDeployment {
+pub(crate) async fn settle(store: &SqliteStore, workload: &str, n: u64) -> Opening {
     let new = sample(workload, n);
     let begun = begin(store, &new).await.unwrap();
     let end = settlement(&new.id, Outcome::Succeeded);

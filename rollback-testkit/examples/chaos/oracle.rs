@@ -251,7 +251,7 @@ fn in_order(id: &WorkloadId, records: &[Deployment], live: &LiveRecord, breaches
             breaches.unless(sequence < d.sequence(), "out of order", || {
                 format!("{id}: {sequence:?} before {:?}", d.sequence())
             });
-            let replaces = &d.new_deployment().replaces;
+            let replaces = &d.opening().replaces;
             // One that was forgotten may have been live in between.
             let known = replaces.known().is_some_and(|r| ids.contains(r));
             breaches.unless(!known || replaces == before, "lineage", || {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use rollback_core::deployment::{Deployment, NewDeployment, Settlement};
+use rollback_core::deployment::{Deployment, Opening, Settlement};
 use rollback_core::error::StoreError;
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
@@ -34,7 +34,7 @@ struct Content {
 /// A write that was acknowledged.
 #[derive(Debug, Clone)]
 pub(super) enum Written {
-    Begun(Box<NewDeployment>, Holder, Version),
+    Begun(Box<Opening>, Holder, Version),
     Appended(WorkloadId, DeploymentId, TimedEvent),
     Finished(WorkloadId, DeploymentId, Settlement, Timestamp, Then),
     TakenOver(WorkloadId, Holder),
@@ -274,7 +274,7 @@ impl HistoryReader for DiskStore {
 impl HistoryStore for DiskStore {
     async fn begin(
         &self,
-        new: &NewDeployment,
+        new: &Opening,
         holder: &Holder,
         expected: Version,
     ) -> Result<Begun, StoreError> {

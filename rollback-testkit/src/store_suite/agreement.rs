@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rollback_core::deployment::{Annotation, NewDeployment, Outcome, Trigger};
+use rollback_core::deployment::{Annotation, Opening, Outcome, Trigger};
 use rollback_core::error::{StoreError, StoreErrorKind};
 use rollback_core::event::{Cause, Event, TimedEvent};
 use rollback_core::health::{Site, Verdict};
@@ -63,9 +63,9 @@ struct Agreement<'a> {
     random: Random,
     seed: u64,
     clock: u64,
-    known: Vec<NewDeployment>,
+    known: Vec<Opening>,
     /// Deployments in flight, with each store's own lease.
-    leases: Vec<(NewDeployment, Vec<Lease>)>,
+    leases: Vec<(Opening, Vec<Lease>)>,
 }
 
 /// What a store answered, without what may differ.
@@ -138,7 +138,7 @@ impl Agreement<'_> {
         }
     }
 
-    fn event(&mut self, new: &NewDeployment) -> Event {
+    fn event(&mut self, new: &Opening) -> Event {
         match self.random.below(10) {
             0 => Event::PrepareIntended,
             1 => prepared(new),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rollback_core::backend::Evidence;
-use rollback_core::deployment::{NewDeployment, Outcome, Settlement};
+use rollback_core::deployment::{Opening, Outcome, Settlement};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Cause, Event};
 use rollback_core::history::{HistoryReader, HistoryStore, Lease, Then};
@@ -62,7 +62,7 @@ pub async fn full_disk(open: impl AsyncFn(&Path) -> Arc<dyn HistoryStore>) {
 }
 
 /// Takes a deployment to a failed end, back from after its switch.
-async fn ends(store: &dyn HistoryStore, new: &NewDeployment, lease: Lease) -> Settlement {
+async fn ends(store: &dyn HistoryStore, new: &Opening, lease: Lease) -> Settlement {
     let steps = [
         Event::PrepareIntended,
         prepared(new),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rollback_core::deployment::{Asked, NewDeployment, Outcome};
+use rollback_core::deployment::{Asked, Opening, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::history::Version;
 use rollback_core::request::{Goal, Reapply, Wish};
@@ -11,7 +11,7 @@ use super::StoreHarness;
 use super::sample::{begin, holder, refused, sample, settle};
 
 /// A deployment that was asked for under this key.
-fn keyed(workload: &str, n: u64, key: &str) -> NewDeployment {
+fn keyed(workload: &str, n: u64, key: &str) -> Opening {
     let mut new = sample(workload, n);
     let wish = Wish::Rollback {
         goal: Goal::Previous,

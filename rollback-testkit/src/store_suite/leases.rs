@@ -28,7 +28,7 @@ pub(super) async fn a_deployment_begins_goes_on_and_settles(harness: &dyn StoreH
         store.append(&begun.lease, &timed(n, event)).await.unwrap();
     }
     let record = store.get(&new.id).await.unwrap().unwrap();
-    assert_eq!(record.new_deployment(), &new);
+    assert_eq!(record.opening(), &new);
     assert_eq!(record.sequence(), begun.sequence);
     assert_eq!(record.phase(), Phase::Prepared);
     assert_eq!(record.outcome(), None);

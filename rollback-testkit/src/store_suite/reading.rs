@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use rollback_core::backend::Evidence;
-use rollback_core::deployment::{Deployment, NewDeployment, Outcome, Trigger, TriggerKind};
+use rollback_core::deployment::{Deployment, Opening, Outcome, Trigger, TriggerKind};
 use rollback_core::event::Event;
 use rollback_core::history::{
     Annotation, HistoryReader, HistoryStore, Query, Stats, Summary, Version, WorkloadState,
@@ -163,7 +163,7 @@ async fn mixed(store: &dyn HistoryStore) -> Vec<Deployment> {
         let target = ["web-1", "web-2"][n % 2];
         // Opened in another order than they are stored in.
         let opened = (n as u64 * 7) % 30;
-        let mut new: NewDeployment = sample(&format!("{service}@{target}"), opened);
+        let mut new: Opening = sample(&format!("{service}@{target}"), opened);
         new.trigger = triggers[n % triggers.len()].clone();
         new.actor = match n % 4 {
             0 => Actor::user("ann").unwrap(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rollback_core::backend::{End, Handle, Instance, Prepared, Reuse, Rollout};
-use rollback_core::deployment::{LiveRecord, NewDeployment, Note, Outcome, Settlement, Trigger};
+use rollback_core::deployment::{LiveRecord, Note, Opening, Outcome, Settlement, Trigger};
 use rollback_core::error::{StoreError, StoreErrorKind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::health::Verdict;
@@ -25,19 +25,19 @@ pub fn holder() -> Holder {
 }
 
 /// A deployment of `v1` on `workload`, opened at second `n`, with an id of its own.
-pub fn sample(workload: &str, n: u64) -> NewDeployment {
+pub fn sample(workload: &str, n: u64) -> Opening {
     sample_of(workload, n, Trigger::Deploy)
 }
 
 /// The same, set off by `trigger`.
-pub fn sample_of(workload: &str, n: u64, trigger: Trigger) -> NewDeployment {
+pub fn sample_of(workload: &str, n: u64, trigger: Trigger) -> Opening {
     let release = Release::new(
         "sample".parse().unwrap(),
         Artifact::new(format!("app:v{n}"), format!("sha256:{n:064x}")),
     );
     let actor = Actor::user_via("ann", "cli").unwrap();
     let id = DeploymentId::generate(at(n));
-    let mut new = NewDeployment::new(id, workload.parse().unwrap(), trigger, actor, at(n));
+    let mut new = Opening::new(id, workload.parse().unwrap(), trigger, actor, at(n));
     new.reason = Some("because".parse().unwrap());
     new.to = End::Planned(release);
     new.reuse = match n % 2 {
@@ -71,7 +71,7 @@ pub(super) fn timed(n: u64, event: Event) -> TimedEvent {
     TimedEvent { at: at(n), event }
 }
 
-pub(super) fn prepared(new: &NewDeployment) -> Event {
+pub(super) fn prepared(new: &Opening) -> Event {
     Event::Prepared(Prepared::new(
         Rollout::Replace,
         Instance::new(new.to.release().unwrap().clone(), Handle::new("place")),
@@ -83,18 +83,13 @@ pub(super) fn workload(text: &str) -> WorkloadId {
 }
 
 /// Begins at whatever version the workload has.
-pub(super) async fn begin(store: &dyn HistoryStore, new: &NewDeployment) -> Begun {
+pub(super) async fn begin(store: &dyn HistoryStore, new: &Opening) -> Begun {
     let version = store.workload(&new.workload).await.unwrap().version;
     store.begin(new, &holder(), version).await.unwrap()
 }
 
 /// Begins and settles, `took` seconds later.
-pub(super) async fn settle(
-    store: &dyn HistoryStore,
-    new: &NewDeployment,
-    outcome: Outcome,
-    took: u64,
-) {
+pub(super) async fn settle(store: &dyn HistoryStore, new: &Opening, outcome: Outcome, took: u64) {
     let begun = begin(store, new).await;
     let end = new.opened_at.plus(Duration::from_secs(took));
     let settlement = settlement(&new.id, outcome);

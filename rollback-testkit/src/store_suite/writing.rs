@@ -389,7 +389,7 @@ pub(super) async fn what_a_newer_version_wrote_is_kept(harness: &dyn StoreHarnes
     let read = harness.store().await.get(&new.id).await.unwrap().unwrap();
     assert!(read.is_newer());
     assert_eq!(read.events()[0].event, newer);
-    assert_eq!(read.new_deployment(), &new);
+    assert_eq!(read.opening(), &new);
     assert_eq!(read.phase(), Phase::Preparing);
 }
 

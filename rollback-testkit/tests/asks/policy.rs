@@ -166,7 +166,7 @@ async fn ask_20_a_rollback_over_migrations_warns() {
         let warning = Warning::MigrationsSince { count: 2, names };
         assert!(plan.warnings().contains(&warning), "{plan}");
         let report = b.back(Goal::LastHealthy).await.unwrap();
-        let recorded = &report.deployment().new_deployment().warnings;
+        let recorded = &report.deployment().opening().warnings;
         assert!(recorded.contains(&warning), "and the record says so");
     })
     .await;
@@ -192,7 +192,7 @@ async fn ask_20_a_rollback_over_migrations_is_blocked_where_the_policy_says_so()
         let forced = Request::rollback(api(), Goal::LastHealthy, me());
         let forced = b.run(forced.force(GuardName::migrations())).await.unwrap();
         assert!(forced.succeeded());
-        let new = forced.deployment().new_deployment();
+        let new = forced.deployment().opening();
         assert_eq!(new.forced, [GuardName::migrations()]);
         let warned = |w: &Warning| matches!(w, Warning::Guard { guard, .. } if *guard == GuardName::migrations());
         assert!(new.warnings.iter().any(warned), "{:?}", new.warnings);

@@ -122,7 +122,7 @@ async fn ask_14_who_and_why() {
         let found = b.engine.list(&query).await.unwrap().deployments;
         assert_eq!(found.len(), 2);
         assert_eq!(*found[0].actor(), bob);
-        let new = found[1].new_deployment();
+        let new = found[1].opening();
         assert_eq!(new.reason, Some(text("the campaign starts at noon")));
         assert_eq!(new.labels["ticket"], "OPS-7");
         assert_eq!(new.correlation, Some(text("build 4711")));

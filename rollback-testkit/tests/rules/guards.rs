@@ -118,7 +118,7 @@ async fn what_is_forced_by_name_is_recorded_and_warned_of() {
     };
     assert_eq!(plan.warnings(), std::slice::from_ref(&warning));
     let report = s.b.run(request).await.unwrap();
-    let new = report.deployment().new_deployment();
+    let new = report.deployment().opening();
     assert_eq!(new.forced, [guard]);
     assert_eq!(new.warnings, [warning]);
     // Another guard's name forces nothing.
@@ -145,10 +145,7 @@ async fn a_hold_can_be_forced_by_name_and_stays() {
     let request = Request::deploy(api(), "v1", me()).force(GuardName::hold());
     let report = b.run(request).await.unwrap();
     assert!(report.succeeded());
-    assert_eq!(
-        report.deployment().new_deployment().forced,
-        [GuardName::hold()]
-    );
+    assert_eq!(report.deployment().opening().forced, [GuardName::hold()]);
     assert!(b.state().await.hold.is_some());
 }
 

@@ -128,7 +128,7 @@ async fn a_configuration_lasts_across_engines_until_it_is_taken_back() {
             (Origin::Store, policy.clone())
         );
         let v1 = b.deploy("v1").await;
-        assert_eq!(v1.deployment().new_deployment().policy, policy);
+        assert_eq!(v1.deployment().opening().policy, policy);
         b.engine.configure(&api(), None, &me()).await.unwrap();
         let rules = setup.engine().engine.rules(&api()).await.unwrap();
         assert_eq!(rules.origin, Origin::Catalog);
@@ -213,7 +213,7 @@ async fn what_is_in_flight_keeps_the_policy_it_began_with() {
     configure(&b, &policy).await;
     door.open();
     let report = run.await.unwrap();
-    let own = &report.deployment().new_deployment().policy;
+    let own = &report.deployment().opening().policy;
     assert_eq!(*own, Policy::default());
     assert!(
         b.back(to(&v1)).await.unwrap().succeeded(),

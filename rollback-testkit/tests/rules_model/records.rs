@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rollback_core::backend::{End, Evidence, Handle, Instance, Prepared, Rollout};
 use rollback_core::deployment::{
-    Annotations, Deployment, LiveRecord, NewDeployment, Note, Outcome, Settlement, Trigger,
+    Annotations, Deployment, LiveRecord, Note, Opening, Outcome, Settlement, Trigger,
 };
 use rollback_core::event::{Cause, Event, TimedEvent};
 use rollback_core::health::{Site, Verdict};
@@ -48,7 +48,7 @@ impl History {
         };
         let actor = Actor::user("model").unwrap();
         let workload = "api@model".parse().unwrap();
-        let mut new = NewDeployment::new(id(i), workload, trigger, actor, opened_at(p.day, i));
+        let mut new = Opening::new(id(i), workload, trigger, actor, opened_at(p.day, i));
         new.replaces = record_of(p.before);
         new.fallback = record_of(p.before);
         new.to = End::Planned(release(p.release));

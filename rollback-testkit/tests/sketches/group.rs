@@ -55,11 +55,11 @@ impl Decision {
 struct Group {
     id: GroupId,
     /// By workload, which is the order of their leases.
-    members: BTreeMap<WorkloadId, NewDeployment>,
+    members: BTreeMap<WorkloadId, Opening>,
 }
 
 impl Group {
-    fn new(id: GroupId, members: impl IntoIterator<Item = NewDeployment>) -> Self {
+    fn new(id: GroupId, members: impl IntoIterator<Item = Opening>) -> Self {
         let members = members.into_iter().map(|mut new| {
             new.group = Some(id.clone());
             (new.workload.clone(), new)
@@ -98,7 +98,7 @@ impl Group {
 async fn settle(
     store: &dyn HistoryStore,
     lease: &Lease,
-    opened: &NewDeployment,
+    opened: &Opening,
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let why = "Another member of its group could not be opened.";
@@ -108,10 +108,10 @@ async fn settle(
     Ok(())
 }
 
-fn new(text: &str) -> NewDeployment {
+fn new(text: &str) -> Opening {
     let at = Timestamp::UNIX_EPOCH;
     let id = DeploymentId::generate(at);
-    NewDeployment::new(id, workload(text), Trigger::Deploy, ada(), at)
+    Opening::new(id, workload(text), Trigger::Deploy, ada(), at)
 }
 
 fn shop() -> Group {
@@ -141,7 +141,7 @@ async fn the_members_of_a_group_are_found_again_by_its_id() {
         let members: Vec<_> = page
             .deployments
             .iter()
-            .filter(|d| d.new_deployment().group.as_ref() == Some(&group.id))
+            .filter(|d| d.opening().group.as_ref() == Some(&group.id))
             .map(Deployment::sequence)
             .collect();
         let mut given: Vec<Sequence> = begun.iter().map(|b| b.sequence).collect();

@@ -87,7 +87,7 @@ impl LeaseRow {
 /// What a record's rows hold.
 #[derive(Debug, Clone)]
 struct RecordRows {
-    opened: NewDeployment,
+    opened: Opening,
     sequence: i64,
     events: Vec<TimedEvent>,
     annotations: Annotations,
@@ -153,7 +153,7 @@ impl HistoryReader for Postgres {
 
 #[async_trait]
 impl HistoryStore for Postgres {
-    async fn begin(&self, _: &NewDeployment, _: &Holder, _: Version) -> Result<Begun, StoreError> {
+    async fn begin(&self, _: &Opening, _: &Holder, _: Version) -> Result<Begun, StoreError> {
         sketched("update workload … where version = $1 and deployment is null; insert")
     }
 
@@ -272,7 +272,7 @@ async fn what_a_row_grants_is_held_for_a_span_and_by_its_epoch() {
 #[test]
 fn a_record_is_folded_of_its_rows() {
     let at = Timestamp::UNIX_EPOCH;
-    let opened = NewDeployment::new(id(), workload("api@web-1"), Trigger::Deploy, ada(), at);
+    let opened = Opening::new(id(), workload("api@web-1"), Trigger::Deploy, ada(), at);
     let event = |event| TimedEvent { at, event };
     let rows = RecordRows {
         opened,

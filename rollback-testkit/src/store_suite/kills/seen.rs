@@ -31,7 +31,7 @@ impl Seen {
         assert_eq!(page.unreadable, []);
         for record in &page.deployments {
             numbers.push(record.sequence().0);
-            let (new, events) = (record.new_deployment(), record.events());
+            let (new, events) = (record.opening(), record.events());
             what.push(format!("{new:?} {events:?} {:?}", record.annotations()));
             // The record itself says what the list says of it.
             let same = store.get(record.id()).await.unwrap();

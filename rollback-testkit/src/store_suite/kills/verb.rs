@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rollback_core::deployment::{Annotation, NewDeployment, Outcome, Trigger};
+use rollback_core::deployment::{Annotation, Opening, Outcome, Trigger};
 use rollback_core::error::StoreError;
 use rollback_core::event::Event;
 use rollback_core::history::{Amend, Finished, HistoryReader, HistoryStore, Lease, Then};
@@ -243,17 +243,17 @@ pub(super) struct Ready {
 }
 
 /// The `n`th deployment: the same in every process.
-fn deployment(n: u64) -> NewDeployment {
+fn deployment(n: u64) -> Opening {
     of(n, Trigger::Deploy)
 }
 
 /// The automatic rollback of the fourth.
-fn successor() -> NewDeployment {
+fn successor() -> Opening {
     let (to, failed) = (deployment(3).id, deployment(4).id);
     of(5, Trigger::AutomaticRollback { to, failed })
 }
 
-fn of(n: u64, trigger: Trigger) -> NewDeployment {
+fn of(n: u64, trigger: Trigger) -> Opening {
     let mut new = sample_of(API, n, trigger);
     let time = new.id.as_str().rsplit_once('-').unwrap().0;
     new.id = format!("{time}-{n:016x}").parse().unwrap();

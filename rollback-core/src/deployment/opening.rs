@@ -1,4 +1,4 @@
-//! [`NewDeployment`]: everything that is known when a deployment opens.
+//! [`Opening`]: everything that is known when a deployment opens.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ impl Skipped {
 /// `warnings`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct NewDeployment {
+pub struct Opening {
     /// By which rules the record is written.
     #[serde(default)]
     pub record_version: RecordVersion,
@@ -111,7 +111,7 @@ pub struct NewDeployment {
     pub holder: Option<Holder>,
 }
 
-impl NewDeployment {
+impl Opening {
     /// A deployment of nothing over nothing, by the default gate and policy: set what it is to do
     /// before it is opened.
     pub fn new(

@@ -1,6 +1,6 @@
 //! Record every deploy, and reverse any of them.
 //!
-//! An embedding program composes a [`RollbackEngine`](engine::RollbackEngine) from a
+//! An embedding program composes a [`RollbackEngine`] from a
 //! [`HistoryStore`](history::HistoryStore), a [`Backend`](backend::Backend) for each workload,
 //! and its health checks. The engine then deploys, rolls back, recovers after a crash, and keeps
 //! the history. After a crash at any instant nothing acknowledged is lost, exactly one release is

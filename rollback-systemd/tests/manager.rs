@@ -114,7 +114,7 @@ async fn what_the_manager_said_of_a_unit_that_crashed_went_away_with_it(world: A
     let report = deploy(Build::Broken).await;
     assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
     assert_eq!(world.serving().await.as_deref(), Some("v1"));
-    let seen = report.diagnosis().expect("it was looked at");
+    let seen = report.diagnosis().unwrap();
     let facts = &seen.platform.facts;
     for fact in ["state", "result", "exit_status", "restarts"] {
         assert!(facts.contains_key(fact), "{fact}: {seen}");

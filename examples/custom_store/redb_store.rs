@@ -209,16 +209,29 @@ impl HistoryReader for RedbStore {
     }
 
     async fn workload(&self, workload: &WorkloadId) -> Result<WorkloadState, StoreError> {
-        let workload = workload.clone();
-        self.read(move |inner, tx| {
-            let table = tx.open_table(WORKLOADS).map_err(broken)?;
-            Ok(inner.now(row_of(&table, &workload)?.state))
-        })
-        .await
+        let mut dead = None;
+        loop {
+            let id = workload.clone();
+            let read = self.read(move |inner, tx| {
+                let table = tx.open_table(WORKLOADS).map_err(broken)?;
+                Ok(inner.now(row_of(&table, &id)?.state))
+            });
+            let state = read.await?;
+            // Who has settled since the row was read holds nothing any more, and is not dead: a
+            // death is believed when it is seen twice.
+            match state
+                .in_flight
+                .as_ref()
+                .filter(|f| f.liveness == Liveness::Dead)
+            {
+                Some(f) if dead != Some(f.epoch) => dead = Some(f.epoch),
+                _ => return Ok(state),
+            }
+        }
     }
 
     async fn workloads(&self) -> Result<States, StoreError> {
-        self.read(|inner, tx| {
+        let all = self.read(|inner, tx| {
             let table = tx.open_table(WORKLOADS).map_err(broken)?;
             let mut states = States::default();
             for entry in table.iter().map_err(broken)? {
@@ -235,8 +248,15 @@ impl HistoryReader for RedbStore {
             states.states.sort_by(|a, b| a.workload.cmp(&b.workload));
             states.damaged.sort_by(|a, b| a.workload.cmp(&b.workload));
             Ok(states)
-        })
-        .await
+        });
+        let mut all = all.await?;
+        for state in &mut all.states {
+            let seen = state.in_flight.as_ref().map(|f| f.liveness);
+            if seen == Some(Liveness::Dead) {
+                *state = self.workload(&state.workload).await?;
+            }
+        }
+        Ok(all)
     }
 
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {

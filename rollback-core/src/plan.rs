@@ -178,7 +178,7 @@ impl fmt::Display for Plan {
             (Some(goal), Some(target), _) => {
                 writeln!(f, "Roll {workload} back to {release}")?;
                 writeln!(f, "  goal:       {goal}")?;
-                writeln!(f, "  target:     {target}")?;
+                writeln!(f, "  back to:    {target}")?;
             }
             (_, _, Trigger::Redeploy { of }) => {
                 writeln!(f, "Deploy {release} to {workload} anew")?;

@@ -89,7 +89,7 @@ async fn a_plan_says_everything_before_anything_happens() {
         "\
 Roll api@web-1 back to v1
   goal:       the release of {d1}
-  target:     {d1}
+  back to:    {d1}
   asked by:   ada
   because:    it leaks
   live now:   main (v3)

@@ -43,7 +43,7 @@ async fn a_request_that_is_sent_again_deploys_nothing_again() {
         }
     }
     assert_eq!(b.shelf.0.lock().unwrap().switches, switches);
-    assert_eq!(b.live(), "v3", "the rollback target is not moved either");
+    assert_eq!(b.live(), "v3", "the rollback point is not moved either");
 }
 
 #[tokio::test]

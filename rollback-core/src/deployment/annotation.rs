@@ -63,7 +63,7 @@ pub enum Annotation {
     Pin,
     /// Retention may again.
     Unpin,
-    /// It is never a rollback target.
+    /// It is never a rollback point.
     MarkBad(Note),
     /// It may be one again.
     ClearBad,
@@ -81,7 +81,7 @@ pub enum Annotation {
 pub struct Annotations {
     /// Never forgotten by retention.
     pub pinned: bool,
-    /// Never a rollback target; the note says why.
+    /// Never a rollback point; the note says why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bad: Option<Note>,
     /// Notes, oldest first.

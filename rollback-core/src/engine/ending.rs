@@ -183,7 +183,7 @@ impl Runner {
             for skipped in &new.skipped {
                 let record = match self.inner.store.get(skipped).await {
                     Ok(record) => record,
-                    // Damaged: it is no rollback target as it is.
+                    // Damaged: it is no rollback point as it is.
                     Err(e) if is_damage(&e) => continue,
                     Err(e) => return Err(self.unrecorded(e)),
                 };

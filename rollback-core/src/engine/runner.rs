@@ -139,7 +139,7 @@ impl Runner {
                 return self.go_back(Cause::Guarded { why }).await;
             };
             if let Some(why @ NoPoint::MarkedBad { .. }) = ruled_out(&target) {
-                let why = format!("{} is no rollback target any more: {why}", target.id());
+                let why = format!("{} is no rollback point any more: {why}", target.id());
                 return self.go_back(Cause::Guarded { why }).await;
             }
             plan.migrations = Some(warnings::migrations(limit, &self.workload, &target).await);

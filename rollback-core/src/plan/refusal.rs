@@ -35,7 +35,7 @@ pub enum Refusal {
         passed_over: Vec<PassedOver>,
     },
     /// The deployment cannot be a target.
-    #[error("{deployment} is no rollback target: {why}; choose another deployment")]
+    #[error("{deployment} is no rollback point: {why}; choose another deployment")]
     NotARollbackPoint {
         /// The deployment that was asked for.
         deployment: DeploymentId,

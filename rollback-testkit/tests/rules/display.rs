@@ -85,7 +85,7 @@ async fn a_full_rollback_plan_reads_like_this() {
     let expected = "\
 Roll api@fake back to stable (aaaabbbbcccc)
   goal:       the last healthy release
-  target:     D1
+  back to:    D1
   asked by:   bob (web)
   because:    checkout answers 500
   live now:   mute4
@@ -127,7 +127,7 @@ async fn a_rollback_of_the_artifact_alone_says_what_stays() {
     let start = "\
 Roll api@fake back to stable (aaaabbbbcccc)
   goal:       the release of D1
-  target:     D1
+  back to:    D1
   asked by:   ada
   live now:   mute4
   changes:    artifact mute4 -> stable (aaaabbbbcccc)

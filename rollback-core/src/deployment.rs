@@ -17,7 +17,7 @@ use serde::Serialize;
 
 pub use annotation::{Annotation, Annotations, MAX_NOTES, Note};
 pub use asked::Asked;
-pub use composition::Composition;
+pub use composition::{Composition, Need};
 pub use fold::IllegalEvent;
 pub use opening::{Opening, Skipped};
 pub use outcome::{LiveRecord, NotAttempted, Outcome, Settlement};

@@ -18,6 +18,12 @@ pub const MAX_DIAGNOSIS: usize = 16 * 1024;
 /// Most attempts of a gate that a diagnosis has: the first ones, and more of the last.
 const MAX_ATTEMPTS: usize = 20;
 
+/// Most facts that a platform tells.
+const MAX_FACTS: usize = 32;
+
+/// Longest name of a fact, in bytes.
+const MAX_NAME: usize = 64;
+
 /// Most bytes of one attempt's text.
 const MAX_SAW: usize = 1024;
 
@@ -117,6 +123,11 @@ impl Diagnosis {
         }
         log.reverse();
         platform.log = log;
+        let facts = std::mem::take(&mut platform.facts).into_iter();
+        let facts = facts.take(MAX_FACTS);
+        platform.facts = facts
+            .map(|(name, text)| (head(&name, MAX_NAME).to_owned(), text))
+            .collect();
         for text in platform.facts.values_mut() {
             cut(text, &mut room);
         }

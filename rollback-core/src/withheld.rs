@@ -44,7 +44,8 @@ impl Withheld {
 
     /// Why what first came at this place in the order lies below the floor; `None`: it does not.
     pub fn below_floor(&self, origin: Sequence) -> Option<String> {
-        let floor = self.floor.as_ref().filter(|f| origin < f.sequence)?;
+        let is_below = |f: &&Floor| origin < f.sequence && origin != f.origin;
+        let floor = self.floor.as_ref().filter(is_below)?;
         Some(format!(
             "the floor is {}: {} ({})",
             floor.deployment, floor.why, floor.by

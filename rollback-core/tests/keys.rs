@@ -5,7 +5,9 @@ mod support;
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rollback_core::engine::{AutomaticRollback, NotAttempted, RollbackEngine, Workload};
+use rollback_core::guard::{Action, Authorizer, Verb};
 use rollback_core::history::{HistoryStore, Holder};
 use rollback_core::prelude::*;
 use support::{Bench, Shelf, me};
@@ -100,19 +102,19 @@ async fn a_run_of_another_process_is_awaited_with_its_automatic_rollback() {
     b.deploy("v1").await;
     let run = b.engine.deploy(&b.api, "sick-v2", me()).await.unwrap();
     let id = run.id().clone();
-    let here = b.engine.attach(&id).await.unwrap();
-    let there = another(&b).attach(&id).await.unwrap();
+    let here = b.engine.attach(&id, me()).await.unwrap();
+    let there = another(&b).attach(&id, me()).await.unwrap();
     let report = run.await.unwrap();
     assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
     assert_eq!(here.await.unwrap(), report);
     assert_eq!(there.await.unwrap(), report);
     // Long after its end.
     b.deploy("v3").await;
-    let later = another(&b).attach(&id).await.unwrap().await.unwrap();
+    let later = another(&b).attach(&id, me()).await.unwrap().await.unwrap();
     assert_eq!(later, report);
     let none = b
         .engine
-        .attach(&DeploymentId::generate(SystemClock.now()))
+        .attach(&DeploymentId::generate(SystemClock.now()), me())
         .await;
     assert_eq!(none.unwrap_err().kind(), ErrorKind::NotFound);
 }
@@ -127,7 +129,7 @@ async fn why_nothing_was_rolled_back_is_on_record() {
     };
     assert_eq!(report.automatic_rollback(), &reason);
     let id = report.deployment().id();
-    let later = another(&b).attach(id).await.unwrap().await.unwrap();
+    let later = another(&b).attach(id, me()).await.unwrap().await.unwrap();
     assert_eq!(later, report);
     let record = b.engine.get(id).await.unwrap();
     let settled = record.settlement().unwrap();
@@ -163,11 +165,42 @@ async fn a_run_of_another_process_can_be_cancelled() {
     b.deploy("v1").await;
     slow(&b, "v2");
     let run = b.engine.deploy(&b.api, "v2", me()).await.unwrap();
-    let there = another(&b).attach(run.id()).await.unwrap();
+    let there = another(&b).attach(run.id(), me()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     there.cancel();
     assert_eq!(there.await.unwrap().outcome(), Outcome::Cancelled);
     assert_eq!(run.await.unwrap().outcome(), Outcome::Cancelled);
     assert_eq!(b.shelf.live().as_deref(), Some("v1"));
     let _: &Shelf = &b.shelf;
+}
+
+/// Lets nobody cancel.
+#[derive(Debug)]
+struct NoCancel;
+
+#[async_trait]
+impl Authorizer for NoCancel {
+    async fn authorize(&self, action: &Action<'_>) -> Result<(), String> {
+        match action.verb {
+            Verb::Cancel => Err("not you".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_cancel_cancelled_by_attaching() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    b.shelf.0.lock().unwrap().not_yet_of.insert("v2".into(), 5);
+    let engine = RollbackEngine::builder(b.store.clone())
+        .workload(Workload::new(b.shelf.clone()))
+        .authorizer(NoCancel)
+        .build()
+        .unwrap();
+    let run = engine.deploy(&b.api, "v2", me()).await.unwrap();
+    let other = engine.attach(run.id(), me()).await.unwrap();
+    other.cancel();
+    assert!(other.await.unwrap().succeeded());
+    assert!(run.await.unwrap().succeeded());
 }

@@ -128,3 +128,38 @@ async fn below_the_floor_is_gone_only_by_force() {
     let state = b.engine.state(&b.api).await.unwrap();
     assert_eq!((state.floor, state.amendments.len()), (None, 2));
 }
+
+#[tokio::test]
+async fn a_floor_on_a_rollback_locked_its_own_release_out() {
+    let b = Bench::armed();
+    let first = b.deploy("v1").await;
+    b.deploy("v2").await;
+    let back = b.rollback(Goal::LastHealthy).await.unwrap();
+    let floor = back.deployment().id();
+    let why = "the schema was split".parse().unwrap();
+    b.engine.set_floor(floor, why, &me()).await.unwrap();
+    // What is live is not below the floor, nor is the deployment that first brought it.
+    let report = b.deploy("sick-v3").await;
+    assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
+    assert_eq!(b.live(), "v1");
+    let id = first.deployment().id().clone();
+    let again = Request::rollback(b.api.clone(), Goal::To(id), me()).reapply();
+    b.engine.preview(&again).await.unwrap();
+    let why = why_not(&b).await;
+    assert!(
+        matches!(why[3], Some(NoPoint::BelowFloor { .. })),
+        "v2 came before it: {why:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_digest_is_not_recalled() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    for artifact in ["", &"x".repeat(600)] {
+        let why = "it leaks".parse().unwrap();
+        let e = b.engine.recall(artifact, why, &me()).await.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::InvalidRequest, "{e}");
+    }
+    assert!(b.engine.state(&b.api).await.unwrap().recalls.is_empty());
+}

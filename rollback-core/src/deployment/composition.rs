@@ -38,9 +38,9 @@ impl Composition {
         }
     }
 
-    /// What of this another composition lacks, in words; empty where it can take its place. What it
-    /// has beyond this is no matter.
-    pub fn lacking_in(&self, other: &Self) -> Vec<String> {
+    /// What of this another composition lacks for what is to be done, in words; empty where it can take
+    /// its place. What it has beyond this is no matter.
+    pub fn lacking_in(&self, other: &Self, need: Need) -> Vec<String> {
         let mut lacks = Vec::new();
         if self.backend != other.backend {
             lacks.push(format!(
@@ -54,16 +54,36 @@ impl Composition {
                 other.place, self.place
             ));
         }
-        for (what, had, has) in [
-            ("health check", &self.checks, &other.checks),
-            ("restart hook", &self.restarts, &other.restarts),
-            ("release task", &self.tasks, &other.tasks),
+        for (what, had, has, from) in [
+            (
+                "restart hook",
+                &self.restarts,
+                &other.restarts,
+                Need::Restarts,
+            ),
+            ("health check", &self.checks, &other.checks, Need::Checks),
+            ("release task", &self.tasks, &other.tasks, Need::All),
         ] {
-            let gone = had.iter().filter(|name| !has.contains(name));
+            let gone = had
+                .iter()
+                .filter(|name| need >= from && !has.contains(name));
             lacks.extend(gone.map(|name| format!("the {what} {name} is gone")));
         }
         lacks
     }
+}
+
+/// What of a composition is needed to finish a deployment; each with all before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// The backend, and its place.
+    Place,
+    /// What brings processes to what is live.
+    Restarts,
+    /// What judges it.
+    Checks,
+    /// What goes before a switch.
+    All,
 }
 
 #[cfg(test)]
@@ -77,15 +97,20 @@ mod tests {
         let mut is = was.clone();
         is.checks.push("tcp".into());
         is.tasks.push("migrate".into());
-        assert_eq!(was.lacking_in(&is), Vec::<String>::new());
+        assert_eq!(was.lacking_in(&is, Need::All), Vec::<String>::new());
         is.place = Place::new("files", "/srv/other");
         is.checks.remove(0);
         assert_eq!(
-            was.lacking_in(&is),
+            was.lacking_in(&is, Need::All),
             [
                 "the place is /srv/other (files), and was /srv/api (files)",
                 "the health check GET /healthz is gone"
             ]
+        );
+        assert_eq!(
+            was.lacking_in(&is, Need::Restarts).len(),
+            1,
+            "nothing judges"
         );
     }
 }

@@ -203,7 +203,11 @@ impl Runner {
                     cx.say(format!("restart: {}", restart.name()));
                     let hook = || format!("restart {}", restart.name());
                     let restarted = restart.restart(&cx, &op).await;
-                    restarted.map_err(|e| e.in_step(&hook(), LiveImpact::Unknown))?;
+                    restarted.map_err(|e| {
+                        let is_late = cx.remaining().is_zero();
+                        let e = if is_late { e.late() } else { e };
+                        e.in_step(&hook(), LiveImpact::Unknown)
+                    })?;
                 }
                 Ok(evidence)
             })
@@ -256,7 +260,8 @@ impl Runner {
                     return Ok(Err(Failed::For(error, insists)));
                 }
                 if self.cancellation.is_cancelled() && limits.cancellable {
-                    return Ok(Err(Failed::For(error, insists)));
+                    let stopped = BackendError::new(BackendErrorKind::Cancelled, "cancelled");
+                    return Ok(Err(Failed::For(stopped.because(error), false)));
                 }
                 match self.sees_foreign().await {
                     Ok(true) => return Ok(Err(Failed::Foreign)),

@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::inner::Inner;
-use super::run::{Channels, Run};
+use super::manage::cancel;
+use super::run::{Channels, EndsWithRun, Run};
 use super::{AutomaticRollback, Report, recovery};
 use crate::context::{Cancellation, ProgressSink};
 use crate::deployment::{Asked, Deployment, LiveRecord, NotAttempted, Phase, Trigger};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, StoreError};
 use crate::history::{Liveness, Summary};
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::plan::Refusal;
@@ -19,6 +20,9 @@ use crate::policy::RollbackMode;
 
 /// How often the store is asked how far another process is.
 const POLL: Duration = Duration::from_millis(500);
+
+/// How often a record may be seen unsettled, and not in flight, before it is said to be lost.
+const LOST: u32 = 4;
 
 /// How many of the newest records are looked through at first for what followed a deployment.
 const NEWEST: usize = 16;
@@ -33,6 +37,7 @@ pub(super) async fn asked_before(
     inner: &Arc<Inner>,
     workload: &WorkloadId,
     asked: Option<&Asked>,
+    actor: &Actor,
 ) -> Result<Option<Run>, Error> {
     let Some(asked) = asked else {
         return Ok(None);
@@ -40,10 +45,12 @@ pub(super) async fn asked_before(
     let Some(id) = inner.store.keyed(workload, &asked.key).await? else {
         return Ok(None);
     };
-    let run = attach(inner, &id).await?;
-    let before = inner.record(&id).await?;
-    if before.opening().asked.as_ref() == Some(asked) {
-        return Ok(Some(run));
+    // Retention may have let it go meanwhile, and its key with it.
+    let Some(record) = inner.store.get(&id).await? else {
+        return Ok(None);
+    };
+    if record.opening().asked.as_ref() == Some(asked) {
+        return Ok(Some(attach(inner, record, actor.clone())));
     }
     Err(Refusal::KeyTaken {
         key: asked.key.clone(),
@@ -52,28 +59,43 @@ pub(super) async fn asked_before(
     .into())
 }
 
-/// A handle on a deployment, whoever runs or ran it.
-pub(super) async fn attach(inner: &Arc<Inner>, id: &DeploymentId) -> Result<Run, Error> {
-    let record = inner.record(id).await?;
+/// A handle on a deployment, whoever runs or ran it. What is cancelled through it, this actor cancels.
+pub(super) fn attach(inner: &Arc<Inner>, record: Deployment, actor: Actor) -> Run {
+    let id = record.id().clone();
     let (phase, seen) = watch::channel((id.clone(), record.phase()));
-    let local = inner.running(id);
-    let channels = local.clone().unwrap_or_else(|| Channels {
+    let local = inner.running(&id);
+    let channels = Channels {
         cancellation: Cancellation::new(),
-        phase: seen,
-        said: ProgressSink::channel().1,
-    });
+        phase: local.as_ref().map_or(seen, |local| local.phase.clone()),
+        said: match &local {
+            Some(local) => local.said.clone(),
+            None => ProgressSink::channel().1,
+        },
+    };
     let follower = Follower {
         inner: Arc::clone(inner),
         local,
         cancellation: channels.cancellation.clone(),
+        actor,
         phase,
     };
     let task = tokio::spawn(follower.follow(record));
-    Ok(Run {
-        id: id.clone(),
+    Run {
+        id,
         channels,
+        follows: Some(EndsWithRun(task.abort_handle())),
         task,
-    })
+    }
+}
+
+/// What came of asking a deployment to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Asked,
+    /// By the authorizer, or because it is not cancelled: asking again would not help.
+    Refused,
+    /// The store did not answer.
+    NotYet,
 }
 
 /// Follows a deployment, and the automatic rollback that it set off, to the end.
@@ -82,14 +104,27 @@ struct Follower {
     /// How the run is heard of, where it is this engine's.
     local: Option<Channels>,
     cancellation: Cancellation,
+    /// Who cancels, if that is done through the handle.
+    actor: Actor,
     phase: watch::Sender<(DeploymentId, Phase)>,
 }
 
 impl Follower {
     async fn follow(mut self, record: Deployment) -> Result<Report, Error> {
-        if let Some(local) = &mut self.local {
+        if let Some(mut local) = self.local.take() {
             // It closes with the run, an automatic rollback included.
-            while local.phase.changed().await.is_ok() {}
+            let mut heard = Heard::NotYet;
+            loop {
+                tokio::select! {
+                    changed = local.phase.changed() => if changed.is_err() { break },
+                    () = self.cancellation.cancelled(), if heard == Heard::NotYet => {
+                        heard = self.cancels(record.id()).await;
+                        if heard == Heard::Asked {
+                            local.cancellation.cancel();
+                        }
+                    }
+                }
+            }
         }
         let deployment = self.settled(record).await?;
         let Some(id) = self.successor_of(&deployment).await? else {
@@ -125,31 +160,57 @@ impl Follower {
 
     /// The record once it is settled. One whose process has died is recovered.
     async fn settled(&self, mut record: Deployment) -> Result<Deployment, Error> {
-        let mut asked_to_stop = false;
+        let (mut heard, mut lost) = (Heard::NotYet, 0);
         while record.settlement().is_none() {
             self.phase
                 .send_replace((record.id().clone(), record.phase()));
-            let state = self.inner.store.workload(record.workload()).await?;
-            let held = state.in_flight.filter(|f| f.deployment == *record.id());
-            match held.map(|f| f.liveness) {
-                Some(Liveness::Dead) => {
+            match self.liveness(&record).await {
+                Ok(Some(Liveness::Dead)) => {
                     recovery::first(&self.inner, record.workload()).await?;
                 }
-                // Settled since the record was read.
-                None => {}
-                Some(_) => tokio::select! {
-                    () = tokio::time::sleep(POLL) => {}
-                    () = self.cancellation.cancelled(), if !asked_to_stop => {
-                        asked_to_stop = true;
-                        let by = Actor::engine("attached");
-                        // It may have ended just now.
-                        let _ = self.inner.store.request_cancel(record.id(), &by).await;
-                    }
-                },
+                // Settled since the record was read, or its state is that of an older copy.
+                Ok(None) if lost < LOST => lost += 1,
+                Ok(None) => return Err(lost_in_flight(record.id())),
+                Ok(Some(_)) => lost = 0,
+                Err(e) if e.is_transient() => {}
+                Err(e) => return Err(e.into()),
             }
-            record = self.inner.record(record.id()).await?;
+            tokio::select! {
+                () = tokio::time::sleep(POLL) => {}
+                () = self.cancellation.cancelled(), if heard == Heard::NotYet => {
+                    heard = self.cancels(record.id()).await;
+                }
+            }
+            match self.inner.record(record.id()).await {
+                Ok(read) => record = read,
+                // The run goes on whether or not it can be looked at.
+                Err(e) if e.is_transient() => {}
+                Err(e) => return Err(e),
+            }
         }
         Ok(record)
+    }
+
+    /// Whether its process lives; `None`: it is not in flight.
+    async fn liveness(&self, record: &Deployment) -> Result<Option<Liveness>, StoreError> {
+        let state = self.inner.store.workload(record.workload()).await?;
+        let held = state.in_flight.filter(|f| f.deployment == *record.id());
+        Ok(held.map(|f| f.liveness))
+    }
+
+    /// Asks it to stop, as whoever holds the handle.
+    async fn cancels(&self, id: &DeploymentId) -> Heard {
+        match cancel(&self.inner, id, &self.actor).await {
+            Ok(()) => Heard::Asked,
+            Err(error) if error.is_transient() => {
+                tokio::time::sleep(POLL).await;
+                Heard::NotYet
+            }
+            Err(error) => {
+                tracing::warn!(deployment = %id, %error, "it was not cancelled");
+                Heard::Refused
+            }
+        }
     }
 
     /// The automatic rollback that this deployment has set off.
@@ -171,6 +232,15 @@ impl Follower {
             limit = limit.saturating_mul(2);
         }
     }
+}
+
+fn lost_in_flight(id: &DeploymentId) -> Error {
+    Error::new(
+        ErrorKind::Interrupted,
+        "it is unsettled, and its workload does not know of it: nobody will settle it",
+    )
+    .on(id)
+    .advice("an older copy of the workload's state was put back: verify the history, then adopt")
 }
 
 fn live_after(d: &Deployment) -> LiveRecord {

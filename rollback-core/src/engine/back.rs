@@ -56,29 +56,6 @@ impl Runner {
         self.go_back(Cause::Interrupted).await
     }
 
-    /// What a dead process began, and what may run on: a release task, or a remediation.
-    pub(super) async fn abandon(&self) {
-        let (limit, op) = (self.deadlines().task, &self.deployment.operation());
-        let in_doubt = self.deployment.task_in_doubt();
-        for task in &self.workload.tasks {
-            if in_doubt == Some(&task.name()) {
-                let abandoned = ask::ask(limit, |cx| async move { task.abandon(&cx, op).await });
-                if let Err(late) = abandoned.await {
-                    tracing::warn!(task = %task.name(), %late, "a release task was not abandoned");
-                }
-            }
-        }
-        let begun = self.deployment.remediation_in_doubt();
-        for remedy in &self.workload.remediations {
-            if begun == Some(&remedy.name()) {
-                let abandoned = ask::ask(limit, |cx| async move { remedy.abandon(&cx, op).await });
-                if let Err(late) = abandoned.await {
-                    tracing::warn!(remediation = %remedy.name(), %late, "it was not abandoned");
-                }
-            }
-        }
-    }
-
     /// The first step back from here.
     pub(super) fn way_back(&self) -> Step {
         if self.deployment.switch_began() {

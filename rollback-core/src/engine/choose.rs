@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::ask;
 use super::inner::Inner;
+use super::settling::is_damage;
 use crate::backend::{Availability, Backend, End, Instance, Live, Observation, WayBack};
 use crate::deployment::{Deployment, LiveRecord};
 use crate::error::Error;
@@ -59,13 +60,19 @@ pub(super) async fn candidate(
         why,
     };
     for d in found.candidates {
-        let record = match inner.store.get(&d.id).await? {
-            Some(record) => record,
+        let record = match inner.store.get(&d.id).await {
+            Ok(Some(record)) => record,
             // Retention may have let it go meanwhile.
-            None => {
+            Ok(None) => {
                 passed_over.push(pass(&d.id, "is no more on record".into()));
                 continue;
             }
+            // Its summary is kept beside it, and says nothing of its damage.
+            Err(e) if is_damage(&e) && !by_name => {
+                passed_over.push(pass(&d.id, format!("cannot be read: {e}")));
+                continue;
+            }
+            Err(e) => return Err(e.into()),
         };
         let release = record.release();
         let to = release.map_or(End::Nothing, |release| {

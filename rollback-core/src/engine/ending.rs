@@ -134,7 +134,11 @@ impl Runner {
     /// is over.
     async fn retain(&self) -> Result<(), Error> {
         self.holds()?;
-        let window = match upkeep::shrink(&self.inner, &self.workload, &self.deployment).await {
+        let window = match upkeep::shrink(&self.inner, &self.workload, &self.deployment, || {
+            self.holds()
+        })
+        .await
+        {
             Ok(window) => window,
             Err(e) => {
                 tracing::warn!(deployment = %self.deployment.id(), error = %Chain::of(&e), "retain skipped");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use super::inner::Inner;
+use super::manage::cancel;
 use super::retry::Retry;
 use super::runner::Step;
 use super::start;
@@ -83,15 +84,23 @@ impl RollbackEngine {
             forced: &plan.new.forced,
         };
         self.inner.authorize(&action).await?;
-        let before = attach::asked_before(&self.inner, &plan.new.workload, plan.new.asked.as_ref());
+        let before = attach::asked_before(
+            &self.inner,
+            &plan.new.workload,
+            plan.new.asked.as_ref(),
+            &plan.new.actor,
+        );
         if let Some(run) = before.await? {
             return Ok(run);
         }
         let mut new = plan.new.clone();
         new.opened_at = self.inner.clock.now();
-        // The tasks that run are this program's, whoever made the plan.
-        new.reuse = self.inner.workload(&new.workload)?.reuse(&new.trigger);
+        // What runs is this program's, whoever made the plan.
+        let entry = self.inner.workload(&new.workload)?;
+        new.reuse = entry.reuse(&new.trigger);
+        new.composition = Some(entry.composition(new.trigger.kind()));
         let (workload, version, asked) = (new.workload.clone(), plan.version, new.asked.clone());
+        let actor = new.actor.clone();
         if let Some(past) = plan.past {
             self.inner.advance(past).await?;
         }
@@ -107,7 +116,7 @@ impl RollbackEngine {
                 .advice("preview again"))
             }
             // Somebody may have been quicker with the same key.
-            Err(e) => attach::asked_before(&self.inner, &workload, asked.as_ref())
+            Err(e) => attach::asked_before(&self.inner, &workload, asked.as_ref(), &actor)
                 .await?
                 .ok_or(e),
             begun => begun,
@@ -121,10 +130,13 @@ impl RollbackEngine {
         if asked.is_some() {
             self.inner.authorize(&request.action()).await?;
         }
+        let before = || {
+            let (workload, actor) = (&request.workload, &request.actor);
+            attach::asked_before(&self.inner, workload, asked.as_ref(), actor)
+        };
         let (mut tried, mut retry) = (0, Retry::times(BUSY));
         loop {
-            let before = attach::asked_before(&self.inner, &request.workload, asked.as_ref());
-            if let Some(run) = before.await? {
+            if let Some(run) = before().await? {
                 return Ok(run);
             }
             tried += 1;
@@ -142,9 +154,7 @@ impl RollbackEngine {
                     Box::pin(recovery::first(&self.inner, &request.workload)).await?;
                 }
                 Err(e) => {
-                    let before =
-                        attach::asked_before(&self.inner, &request.workload, asked.as_ref());
-                    return before.await?.ok_or(e);
+                    return before().await?.ok_or(e);
                 }
                 begun => return begun,
             }
@@ -186,13 +196,16 @@ impl RollbackEngine {
     }
 
     /// A handle on a deployment, whoever set it going: in this process, in another one, or long ago.
-    /// Awaited, it gives the deployment's report. One whose process has died is recovered first.
+    /// Awaited, it gives the deployment's report. One whose process has died is recovered first. What is
+    /// cancelled through the handle, `actor` cancels: as with [`cancel`](Self::cancel), who may not
+    /// is not heard, and an automatic rollback goes on. Dropping it ends only the waiting.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`] without such a record.
-    pub async fn attach(&self, id: &DeploymentId) -> Result<Run, Error> {
-        attach::attach(&self.inner, id).await
+    pub async fn attach(&self, id: &DeploymentId, actor: Actor) -> Result<Run, Error> {
+        let record = self.inner.record(id).await?;
+        Ok(attach::attach(&self.inner, record, actor))
     }
 
     /// Settles whatever dead processes left unfinished. Call it when the program starts; it is
@@ -222,7 +235,7 @@ impl RollbackEngine {
     /// Asks a deployment to stop, in whichever process it runs. An automatic rollback is not
     /// cancelled: [`Refusal::NotCancellable`](crate::plan::Refusal::NotCancellable).
     pub async fn cancel(&self, id: &DeploymentId, by: &Actor) -> Result<(), Error> {
-        self.cancel_as(id, by).await?;
+        cancel(&self.inner, id, by).await?;
         if let Some(channels) = self.inner.running(id) {
             channels.cancellation.cancel();
         }

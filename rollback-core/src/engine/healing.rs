@@ -5,16 +5,25 @@ use std::time::Duration;
 
 use super::ask;
 use super::gate::{Judge, Judgement};
+use super::patience::Patience;
 use super::runner::{Runner, Step};
+use super::settling::is_damage;
 use crate::breaker::{Rest, rest};
 use crate::deployment::Deployment;
 use crate::diagnosis::{Attempt, Diagnosis, Words};
-use crate::error::{BackendError, Chain, Error, LiveImpact};
+use crate::error::{BackendError, Chain, Error, ErrorKind, StoreErrorKind};
 use crate::event::Event;
 use crate::health::{Site, Verdict};
 
 /// How long the platform may take to say what it knows of what failed.
 const DIAGNOSIS: Duration = Duration::from_secs(10);
+
+fn is_no_room(e: &Error) -> bool {
+    matches!(
+        e.kind(),
+        ErrorKind::Store(StoreErrorKind::Full | StoreErrorKind::TooLarge)
+    )
+}
 
 /// What came of looking for a remediation.
 enum Tried {
@@ -84,7 +93,10 @@ impl Runner {
             let attempted = self
                 .act(limits, |cx| async move {
                     let attempted = r.attempt(&cx, &op, &d).await;
-                    attempted.map_err(|e| e.in_step(&r.name(), LiveImpact::Unknown))
+                    attempted.map_err(|e| {
+                        let impact = e.impact();
+                        e.in_step(&r.name(), impact)
+                    })
                 })
                 .await?;
             let (did, tried) = match attempted {
@@ -103,14 +115,26 @@ impl Runner {
         let all = self.inner.summaries(workload, usize::MAX).await?.summaries;
         let mut records = Vec::new();
         for d in all.iter().filter(|d| d.breaker_until.is_some()) {
-            records.extend(self.inner.store.get(&d.id).await?);
+            match self.inner.store.get(&d.id).await {
+                Ok(record) => records.extend(record),
+                // What cannot be read counts no attempts, and stops nobody.
+                Err(e) if is_damage(&e) => {}
+                Err(e) => return Err(e.into()),
+            }
         }
         Ok(records)
     }
 
     /// Why no remediation may be tried now, if none may.
     async fn breaker_is_open(&self) -> Result<Option<String>, Error> {
-        let records = self.remediated().await?;
+        let mut patience = Patience::of(self.deadlines().observe);
+        let records = loop {
+            match self.remediated().await {
+                // What is live is known to be sick: a hiccup must not keep it there.
+                Err(e) if patience.looks_again(&e, &self.progress).await => {}
+                found => break found?,
+            }
+        };
         let breaker = self.deployment.opening().policy.breaker;
         Ok(match rest(&records, &breaker, self.inner.clock.now()) {
             Rest::No => None,
@@ -136,7 +160,14 @@ impl Runner {
         if diagnosis.is_empty() {
             return Ok(());
         }
-        self.journal(Event::Diagnosed(diagnosis)).await
+        match self.journal(Event::Diagnosed(diagnosis)).await {
+            // It only tells: for want of room nothing is kept from going back.
+            Err(e) if is_no_room(&e) => {
+                tracing::warn!(deployment = %self.deployment.id(), error = %e, "no diagnosis");
+                Ok(())
+            }
+            told => told,
+        }
     }
 
     pub(super) async fn judge(&self, site: Site) -> Result<Result<Judgement, BackendError>, Error> {

@@ -157,6 +157,22 @@ impl Inner {
         }
     }
 
+    /// The place of the deployment that first brought a record's release, as far as the records tell.
+    pub(super) async fn origin(&self, of: &Deployment) -> Result<Sequence, Error> {
+        let (mut origin, mut next) = (of.sequence(), of.trigger().restores().cloned());
+        while let Some(id) = next {
+            let target = match self.store.get(&id).await {
+                Ok(Some(target)) if target.sequence() < origin => target,
+                Ok(_) => break,
+                Err(e) if is_damage(&e) => break,
+                Err(e) => return Err(e.into()),
+            };
+            origin = target.sequence();
+            next = target.trigger().restores().cloned();
+        }
+        Ok(origin)
+    }
+
     /// The record of what is live, where it is known and can be read.
     pub(super) async fn live(&self, live: &LiveRecord) -> Result<Option<Deployment>, Error> {
         match live.known() {

@@ -216,25 +216,23 @@ impl RollbackEngine {
     ) -> Result<(), Error> {
         allow(self.inner(), actor, workload, verb, deployment).await
     }
+}
 
-    pub(super) async fn cancel_as(&self, id: &DeploymentId, by: &Actor) -> Result<(), Error> {
-        let record = self.inner().record(id).await?;
-        self.allow(by, record.workload(), Verb::Cancel, Some(id))
-            .await?;
-        if record.settlement().is_none()
-            && record.trigger().kind() == TriggerKind::AutomaticRollback
-        {
-            return Err(Refusal::NotCancellable {
-                deployment: id.clone(),
-            }
-            .into());
+/// Asks a deployment to stop, if this person may.
+pub(super) async fn cancel(inner: &Inner, id: &DeploymentId, by: &Actor) -> Result<(), Error> {
+    let record = inner.record(id).await?;
+    allow(inner, by, record.workload(), Verb::Cancel, Some(id)).await?;
+    if record.settlement().is_none() && record.trigger().kind() == TriggerKind::AutomaticRollback {
+        return Err(Refusal::NotCancellable {
+            deployment: id.clone(),
         }
-        match self.inner().store.request_cancel(id, by).await {
-            Err(e) if e.kind() == StoreErrorKind::NotFound => Err(Error::from(e)
-                .on(id)
-                .advice("it has ended; show it to see how")),
-            other => Ok(other?),
-        }
+        .into());
+    }
+    match inner.store.request_cancel(id, by).await {
+        Err(e) if e.kind() == StoreErrorKind::NotFound => Err(Error::from(e)
+            .on(id)
+            .advice("it has ended; show it to see how")),
+        other => Ok(other?),
     }
 }
 

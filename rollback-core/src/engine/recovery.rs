@@ -10,16 +10,20 @@ use super::back::{LEFT, NEWER, PUT_BACK, as_interrupted};
 use super::inner::Inner;
 use super::report::Report;
 use super::runner::Step;
+use super::settling::is_damage;
 use super::start::{self, Start};
 use super::tenure::Tenure;
 use super::{adopt, ask};
-use crate::deployment::{Deployment, LiveRecord};
+use crate::backend::Observation;
+use crate::deployment::{Deployment, LiveRecord, Need};
 use crate::engine::Workload;
 use crate::error::{Chain, Error, ErrorKind};
 use crate::history::{Fence, Holder, Liveness};
 use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::plan::Refusal;
+use crate::points::NoPoint;
 use crate::recover::{Decision, decide, live_by_look};
+use crate::withheld::Withheld;
 
 /// How many workloads are recovered at once: one whose platform does not answer keeps no other
 /// waiting.
@@ -182,29 +186,93 @@ pub(super) async fn forced(
     }
 }
 
-/// Refuses to finish what was begun with something that this program lacks.
+/// Refuses to finish what was begun with something that this program lacks, and that it takes.
 fn is_composed_for(
     workload: &Workload,
     deployment: &Deployment,
+    decision: Decision,
     forced: &[GuardName],
 ) -> Result<(), Refusal> {
-    let begun = deployment.opening().composition.as_ref();
-    let lacks = begun.map(|begun| begun.lacking_in(&workload.composition()));
-    match lacks {
-        Some(lacks) if !lacks.is_empty() && !forced.contains(&GuardName::composition()) => {
-            Err(Refusal::ComposedDifferently {
-                deployment: deployment.id().clone(),
-                lacks,
-            })
-        }
-        _ => Ok(()),
+    let Some(begun) = deployment.opening().composition.as_ref() else {
+        return Ok(());
+    };
+    let here = workload.composition(deployment.trigger().kind());
+    let lacks = begun.lacking_in(&here, need(decision, deployment));
+    if lacks.is_empty() || forced.contains(&GuardName::composition()) {
+        return Ok(());
     }
+    Err(Refusal::ComposedDifferently {
+        deployment: deployment.id().clone(),
+        lacks,
+    })
+}
+
+/// What of its composition it takes to go on with a deployment like this.
+fn need(decision: Decision, deployment: &Deployment) -> Need {
+    match decision {
+        Decision::Prepare => Need::All,
+        Decision::Switch | Decision::Gate | Decision::Conclude => Need::Checks,
+        Decision::ContinueBack if deployment.switch_began() => Need::Restarts,
+        _ => Need::Place,
+    }
+}
+
+/// Looks before the lease is taken, where this program is composed otherwise: a lease that is only
+/// dropped again keeps others out until it expires, and those who force or abandon are among them.
+async fn may_recover(
+    inner: &Inner,
+    workload: &Workload,
+    forced: &[GuardName],
+) -> Result<(), Error> {
+    let state = inner.store.workload(&workload.id).await?;
+    let Some(left) = state.in_flight.filter(|f| f.liveness == Liveness::Dead) else {
+        return Ok(());
+    };
+    let deployment = read(inner, &left.deployment).await?;
+    if is_composed_for(workload, &deployment, Decision::Prepare, forced).is_ok() {
+        return Ok(());
+    }
+    let observed = look(workload, &deployment).await?;
+    let decision = decide(&deployment, None, &observed);
+    Ok(is_composed_for(workload, &deployment, decision, forced)?)
+}
+
+/// What is live, for recovery.
+async fn look(workload: &Workload, deployment: &Deployment) -> Result<Observation, Error> {
+    let limit = deployment.opening().policy.deadlines.observe;
+    let observed = ask::observe(limit, workload.backend.as_ref()).await;
+    observed.map_err(|e| {
+        Error::new(
+            ErrorKind::Interrupted,
+            "what is live could not be observed, so nothing was done",
+        )
+        .on(deployment.id())
+        .advice("run recover again when the platform answers")
+        .because(e)
+    })
+}
+
+/// Why an interrupted automatic rollback does not go on to where it went: it was withheld meanwhile.
+async fn withheld(inner: &Inner, deployment: &Deployment) -> Result<Option<NoPoint>, Error> {
+    let Some(target) = deployment.trigger().restores() else {
+        return Ok(None);
+    };
+    let state = inner.store.workload(deployment.workload()).await?;
+    let origin = match inner.store.get(target).await {
+        Ok(Some(target)) => inner.origin(&target).await?,
+        Ok(None) => deployment.sequence(),
+        Err(e) if is_damage(&e) => deployment.sequence(),
+        Err(e) => return Err(e.into()),
+    };
+    let artifact = deployment.release().map(|r| r.artifact().digest.as_str());
+    Ok(Withheld::of(&state).why(artifact, origin))
 }
 
 /// Recovers one workload.
 async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Result<Report, Error> {
     let workload = inner.workload(id).map_err(|e| e.advice(GIVE_UP))?;
     let identity = inner.identity().await?;
+    may_recover(inner, workload, forced).await?;
     let asked = Instant::now();
     let lease = inner
         .store
@@ -213,21 +281,18 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Resul
     let tenure = Tenure::of(&inner.store, lease, asked);
     let lease = tenure.held();
     let deployment = read(inner, lease.deployment()).await?;
-    is_composed_for(workload, &deployment, forced)?;
+    // Before it is looked at what is live: until then it could change that.
+    end_leftovers(workload, &deployment).await;
     let fence = Fence::of(&identity, lease, deployment.sequence());
-    let limit = deployment.opening().policy.deadlines.observe;
-    let observed = ask::observe(limit, workload.backend.as_ref())
-        .await
-        .map_err(|e| {
-            Error::new(
-                ErrorKind::Interrupted,
-                "what is live could not be observed, so nothing was done",
-            )
-            .on(deployment.id())
-            .advice("run recover again when the platform answers")
-            .because(e)
-        })?;
-    let decision = decide(&deployment, Some(&fence), &observed);
+    let observed = look(workload, &deployment).await?;
+    let mut decision = decide(&deployment, Some(&fence), &observed);
+    is_composed_for(workload, &deployment, decision, forced)?;
+    if decision == Decision::Prepare
+        && let Some(why) = withheld(inner, &deployment).await?
+    {
+        tracing::warn!(deployment = %deployment.id(), %why, "an automatic rollback is given up");
+        decision = Decision::GoBack;
+    }
     let fallback = || deployment.opening().fallback.clone();
     let settle = |live, summary| Some(as_interrupted(&deployment, live, summary));
     let step = match decision {
@@ -248,6 +313,30 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Resul
         step: Box::new(step),
     };
     start::start(inner, identity, tenure, deployment, start)?.await
+}
+
+/// Ends what a dead process began, and what may run on: a release task, or a remediation.
+async fn end_leftovers(workload: &Workload, deployment: &Deployment) {
+    let limit = deployment.opening().policy.deadlines.task;
+    let op = &deployment.operation();
+    let in_doubt = deployment.task_in_doubt();
+    for task in &workload.tasks {
+        if in_doubt == Some(&task.name()) {
+            let abandoned = ask::ask(limit, |cx| async move { task.abandon(&cx, op).await });
+            if let Err(late) = abandoned.await {
+                tracing::warn!(task = %task.name(), %late, "a release task was not abandoned");
+            }
+        }
+    }
+    let begun = deployment.remediation_in_doubt();
+    for remedy in &workload.remediations {
+        if begun == Some(&remedy.name()) {
+            let abandoned = ask::ask(limit, |cx| async move { remedy.abandon(&cx, op).await });
+            if let Err(late) = abandoned.await {
+                tracing::warn!(remediation = %remedy.name(), %late, "it was not abandoned");
+            }
+        }
+    }
 }
 
 /// The record of what is to be recovered.

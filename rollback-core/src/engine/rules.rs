@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::Workload;
-use crate::deployment::{Composition, Opening, Trigger};
+use crate::deployment::{Composition, Opening, Trigger, TriggerKind};
 use crate::health::Gate;
 use crate::history::{PolicySet, WorkloadState};
 use crate::id::{Actor, DeploymentId};
@@ -93,20 +93,23 @@ impl Workload {
     ) -> Opening {
         let id = DeploymentId::generate(now);
         let reuse = self.reuse(&trigger);
+        let composition = self.composition(trigger.kind());
         let mut new = Opening::new(id, self.id.clone(), trigger, actor, now);
         new.reuse = reuse;
         new.gate = rules.gate.clone();
         new.policy = rules.policy.clone();
-        new.composition = Some(self.composition());
+        new.composition = Some(composition);
         new
     }
 
-    /// Of what this workload is composed.
-    pub(super) fn composition(&self) -> Composition {
+    /// Of what this workload is composed, for deployments that are set off by this.
+    pub(super) fn composition(&self, trigger: TriggerKind) -> Composition {
         let mut all = Composition::new(self.backend.kind(), self.backend.place());
         all.checks = self.checks.iter().map(|c| c.name()).collect();
-        all.restarts = self.restarts.iter().map(|r| r.name()).collect();
-        all.tasks = self.tasks.iter().map(|t| t.name()).collect();
+        let restarts = self.restarts.iter().filter(|r| r.runs_on(trigger));
+        all.restarts = restarts.map(|r| r.name()).collect();
+        let tasks = self.tasks.iter().filter(|t| t.runs_on(trigger));
+        all.tasks = tasks.map(|t| t.name()).collect();
         all
     }
 }

@@ -4,7 +4,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::context::{Cancellation, RolloutProgress, Said};
 use crate::deployment::Phase;
@@ -59,6 +59,18 @@ pub struct Run {
     pub(crate) id: DeploymentId,
     pub(crate) channels: Channels,
     pub(crate) task: JoinHandle<Result<Report, Error>>,
+    /// What only follows a run ends with its handle.
+    pub(crate) follows: Option<EndsWithRun>,
+}
+
+/// Ends a task that nobody waits for any more.
+#[derive(Debug)]
+pub(crate) struct EndsWithRun(pub(crate) AbortHandle);
+
+impl Drop for EndsWithRun {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Run {
@@ -90,6 +102,7 @@ impl IntoFuture for Run {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
+            let _follows = self.follows;
             self.task.await.unwrap_or_else(|join| {
                 Err(Error::new(
                     ErrorKind::Interrupted,

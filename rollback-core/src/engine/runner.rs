@@ -18,7 +18,7 @@ use crate::backend::{Prepared, Rollout};
 use crate::context::{Cancellation, Context, ProgressSink, Said};
 use crate::deployment::{Deployment, LiveRecord, NotAttempted, Outcome, Phase, Settlement};
 use crate::engine::Workload;
-use crate::error::{BackendError, BackendErrorKind, Error, LiveImpact};
+use crate::error::{BackendError, BackendErrorKind, Chain, Error, LiveImpact};
 use crate::event::{Cause, Event};
 use crate::health::{Site, Verdict};
 use crate::history::{Holder, Identity, Lease, Then};
@@ -161,6 +161,14 @@ impl Runner {
         self.journal(Event::Prepared(prepared)).await?;
         let (verdict, notes) = match self.judge(Site::Live).await? {
             Ok(judged) => (judged.verdict, judged.notes),
+            // A check that cannot be asked is no judge, and no reason not to put it on record.
+            Err(e) if e.kind() != BackendErrorKind::Cancelled => {
+                let why = Chain::of(&e).to_string();
+                (
+                    Verdict::Unknown,
+                    vec![format!("it could not be judged: {why}")],
+                )
+            }
             // Nothing was changed, so there is nothing to go back from.
             Err(_) => {
                 let by = self.confirm().await?.cancel_requested_by;

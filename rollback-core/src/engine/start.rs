@@ -77,7 +77,6 @@ pub(super) fn start(
                 Box::pin(runner.drive(*step)).await
             }
             Start::Recovered { decision, step } => {
-                runner.abandon().await;
                 runner.taken_over(&decision).await?;
                 let step = match *step {
                     Some(step) => step,
@@ -87,5 +86,10 @@ pub(super) fn start(
             }
         }
     });
-    Ok(Run { id, channels, task })
+    Ok(Run {
+        id,
+        channels,
+        task,
+        follows: None,
+    })
 }

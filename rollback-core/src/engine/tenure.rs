@@ -18,6 +18,9 @@ use crate::history::{Exclusion, HistoryStore, Keep, Lease, Renewal, Trust};
 /// soon it is seen that another process wants this one to stop.
 const POLL: Duration = Duration::from_millis(500);
 
+/// How long a renewal is waited for at least, before it is tried again.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Why nothing may be done any more under what was held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
@@ -273,7 +276,12 @@ async fn renewals<T: Held>(
         if state.borrow().over().is_some() {
             return;
         }
-        // What it says is noted.
-        let _ = renew(store.as_ref(), &held, &state).await;
+        // What it says is noted. A store that hangs is asked again: the next answer may come.
+        let asked = renew(store.as_ref(), &held, &state);
+        if let Ok(Err(e)) = tokio::time::timeout(pause.max(PATIENCE), asked).await
+            && !e.is_transient()
+        {
+            tracing::warn!(error = %e, "a lease was not renewed");
+        }
     }
 }

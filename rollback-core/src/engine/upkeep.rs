@@ -17,6 +17,7 @@ pub(super) async fn shrink(
     inner: &Inner,
     workload: &Workload,
     own: &Deployment,
+    holds: impl Fn() -> Result<(), Error>,
 ) -> Result<Vec<Instance>, Error> {
     let mut records = inner.whole_history(own.workload()).await?;
     // The store's copy lacks nothing but what is about to be true.
@@ -33,6 +34,8 @@ pub(super) async fn shrink(
     let now = inner.clock.now();
     let retained = retained(&lineage, Some(own.id()), &policy.retention, now);
     let forget: Vec<_> = retained.forget.iter().map(|d| d.id.clone()).collect();
+    // The store may have been away for long: who has taken over may need what is forgotten here.
+    holds()?;
     if !forget.is_empty() {
         let forgotten = inner.store.forget(&forget).await?;
         tracing::debug!(workload = %own.workload(), forgotten, "records let go");

@@ -6,14 +6,20 @@ use crate::guard::Verb;
 use crate::history::{Amend, WorkloadState};
 use crate::id::{Actor, DeploymentId, ShortText, WorkloadId};
 
+/// The longest digest that is recalled, in bytes.
+const MAX_ARTIFACT: usize = 512;
+
 impl RollbackEngine {
     /// Recalls an artifact, by its digest, on every workload of the catalog: no automatic rollback
     /// goes to it, and neither a rollback by hand nor a deploy unless the guard `recall` is forced.
     /// What is live stays live. Gives the workloads that it was recalled on.
     ///
+    /// What no deployment has is recalled as well: it may come yet. Only the whole digest is meant.
+    ///
     /// # Errors
     ///
-    /// As for any amendment; the workloads before the one that failed have the recall. Recalling
+    /// [`InvalidRequest`](ErrorKind::InvalidRequest) for what is no digest. Else
+    /// as for any amendment; the workloads before the one that failed have the recall. Recalling
     /// again is harmless.
     pub async fn recall(
         &self,
@@ -21,6 +27,13 @@ impl RollbackEngine {
         why: ShortText,
         actor: &Actor,
     ) -> Result<Vec<WorkloadId>, Error> {
+        if artifact.is_empty() || artifact.len() > MAX_ARTIFACT {
+            return Err(Error::new(
+                ErrorKind::InvalidRequest,
+                format!("an artifact's digest has 1 to {MAX_ARTIFACT} bytes; nothing was recalled"),
+            )
+            .advice("give the digest that its deployments have on record"));
+        }
         self.on_all(actor, |_| Amend::Recall {
             artifact: artifact.to_owned(),
             why: why.clone(),
@@ -63,10 +76,12 @@ impl RollbackEngine {
         let record = self.inner().record(deployment).await?;
         let workload = record.workload();
         self.inner().workload(workload)?;
+        let origin = self.inner().origin(&record).await?;
         let floor = |_: &WorkloadState| {
             Some(Amend::SetFloor {
                 deployment: deployment.clone(),
                 sequence: record.sequence(),
+                origin,
                 why: why.clone(),
             })
         };

@@ -29,6 +29,7 @@ pub struct HookError {
     kind: HookErrorKind,
     what: String,
     output: String,
+    impact: LiveImpact,
 }
 
 impl HookError {
@@ -38,6 +39,7 @@ impl HookError {
             kind: HookErrorKind::Failed,
             what: what.into(),
             output: String::new(),
+            impact: LiveImpact::Unknown,
         }
     }
 
@@ -56,6 +58,18 @@ impl HookError {
         self
     }
 
+    /// States that it surely did not touch the live release.
+    #[must_use]
+    pub fn untouched(mut self) -> Self {
+        self.impact = LiveImpact::Untouched;
+        self
+    }
+
+    /// What it may have done to the live release.
+    pub fn impact(&self) -> LiveImpact {
+        self.impact
+    }
+
     /// How it ended.
     pub fn kind(&self) -> HookErrorKind {
         self.kind
@@ -69,6 +83,16 @@ impl HookError {
     /// What its program said; empty if it said nothing.
     pub fn output(&self) -> &str {
         &self.output
+    }
+
+    /// The same, of one that was told to stop because its time was over: it is not the platform that
+    /// is away, and trying for ever would not help.
+    #[must_use]
+    pub(crate) fn late(self) -> Self {
+        Self {
+            kind: HookErrorKind::Failed,
+            ..self
+        }
     }
 
     /// The same as the failure of the step that the hook is a part of. Its output is not lost: it
@@ -111,14 +135,15 @@ impl From<&str> for HookError {
 }
 
 /// What [`Context::check`](crate::context::Context::check) says, and what a hook asked of a platform.
-/// What it may have done to the live release says the step that the hook is a part of.
 impl From<BackendError> for HookError {
     fn from(e: BackendError) -> Self {
-        match e.kind() {
+        let impact = e.impact();
+        let error = match e.kind() {
             BackendErrorKind::Cancelled | BackendErrorKind::DeadlineExceeded => {
                 Self::cancelled(e.without_impact())
             }
             _ => Self::new(e.without_impact()),
-        }
+        };
+        Self { impact, ..error }
     }
 }

@@ -57,6 +57,8 @@ pub enum Amend {
         deployment: DeploymentId,
         /// Its place in the order.
         sequence: Sequence,
+        /// The place of the deployment that first brought its release: a rollback's is older.
+        origin: Sequence,
         /// Why.
         why: ShortText,
     },
@@ -245,11 +247,13 @@ impl Settings {
             Amend::SetFloor {
                 deployment,
                 sequence,
+                origin,
                 why,
             } => {
                 self.floor = Some(Floor {
                     deployment: deployment.clone(),
                     sequence: *sequence,
+                    origin: *origin,
                     why: why.clone(),
                     by: by.clone(),
                     at,

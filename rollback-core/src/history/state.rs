@@ -57,6 +57,9 @@ pub struct Floor {
     pub deployment: DeploymentId,
     /// Its place in the order: it holds also when the record is gone.
     pub sequence: Sequence,
+    /// The place of the deployment that first brought its release: what is that release is not below
+    /// the floor, however old.
+    pub origin: Sequence,
     /// Why.
     pub why: ShortText,
     /// Who.

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use rollback_core::engine::{RollbackEngine, Workload};
 use rollback_core::error::HookError;
 use rollback_core::guard::Restart;
+use rollback_core::history::Holder;
 use rollback_core::id::GuardName;
 use rollback_core::prelude::*;
 
@@ -69,7 +70,12 @@ async fn a_program_without_the_restart_hook_finished_what_was_begun_with_it() {
 async fn what_was_composed_otherwise_is_finished_by_force() {
     let b = Bench::with(|w| w.restart(Hook("reload nginx")));
     b.deploy("v1").await;
-    let id = left_by_the_dead(&b, "v2", vec![Event::PrepareIntended]).await;
+    let events = vec![
+        Event::PrepareIntended,
+        prepared(&instance("v2")),
+        Event::SwitchIntended,
+    ];
+    let id = left_by_the_dead(&b, "v2", events).await;
     let without = next(&b, |w| w);
     let forced = |guards: Vec<GuardName>| {
         let (engine, api) = (without.clone(), b.api.clone());
@@ -87,8 +93,58 @@ async fn what_was_composed_otherwise_is_finished_by_force() {
         .unwrap();
     assert_eq!(
         (report.deployment().id(), report.outcome()),
-        (&id, Outcome::Interrupted)
+        (&id, Outcome::Succeeded)
     );
     let none = forced(vec![GuardName::composition()]).await.unwrap();
     assert!(none.is_none());
+}
+
+#[tokio::test]
+async fn what_takes_nothing_of_what_is_gone_waited_for_a_person() {
+    let b = Bench::with(|w| w.restart(Hook("reload nginx")));
+    b.deploy("v1").await;
+    // Nothing live was touched: going back restarts nothing, and judges nothing.
+    let id = left_by_the_dead(&b, "v2", vec![Event::PrepareIntended]).await;
+    let recovered = next(&b, |w| w).recover().await.unwrap();
+    let report = recovered[0].result.as_ref().unwrap();
+    assert_eq!(report.deployment().id(), &id);
+    assert_eq!(report.outcome(), Outcome::Interrupted);
+}
+
+#[tokio::test]
+async fn a_plan_that_was_made_elsewhere_put_the_planners_composition_on_record() {
+    let b = Bench::new();
+    let elsewhere = next(&b, |w| w.restart(Hook("reload nginx")));
+    let deploy = Request::deploy(b.api.clone(), "v1", me());
+    let plan = elsewhere.preview(&deploy).await.unwrap();
+    let run = b.engine.execute(plan).await.unwrap();
+    let report = run.await.unwrap();
+    let composition = report.deployment().opening().composition.as_ref();
+    assert!(composition.unwrap().restarts.is_empty(), "{composition:?}");
+}
+
+#[tokio::test]
+async fn an_interrupted_automatic_rollback_went_on_to_what_was_recalled_meanwhile() {
+    let b = Bench::armed();
+    let first = b.deploy("v1").await;
+    let second = b.deploy("v2").await;
+    let live = b.shelf.0.lock().unwrap().live.clone().unwrap();
+    let mut new = second.deployment().opening().clone();
+    new.id = DeploymentId::generate(SystemClock.now());
+    new.trigger = Trigger::AutomaticRollback {
+        to: first.deployment().id().clone(),
+        failed: second.deployment().id().clone(),
+    };
+    new.from = End::Placed(live);
+    new.to = End::Placed(first.deployment().instance().unwrap().clone());
+    new.fallback = LiveRecord::Known(second.deployment().id().clone());
+    let version = crate::state(&b).await.version;
+    let holder = Holder::this_process(SystemClock.now());
+    drop(b.store.begin(&new, &holder, version).await.unwrap());
+    let why = "it leaks".parse().unwrap();
+    b.engine.recall("v1", why, &me()).await.unwrap();
+    let recovered = b.engine.recover().await.unwrap();
+    let report = recovered[0].result.as_ref().unwrap();
+    assert_eq!(report.outcome(), Outcome::Interrupted);
+    assert_eq!(b.shelf.live().as_deref(), Some("v2"));
 }

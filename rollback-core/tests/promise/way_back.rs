@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rollback_core::engine::{AutomaticRollback, NotAttempted};
+use rollback_core::guard::Restart;
 use rollback_core::history::HistoryStore;
 use rollback_core::prelude::*;
 
@@ -160,5 +162,36 @@ async fn a_lookup_that_fails_for_good_locked_the_workload_with_the_sick_release_
         panic!("{}", report.summary())
     };
     assert_eq!(reason, &NotAttempted::NotLookedUp);
+    assert!(state(&b).await.in_flight.is_none());
+}
+
+/// Hangs on the way back to v1, until it is told to stop.
+#[derive(Debug)]
+struct Hangs;
+
+#[async_trait]
+impl Restart for Hangs {
+    fn name(&self) -> String {
+        "hangs".into()
+    }
+    fn runs_on(&self, _: TriggerKind) -> bool {
+        true
+    }
+    async fn restart(&self, cx: &Context, op: &Operation) -> Result<(), HookError> {
+        if op.from.release().is_none() {
+            return Ok(());
+        }
+        cx.cancellation().cancelled().await;
+        Err(HookError::cancelled("told to stop"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_hook_that_hung_on_the_way_back_left_its_deployment_unsettled_for_ever() {
+    let b = Bench::with(|w| w.restart(Hangs));
+    b.deploy("v1").await;
+    let report = b.deploy("v2").await;
+    // It is not the platform that is away: a person has to look.
+    assert_eq!(report.outcome(), Outcome::Degraded);
     assert!(state(&b).await.in_flight.is_none());
 }

@@ -264,6 +264,7 @@ pub(super) async fn what_is_withheld_lasts(harness: &dyn StoreHarness) {
     let floor = Amend::SetFloor {
         deployment: new.id.clone(),
         sequence: Sequence(1),
+        origin: Sequence(1),
         why: why.clone(),
     };
     for what in [recall("a"), recall("b"), recall("a"), floor] {

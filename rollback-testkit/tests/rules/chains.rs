@@ -63,7 +63,7 @@ async fn what_the_store_said_was_said_twice() {
         b.engine.recover().await.unwrap();
     }
     let unknown: DeploymentId = "deploy-20200101-000000-abcd".parse().unwrap();
-    says_once(&b.engine.attach(&unknown).await.unwrap_err());
+    says_once(&b.engine.attach(&unknown, me()).await.unwrap_err());
     says_once(&b.engine.cancel(&unknown, &me()).await.unwrap_err());
     let nothing = b.engine.abandon(&api(), text("stuck"), me()).await;
     let nothing = nothing.unwrap_err();

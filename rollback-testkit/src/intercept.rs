@@ -12,7 +12,7 @@ use rollback_core::history::{
     HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States, Stats,
     Summaries, Then, Trust, Version, WorkloadState,
 };
-use rollback_core::id::{Actor, DeploymentId, WorkloadId};
+use rollback_core::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
 use rollback_core::time::Timestamp;
 
 /// A durable write of a deployment: a `begin`, an `append` or a `finish`.
@@ -37,6 +37,11 @@ pub trait Intercept: fmt::Debug + Send + Sync {
     /// Before a lease or an exclusion is renewed, which is no durable write. An error keeps it from
     /// being renewed.
     fn renews(&self, _: &WorkloadId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Before a record is read in full. An error keeps it from being read: it is damaged, say.
+    fn reads(&self, _: &DeploymentId) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -91,7 +96,16 @@ impl<I: Intercept> HistoryReader for InterceptedStore<I> {
         self.inner.find_each(beginnings, limit).await
     }
 
+    async fn keyed(
+        &self,
+        workload: &WorkloadId,
+        key: &IdempotencyKey,
+    ) -> Result<Option<DeploymentId>, StoreError> {
+        self.inner.keyed(workload, key).await
+    }
+
     async fn get(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
+        self.interceptor.reads(id)?;
         self.inner.get(id).await
     }
 

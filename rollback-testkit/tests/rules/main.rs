@@ -9,6 +9,7 @@ mod cancels;
 mod chains;
 mod clean_up;
 mod crashes;
+mod damaged;
 mod display;
 mod guards;
 mod health;

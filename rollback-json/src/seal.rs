@@ -15,6 +15,10 @@ use crate::unknown;
 /// The version of the format that this library writes, and the newest that it reads.
 pub(crate) const FORMAT: u32 = 2;
 
+/// The format of a state that withholds something from rollbacks: a program that knows only
+/// [`FORMAT`] would roll back there. The newest that is read.
+pub(crate) const WITHHOLDING: u32 = 3;
+
 /// Longest file that is read: a record with its events, each of which is 1 MiB at most.
 pub(crate) const MAX_FILE: u64 = 64 * 1024 * 1024;
 
@@ -92,9 +96,9 @@ pub(crate) fn open<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unreadable> {
     if !is_sealed || !begins_as_ours(bytes) {
         let version = serde_json::from_slice::<Version>(bytes);
         if let Ok(Version { format }) = version
-            && format > FORMAT
+            && format > WITHHOLDING
         {
-            return Err(Unreadable::newer("format", format, FORMAT));
+            return Err(Unreadable::newer("format", format, WITHHOLDING));
         }
         if !is_sealed {
             return Err(damaged(match version {
@@ -171,7 +175,7 @@ mod tests {
         assert!(begins_as_ours(&sealed(FORMAT)) && !begins_as_ours(&sealed(FORMAT * 10)));
         assert_eq!(
             open::<Some>(&sealed(7)).unwrap_err(),
-            Unreadable::newer("format", 7, FORMAT)
+            Unreadable::newer("format", 7, WITHHOLDING)
         );
     }
 }

@@ -8,13 +8,13 @@ use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
     Amended, Epoch, Floor, Hold, Holder, InFlight, Lease, Liveness, Recall, Sequence, Settings,
-    StoredPolicy, Version, WorkloadState,
+    StoredPolicy, Version, WasAmended, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::fenced;
-use crate::seal::{self, FORMAT, Unreadable};
+use crate::seal::{self, FORMAT, Unreadable, WITHHOLDING};
 
 /// What a workload's state file says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -162,9 +162,29 @@ impl State {
     /// The same as this version writes it.
     pub(crate) fn in_this_format(&self) -> Self {
         Self {
-            format: FORMAT,
+            format: if self.withholds() {
+                WITHHOLDING
+            } else {
+                FORMAT
+            },
             ..self.clone()
         }
+    }
+
+    /// Whether it withholds anything from rollbacks, or tells of having done so: what a program that
+    /// does not know of it would misread.
+    fn withholds(&self) -> bool {
+        let told = self.amendments.iter().any(|a| {
+            !matches!(
+                a.what,
+                WasAmended::Held { .. }
+                    | WasAmended::HoldLifted { .. }
+                    | WasAmended::PolicySet
+                    | WasAmended::PolicyCleared
+                    | WasAmended::Abandoned { .. }
+            )
+        });
+        told || !self.recalls.is_empty() || self.floor.is_some()
     }
 
     /// What people have set.

@@ -71,11 +71,16 @@ impl Folder {
         for shard in self.shards_with(&overlay)?.into_iter().rev() {
             let may = |row: &Row| row.may_have(key);
             for row in self.rows(shard, (state, &overlay), newest, usize::MAX, may)? {
-                if let Found::Record(d) = self.get(state, shard, &row.id)
-                    && let Some(asked) = &d.opening().asked
-                    && asked.key == *key
-                {
-                    return Ok(Some(row.id));
+                match self.get(state, shard, &row.id) {
+                    Found::Record(d) => {
+                        let asked = d.opening().asked.as_ref();
+                        if asked.is_some_and(|asked| asked.key == *key) {
+                            return Ok(Some(row.id));
+                        }
+                    }
+                    // It has the key, or may: what was asked under it is not done twice.
+                    Found::Unreadable(e) => return Err(e),
+                    Found::Nothing => {}
                 }
             }
         }

@@ -130,7 +130,10 @@ impl Writer<'_> {
         if matches!(event.event, Event::SwitchIntended) {
             self.folder.keep_room(shard, &deployment)?;
         }
-        self.writing.ends();
+        // What only tells leaves the room to what ends the deployment.
+        if !matches!(event.event, Event::Diagnosed(_)) {
+            self.writing.ends();
+        }
         if deployment.events().last() == Some(event) {
             // Written before, and perhaps not durable: the first attempt may have failed between.
             return self.folder.sync_shard(self.writing, shard);

@@ -10,12 +10,13 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::Stdio;
 
-use rollback_core::deployment::{LiveRecord, Outcome};
+use rollback_core::deployment::{Asked, LiveRecord, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
     Amend, Annotation, HistoryReader, HistoryStore, Liveness, Query, Sequence, Then,
 };
+use rollback_core::request::{Reapply, Wish};
 use rollback_json::JsonStore;
 use rollback_testkit::fixtures::strace::Strace;
 use rollback_testkit::service::unavailable;
@@ -420,4 +421,66 @@ async fn a_temporary_of_a_killed_process_stayed_while_the_one_that_came_next_liv
     store.annotate(&ids[0], &Annotation::Unpin).await.unwrap();
     assert_eq!(temporaries(root), 0);
     assert_eq!(store.verify().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn an_older_program_would_have_rolled_back_to_what_was_recalled() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let new = sample("api@web-1", 1);
+    settle(&store, &new).await;
+    let state = dir.path().join("workloads/api@web-1/state.json");
+    let begins = |format: u32| {
+        let text = fs::read_to_string(&state).unwrap();
+        text.starts_with(&format!("{{\n  \"format\": {format},"))
+    };
+    assert!(begins(2));
+    let of = &new.workload;
+    let recall = Amend::Recall {
+        artifact: "sha256:0".into(),
+        why: "it leaks".parse().unwrap(),
+    };
+    amend(&store, of, &by_ann(recall, 7)).await.unwrap();
+    // What knows only format 2 is told to be updated, and changes nothing.
+    assert!(begins(3));
+    settle(&store, &sample("api@web-1", 20)).await;
+    assert!(begins(3));
+    let store = open(dir.path()).await;
+    assert_eq!(store.workload(of).await.unwrap().recalls.len(), 1);
+    assert_eq!(store.verify().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_key_was_free_while_its_record_could_not_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let keyed = |n| {
+        let mut new = sample("api@web-1", n);
+        let wish = Wish::Deploy {
+            reference: "v1".into(),
+        };
+        new.asked = Some(Asked::new(
+            "job/1".parse().unwrap(),
+            &wish,
+            None,
+            Reapply::No,
+        ));
+        new
+    };
+    let new = keyed(1);
+    settle(&store, &new).await;
+    settle(&store, &sample("api@web-1", 20)).await;
+    let file = record(dir.path(), &new.id);
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("because", "becausf")).unwrap();
+    let store = open(dir.path()).await;
+    let key = &new.asked.as_ref().unwrap().key;
+    let e = store.keyed(&new.workload, key).await.unwrap_err();
+    assert_eq!(e.kind(), Kind::Corrupt, "{e}");
+    let version = store.workload(&new.workload).await.unwrap().version;
+    let again = store.begin(&keyed(30), &holder(), version).await;
+    assert_eq!(again.unwrap_err().kind(), Kind::Corrupt);
+    // Another key is another's.
+    let other = "job/2".parse().unwrap();
+    assert_eq!(store.keyed(&new.workload, &other).await.unwrap(), None);
 }

@@ -102,7 +102,12 @@ impl Inner {
         let mut writer = self.writer()?;
         let mut known = writer.known(claim);
         let step = |tx: &Connection| write::append(tx, claim, event, known.take());
-        let record = self.insist(&mut writer, Spare::Use, step)?;
+        // What only tells leaves the room to what ends the deployment.
+        let spare = match event.event {
+            Event::Diagnosed(_) => Spare::Keep,
+            _ => Spare::Use,
+        };
+        let record = self.insist(&mut writer, spare, step)?;
         writer.keep(claim.epoch, record);
         Ok(())
     }

@@ -329,7 +329,7 @@ pub(crate) fn encode(value: &impl Serialize) -> Result<String, StoreError> {
         .map_err(|e| StoreError::new(Kind::Io, "a value cannot be written as JSON").because(e))
 }
 
-fn encode_capped(value: &impl Serialize) -> Result<String, StoreError> {
+pub(crate) fn encode_capped(value: &impl Serialize) -> Result<String, StoreError> {
     let text = encode(value)?;
     if text.len() > MAX_RECORD {
         return Err(StoreError::new(

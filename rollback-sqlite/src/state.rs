@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Failure, unreadable};
-use crate::record::{decode, encode, load};
+use crate::record::{decode, encode, encode_capped, load};
 use crate::seal::Seal;
 
 /// A workload's row as it is stored, JSON not yet parsed.
@@ -42,7 +42,7 @@ where
     match (&*text, new) {
         (None, None) => {}
         (Some(text), Some(new)) if says(text, new) => {}
-        (_, new) => *text = new.map(encode).transpose()?,
+        (_, new) => *text = new.map(encode_capped).transpose()?,
     }
     Ok(())
 }

@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use rollback_core::deployment::{Opening, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{Annotation, HistoryReader, HistoryStore, Query, Then, Version};
+use rollback_core::history::{
+    Amend, Annotation, HistoryReader, HistoryStore, Query, Then, Version,
+};
 use rollback_sqlite::SqliteStore;
-use rollback_testkit::store_suite::{at, holder, note, sample, settlement};
+use rollback_testkit::store_suite::{at, by_ann, holder, note, sample, settlement};
 use rusqlite::params;
 use support::{ByHand, by_hand, reseal};
 
@@ -289,4 +291,19 @@ async fn fields_of_a_newer_version_are_passed_over_and_kept() {
     let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
     assert_eq!(kept, serde_json::json!({"pinned": true, "stars": 5}));
     assert_eq!(three.store.verify().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_recall_that_was_too_long_made_its_workload_unreadable_for_good() {
+    let three = Three::new().await;
+    let of = three.all[0].workload.clone();
+    let version = three.store.workload(&of).await.unwrap().version;
+    let recall = Amend::Recall {
+        artifact: "x".repeat(2 * 1024 * 1024),
+        why: "it leaks".parse().unwrap(),
+    };
+    let refused = three.store.amend(&of, version, &by_ann(recall, 9)).await;
+    assert_eq!(refused.unwrap_err().kind(), Kind::TooLarge);
+    let state = three.store.workload(&of).await.unwrap();
+    assert_eq!((state.version, state.recalls.len()), (version, 0));
 }

@@ -76,7 +76,7 @@ async fn a_newer_store_is_refused_and_a_damaged_marker_too() {
     with_records(dir.path()).await;
     let marker = dir.path().join("format.json");
     let text = fs::read_to_string(&marker).unwrap();
-    fs::write(&marker, text.replace("\"format\": 2", "\"format\": 3")).unwrap();
+    fs::write(&marker, text.replace("\"format\": 2", "\"format\": 4")).unwrap();
     assert_eq!(refusal(dir.path()).await.kind(), Kind::NewerSchema);
     fs::write(&marker, "{}").unwrap();
     let error = JsonStore::open(dir.path()).await.unwrap_err();
@@ -234,7 +234,7 @@ async fn a_record_of_a_newer_version_stays_where_it_is() {
     let ids = with_records(dir.path()).await;
     let file = record(dir.path(), &ids[1]);
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replace("\"format\": 2", "\"format\": 3")).unwrap();
+    fs::write(&file, text.replace("\"format\": 2", "\"format\": 4")).unwrap();
     let store = JsonStore::open(dir.path()).await.unwrap();
     assert_eq!(
         store.get(&ids[1]).await.unwrap_err().kind(),

@@ -139,7 +139,8 @@ impl Runner {
         })
         .await
         {
-            Ok(window) => window,
+            Ok(Some(window)) => window,
+            Ok(None) => return Ok(()),
             Err(e) => {
                 tracing::warn!(deployment = %self.deployment.id(), error = %Chain::of(&e), "retain skipped");
                 return Ok(());

@@ -1,6 +1,7 @@
 //! Retention, carried out: records are forgotten, then what only they needed is let go.
 
 use super::inner::Inner;
+use super::planning::NEWEST;
 use super::rules::Origin;
 use crate::backend::Instance;
 use crate::deployment::{Deployment, LiveRecord};
@@ -11,14 +12,19 @@ use crate::lineage::Lineage;
 use crate::retention::retained;
 use crate::withheld::Withheld;
 
+const HOUR: i64 = 60 * 60 * 1_000_000; // microseconds
+
 /// The step of a run, under its lease, right before it settles: forgets what the policy lets go,
-/// and says which instances stay within reach.
+/// and says which instances stay within reach. `None`: it is left to a later deployment.
 pub(super) async fn shrink(
     inner: &Inner,
     workload: &Workload,
     own: &Deployment,
     holds: impl Fn() -> Result<(), Error>,
-) -> Result<Vec<Instance>, Error> {
+) -> Result<Option<Vec<Instance>>, Error> {
+    if is_left(inner, own).await? {
+        return Ok(None);
+    }
     let mut records = inner.whole_history(own.workload()).await?;
     // The store's copy lacks nothing but what is about to be true.
     let live = LiveRecord::Known(own.id().clone());
@@ -52,5 +58,22 @@ pub(super) async fn shrink(
             window.push(instance);
         }
     }
-    Ok(window)
+    Ok(Some(window))
+}
+
+/// Whether retention is left to a later deployment, since it reads all records: where there are many,
+/// what is live was deployed again as it is and where it is, and the one before did so by the same
+/// policy in the same hour. Nothing that is kept was replaced, and next to nothing has aged.
+async fn is_left(inner: &Inner, own: &Deployment) -> Result<bool, Error> {
+    let opening = own.opening();
+    if !own.operation().is_in_place() || inner.summaries(own.workload(), NEWEST).await?.is_whole {
+        return Ok(false);
+    }
+    let hour = |d: &Deployment| d.opening().opened_at.as_microsecond().div_euclid(HOUR);
+    let before = inner.live(&opening.replaces).await?;
+    Ok(before.is_some_and(|before| {
+        hour(&before) == hour(own)
+            && before.opening().policy == opening.policy
+            && before.release() == own.release()
+    }))
 }

@@ -18,6 +18,7 @@ mod managed;
 mod policies;
 mod redeploy;
 mod restarts;
+mod retaining;
 mod rows;
 mod statuses;
 #[path = "../support/mod.rs"]

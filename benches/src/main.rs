@@ -5,6 +5,7 @@ mod docker;
 mod figure;
 mod floor;
 mod git;
+mod growth;
 mod json;
 mod noop;
 mod raw;
@@ -70,6 +71,13 @@ async fn measure(dir: &Path, report: &mut Report) {
     if report.wants("systemd") {
         let figure = systemd::rollback(dir).await.map(|f| f.at_most("1.1"));
         report.add_or_say("systemd", figure);
+    }
+    if report.wants("growth") {
+        for kind in [growth::Kind::Sqlite, growth::Kind::Json] {
+            for figure in growth::figures(kind, dir).await {
+                report.add(figure);
+            }
+        }
     }
     for line in floor::lines(dir).await {
         report.say(line);

@@ -15,9 +15,36 @@ use rollback_sqlite::SqliteStore;
 use crate::figure::{Figure, Unit, clocked, compare, timed, warm_up};
 use crate::raw::{DeploymentRow, EventRow, Raw};
 
-/// Does nothing, at once.
-#[derive(Debug, Clone)]
-struct Noop(WorkloadId);
+/// Does nothing, at once; remembers what it has switched to, if it is to.
+#[derive(Debug)]
+pub(crate) struct Noop {
+    workload: WorkloadId,
+    live: Option<Mutex<Instance>>,
+}
+
+impl Noop {
+    /// Nothing is ever live.
+    fn forgetful(workload: WorkloadId) -> Self {
+        let live = None;
+        Self { workload, live }
+    }
+
+    /// This is live.
+    pub(crate) fn running(workload: WorkloadId, live: Instance) -> Self {
+        let live = Some(Mutex::new(live));
+        Self { workload, live }
+    }
+}
+
+/// What a reference means.
+pub(crate) fn release(reference: &str) -> Release {
+    let kind = "noop".parse().unwrap();
+    Release::new(kind, Artifact::new(reference, reference))
+}
+
+pub(crate) fn actor() -> Actor {
+    Actor::user("bench").unwrap()
+}
 
 #[async_trait]
 impl Backend for Noop {
@@ -26,11 +53,11 @@ impl Backend for Noop {
     }
 
     fn workload(&self) -> &WorkloadId {
-        &self.0
+        &self.workload
     }
 
     fn place(&self) -> Place {
-        Place::new("noop", self.0.to_string())
+        Place::new("noop", self.workload.to_string())
     }
 
     fn rollout(&self) -> Rollout {
@@ -42,14 +69,15 @@ impl Backend for Noop {
     }
 
     async fn resolve(&self, _: &Context, reference: &str) -> Result<Release, BackendError> {
-        Ok(Release::new(
-            self.kind(),
-            Artifact::new(reference, reference),
-        ))
+        Ok(release(reference))
     }
 
     async fn observe(&self, _: &Context) -> Result<Observation, BackendError> {
-        Ok(Observation::new(Live::Nothing, None))
+        let live = self.live.as_ref().map_or(Live::Nothing, |live| {
+            let instance = live.lock().unwrap().clone();
+            Live::One(Sighting::new(instance, Running::NotApplicable))
+        });
+        Ok(Observation::new(live, None))
     }
 
     async fn availability(&self, _: &Context, _: &End) -> Result<Availability, BackendError> {
@@ -68,7 +96,10 @@ impl Backend for Noop {
         Ok(Started::default())
     }
 
-    async fn switch(&self, _: &Context, _: &Operation) -> Result<Evidence, BackendError> {
+    async fn switch(&self, _: &Context, op: &Operation) -> Result<Evidence, BackendError> {
+        if let (Some(live), Some(to)) = (&self.live, op.to.instance()) {
+            *live.lock().unwrap() = to.clone();
+        }
         Ok(Evidence::default())
     }
 
@@ -97,7 +128,7 @@ impl Backend for Noop {
 fn engine(store: impl HistoryStore + 'static, rounds: usize) -> RollbackEngine {
     let mut builder = RollbackEngine::builder(store);
     for n in 0..rounds {
-        builder = builder.workload(Workload::new(Noop(workload(n))));
+        builder = builder.workload(Workload::new(Noop::forgetful(workload(n))));
     }
     builder.build().unwrap()
 }
@@ -107,9 +138,8 @@ fn workload(n: usize) -> WorkloadId {
 }
 
 async fn deploy(engine: &RollbackEngine, n: usize) -> Deployment {
-    let actor = Actor::user("bench").unwrap();
     let report = engine
-        .deploy(&workload(n), "v1", actor)
+        .deploy(&workload(n), "v1", actor())
         .await
         .unwrap()
         .await
@@ -144,7 +174,7 @@ pub(crate) async fn engine_overhead_in_memory() -> Figure {
         Unit::Micros,
         rounds,
         |n| async move { timed(Box::pin(deploy(engine, n))).await.0 },
-        |_| async { timed(verbs(&Noop(workload(0)))).await.0 },
+        |_| async { timed(verbs(&Noop::forgetful(workload(0)))).await.0 },
     )
     .await
 }

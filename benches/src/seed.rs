@@ -47,7 +47,8 @@ pub(crate) fn month_ago() -> Timestamp {
     ago(DAY * 30)
 }
 
-fn ago(span: Duration) -> Timestamp {
+/// So long before now.
+pub(crate) fn ago(span: Duration) -> Timestamp {
     // Whole seconds: the rows are written without the nanoseconds that are left over.
     let now = SystemClock.now().as_microsecond() / 1_000_000;
     let then = u64::try_from(now).unwrap() - span.as_secs();
@@ -88,7 +89,7 @@ pub(crate) fn records(count: usize, timeline: Timeline) -> impl Iterator<Item = 
 }
 
 /// What comes before the settlement.
-fn events(new: &Opening, timeline: Timeline) -> Vec<TimedEvent> {
+pub(crate) fn events(new: &Opening, timeline: Timeline) -> Vec<TimedEvent> {
     let instance = || Instance::new(new.to.release().unwrap().clone(), Handle::new("place"));
     let evidence = || Evidence::default().with("container", "0123456789abcdef");
     let events = match timeline {

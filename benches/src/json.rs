@@ -34,13 +34,13 @@ pub(crate) async fn append(dir: &Path) -> Figure {
                 let holder = Holder::this_process(SystemClock.now());
                 *lease = Some(store.begin(&new, &holder, Version(0)).await.unwrap().lease);
             }
-            let event = TimedEvent {
-                at: SystemClock.now(),
-                event: Event::TakenOver {
+            let event = TimedEvent::new(
+                SystemClock.now(),
+                Event::TakenOver {
                     decision: format!("a line such as events have, number {n}"),
                     by: None,
                 },
-            };
+            );
             let (time, done) = timed(store.append(lease.as_ref().unwrap(), &event)).await;
             done.unwrap();
             time

@@ -73,10 +73,7 @@ impl DeploymentRow {
 
 /// The event with which a deployment ends.
 pub(crate) fn settled(at: rollback_core::time::Timestamp, settlement: &Settlement) -> EventRow {
-    EventRow::from(&TimedEvent {
-        at,
-        event: Event::Settled(settlement.clone()),
-    })
+    EventRow::from(&TimedEvent::new(at, Event::Settled(settlement.clone())))
 }
 
 impl Raw {

@@ -81,10 +81,10 @@ pub(crate) fn keep_as_files(records: impl Iterator<Item = Record>, dir: &Path) -
     let mut files = 0;
     for record in records {
         let mut events = record.events;
-        events.push(TimedEvent {
-            at: record.settled_at,
-            event: Event::Settled(record.settlement),
-        });
+        events.push(TimedEvent::new(
+            record.settled_at,
+            Event::Settled(record.settlement),
+        ));
         let path = dir.join(format!("{}.json", record.new.id));
         let header = record.new;
         let json = serde_json::to_vec(&Kept { header, events }).unwrap();

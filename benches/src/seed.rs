@@ -115,7 +115,7 @@ pub(crate) fn events(new: &Opening, timeline: Timeline) -> Vec<TimedEvent> {
     let at = new.opened_at;
     events
         .into_iter()
-        .map(|event| TimedEvent { at, event })
+        .map(|event| TimedEvent::new(at, event))
         .collect()
 }
 
@@ -174,10 +174,7 @@ fn insert(tx: &Transaction<'_>, record: &Record) {
     let succeeded = record.settlement.outcome == Outcome::Succeeded;
     let took = record.settled_at.since(new.opened_at).as_millis();
     let header = serde_json::to_string(new).unwrap();
-    let settled = TimedEvent {
-        at: record.settled_at,
-        event: Event::Settled(record.settlement.clone()),
-    };
+    let settled = TimedEvent::new(record.settled_at, Event::Settled(record.settlement.clone()));
     let sequence: i64 = tx
         .prepare_cached("SELECT coalesce(max(sequence), 0) + 1 FROM deployments")
         .unwrap()

@@ -17,13 +17,13 @@ use crate::raw::{DeploymentRow, EventRow, Raw, settled};
 const EVENTS: usize = 12;
 
 fn event(n: usize) -> TimedEvent {
-    TimedEvent {
-        at: SystemClock.now(),
-        event: Event::TakenOver {
+    TimedEvent::new(
+        SystemClock.now(),
+        Event::TakenOver {
             decision: format!("a line such as events have, number {n}"),
             by: None,
         },
-    }
+    )
 }
 
 /// Where the raw transaction is run.

@@ -110,10 +110,9 @@ impl RedbStore {
                 match parse(sequence.value(), json.value()) {
                     Ok(d) if query.matches(&d) => found.push(d),
                     Ok(_) => {}
-                    Err(e) => unreadable.push(Fault {
-                        place: sequence.value().to_string(),
-                        what: e.to_string(),
-                    }),
+                    Err(e) => {
+                        unreadable.push(Fault::new(sequence.value().to_string(), e.to_string()))
+                    }
                 }
             }
             Ok((found, unreadable))
@@ -146,7 +145,7 @@ impl Inner {
     fn is_free(&self, tx: &Write, row: &Row) -> Result<(), StoreError> {
         let state = self.now(row.state.clone());
         if let Some(in_flight) = state.in_flight {
-            return Err(self.conflict(tx, &state.workload, in_flight)?);
+            return Err(self.conflict(tx, &state.workload, &in_flight)?);
         }
         if self.here(&state.workload, |h| h.excluder.strong_count() > 0) {
             return Err(StoreError::new(Kind::Busy, "upkeep is at work").on(&state.workload));
@@ -160,7 +159,7 @@ impl Inner {
         match state.in_flight {
             None => Err(StoreError::new(Kind::NotFound, "nothing is in flight").on(state.workload)),
             Some(f) if f.liveness == Liveness::Dead => Ok(f),
-            Some(f) => Err(self.conflict(tx, &state.workload, f)?),
+            Some(f) => Err(self.conflict(tx, &state.workload, &f)?),
         }
     }
 
@@ -168,16 +167,11 @@ impl Inner {
         &self,
         tx: &Write,
         workload: &WorkloadId,
-        in_flight: InFlight,
+        in_flight: &InFlight,
     ) -> Result<StoreError, StoreError> {
-        Ok(StoreError::held(Conflict {
-            workload: workload.clone(),
-            phase: tx.record(&in_flight.deployment)?.phase(),
-            age: SystemClock.now().since(in_flight.holder.since),
-            deployment: in_flight.deployment,
-            holder: in_flight.holder,
-            liveness: in_flight.liveness,
-        }))
+        let phase = tx.record(&in_flight.deployment)?.phase();
+        let conflict = Conflict::new(workload.clone(), in_flight, phase, SystemClock.now());
+        Ok(StoreError::held(conflict))
     }
 
     /// Makes this process the holder.
@@ -186,12 +180,12 @@ impl Inner {
         let workload = row.state.workload.clone();
         self.here(&workload, |h| h.holder = Arc::downgrade(&alive));
         row.epoch.0 += 1;
-        row.state.in_flight = Some(InFlight {
-            deployment: deployment.clone(),
+        row.state.in_flight = Some(InFlight::new(
+            deployment.clone(),
             holder,
-            liveness: Liveness::Alive,
-            epoch: row.epoch,
-        });
+            Liveness::Alive,
+            row.epoch,
+        ));
         Lease::new(workload, deployment.clone(), row.epoch, alive)
     }
 }
@@ -241,7 +235,7 @@ impl HistoryReader for RedbStore {
                 };
                 match from_json::<Row>(key.value(), json.value()) {
                     Ok(row) => states.states.push(inner.now(row.state)),
-                    Err(error) => states.damaged.push(Damaged { workload, error }),
+                    Err(error) => states.damaged.push(Damaged::new(workload, error)),
                 }
             }
             // The keys' order is not that of ids: `@` comes after `-` and the digits.
@@ -273,14 +267,9 @@ impl HistoryReader for RedbStore {
         let limit = query.limit.clamp(1, 1_000);
         let more = deployments.len() > limit;
         deployments.truncate(limit);
-        Ok(Page {
-            next: deployments
-                .last()
-                .filter(|_| more)
-                .map(Deployment::sequence),
-            deployments,
-            unreadable,
-        })
+        let last = deployments.last().filter(|_| more);
+        let next = last.map(Deployment::sequence);
+        Ok(Page::new(deployments, next, unreadable))
     }
 
     async fn stats(&self, query: &Query) -> Result<Stats, StoreError> {
@@ -308,10 +297,11 @@ impl HistoryReader for RedbStore {
     async fn verify(&self) -> Result<Vec<Fault>, StoreError> {
         let (_, mut faults) = self.matching(&Query::default()).await?;
         let damaged = self.workloads().await?.damaged;
-        faults.extend(damaged.into_iter().map(|d| Fault {
-            place: d.workload.to_string(),
-            what: d.error.to_string(),
-        }));
+        faults.extend(
+            damaged
+                .into_iter()
+                .map(|d| Fault::new(d.workload.to_string(), d.error.to_string())),
+        );
         Ok(faults)
     }
 }
@@ -367,7 +357,7 @@ impl HistoryStore for RedbStore {
         let (own, then, live) = (same(lease), then.clone(), settlement.live.clone());
         let event = Event::Settled(settlement.clone());
         let opened = self
-            .write(move |_, tx| finish(tx, &own, TimedEvent { at, event }, live, &then))
+            .write(move |_, tx| finish(tx, &own, TimedEvent::new(at, event), live, &then))
             .await?;
         Ok(match opened {
             Some((id, sequence)) => Finished::Opened(Begun::new(lease.pass_on(id), sequence)),
@@ -444,7 +434,7 @@ impl HistoryStore for RedbStore {
             if let Ok(deployment) = tx.record(&id) {
                 let event = Event::Settled(abandonment.settlement(deployment.verdict()));
                 let at = abandonment.at;
-                tx.apply(&id, TimedEvent { at, event })?;
+                tx.apply(&id, TimedEvent::new(at, event))?;
             }
             row.state.version.0 += 1;
             row.epoch.0 += 1;
@@ -561,7 +551,7 @@ fn finish(
             is_of(workload, failed, tx.record(failed)?.workload())?;
             let deployment = own.clone();
             let event = Event::RolledBackBy { deployment };
-            tx.apply(failed, TimedEvent { at, event })?;
+            tx.apply(failed, TimedEvent::new(at, event))?;
             *in_flight = None;
             None
         }

@@ -28,6 +28,7 @@ pub(crate) async fn run(
     let States {
         mut states,
         mut damaged,
+        ..
     } = world.store.workloads().await?;
     for state in known.states {
         if states.iter().all(|s| s.workload != state.workload) {

@@ -201,12 +201,20 @@ impl Event {
 
 /// An event and when it was recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TimedEvent {
     /// When, by the engine's clock. For people: the order is the list's.
     pub at: Timestamp,
     /// What happened.
     #[serde(flatten)]
     pub event: Event,
+}
+
+impl TimedEvent {
+    /// What happened then.
+    pub fn new(at: Timestamp, event: Event) -> Self {
+        Self { at, event }
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::id::BackendKind;
 /// What was asked for, and what it resolved to: the tag and the image digest, the branch and the
 /// commit, the unit's name and its hash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Artifact {
     /// The reference as a person wrote it. For display; never resolved again.
     pub reference: String,

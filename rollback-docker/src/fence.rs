@@ -24,6 +24,7 @@ pub(crate) fn tag(fence: &Fence) -> Option<String> {
         sequence,
         epoch,
         deployment,
+        ..
     } = fence;
     let tag = format!(
         "{PREFIX}.{history}.{incarnation}.{}.{}.{deployment}",
@@ -37,13 +38,13 @@ pub(crate) fn parse(tag: &str) -> Option<Fence> {
     if parts.next()? != PREFIX {
         return None;
     }
-    Some(Fence {
-        history: parts.next()?.parse().ok()?,
-        incarnation: parts.next()?.parse().ok()?,
-        sequence: Sequence(parts.next()?.parse().ok()?),
-        epoch: Epoch(parts.next()?.parse().ok()?),
-        deployment: parts.next()?.parse().ok()?,
-    })
+    Some(Fence::new(
+        parts.next()?.parse().ok()?,
+        parts.next()?.parse().ok()?,
+        Sequence(parts.next()?.parse().ok()?),
+        Epoch(parts.next()?.parse().ok()?),
+        parts.next()?.parse().ok()?,
+    ))
 }
 
 /// The newest token at the target. Of two histories, between which there is no order, one may have
@@ -102,13 +103,13 @@ mod tests {
 
     #[test]
     fn a_token_is_read_as_it_was_written() {
-        let fence = Fence {
-            history: "0123456789abcdef".parse().unwrap(),
-            incarnation: "fedcba9876543210".parse().unwrap(),
-            sequence: Sequence(u64::MAX),
-            epoch: Epoch(u64::MAX),
-            deployment: "deploy-20260315-143022-a3f2b901a3f2b901".parse().unwrap(),
-        };
+        let fence = Fence::new(
+            "0123456789abcdef".parse().unwrap(),
+            "fedcba9876543210".parse().unwrap(),
+            Sequence(u64::MAX),
+            Epoch(u64::MAX),
+            "deploy-20260315-143022-a3f2b901a3f2b901".parse().unwrap(),
+        );
         assert_eq!(parse(&tag(&fence).unwrap()), Some(fence));
         assert_eq!(parse("f.0123456789abcdef"), None);
         assert_eq!(parse(&format!("{}.12-abcd", "a".repeat(64))), None);

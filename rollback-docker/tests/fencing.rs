@@ -19,20 +19,20 @@ fn world() -> Option<DockerWorld> {
 }
 
 fn history() -> Identity {
-    Identity {
-        history: HistoryId::generate().unwrap(),
-        incarnation: HistoryId::generate().unwrap(),
-    }
+    Identity::new(
+        HistoryId::generate().unwrap(),
+        HistoryId::generate().unwrap(),
+    )
 }
 
 fn under(of: &Identity, op: &Operation, epoch: u64) -> Context {
-    cx().fenced(Fence {
-        history: of.history.clone(),
-        incarnation: of.incarnation.clone(),
-        sequence: op.sequence,
-        epoch: Epoch(epoch),
-        deployment: op.deployment.clone(),
-    })
+    cx().fenced(Fence::new(
+        of.history.clone(),
+        of.incarnation.clone(),
+        op.sequence,
+        Epoch(epoch),
+        op.deployment.clone(),
+    ))
 }
 
 async fn planned(w: &DockerWorld, build: Build) -> Operation {

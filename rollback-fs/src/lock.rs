@@ -69,10 +69,9 @@ impl Held {
     /// has locked.
     #[must_use]
     pub fn sign(&self, holder: &Holder) -> Holder {
-        Holder {
-            lock: self.text.clone(),
-            ..holder.clone()
-        }
+        let mut signed = holder.clone();
+        signed.lock = self.text.clone();
+        signed
     }
 
     /// Whether a recorded holder is dead, now that this lock has been taken: it is, if this is

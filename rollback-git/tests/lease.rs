@@ -22,13 +22,13 @@ use support::{GitWorld, Site, cx};
 
 fn fence(history: &str, op: &Operation, epoch: u64) -> Fence {
     let history: HistoryId = history.parse().unwrap();
-    Fence {
-        history: history.clone(),
-        incarnation: history,
-        sequence: op.sequence,
-        epoch: Epoch(epoch),
-        deployment: op.deployment.clone(),
-    }
+    Fence::new(
+        history.clone(),
+        history,
+        op.sequence,
+        Epoch(epoch),
+        op.deployment.clone(),
+    )
 }
 
 const OURS: &str = "0123456789abcdef";

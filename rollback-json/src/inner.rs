@@ -108,9 +108,9 @@ impl Inner {
                 // One whose files cannot be read, or whose lock cannot, hides no other.
                 Ok(_) => match self.state_of(&workload) {
                     Ok(shown) => states.states.push(shown),
-                    Err(error) => states.damaged.push(Damaged { workload, error }),
+                    Err(error) => states.damaged.push(Damaged::new(workload, error)),
                 },
-                Err(error) => states.damaged.push(Damaged { workload, error }),
+                Err(error) => states.damaged.push(Damaged::new(workload, error)),
             }
         }
         Ok(states)
@@ -212,19 +212,18 @@ impl Inner {
         let Some(held) = &state.in_flight else {
             return Ok(None);
         };
+        let in_flight = state.held_by(held, self.locks.liveness(workload, &held.holder)?);
         // A record that cannot be read is in the way all the same.
         let phase = match self.get(&held.deployment) {
             Ok(Some(d)) => d.phase(),
             _ => Phase::Opened,
         };
-        Ok(Some(StoreError::held(Conflict {
-            workload: workload.clone(),
-            deployment: held.deployment.clone(),
-            holder: held.holder.clone(),
-            liveness: self.locks.liveness(workload, &held.holder)?,
+        Ok(Some(StoreError::held(Conflict::new(
+            workload.clone(),
+            &in_flight,
             phase,
-            age: SystemClock.now().since(held.holder.since),
-        })))
+            SystemClock.now(),
+        ))))
     }
 
     /// Takes the lease lock of a workload with nothing in flight.

@@ -144,10 +144,10 @@ pub(crate) fn list(
             Found::Unreadable(e) => page.unreadable.push(Fault::of(&e, &row.id)),
             // Forgotten between the two looks, or lost.
             Found::Nothing if !folder.is_forgotten(shard, &row)? => {
-                page.unreadable.push(Fault {
-                    place: row.id.to_string(),
-                    what: "its file is missing".to_owned(),
-                });
+                page.unreadable.push(Fault::new(
+                    row.id.to_string(),
+                    "its file is missing".to_owned(),
+                ));
             }
             Found::Nothing => {}
         }
@@ -178,12 +178,12 @@ pub(crate) fn stats(
         }
     }
     let (mut stats, failures) = Stats::count(rows.iter().filter_map(|r| {
-        Some(Settled {
-            key: (r.sequence, &r.id),
-            trigger: r.trigger,
-            outcome: r.outcome?,
-            took: r.took?,
-        })
+        Some(Settled::new(
+            (r.sequence, &r.id),
+            r.trigger,
+            r.outcome?,
+            r.took?,
+        ))
     }));
     stats.recent_failures = failures.into_iter().map(|(_, id)| id.clone()).collect();
     Ok(stats)

@@ -112,10 +112,7 @@ pub(crate) fn inode(path: &Path) -> Result<Inode, StoreError> {
 pub(crate) fn identity(layout: &Layout) -> Result<Identity, StoreError> {
     let marker = marker(layout)?;
     match (marker.history, marker.incarnation) {
-        (Some(history), Some(incarnation)) => Ok(Identity {
-            history,
-            incarnation,
-        }),
+        (Some(history), Some(incarnation)) => Ok(Identity::new(history, incarnation)),
         _ => Err(damaged(layout)),
     }
 }

@@ -221,13 +221,22 @@ impl State {
         let mut state = state.with_settings(self.settings());
         state.version = Version(self.version);
         state.live = self.live.clone();
-        state.in_flight = self.in_flight.as_ref().map(|held| InFlight {
-            deployment: held.deployment.clone(),
-            holder: held.holder.clone(),
-            liveness,
-            epoch: Epoch(self.epoch),
-        });
+        state.in_flight = self
+            .in_flight
+            .as_ref()
+            .map(|held| self.held_by(held, liveness));
         state
+    }
+
+    /// What is in flight, and whether who runs it lives.
+    pub(crate) fn held_by(&self, held: &Held, liveness: Liveness) -> InFlight {
+        let epoch = Epoch(self.epoch);
+        InFlight::new(
+            held.deployment.clone(),
+            held.holder.clone(),
+            liveness,
+            epoch,
+        )
     }
 }
 

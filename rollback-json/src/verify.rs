@@ -247,8 +247,5 @@ impl<'a> Check<'a> {
 }
 
 fn fault(place: impl fmt::Display, what: impl fmt::Display) -> Fault {
-    Fault {
-        place: place.to_string(),
-        what: what.to_string(),
-    }
+    Fault::new(place.to_string(), what.to_string())
 }

@@ -152,10 +152,7 @@ impl Writer<'_> {
         number: impl Fn(&Opening, Sequence) -> Result<Sequence, StoreError>,
     ) -> Result<Option<Sequence>, StoreError> {
         self.writing.ends();
-        let event = TimedEvent {
-            at,
-            event: Event::Settled(settlement.clone()),
-        };
+        let event = TimedEvent::new(at, Event::Settled(settlement.clone()));
         let mut state = self.state()?;
         if let Some(done) = self.finished_before(&state, claim, &event, then)? {
             return Ok(done);
@@ -210,12 +207,12 @@ impl Writer<'_> {
         failed: &DeploymentId,
         at: Timestamp,
     ) -> Result<Amendment, StoreError> {
-        let event = TimedEvent {
+        let event = TimedEvent::new(
             at,
-            event: Event::RolledBackBy {
+            Event::RolledBackBy {
                 deployment: claim.deployment.clone(),
             },
-        };
+        );
         let (shard, mut amended) = self.committed(state, failed)?;
         apply(&mut amended, &event)?;
         Ok(Amendment {

@@ -321,13 +321,13 @@ async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
     let mut acknowledged = Vec::new();
     let error = loop {
         assert!(acknowledged.len() < 1_000, "it never filled up");
-        let event = TimedEvent {
-            at: at(acknowledged.len() as u64),
-            event: Event::TakenOver {
+        let event = TimedEvent::new(
+            at(acknowledged.len() as u64),
+            Event::TakenOver {
                 decision: "x".repeat(20_000),
                 by: None,
             },
-        };
+        );
         match store.append(&begun.lease, &event).await {
             Ok(()) => acknowledged.push(event),
             Err(e) => break e,
@@ -342,10 +342,7 @@ async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
     let store = JsonStore::open(mount.path().join("history")).await.unwrap();
     assert_eq!(store.verify().await.unwrap(), []);
     let lease = store.take_over(&new.workload, &holder()).await.unwrap();
-    let event = TimedEvent {
-        at: at(9_999),
-        event: Event::PrepareIntended,
-    };
+    let event = TimedEvent::new(at(9_999), Event::PrepareIntended);
     store.append(&lease, &event).await.unwrap();
     let record = store.get(&new.id).await.unwrap().unwrap();
     assert_eq!(record.events().len(), acknowledged.len() + 1);

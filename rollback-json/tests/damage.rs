@@ -182,7 +182,7 @@ async fn whole(store: &JsonStore, base: &Base, root: &Path, what: &str) {
 async fn go_on(store: &JsonStore, workload: &WorkloadId, n: u64) -> Result<DeploymentId, Kind> {
     let by = Actor::user("ann").unwrap();
     let (at_50, why) = (at(50), "damaged".parse().unwrap());
-    let abandonment = Abandonment { by, at: at_50, why };
+    let abandonment = Abandonment::new(by, at_50, why);
     let state = store.workload(workload).await;
     if state.as_ref().map_or(true, |s| s.in_flight.is_some()) {
         match store.abandon(workload, &abandonment).await {

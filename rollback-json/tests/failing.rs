@@ -76,10 +76,7 @@ async fn insist(store: &JsonStore) {
     if let Err(e) = amend(store, &new.workload, &by_ann(Amend::Hold { why }, 60)).await {
         return told(&e);
     }
-    let event = TimedEvent {
-        at: at(72),
-        event: Event::PrepareIntended,
-    };
+    let event = TimedEvent::new(at(72), Event::PrepareIntended);
     if let Err(e) = store.append(&begun.lease, &event).await {
         told(&e);
         store.append(&begun.lease, &event).await.unwrap();
@@ -121,10 +118,7 @@ async fn work(store: &JsonStore) {
             }
         };
         say(&format!("begun {}", new.id));
-        let event = TimedEvent {
-            at: at(n + 1),
-            event: Event::PrepareIntended,
-        };
+        let event = TimedEvent::new(at(n + 1), Event::PrepareIntended);
         if let Err(e) = store.append(&lease, &event).await {
             told(&e);
             continue;

@@ -17,11 +17,11 @@ use rollback_testkit::store_suite::{at, sample, settlement};
 use support::{begin, files, listed, open, record, reseal, settle, settled};
 
 fn abandonment() -> Abandonment {
-    Abandonment {
-        by: Actor::user("ann").unwrap(),
-        at: at(50),
-        why: "it cannot be recovered".parse().unwrap(),
-    }
+    Abandonment::new(
+        Actor::user("ann").unwrap(),
+        at(50),
+        "it cannot be recovered".parse().unwrap(),
+    )
 }
 
 fn api() -> WorkloadId {
@@ -34,10 +34,7 @@ async fn left_by_the_dead(root: &Path) -> (JsonStore, [rollback_core::id::Deploy
     let first = settled(&store, "api@web-1", 1).await.remove(0);
     let new = sample("api@web-1", 21);
     let lease = begin(&store, &new).await.lease;
-    let event = TimedEvent {
-        at: at(22),
-        event: Event::PrepareIntended,
-    };
+    let event = TimedEvent::new(at(22), Event::PrepareIntended);
     store.append(&lease, &event).await.unwrap();
     drop(lease);
     (store, [first, new.id])

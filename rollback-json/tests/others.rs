@@ -54,7 +54,7 @@ async fn an_older_program_dropped_the_fields_of_a_newer_one() {
     let new = sample("api@web-1", 11);
     let lease = begin(&store, &new).await.lease;
     let append = async |n, event| {
-        let event = TimedEvent { at: at(n), event };
+        let event = TimedEvent::new(at(n), event);
         store.append(&lease, &event).await.unwrap();
     };
     append(12, Event::PrepareIntended).await;
@@ -285,10 +285,7 @@ async fn a_backup_that_was_put_back_was_taken_for_the_history_itself() {
     assert_eq!((shown, unreadable.len()), (ids, 0));
     assert_eq!(restored.verify().await.unwrap(), []);
     // Who has the former directory open writes nothing here.
-    let event = TimedEvent {
-        at: at(61),
-        event: Event::PrepareIntended,
-    };
+    let event = TimedEvent::new(at(61), Event::PrepareIntended);
     let error = store.append(&lease, &event).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unusable, "{error}");
     assert!(

@@ -25,7 +25,7 @@ fn fill(dir: &Path) {
 }
 
 fn timed(n: u64, event: Event) -> TimedEvent {
-    TimedEvent { at: at(n), event }
+    TimedEvent::new(at(n), event)
 }
 
 #[tokio::test]

@@ -39,10 +39,7 @@ pub(crate) fn abandon(
     match load_sealed(tx, &id) {
         Ok(Some(mut record)) if record.deployment.settlement().is_none() => {
             let settlement = abandonment.settlement(record.deployment.verdict());
-            let settled = TimedEvent {
-                at: abandonment.at,
-                event: Event::Settled(settlement),
-            };
+            let settled = TimedEvent::new(abandonment.at, Event::Settled(settlement));
             push(tx, &mut record, &settled, u64::try_from(entry.epoch).ok())?;
         }
         Ok(_) => {}

@@ -346,14 +346,11 @@ impl Inner {
             match seen {
                 Ok(state) => states.push(state),
                 // One that cannot be read, or whose lock cannot, hides no other.
-                Err(error) => damaged.push(Damaged {
-                    workload: entry.workload,
-                    error,
-                }),
+                Err(error) => damaged.push(Damaged::new(entry.workload, error)),
             }
         }
         damaged.sort_by(|a, b| a.workload.cmp(&b.workload));
-        Ok(States { states, damaged })
+        Ok(States::new(states, damaged))
     }
 }
 

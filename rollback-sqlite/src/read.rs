@@ -127,10 +127,7 @@ pub(crate) fn readable(
             Ok(None)
         }
         Err(e) if e.is_of_one_record() => {
-            unreadable.push(Fault {
-                place: format!("sequence {sequence}"),
-                what: e.to_string(),
-            });
+            unreadable.push(Fault::new(format!("sequence {sequence}"), e.to_string()));
             Ok(None)
         }
         Err(e) => Err(e),

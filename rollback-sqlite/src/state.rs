@@ -103,10 +103,10 @@ impl Entry {
         for workload in Self::names(connection)? {
             match Self::find(connection, &workload) {
                 Ok(found) => all.extend(found),
-                Err(e) if e.is_of_one_record() => damaged.push(Damaged {
-                    error: unreadable(&workload, e),
-                    workload,
-                }),
+                Err(e) if e.is_of_one_record() => {
+                    let error = unreadable(&workload, e);
+                    damaged.push(Damaged::new(workload, error));
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -334,12 +334,10 @@ impl Entry {
     ) -> Result<WorkloadState, StoreError> {
         self.check()?;
         let in_flight = match self.in_flight()? {
-            Some((deployment, holder)) => Some(InFlight {
-                deployment,
-                liveness: liveness(&self.workload, &holder)?,
-                holder,
-                epoch: Epoch(u64::try_from(self.epoch).unwrap_or(0)),
-            }),
+            Some((deployment, holder)) => {
+                let liveness = liveness(&self.workload, &holder)?;
+                Some(self.held_by(deployment, holder, liveness))
+            }
             None => None,
         };
         let state = WorkloadState::unseen(self.workload.clone());
@@ -366,13 +364,15 @@ impl Entry {
             Err(e) if e.is_of_one_record() => Phase::Opened,
             Err(e) => return Err(e),
         };
-        Ok(Some(StoreError::held(Conflict {
-            workload: self.workload.clone(),
-            deployment,
-            age: SystemClock.now().since(holder.since),
-            liveness: liveness(&holder)?,
-            holder,
-            phase,
-        })))
+        let liveness = liveness(&holder)?;
+        let in_flight = self.held_by(deployment, holder, liveness);
+        let workload = self.workload.clone();
+        let conflict = Conflict::new(workload, &in_flight, phase, SystemClock.now());
+        Ok(Some(StoreError::held(conflict)))
+    }
+
+    fn held_by(&self, deployment: DeploymentId, holder: Holder, liveness: Liveness) -> InFlight {
+        let epoch = Epoch(u64::try_from(self.epoch).unwrap_or(0));
+        InFlight::new(deployment, holder, liveness, epoch)
     }
 }

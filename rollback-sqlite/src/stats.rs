@@ -65,10 +65,10 @@ fn settled(row: &Row<'_>) -> rusqlite::Result<Option<Settled<i64>>> {
     let (Ok(outcome), Ok(trigger)) = (outcome.parse(), trigger.parse()) else {
         return Ok(None);
     };
-    Ok(Some(Settled {
-        key: row.get(3)?,
+    Ok(Some(Settled::new(
+        row.get(3)?,
         trigger,
         outcome,
-        took: Duration::from_millis(u64::try_from(took).unwrap_or(0)),
-    }))
+        Duration::from_millis(u64::try_from(took).unwrap_or(0)),
+    )))
 }

@@ -336,8 +336,5 @@ pub(crate) fn identity(connection: &Connection) -> Result<Identity, Failure> {
             .parse()
             .map_err(|e| unreadable("the history's id", e))?)
     };
-    Ok(Identity {
-        history: id(history)?,
-        incarnation: id(incarnation)?,
-    })
+    Ok(Identity::new(id(history)?, id(incarnation)?))
 }

@@ -64,10 +64,7 @@ struct Report(Vec<Fault>);
 
 impl Report {
     fn fault(&mut self, place: impl Into<String>, what: impl Into<String>) {
-        self.0.push(Fault {
-            place: place.into(),
-            what: what.into(),
-        });
+        self.0.push(Fault::new(place.into(), what.into()));
     }
 
     /// Makes a fault of an error that is one; passes on what kept us from looking.

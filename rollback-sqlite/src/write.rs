@@ -145,10 +145,7 @@ pub(crate) fn finish(
     at: Timestamp,
     then: &Then,
 ) -> Result<Option<Sequence>, Failure> {
-    let settled = TimedEvent {
-        at,
-        event: Event::Settled(settlement.clone()),
-    };
+    let settled = TimedEvent::new(at, Event::Settled(settlement.clone()));
     if let Some(done) = finished_before(tx, claim, &settled, then)? {
         return Ok(done);
     }
@@ -174,7 +171,7 @@ pub(crate) fn finish(
             let event = Event::RolledBackBy {
                 deployment: claim.deployment.clone(),
             };
-            push(tx, &mut failed, &TimedEvent { at, event }, None)?;
+            push(tx, &mut failed, &TimedEvent::new(at, event), None)?;
             entry.release();
             None
         }
@@ -317,13 +314,10 @@ pub(crate) fn amend(
 pub(crate) fn without_locks(tx: &Connection) -> Result<(), Failure> {
     let (entries, _) = Entry::all(tx)?;
     for mut entry in entries {
-        if let Ok(Some((_, holder))) = entry.in_flight()
+        if let Ok(Some((_, mut holder))) = entry.in_flight()
             && entry.check().is_ok()
         {
-            let holder = Holder {
-                lock: None,
-                ..holder
-            };
+            holder.lock = None;
             entry.holder = Some(encode(&holder)?);
             entry.write(tx)?;
         }

@@ -93,7 +93,7 @@ async fn what_was_in_flight_is_recoverable_in_the_copy_and_goes_on_in_the_origin
     settle(&store, "api@x", 1).await;
     let new = sample("api@x", 5);
     let begun = store.begin(&new, &holder(), Version(2)).await.unwrap();
-    let event = |event| TimedEvent { at: at(6), event };
+    let event = |event| TimedEvent::new(at(6), event);
     let step = event(Event::PrepareIntended);
     store.append(&begun.lease, &step).await.unwrap();
     let to = dir.path().join("copies");

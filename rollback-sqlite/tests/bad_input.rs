@@ -131,7 +131,7 @@ async fn one_unreadable_record_hides_no_other() {
         let begun = store.begin(new, &holder(), Version(0)).await.unwrap();
         let at = at(2);
         let event = Event::PrepareIntended;
-        let step = TimedEvent { at, event };
+        let step = TimedEvent::new(at, event);
         store.append(&begun.lease, &step).await.unwrap();
     }
     let connection = support::by_hand(&path);
@@ -321,10 +321,7 @@ async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
         assert!(acknowledged.len() < 1_000, "it never filled up");
         let at = at(acknowledged.len() as u64);
         let decision = "x".repeat(20_000);
-        let event = TimedEvent {
-            at,
-            event: Event::TakenOver { decision, by: None },
-        };
+        let event = TimedEvent::new(at, Event::TakenOver { decision, by: None });
         match store.append(&begun.lease, &event).await {
             Ok(()) => acknowledged.push(event),
             Err(e) => break e,
@@ -340,10 +337,7 @@ async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
     let record = store.get(&new.id).await.unwrap().unwrap();
     assert_eq!(record.events(), acknowledged);
     let lease = store.take_over(&new.workload, &holder()).await.unwrap();
-    let event = TimedEvent {
-        at: at(9_999),
-        event: Event::PrepareIntended,
-    };
+    let event = TimedEvent::new(at(9_999), Event::PrepareIntended);
     store.append(&lease, &event).await.unwrap();
 }
 
@@ -414,7 +408,7 @@ async fn nothing_is_switched_without_the_room_to_go_back() {
     let store = SqliteStore::open(history(&mount)).await.unwrap();
     let new = sample("api@x", 1);
     let begun = support::begin(&store, &new).await.unwrap();
-    let event = |n, event| TimedEvent { at: at(n), event };
+    let event = |n, event| TimedEvent::new(at(n), event);
     let lease = &begun.lease;
     let step = event(2, Event::PrepareIntended);
     store.append(lease, &step).await.unwrap();

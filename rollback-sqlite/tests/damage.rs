@@ -28,7 +28,7 @@ async fn history(path: &Path) -> Vec<DeploymentId> {
         let version = store.workload(&new.workload).await.unwrap().version;
         let begun = store.begin(&new, &holder(), version).await.unwrap();
         let event = Event::PrepareIntended;
-        let step = TimedEvent { at: at(n), event };
+        let step = TimedEvent::new(at(n), event);
         store.append(&begun.lease, &step).await.unwrap();
         let end = settlement(&new.id, Outcome::Succeeded);
         let done = store.finish(&begun.lease, &end, at(n + 1), &Then::Release);
@@ -509,11 +509,11 @@ async fn a_state_that_was_changed_by_hand_is_damaged_hides_no_other_and_can_be_a
         let error = store.workload(&workload).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Corrupt, "{edit}");
         assert!(!store.verify().await.unwrap().is_empty());
-        let abandonment = Abandonment {
-            by: rollback_core::id::Actor::user("ann").unwrap(),
-            at: at(50),
-            why: "it cannot be read".parse().unwrap(),
-        };
+        let abandonment = Abandonment::new(
+            rollback_core::id::Actor::user("ann").unwrap(),
+            at(50),
+            "it cannot be read".parse().unwrap(),
+        );
         store.abandon(&workload, &abandonment).await.unwrap();
         let state = store.workload(&workload).await.unwrap();
         assert_eq!(state.live, LiveRecord::Unknown, "{edit}");
@@ -532,11 +532,11 @@ async fn a_deployment_in_flight_whose_record_cannot_be_read_bricked_its_workload
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("history.db");
     let store = SqliteStore::open(&path).await.unwrap();
-    let abandonment = Abandonment {
-        by: rollback_core::id::Actor::user("ann").unwrap(),
-        at: at(50),
-        why: "it cannot be recovered".parse().unwrap(),
-    };
+    let abandonment = Abandonment::new(
+        rollback_core::id::Actor::user("ann").unwrap(),
+        at(50),
+        "it cannot be recovered".parse().unwrap(),
+    );
     for (n, readable) in [(1, true), (10, false)] {
         let new = sample("api@x", n);
         let begun = begin(&store, &new).await.unwrap();

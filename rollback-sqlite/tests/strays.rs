@@ -18,10 +18,7 @@ async fn an_event_that_damage_gave_to_a_number_to_come_stopped_another_workload(
     let first = sample("api@web-1", 1);
     let version = store.workload(&first.workload).await.unwrap().version;
     let begun = store.begin(&first, &holder(), version).await.unwrap();
-    let step = TimedEvent {
-        at: at(2),
-        event: Event::PrepareIntended,
-    };
+    let step = TimedEvent::new(at(2), Event::PrepareIntended);
     store.append(&begun.lease, &step).await.unwrap();
     drop((begun, store));
     // As one bit of a page does it: the next record, and the one after it, have an event already.
@@ -66,10 +63,7 @@ async fn a_damaged_trigger_went_unnoticed_and_what_it_stopped_was_called_a_defec
     let new = sample("api@web-1", 1);
     let version = store.workload(&new.workload).await.unwrap().version;
     let begun = store.begin(&new, &holder(), version).await.unwrap();
-    let step = TimedEvent {
-        at: at(2),
-        event: Event::PrepareIntended,
-    };
+    let step = TimedEvent::new(at(2), Event::PrepareIntended);
     let e = store.append(&begun.lease, &step).await.unwrap_err();
     assert_eq!(e.kind(), StoreErrorKind::Corrupt, "{e}");
     assert!(e.to_string().contains("restore a copy"), "{e}");

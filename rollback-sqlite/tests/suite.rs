@@ -46,12 +46,14 @@ async fn two_store_values_that_share_a_lease_agree() {
     ];
     let new = sample("api@x", 1);
     let begun = both[0].begin(&new, &holder(), Version(0)).await.unwrap();
-    let step = |n: u64| TimedEvent {
-        at: at(n),
-        event: Event::TakenOver {
-            decision: n.to_string(),
-            by: None,
-        },
+    let step = |n: u64| {
+        TimedEvent::new(
+            at(n),
+            Event::TakenOver {
+                decision: n.to_string(),
+                by: None,
+            },
+        )
     };
     for n in 0..9 {
         let event = step(n);

@@ -181,10 +181,7 @@ async fn a_pin_given_while_a_deployment_was_in_flight_was_missing_from_its_summa
     let new: Opening = sample("api@x", 6);
     let begun = long.store.begin(&new, &holder(), Version(12)).await;
     let lease = begun.unwrap().lease;
-    let event = TimedEvent {
-        at: at(7),
-        event: Event::PrepareIntended,
-    };
+    let event = TimedEvent::new(at(7), Event::PrepareIntended);
     long.store.append(&lease, &event).await.unwrap();
     // By another process, as far as the lease's holder can tell.
     let other = SqliteStore::open(long.path()).await.unwrap();

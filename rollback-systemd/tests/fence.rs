@@ -27,13 +27,13 @@ async fn who_was_taken_for_dead_changes_nothing() {
 }
 
 fn fence(identity: &Identity, op: &Operation, epoch: u64) -> Fence {
-    Fence {
-        history: identity.history.clone(),
-        incarnation: identity.incarnation.clone(),
-        sequence: op.sequence,
-        epoch: Epoch(epoch),
-        deployment: op.deployment.clone(),
-    }
+    Fence::new(
+        identity.history.clone(),
+        identity.incarnation.clone(),
+        op.sequence,
+        Epoch(epoch),
+        op.deployment.clone(),
+    )
 }
 
 async fn who_publishes_leaves_its_token(world: Arc<SystemdWorld>) {

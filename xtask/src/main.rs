@@ -3,6 +3,7 @@
 //! None of them is needed to use the library.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod exhaustive;
 mod install;
 mod left_over;
 mod mutants;

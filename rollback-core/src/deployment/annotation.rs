@@ -15,6 +15,7 @@ pub const MAX_NOTES: usize = 100;
 /// Something a person says of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "StoredNote")]
+#[non_exhaustive]
 pub struct Note {
     /// Who says it; the engine's `unknown` in records of before this was kept.
     pub by: Actor,
@@ -22,6 +23,13 @@ pub struct Note {
     pub at: Timestamp,
     /// What they say, in their words: shown to everybody who reads the history.
     pub text: ShortText,
+}
+
+impl Note {
+    /// So said, by whom and when.
+    pub fn new(by: Actor, at: Timestamp, text: ShortText) -> Self {
+        Self { by, at, text }
+    }
 }
 
 /// A note as stores have it. The first ones were texts alone.

@@ -38,15 +38,8 @@ pub(super) async fn idle(inner: &Inner, workload: &WorkloadId) -> Result<Workloa
         return Ok(state);
     };
     let phase = inner.record(&in_flight.deployment).await?.phase();
-    Err(StoreError::held(Conflict {
-        workload: workload.clone(),
-        deployment: in_flight.deployment.clone(),
-        holder: in_flight.holder.clone(),
-        liveness: in_flight.liveness,
-        phase,
-        age: inner.clock.now().since(in_flight.holder.since),
-    })
-    .into())
+    let conflict = Conflict::new(workload.clone(), in_flight, phase, inner.clock.now());
+    Err(StoreError::held(conflict).into())
 }
 
 /// Makes the plan for a request, guards asked.

@@ -98,6 +98,7 @@ impl Healthy {
 /// Why a check says no: one or a few lines for a person, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{diagnostic}")]
+#[non_exhaustive]
 pub struct Unhealthy {
     /// What was seen, and what was expected.
     pub diagnostic: String,

@@ -15,6 +15,7 @@ pub const MAX_AMENDMENTS: usize = 50;
 
 /// One change to what holds for a workload, and who makes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Amendment {
     /// Who makes the change.
     pub by: Actor,
@@ -22,6 +23,13 @@ pub struct Amendment {
     pub at: Timestamp,
     /// What is changed.
     pub what: Amend,
+}
+
+impl Amendment {
+    /// A change that somebody makes now.
+    pub fn new(by: Actor, at: Timestamp, what: Amend) -> Self {
+        Self { by, at, what }
+    }
 }
 
 /// What an [`Amendment`] changes.
@@ -138,6 +146,7 @@ keeps_newer!(WasAmended, "amended");
 /// Giving up a deployment that recovery cannot end: its record is damaged, or what it needs has
 /// left the program. What is live is `Unknown` afterwards, until somebody adopts or deploys.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Abandonment {
     /// Who gives it up.
     pub by: Actor,
@@ -145,6 +154,13 @@ pub struct Abandonment {
     pub at: Timestamp,
     /// Why, in their words; kept with the record and the workload.
     pub why: ShortText,
+}
+
+impl Abandonment {
+    /// Somebody gives up now what cannot be ended, and says why.
+    pub fn new(by: Actor, at: Timestamp, why: ShortText) -> Self {
+        Self { by, at, why }
+    }
 }
 
 impl Abandonment {
@@ -164,7 +180,7 @@ impl Abandonment {
 }
 
 /// What people have set on a workload: the part of its state that [`Amendment`]s change. Every store
-/// changes it by these rules.
+/// changes it by these rules. Exhaustive: one that it did not keep would be lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Whether deploys are held.

@@ -65,11 +65,22 @@ impl fmt::Display for HistoryId {
 
 /// Which history a store keeps, and which life of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Identity {
     /// Given when the history was made; a copy of it keeps it.
     pub history: HistoryId,
     /// Given anew whenever a backup is put in its place.
     pub incarnation: HistoryId,
+}
+
+impl Identity {
+    /// This life of this history.
+    pub fn new(history: HistoryId, incarnation: HistoryId) -> Self {
+        Self {
+            history,
+            incarnation,
+        }
+    }
 }
 
 impl Identity {
@@ -105,6 +116,7 @@ impl Identity {
 /// one ([`BackendErrorKind::Fenced`](crate::error::BackendErrorKind::Fenced)): so an actor that was
 /// taken for dead, and acts late, cannot undo what came after it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Fence {
     /// The history that the publisher's record is in.
     pub history: HistoryId,
@@ -116,6 +128,25 @@ pub struct Fence {
     pub epoch: Epoch,
     /// The deployment that published, for people who look at the target.
     pub deployment: DeploymentId,
+}
+
+impl Fence {
+    /// The token of one deployment, as it was held with this epoch.
+    pub fn new(
+        history: HistoryId,
+        incarnation: HistoryId,
+        sequence: Sequence,
+        epoch: Epoch,
+        deployment: DeploymentId,
+    ) -> Self {
+        Self {
+            history,
+            incarnation,
+            sequence,
+            epoch,
+            deployment,
+        }
+    }
 }
 
 impl Fence {

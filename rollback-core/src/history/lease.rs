@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Keep, Trust};
+use super::{InFlight, Keep, Trust};
 use crate::deployment::{Opening, Phase};
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::time::Timestamp;
@@ -42,6 +42,7 @@ pub struct Epoch(pub u64);
 
 /// Who holds a lease, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Holder {
     /// The process.
     pub pid: u32,
@@ -139,6 +140,7 @@ pub enum Liveness {
 
 /// Who is in the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Conflict {
     /// The workload.
     pub workload: WorkloadId,
@@ -152,6 +154,20 @@ pub struct Conflict {
     pub phase: Phase,
     /// How long it has been running.
     pub age: Duration,
+}
+
+impl Conflict {
+    /// What is in flight on a workload now, and how far it is.
+    pub fn new(workload: WorkloadId, in_flight: &InFlight, phase: Phase, now: Timestamp) -> Self {
+        Self {
+            workload,
+            deployment: in_flight.deployment.clone(),
+            holder: in_flight.holder.clone(),
+            liveness: in_flight.liveness,
+            phase,
+            age: now.since(in_flight.holder.since),
+        }
+    }
 }
 
 impl fmt::Display for Conflict {

@@ -97,6 +97,7 @@ impl Query {
 
 /// Records, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Page {
     /// The records that answer, newest first.
     pub deployments: Vec<Deployment>,
@@ -104,4 +105,20 @@ pub struct Page {
     pub next: Option<Sequence>,
     /// Records that could not be read. Never fatal to the rest.
     pub unreadable: Vec<Fault>,
+}
+
+impl Page {
+    /// Records, newest first; after which of them the next page begins, if there is one; and what could
+    /// not be read.
+    pub fn new(
+        deployments: Vec<Deployment>,
+        next: Option<Sequence>,
+        unreadable: Vec<Fault>,
+    ) -> Self {
+        Self {
+            deployments,
+            next,
+            unreadable,
+        }
+    }
 }

@@ -15,6 +15,7 @@ const MAX_PAGE: usize = 1_000;
 
 /// Something wrong with what a store has kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Fault {
     /// Where: a record's id, a file, a table.
     pub place: String,
@@ -23,6 +24,12 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// This is wrong there.
+    pub fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
+        let (place, what) = (place.into(), what.into());
+        Self { place, what }
+    }
+
     /// What kept a store from reading something. `place` is for an error that does not say where.
     pub fn of(error: &StoreError, place: impl fmt::Display) -> Self {
         Self {

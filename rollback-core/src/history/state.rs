@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 
 /// A deployment in flight, as the workload's state shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct InFlight {
     /// The deployment that is in flight.
     pub deployment: DeploymentId,
@@ -20,6 +21,18 @@ pub struct InFlight {
     pub liveness: Liveness,
     /// The lease's epoch.
     pub epoch: Epoch,
+}
+
+impl InFlight {
+    /// A deployment, who runs it, and under which epoch of the workload's lease.
+    pub fn new(deployment: DeploymentId, holder: Holder, liveness: Liveness, epoch: Epoch) -> Self {
+        Self {
+            deployment,
+            holder,
+            liveness,
+            epoch,
+        }
+    }
 }
 
 /// A person's request to let nothing but rollbacks through.
@@ -122,6 +135,7 @@ pub struct WorkloadState {
 
 /// The states of a store's workloads. One that cannot be read hides no other.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct States {
     /// Those that can be read, by id.
     pub states: Vec<WorkloadState>,
@@ -129,13 +143,28 @@ pub struct States {
     pub damaged: Vec<Damaged>,
 }
 
+impl States {
+    /// Those that can be read and those that cannot, both by id.
+    pub fn new(states: Vec<WorkloadState>, damaged: Vec<Damaged>) -> Self {
+        Self { states, damaged }
+    }
+}
+
 /// A workload whose state cannot be read.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Damaged {
     /// The workload, as its name in the store says.
     pub workload: WorkloadId,
     /// What keeps its state from being read.
     pub error: StoreError,
+}
+
+impl Damaged {
+    /// What keeps this workload's state from being read.
+    pub fn new(workload: WorkloadId, error: StoreError) -> Self {
+        Self { workload, error }
+    }
 }
 
 impl WorkloadState {

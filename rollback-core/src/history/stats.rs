@@ -96,6 +96,7 @@ impl Stats {
 
 /// What [`Stats`] counts of a settled deployment.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Settled<K> {
     /// Which: of two, the newer has the greater key.
     pub key: K,
@@ -105,4 +106,16 @@ pub struct Settled<K> {
     pub outcome: Outcome,
     /// How long it took.
     pub took: Duration,
+}
+
+impl<K> Settled<K> {
+    /// One that was set off so, ended so, and took so long. Of two, the newer has the greater `key`.
+    pub fn new(key: K, trigger: TriggerKind, outcome: Outcome, took: Duration) -> Self {
+        Self {
+            key,
+            trigger,
+            outcome,
+            took,
+        }
+    }
 }

@@ -138,6 +138,7 @@ pub struct ReleaseSummary {
 
 /// Summaries of one workload, of all its records or of the newest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Summaries {
     /// One for each record that could be read, newest first.
     pub summaries: Vec<Summary>,

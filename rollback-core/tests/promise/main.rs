@@ -26,13 +26,13 @@ async fn state(b: &Bench) -> WorkloadState {
 /// A token that this history will give later.
 async fn from_the_future(b: &Bench) -> Fence {
     let identity = b.store.identity().await.unwrap();
-    Fence {
-        history: identity.history,
-        incarnation: identity.incarnation,
-        sequence: Sequence(1_000),
-        epoch: Epoch(1_000),
-        deployment: DeploymentId::generate(SystemClock.now()),
-    }
+    Fence::new(
+        identity.history,
+        identity.incarnation,
+        Sequence(1_000),
+        Epoch(1_000),
+        DeploymentId::generate(SystemClock.now()),
+    )
 }
 
 /// Leaves a deployment of `reference` behind, as a process that died after these events.
@@ -44,7 +44,7 @@ async fn left_by_the_dead(b: &Bench, reference: &str, events: Vec<Event>) -> Dep
     let begun = b.store.begin(&new, &holder, plan.version()).await.unwrap();
     for event in events {
         let at = SystemClock.now();
-        let timed = TimedEvent { at, event };
+        let timed = TimedEvent::new(at, event);
         b.store.append(&begun.lease, &timed).await.unwrap();
     }
     new.id

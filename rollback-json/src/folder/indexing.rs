@@ -167,10 +167,7 @@ impl Folder {
     /// What is in a shard and is no record.
     pub(crate) fn broken(&self, shard: u64) -> Vec<Fault> {
         let broken = self.indices.get(&shard).map(|index| &index.broken);
-        let fault = |(place, what): (&String, &String)| Fault {
-            place: place.clone(),
-            what: what.clone(),
-        };
+        let fault = |(place, what): (&String, &String)| Fault::new(place.clone(), what.clone());
         broken.into_iter().flatten().map(fault).collect()
     }
 

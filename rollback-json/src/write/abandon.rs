@@ -68,10 +68,10 @@ impl Writer<'_> {
         let Found::Record(mut deployment) = self.folder.get(state, shard, id) else {
             return Ok(None);
         };
-        let event = TimedEvent {
-            at: abandonment.at,
-            event: Event::Settled(abandonment.settlement(deployment.verdict())),
-        };
+        let event = TimedEvent::new(
+            abandonment.at,
+            Event::Settled(abandonment.settlement(deployment.verdict())),
+        );
         let change = Amendment {
             deployment: id.clone(),
             sequence: deployment.sequence(),

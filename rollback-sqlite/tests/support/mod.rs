@@ -15,10 +15,7 @@ use rollback_testkit::store_suite::{at, holder, sample, settlement};
 /// An event that may be appended for ever.
 pub(crate) fn step(n: u64) -> TimedEvent {
     let decision = format!("step {n}");
-    TimedEvent {
-        at: at(n),
-        event: Event::TakenOver { decision, by: None },
-    }
+    TimedEvent::new(at(n), Event::TakenOver { decision, by: None })
 }
 
 /// Begins at whatever version the workload has.

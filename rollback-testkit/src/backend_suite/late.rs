@@ -22,13 +22,13 @@ fn history() -> HistoryId {
 }
 
 fn fence(history: &HistoryId, op: &Operation, epoch: u64) -> Fence {
-    Fence {
-        history: history.clone(),
-        incarnation: history.clone(),
-        sequence: op.sequence,
-        epoch: Epoch(epoch),
-        deployment: op.deployment.clone(),
-    }
+    Fence::new(
+        history.clone(),
+        history.clone(),
+        op.sequence,
+        Epoch(epoch),
+        op.deployment.clone(),
+    )
 }
 
 /// Runs an operation from where it is prepared, under a token.

@@ -174,10 +174,7 @@ impl Agreement<'_> {
         let event = self.event(&new);
         // The same once more is stored once.
         for _ in 0..=self.random.below(2) {
-            let timed = TimedEvent {
-                at: at(now),
-                event: event.clone(),
-            };
+            let timed = TimedEvent::new(at(now), event.clone());
             let mut answers = Vec::new();
             for (store, lease) in self.stores.iter().zip(&self.leases[i].1) {
                 answers.push(kind(&store.append(lease, &timed).await));

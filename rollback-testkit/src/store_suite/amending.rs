@@ -20,11 +20,11 @@ fn text(text: &str) -> ShortText {
 }
 
 fn abandonment() -> Abandonment {
-    Abandonment {
-        by: Actor::user("bob").unwrap(),
-        at: at(8),
-        why: text("its record is damaged"),
-    }
+    Abandonment::new(
+        Actor::user("bob").unwrap(),
+        at(8),
+        text("its record is damaged"),
+    )
 }
 
 pub(super) async fn a_history_keeps_its_identity(harness: &dyn StoreHarness) {

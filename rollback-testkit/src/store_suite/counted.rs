@@ -43,10 +43,7 @@ pub fn child(open: impl Open) {
         let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
         for n in 0..=APPENDS {
             let decision = format!("a line such as events have, number {n}");
-            let event = TimedEvent {
-                at: at(2),
-                event: Event::TakenOver { decision, by: None },
-            };
+            let event = TimedEvent::new(at(2), Event::TakenOver { decision, by: None });
             store.append(&begun.lease, &event).await.unwrap();
             // The first one fills what is remembered.
             if n == 0 {

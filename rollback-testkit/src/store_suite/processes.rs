@@ -24,10 +24,7 @@ const ROLE: &str = "ROLLBACK_STORE_TEST_PLACE";
 
 fn step(n: u64) -> TimedEvent {
     let decision = format!("step {n}");
-    TimedEvent {
-        at: at(n),
-        event: Event::TakenOver { decision, by: None },
-    }
+    TimedEvent::new(at(n), Event::TakenOver { decision, by: None })
 }
 
 /// What a child process does: it begins, says so, and appends for ever, saying each number after

@@ -68,7 +68,7 @@ pub fn settlement(id: &DeploymentId, outcome: Outcome) -> Settlement {
 }
 
 pub(super) fn timed(n: u64, event: Event) -> TimedEvent {
-    TimedEvent { at: at(n), event }
+    TimedEvent::new(at(n), event)
 }
 
 pub(super) fn prepared(new: &Opening) -> Event {
@@ -109,20 +109,12 @@ pub(super) fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>, kind: S
 
 /// A person's remark.
 pub fn note(text: &str) -> Note {
-    Note {
-        by: Actor::user("ann").unwrap(),
-        at: at(9),
-        text: text.parse().unwrap(),
-    }
+    Note::new(Actor::user("ann").unwrap(), at(9), text.parse().unwrap())
 }
 
 /// An amendment by `ann`.
 pub fn by_ann(what: Amend, now: u64) -> Amendment {
-    Amendment {
-        by: Actor::user("ann").unwrap(),
-        at: at(now),
-        what,
-    }
+    Amendment::new(Actor::user("ann").unwrap(), at(now), what)
 }
 
 /// Amends a workload as it is now.

@@ -56,17 +56,19 @@ impl History {
             true => RollbackMode::Off,
             false => RollbackMode::Record,
         };
-        let bad = p.bad.then(|| Note {
-            by: Actor::user("model").unwrap(),
-            at: opened_at(p.day, i),
-            text: "bad".parse().unwrap(),
+        let bad = p.bad.then(|| {
+            Note::new(
+                Actor::user("model").unwrap(),
+                opened_at(p.day, i),
+                "bad".parse().unwrap(),
+            )
         });
         let mut annotations = Annotations::default();
         annotations.pinned = p.pinned;
         annotations.bad = bad;
         let at = settled_at(p.day, i);
         let events = self.events(i).into_iter();
-        let events = events.map(|event| TimedEvent { at, event }).collect();
+        let events = events.map(|event| TimedEvent::new(at, event)).collect();
         Deployment::replay(new, Sequence(i as u64 + 1), events, annotations).unwrap()
     }
 

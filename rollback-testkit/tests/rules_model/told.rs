@@ -15,11 +15,10 @@ use crate::history::{History, histories};
 
 /// The newest of these.
 fn newest(all: &[Summary], count: usize) -> Summaries {
-    Summaries {
-        summaries: all.iter().take(count).cloned().collect(),
-        unreadable: Vec::new(),
-        is_whole: count >= all.len(),
-    }
+    let mut newest = Summaries::default();
+    newest.summaries.extend(all.iter().take(count).cloned());
+    newest.is_whole = count >= all.len();
+    newest
 }
 
 fn summaries(h: &History) -> Vec<Summary> {

@@ -180,7 +180,7 @@ async fn the_decision_of_a_group_is_kept_by_a_program_that_has_no_groups() {
         for decision in [Decision::Forward, Decision::Back] {
             let event = decision.event();
             assert!(matches!(event, Event::Newer(_)));
-            let decided = TimedEvent { at, event };
+            let decided = TimedEvent::new(at, event);
             store.append(coordinator, &decided).await.unwrap();
             let record = record().await;
             assert_eq!(Decision::of(&record), Some(decision));

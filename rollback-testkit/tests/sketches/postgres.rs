@@ -72,15 +72,15 @@ impl LeaseRow {
     }
 
     fn in_flight(&self) -> InFlight {
-        InFlight {
-            deployment: self.deployment.clone(),
-            holder: self.holder.clone(),
-            liveness: match self.is_over {
+        InFlight::new(
+            self.deployment.clone(),
+            self.holder.clone(),
+            match self.is_over {
                 true => Liveness::Dead,
                 false => Liveness::Alive,
             },
-            epoch: self.epoch(),
-        }
+            self.epoch(),
+        )
     }
 }
 
@@ -273,7 +273,7 @@ async fn what_a_row_grants_is_held_for_a_span_and_by_its_epoch() {
 fn a_record_is_folded_of_its_rows() {
     let at = Timestamp::UNIX_EPOCH;
     let opened = Opening::new(id(), workload("api@web-1"), Trigger::Deploy, ada(), at);
-    let event = |event| TimedEvent { at, event };
+    let event = |event| TimedEvent::new(at, event);
     let rows = RecordRows {
         opened,
         sequence: 7,

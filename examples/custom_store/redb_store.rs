@@ -584,7 +584,7 @@ fn is_in_flight(row: &Row, id: &DeploymentId) -> bool {
 
 /// Changes what people have set.
 fn set(row: &mut Row, change: impl FnOnce(&mut Settings)) {
-    let mut settings = Settings::of(&row.state);
+    let mut settings = row.state.settings();
     change(&mut settings);
     row.state = row.state.clone().with_settings(settings);
 }

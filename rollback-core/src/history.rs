@@ -2,10 +2,17 @@
 //! [`HistoryReader`]: what can be asked of it.
 
 mod amendment;
+mod conflict;
+mod fault;
+mod finish;
+mod holder;
 mod identity;
 mod lease;
+mod order;
+mod published;
 mod query;
 mod reader;
+mod settings;
 mod shared;
 mod state;
 mod stats;
@@ -17,15 +24,18 @@ pub use crate::deployment::Annotation;
 pub use amendment::{
     Abandonment, Amend, Amended, Amendment, MAX_AMENDMENTS, Settings, WasAmended, check_version,
 };
-pub use identity::{Fence, HistoryId, Identity, Published};
-pub use lease::{
-    Begun, Conflict, Epoch, Finished, Holder, Lease, Liveness, Renewal, Sequence, Then, Version,
-};
+pub use conflict::Conflict;
+pub use fault::Fault;
+pub use finish::{Finished, Then};
+pub use holder::{Holder, InFlight, Liveness};
+pub use identity::{Fence, HistoryId, Identity};
+pub use lease::{Begun, Lease, Renewal};
+pub use order::{Epoch, Sequence, Version};
+pub use published::Published;
 pub use query::{Page, Query};
-pub use reader::{Fault, HistoryReader};
-pub use state::{
-    Damaged, Floor, Hold, InFlight, PolicySet, Recall, States, StoredPolicy, WorkloadState,
-};
+pub use reader::HistoryReader;
+pub use settings::{Floor, Hold, PolicySet, Recall, StoredPolicy};
+pub use state::{Damaged, States, WorkloadState};
 pub use stats::{Settled, Stats};
 pub use store::{HistoryStore, MAX_RECORD};
 pub use summary::{ReleaseSummary, Settling, Summaries, Summarized, Summary, SummaryRules};

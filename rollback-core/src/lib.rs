@@ -71,6 +71,7 @@ pub mod id;
 pub mod lineage;
 pub mod memory;
 mod newer;
+mod no_point;
 pub mod plan;
 pub mod planner;
 pub mod points;
@@ -81,6 +82,7 @@ pub mod request;
 pub mod retention;
 pub mod time;
 pub mod told;
+mod wish;
 pub mod withheld;
 
 pub use engine::{Report, RollbackEngine, Run, Workload};

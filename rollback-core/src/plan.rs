@@ -15,7 +15,7 @@ use crate::drift::{Change, Drift};
 use crate::history::{Sequence, Version};
 use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::release::Release;
-use crate::request::Goal;
+use crate::wish::Goal;
 
 pub use refusal::Refusal;
 pub use warning::{Migrations, Warning};

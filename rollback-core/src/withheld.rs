@@ -6,7 +6,7 @@
 
 use crate::history::{Floor, Recall, Sequence, WorkloadState};
 use crate::id::GuardName;
-use crate::points::NoPoint;
+use crate::no_point::NoPoint;
 
 /// What is withheld from the rollbacks of one workload.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

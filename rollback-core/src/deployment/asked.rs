@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::id::IdempotencyKey;
 use crate::release::Restore;
-use crate::request::{Reapply, Wish};
+use crate::wish::{Reapply, Wish};
 
 /// What was asked under an idempotency key: the key, and a digest of the wish, which tells the same
 /// request from another one that has taken its key.

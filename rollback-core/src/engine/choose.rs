@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::ask;
 use super::inner::Inner;
-use super::settling::is_damage;
 use crate::backend::{Availability, Backend, End, Instance, Live, Observation, WayBack};
 use crate::deployment::{Deployment, LiveRecord};
 use crate::error::Error;
@@ -68,7 +67,7 @@ pub(super) async fn candidate(
                 continue;
             }
             // Its summary is kept beside it, and says nothing of its damage.
-            Err(e) if is_damage(&e) && !by_name => {
+            Err(e) if e.is_of_one_record() && !by_name => {
                 passed_over.push(pass(&d.id, format!("cannot be read: {e}")));
                 continue;
             }

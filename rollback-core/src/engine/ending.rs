@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::patience::Patience;
 use super::runner::{Runner, Step};
-use super::settling::is_damage;
 use super::successor::{Successor, successor};
 use super::upkeep;
 use crate::deployment::{
@@ -189,7 +188,7 @@ impl Runner {
                 let record = match self.inner.store.get(skipped).await {
                     Ok(record) => record,
                     // Damaged: it is no rollback point as it is.
-                    Err(e) if is_damage(&e) => continue,
+                    Err(e) if e.is_of_one_record() => continue,
                     Err(e) => return Err(self.unrecorded(e)),
                 };
                 // What somebody said of it before is worth more.
@@ -201,7 +200,7 @@ impl Runner {
                 match self.inner.store.annotate(skipped, &what).await {
                     Ok(()) => {}
                     // Retention may have let it go meanwhile.
-                    Err(e) if is_damage(&e) => {
+                    Err(e) if e.is_of_one_record() => {
                         tracing::warn!(deployment = %skipped, error = %Chain::of(&e), "it was not marked");
                     }
                     Err(e) => return Err(self.unrecorded(e)),

@@ -7,7 +7,6 @@ use super::ask;
 use super::gate::{Judge, Judgement};
 use super::patience::Patience;
 use super::runner::{Runner, Step};
-use super::settling::is_damage;
 use crate::breaker::{Rest, rest};
 use crate::deployment::Deployment;
 use crate::diagnosis::{Attempt, Diagnosis, Words};
@@ -118,7 +117,7 @@ impl Runner {
             match self.inner.store.get(&d.id).await {
                 Ok(record) => records.extend(record),
                 // What cannot be read counts no attempts, and stops nobody.
-                Err(e) if is_damage(&e) => {}
+                Err(e) if e.is_of_one_record() => {}
                 Err(e) => return Err(e.into()),
             }
         }

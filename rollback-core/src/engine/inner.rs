@@ -7,7 +7,6 @@ use tokio::sync::OnceCell;
 
 use super::observing::Observing;
 use super::run::Channels;
-use super::settling::is_damage;
 use crate::backend::{Instance, Observation};
 use crate::dependencies::Graph;
 use crate::deployment::{Deployment, LiveRecord};
@@ -164,7 +163,7 @@ impl Inner {
             let target = match self.store.get(&id).await {
                 Ok(Some(target)) if target.sequence() < origin => target,
                 Ok(_) => break,
-                Err(e) if is_damage(&e) => break,
+                Err(e) if e.is_of_one_record() => break,
                 Err(e) => return Err(e.into()),
             };
             origin = target.sequence();
@@ -179,7 +178,7 @@ impl Inner {
             None => Ok(None),
             Some(id) => match self.store.get(id).await {
                 Ok(record) => Ok(record),
-                Err(e) if is_damage(&e) => Ok(None),
+                Err(e) if e.is_of_one_record() => Ok(None),
                 Err(e) => Err(e.into()),
             },
         }

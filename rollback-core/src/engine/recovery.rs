@@ -10,7 +10,6 @@ use super::back::{LEFT, NEWER, PUT_BACK, as_interrupted};
 use super::inner::Inner;
 use super::report::Report;
 use super::runner::Step;
-use super::settling::is_damage;
 use super::start::{self, Start};
 use super::tenure::Tenure;
 use super::{adopt, ask};
@@ -261,7 +260,7 @@ async fn withheld(inner: &Inner, deployment: &Deployment) -> Result<Option<NoPoi
     let origin = match inner.store.get(target).await {
         Ok(Some(target)) => inner.origin(&target).await?,
         Ok(None) => deployment.sequence(),
-        Err(e) if is_damage(&e) => deployment.sequence(),
+        Err(e) if e.is_of_one_record() => deployment.sequence(),
         Err(e) => return Err(e.into()),
     };
     let artifact = deployment.release().map(|r| r.artifact().digest.as_str());

@@ -11,9 +11,7 @@ use super::tenure::Tenure;
 use crate::backend::Operation;
 use crate::context::Cancellation;
 use crate::deployment::{Deployment, Settlement};
-use crate::error::{
-    BackendError, BackendErrorKind, Chain, Error, ErrorKind, StoreError, StoreErrorKind,
-};
+use crate::error::{BackendError, BackendErrorKind, Chain, Error, ErrorKind};
 use crate::event::{Event, TimedEvent};
 use crate::history::{Finished, Then};
 
@@ -53,7 +51,7 @@ impl Runner {
             // Once it may be settled, that the lease is over says nothing: the answer does.
             match self.in_time(done).await? {
                 Ok(finished) => break (finished, asked),
-                Err(e) if is_damage(&e) && matches!(then, Then::ReleaseAndAmend(_)) => {
+                Err(e) if e.is_of_one_record() && matches!(then, Then::ReleaseAndAmend(_)) => {
                     // The failed record is damaged, or gone: no reason to leave this one open.
                     tracing::warn!(error = %Chain::of(&e), "the failed deployment's record was not amended");
                     then = Then::Release;
@@ -103,12 +101,4 @@ impl Runner {
             _ => Ok(None),
         }
     }
-}
-
-/// Whether it is one record that cannot be read, or is gone: no reason to leave another one open.
-pub(super) fn is_damage(e: &StoreError) -> bool {
-    matches!(
-        e.kind(),
-        StoreErrorKind::Corrupt | StoreErrorKind::NotFound | StoreErrorKind::IllegalEvent
-    )
 }

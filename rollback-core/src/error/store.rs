@@ -102,6 +102,14 @@ impl StoreError {
         &mut self.detail
     }
 
+    /// Whether it is one record that cannot be read, or is gone: no reason to leave another one open.
+    pub(crate) fn is_of_one_record(&self) -> bool {
+        matches!(
+            self.kind(),
+            StoreErrorKind::Corrupt | StoreErrorKind::NotFound | StoreErrorKind::IllegalEvent
+        )
+    }
+
     /// What kind of failure this is.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind

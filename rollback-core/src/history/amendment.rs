@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Floor, Hold, PolicySet, Recall, Sequence, StoredPolicy, Version, WorkloadState};
+use super::{Floor, Hold, PolicySet, Recall, Sequence, StoredPolicy, Version};
 use crate::deployment::{LiveRecord, Outcome, Settlement};
 use crate::health::Verdict;
 use crate::id::{Actor, DeploymentId, ShortText};
@@ -196,17 +196,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings in a state.
-    pub fn of(state: &WorkloadState) -> Self {
-        Self {
-            hold: state.hold.clone(),
-            policy: state.policy.clone(),
-            recalls: state.recalls.clone(),
-            floor: state.floor.clone(),
-            amendments: state.amendments.clone(),
-        }
-    }
-
     /// Makes a change, and notes who made it. Lifting a hold where there is none is no change.
     pub fn amend(&mut self, amendment: &Amendment) {
         let (by, at) = (&amendment.by, amendment.at);

@@ -5,9 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Summary;
 use super::{Epoch, Lease, Sequence};
-use crate::deployment::{Outcome, TriggerKind};
 use crate::id::{DeploymentId, InvalidId};
 
 /// A random name of 16 hex digits, given once.
@@ -81,9 +79,7 @@ impl Identity {
             incarnation,
         }
     }
-}
 
-impl Identity {
     /// The identity of a history that is made now.
     ///
     /// # Errors
@@ -147,9 +143,7 @@ impl Fence {
             deployment,
         }
     }
-}
 
-impl Fence {
     /// The token of whoever holds this lease, for the deployment of this sequence.
     pub fn of(identity: &Identity, lease: &Lease, sequence: Sequence) -> Self {
         Self {
@@ -177,55 +171,5 @@ impl fmt::Display for Fence {
             "{} (number {} of history {})",
             self.deployment, self.sequence, self.history
         )
-    }
-}
-
-/// What a history makes of the token at a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Published<'a> {
-    /// Nobody has published there, or the backend keeps no token.
-    Nothing,
-    /// This history knows the deployment, or has let its record go.
-    Known,
-    /// By another history.
-    Elsewhere(&'a Fence),
-    /// By this history, in a deployment that it has no record of: it is behind what is live, as
-    /// when an older copy of it was put back.
-    Ahead(&'a Fence),
-}
-
-impl<'a> Published<'a> {
-    /// Judges a token by one workload's records, newest first.
-    pub fn judge(
-        fence: Option<&'a Fence>,
-        identity: &Identity,
-        records: &[Summary],
-    ) -> Published<'a> {
-        let Some(fence) = fence else {
-            return Published::Nothing;
-        };
-        if fence.history != identity.history {
-            return Published::Elsewhere(fence);
-        }
-        // An adoption that did not succeed has caught up with nothing.
-        let caught_up = |d: &&Summary| {
-            d.trigger != TriggerKind::Adopt || d.outcome() == Some(Outcome::Succeeded)
-        };
-        let newer = records
-            .iter()
-            .take_while(|d| d.sequence >= fence.sequence)
-            .filter(caught_up);
-        let mut any = false;
-        for d in newer {
-            any = true;
-            if d.sequence == fence.sequence && d.id != fence.deployment {
-                return Published::Ahead(fence);
-            }
-        }
-        if any {
-            Published::Known
-        } else {
-            Published::Ahead(fence)
-        }
     }
 }

@@ -3,50 +3,14 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
-use super::{Identity, Page, Query, States, Stats, Summaries, Summary, WorkloadState};
+use super::{Fault, Identity, Page, Query, States, Stats, Summaries, Summary, WorkloadState};
 use crate::deployment::Deployment;
 use crate::error::StoreError;
 use crate::id::{DeploymentId, IdempotencyKey, WorkloadId};
 
 /// The largest page that a store gives.
 const MAX_PAGE: usize = 1_000;
-
-/// Something wrong with what a store has kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Fault {
-    /// Where: a record's id, a file, a table.
-    pub place: String,
-    /// What is wrong, and what it means.
-    pub what: String,
-}
-
-impl Fault {
-    /// This is wrong there.
-    pub fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        let (place, what) = (place.into(), what.into());
-        Self { place, what }
-    }
-
-    /// What kept a store from reading something. `place` is for an error that does not say where.
-    pub fn of(error: &StoreError, place: impl fmt::Display) -> Self {
-        Self {
-            place: match error.subject() {
-                Some(subject) => subject.to_owned(),
-                None => place.to_string(),
-            },
-            what: error.without_subject(),
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.what)
-    }
-}
 
 /// What can be asked of a history: for a dashboard, say, which is given no more than it needs.
 ///

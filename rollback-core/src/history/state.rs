@@ -2,108 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Amended, Epoch, Holder, Liveness, Sequence, Settings, Version};
+use super::{Amended, Floor, Hold, InFlight, Recall, Settings, StoredPolicy, Version};
 use crate::deployment::LiveRecord;
 use crate::error::StoreError;
-use crate::id::{Actor, DeploymentId, ShortText, WorkloadId};
-use crate::policy::Policy;
-use crate::time::Timestamp;
-
-/// A deployment in flight, as the workload's state shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct InFlight {
-    /// The deployment that is in flight.
-    pub deployment: DeploymentId,
-    /// Who runs it.
-    pub holder: Holder,
-    /// Whether they live.
-    pub liveness: Liveness,
-    /// The lease's epoch.
-    pub epoch: Epoch,
-}
-
-impl InFlight {
-    /// A deployment, who runs it, and under which epoch of the workload's lease.
-    pub fn new(deployment: DeploymentId, holder: Holder, liveness: Liveness, epoch: Epoch) -> Self {
-        Self {
-            deployment,
-            holder,
-            liveness,
-            epoch,
-        }
-    }
-}
-
-/// A person's request to let nothing but rollbacks through.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Hold {
-    /// Who holds it.
-    pub by: Actor,
-    /// Why, for whom it keeps from deploying.
-    pub why: ShortText,
-    /// Since when, by the engine's clock.
-    pub since: Timestamp,
-}
-
-/// An artifact that people have withdrawn: it has a flaw that no health gate sees.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Recall {
-    /// Its digest.
-    pub artifact: String,
-    /// Why.
-    pub why: ShortText,
-    /// Who.
-    pub by: Actor,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// The oldest deployment that a rollback goes to: what came before would not run any more, after a
-/// migration that cannot be undone, say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Floor {
-    /// Which.
-    pub deployment: DeploymentId,
-    /// Its place in the order: it holds also when the record is gone.
-    pub sequence: Sequence,
-    /// The place of the deployment that first brought its release: what is that release is not below
-    /// the floor, however old.
-    pub origin: Sequence,
-    /// Why.
-    pub why: ShortText,
-    /// Who.
-    pub by: Actor,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// A policy that lasts in the store, and who set it.
-///
-/// In JSON the policy with one more field, `set`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct StoredPolicy {
-    /// The policy, in place of the program's.
-    #[serde(flatten)]
-    pub policy: Policy,
-    /// Who set it, and when; `None` in histories of before this was kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub set: Option<PolicySet>,
-}
-
-/// Who set a policy, and when.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct PolicySet {
-    /// Who set it.
-    pub by: Actor,
-    /// When they did, by the engine's clock.
-    pub at: Timestamp,
-}
+use crate::id::WorkloadId;
 
 /// What is true of one workload now: the store's only commit point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +82,17 @@ impl WorkloadState {
             recalls: Vec::new(),
             floor: None,
             amendments: Vec::new(),
+        }
+    }
+
+    /// What people have set.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            hold: self.hold.clone(),
+            policy: self.policy.clone(),
+            recalls: self.recalls.clone(),
+            floor: self.floor.clone(),
+            amendments: self.amendments.clone(),
         }
     }
 

@@ -1,0 +1,78 @@
+//! What people set on a workload.
+
+use serde::{Deserialize, Serialize};
+
+use super::Sequence;
+use crate::id::{Actor, DeploymentId, ShortText};
+use crate::policy::Policy;
+use crate::time::Timestamp;
+
+/// A person's request to let nothing but rollbacks through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Hold {
+    /// Who holds it.
+    pub by: Actor,
+    /// Why, for whom it keeps from deploying.
+    pub why: ShortText,
+    /// Since when, by the engine's clock.
+    pub since: Timestamp,
+}
+
+/// Who set a policy, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PolicySet {
+    /// Who set it.
+    pub by: Actor,
+    /// When they did, by the engine's clock.
+    pub at: Timestamp,
+}
+
+/// A policy that lasts in the store, and who set it.
+///
+/// In JSON the policy with one more field, `set`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct StoredPolicy {
+    /// The policy, in place of the program's.
+    #[serde(flatten)]
+    pub policy: Policy,
+    /// Who set it, and when; `None` in histories of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<PolicySet>,
+}
+
+/// An artifact that people have withdrawn: it has a flaw that no health gate sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Recall {
+    /// Its digest.
+    pub artifact: String,
+    /// Why.
+    pub why: ShortText,
+    /// Who.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The oldest deployment that a rollback goes to: what came before would not run any more, after a
+/// migration that cannot be undone, say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Floor {
+    /// Which.
+    pub deployment: DeploymentId,
+    /// Its place in the order: it holds also when the record is gone.
+    pub sequence: Sequence,
+    /// The place of the deployment that first brought its release: what is that release is not below
+    /// the floor, however old.
+    pub origin: Sequence,
+    /// Why.
+    pub why: ShortText,
+    /// Who.
+    pub by: Actor,
+    /// When.
+    pub at: Timestamp,
+}

@@ -1,25 +1,20 @@
-//! How a run acts and writes down: effects under a deadline, events that are durable first.
+//! How a run acts: effects under a deadline and under its lease, on the way forward and back.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::caught::caught;
+use super::effect::{Told, to_its_end};
 use super::patience::Patience;
-use super::retry::Retry;
 use super::runner::{Runner, Step};
-use super::tenure::Over;
 use crate::backend::{Evidence, Operation, Rollout};
 use crate::context::{Cancellation, Context};
 use crate::deployment::{Phase, TriggerKind};
-use crate::error::{
-    BackendError, BackendErrorKind, Chain, Error, ErrorKind, LiveImpact, StoreError, StoreErrorKind,
-};
-use crate::event::{Cause, Event, TimedEvent};
-use crate::guard::Notice;
+use crate::error::{BackendError, BackendErrorKind, Chain, Error, LiveImpact};
+use crate::event::Cause;
 use crate::health::tail;
-use crate::history::{Fence, Renewal};
+use crate::history::Fence;
 use crate::policy::Deadlines;
 
 /// A future that an effect is.
@@ -38,25 +33,6 @@ pub(super) enum Failed {
     For(BackendError, bool),
     /// Something is live that this deployment does not know.
     Foreign,
-}
-
-/// Why an effect is told to stop before its deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
-    /// Somebody wants what it is part of to stop.
-    Cancelled,
-    /// What it acts under is over: nothing follows it, whatever comes of it.
-    Over,
-}
-
-/// Tells an effect to stop when whoever waits for it is gone: with its runtime, a run is dropped in
-/// the middle, and what blocks goes on without it.
-struct StopOnDrop(Cancellation);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
 }
 
 impl Runner {
@@ -124,37 +100,6 @@ impl Runner {
         }
         self.holds()?;
         Ok(result)
-    }
-
-    /// An error if the lease is over: then nothing is done and nothing is written any more. What is
-    /// unfinished is another process's.
-    pub(super) fn holds(&self) -> Result<(), Error> {
-        self.tenure.holds().map_err(|over| self.over(over))
-    }
-
-    /// What the store says, unless the lease is over first.
-    pub(super) async fn in_time<A>(&self, answer: impl Future<Output = A>) -> Result<A, Error> {
-        let answer = self.tenure.in_time(answer).await;
-        answer.map_err(|over| self.over(over))
-    }
-
-    fn over(&self, over: Over) -> Error {
-        let phase = self.deployment.phase();
-        match over {
-            Over::Fenced => Error::new(
-                ErrorKind::Store(StoreErrorKind::Fenced),
-                format!("another process took the workload, and this one stopped while {phase}"),
-            )
-            .advice("nothing is left to do here: it settles the deployment"),
-            Over::Expired => Error::new(
-                ErrorKind::Interrupted,
-                format!(
-                    "the lease could not be renewed in time; the deployment stopped while {phase}"
-                ),
-            )
-            .advice("run recover when the store answers; it finishes or goes back"),
-        }
-        .on(self.deployment.id())
     }
 
     /// Makes `op.to` live, restart hooks included, on the way back.
@@ -301,152 +246,4 @@ impl Runner {
             }
         }
     }
-
-    /// Confirms the lease right before an effect. If somebody asked to stop: the way back.
-    pub(super) async fn stop_before_effect(&mut self) -> Result<Option<Step>, Error> {
-        let renewal = self.confirm().await?;
-        let by = renewal.cancel_requested_by;
-        if self.is_cancellable() && (by.is_some() || self.cancellation.is_cancelled()) {
-            return self.go_back(Cause::Cancelled { by }).await.map(Some);
-        }
-        Ok(None)
-    }
-
-    /// Confirms the lease right before an effect.
-    pub(super) async fn confirm(&self) -> Result<Renewal, Error> {
-        let mut retry = Retry::times(3);
-        loop {
-            self.holds()?;
-            match self.in_time(self.tenure.renew()).await? {
-                Ok(renewal) => return Ok(renewal),
-                Err(e) if e.is_transient() && retry.again().await => {}
-                Err(e) => return Err(self.unrecorded(e)),
-            }
-        }
-    }
-
-    /// Makes an event durable, then true.
-    pub(super) async fn journal(&mut self, event: Event) -> Result<(), Error> {
-        self.deployment.allows(&event).map_err(|e| {
-            Error::new(ErrorKind::Interrupted, e.to_string())
-                .advice("report this as a bug; recover settles the deployment")
-        })?;
-        let timed = TimedEvent {
-            at: self.inner.clock.now(),
-            event,
-        };
-        let mut retry = Retry::times(3);
-        loop {
-            self.holds()?;
-            let appended = self.inner.store.append(self.tenure.held(), &timed);
-            match self.in_time(appended).await? {
-                Ok(()) => break,
-                // The same value again: a store that had kept it keeps it once.
-                Err(e) if e.is_transient() && retry.again().await => {}
-                Err(e) => return Err(self.unrecorded(e)),
-            }
-        }
-        self.deployment.apply(timed.clone()).map_err(|e| {
-            Error::new(ErrorKind::Interrupted, e.to_string()).advice("report this as a bug")
-        })?;
-        self.announce(Some(timed));
-        Ok(())
-    }
-
-    /// Tells subscribers; `None`: the deployment was opened.
-    pub(super) fn announce(&self, event: Option<TimedEvent>) {
-        self.phase
-            .send_replace((self.deployment.id().clone(), self.deployment.phase()));
-        self.inner.observing.tell(Notice {
-            workload: self.deployment.workload().clone(),
-            deployment: self.deployment.id().clone(),
-            sequence: self.deployment.sequence(),
-            trigger: self.deployment.trigger().kind(),
-            event,
-        });
-    }
-
-    pub(super) fn release_name(&self) -> String {
-        self.deployment
-            .operation()
-            .to
-            .release()
-            .map_or_else(|| "nothing".to_owned(), ToString::to_string)
-    }
-
-    /// The run stops because the platform does not let it go on; recovery will.
-    pub(super) fn stopped(&self, e: BackendError) -> Error {
-        Error::new(
-            ErrorKind::Interrupted,
-            format!("the deployment stopped while {}", self.deployment.phase()),
-        )
-        .on(self.deployment.id())
-        .advice("run recover when the platform answers; it finishes or goes back")
-        .because(e)
-    }
-
-    /// The run stops because it may not act without writing it down.
-    pub(super) fn unrecorded(&self, e: StoreError) -> Error {
-        let phase = self.deployment.phase();
-        Error::on_store(
-            e,
-            format!("the deployment stopped while {phase}, as it could not be recorded"),
-        )
-        .on(self.deployment.id())
-        .advice("run recover when the store answers")
-    }
-}
-
-/// Carries out what is never dropped half-way: at the context's deadline, or when `told` says so, it
-/// is told to stop, and waited for. A panic in it is a failure. Says what it was told, too.
-pub(super) async fn to_its_end<T, F>(
-    cx: Context,
-    stop: Cancellation,
-    effect: impl FnOnce(Context) -> F,
-    told: impl Future<Output = Told>,
-) -> (Result<T, BackendError>, Option<Told>)
-where
-    F: Future<Output = Result<T, BackendError>>,
-{
-    let _stop_on_drop = StopOnDrop(stop.clone());
-    let deadline = tokio::time::Instant::from_std(cx.deadline());
-    let mut effect = pin!(caught(effect(cx)));
-    let mut told = pin!(told);
-    let mut overran = false;
-    let mut why = None;
-    loop {
-        let stopping = stop.is_cancelled();
-        tokio::select! {
-            biased;
-            result = &mut effect => {
-                let result = result.unwrap_or_else(|panic| {
-                    Err(BackendError::new(BackendErrorKind::Failed, panic)
-                        .advice("report it to the author of that hook or backend"))
-                });
-                return (result.map_err(|e| in_time(e, overran)), why);
-            }
-            () = tokio::time::sleep_until(deadline), if !stopping => {
-                overran = true;
-                stop.cancel();
-            }
-            told = &mut told, if !stopping => {
-                why = Some(told);
-                stop.cancel();
-            }
-        }
-    }
-}
-
-/// An effect that was told to stop because its time was over says that it was cancelled; what
-/// happened is that it took too long, and trying again may help.
-fn in_time(e: BackendError, overran: bool) -> BackendError {
-    if !overran || e.kind() != BackendErrorKind::Cancelled {
-        return e;
-    }
-    let late = BackendError::new(BackendErrorKind::DeadlineExceeded, "it took too long");
-    let late = match e.impact() {
-        LiveImpact::Untouched => late.untouched(),
-        LiveImpact::Unknown => late,
-    };
-    late.because(e)
 }

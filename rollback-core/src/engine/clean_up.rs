@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::act::{self, Told};
+use super::effect::{Told, to_its_end};
 use super::manage::allow;
 use super::planning::NEWEST;
 use super::tenure::{Over, Tenure};
@@ -117,7 +117,7 @@ impl RollbackEngine {
             tenure.over().await;
             Told::Over
         };
-        let (retained, _) = act::to_its_end(cx, stop, retain, told).await;
+        let (retained, _) = to_its_end(cx, stop, retain, told).await;
         tenure.holds().map_err(over)?;
         retained?;
         Ok(cleaned_up)

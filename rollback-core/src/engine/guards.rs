@@ -7,10 +7,14 @@ use crate::deployment::Deployment;
 use crate::engine::Workload;
 use crate::error::{Chain, Error, StoreError};
 use crate::guard::Ruling;
-use crate::history::WorkloadState;
-use crate::id::{GuardName, WorkloadId};
+use crate::history::{Summary, WorkloadState};
+use crate::id::{DeploymentId, GuardName, WorkloadId};
+use crate::lineage::Lineage;
 use crate::plan::{Migrations, Plan, Refusal, Warning};
 use crate::policy::OnMigrations;
+use crate::release::Release;
+use crate::request::{Request, Wish};
+use crate::withheld::Withheld;
 
 /// Refuses to force what is no guard of this workload: it would be recorded, and skip nothing.
 pub(super) fn known(workload: &Workload, forced: &[GuardName]) -> Result<(), Refusal> {
@@ -126,4 +130,43 @@ fn migrations(plan: &Plan) -> Ruling {
         ),
         _ => Ruling::Allow,
     }
+}
+
+/// Refuses what is held; what is forced through all the same is warned of.
+pub(super) fn held(state: &WorkloadState, request: &Request) -> Result<Option<Warning>, Refusal> {
+    let goes_forward = !matches!(request.wish, Wish::Rollback { .. });
+    let Some(hold) = state.hold.as_ref().filter(|_| goes_forward) else {
+        return Ok(None);
+    };
+    let guard = GuardName::hold();
+    if request.forced.contains(&guard) {
+        return Ok(Some(Warning::Guard {
+            guard,
+            message: format!("forced: held by {}: {}", hold.by, hold.why),
+        }));
+    }
+    Err(Refusal::Held {
+        workload: request.workload.clone(),
+        by: hold.by.to_string(),
+        why: hold.why.to_string(),
+    })
+}
+
+/// What a guard has to say of going to this release: an artifact that is recalled does not come back
+/// by a deploy either.
+pub(super) fn withheld(
+    withheld: &Withheld,
+    lineage: &Lineage<'_, Summary>,
+    to: Option<&Release>,
+    target: Option<&DeploymentId>,
+) -> Vec<(GuardName, String)> {
+    let recalled = to.and_then(|to| withheld.recalled(&to.artifact().digest));
+    let recalled = recalled.map(|why| format!("the artifact is recalled: {why}"));
+    let target = target.and_then(|id| lineage.get(id));
+    let below = target.and_then(|d| withheld.below_floor(lineage.origin(d).sequence));
+    let recalled = recalled.map(|why| (GuardName::recall(), why));
+    recalled
+        .into_iter()
+        .chain(below.map(|why| (GuardName::floor(), why)))
+        .collect()
 }

@@ -1,29 +1,22 @@
 //! Planning's input and output: gathers state, records and an observation, and lets the pure
 //! planner choose.
 
-use std::time::Duration;
-
-use super::ask;
 use super::choose::{self, Choice};
 use super::guards;
 use super::inner::Inner;
 use super::rules::Rules;
 use super::warnings::{migrations, not_judged_beside, reference_stays, warnings};
-use crate::backend::{Backend, End, Instance, Observation};
+use super::wished::{Asking, Chosen};
+use crate::backend::Observation;
 use crate::compare::Diff;
-use crate::deployment::{Deployment, Trigger};
+use crate::deployment::Deployment;
 use crate::drift::{Change, changes, drift};
-use crate::engine::Workload;
 use crate::error::{Error, StoreError};
-use crate::history::{
-    Conflict, Published, ReleaseSummary, Sequence, Summaries, Summary, WorkloadState,
-};
-use crate::id::{DeploymentId, GuardName, WorkloadId};
+use crate::history::{Conflict, Published, Sequence, Summaries, Summary, WorkloadState};
+use crate::id::{DeploymentId, WorkloadId};
 use crate::lineage::{Lineage, Standing};
 use crate::plan::{Plan, Refusal, Warning};
-use crate::planner::Selection;
-use crate::points::NoPoint;
-use crate::release::{Release, Restore};
+use crate::release::Release;
 use crate::request::{Request, Wish};
 use crate::withheld::Withheld;
 
@@ -48,7 +41,7 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
     inner.authorize(&request.action()).await?;
     guards::known(workload, &request.forced)?;
     let state = idle(inner, &request.workload).await?;
-    let forced_hold = refuse_held(&state, request)?;
+    let forced_hold = guards::held(&state, request)?;
     let rules = workload.rules(&state);
     let asked = Asking {
         inner,
@@ -76,15 +69,6 @@ fn found_nothing(e: &Error) -> bool {
         e.refusal(),
         Some(Refusal::NoRollbackPoint { .. } | Refusal::NotFound { .. })
     )
-}
-
-/// Who asks for what.
-struct Asking<'a> {
-    inner: &'a Inner,
-    workload: &'a Workload,
-    request: &'a Request,
-    rules: &'a Rules,
-    state: &'a WorkloadState,
 }
 
 impl Asking<'_> {
@@ -154,7 +138,7 @@ impl Asking<'_> {
         new.correlation = request.correlation.clone();
         new.asked = request.asked();
         let (before, after) = (new.from.release(), new.to.release());
-        let withheld = withheld_from(&withheld, &lineage, after, choice.target.as_ref());
+        let withheld = guards::withheld(&withheld, &lineage, after, choice.target.as_ref());
         let mut plan = Plan {
             changes: match (before, after) {
                 (Some(before), Some(after)) => changes(before, after),
@@ -222,92 +206,6 @@ impl Asking<'_> {
             .into()),
         }
     }
-
-    /// What is to be live, and what the deployment will be recorded as.
-    async fn choose(
-        &self,
-        lineage: &Lineage<'_, Summary>,
-        recorded: Option<&Instance>,
-    ) -> Result<Chosen, Error> {
-        let Self {
-            inner,
-            request,
-            rules,
-            ..
-        } = *self;
-        let (backend, limit) = (
-            self.workload.backend.as_ref(),
-            rules.policy.deadlines.observe,
-        );
-        match &request.wish {
-            Wish::Deploy { reference } => {
-                let release = ask::resolve(limit, backend, reference).await?;
-                let observed = ask::observe(limit, backend).await?;
-                let to = End::Planned(release.clone());
-                Ok(Chosen {
-                    trigger: Trigger::Deploy,
-                    choice: choose::anew(limit, backend, to, observed).await?,
-                    // A reference is resolved with today's configuration.
-                    today: Some(release),
-                    target: None,
-                })
-            }
-            Wish::Redeploy { of } => {
-                let observed = ask::observe(limit, backend).await?;
-                let live = choose::live_end(&observed, recorded)?;
-                let today = today(limit, backend, live.release()).await?;
-                let record = match lineage.get(of) {
-                    Some(_) => inner.store.get(of).await?,
-                    None => None,
-                };
-                let release = to_redeploy(record.as_ref(), request, of, today.as_ref())?;
-                Ok(Chosen {
-                    trigger: Trigger::Redeploy { of: of.clone() },
-                    choice: choose::anew(limit, backend, End::Planned(release), observed).await?,
-                    today,
-                    target: None,
-                })
-            }
-            Wish::Rollback { goal } => {
-                let observed = ask::observe(limit, backend).await?;
-                let live = choose::live_end(&observed, recorded)?;
-                let today = today(limit, backend, live.release()).await?;
-                let live = live.release().map(ReleaseSummary::of);
-                let configured = today.as_ref().map(ReleaseSummary::of);
-                let selection = Selection {
-                    workload: &request.workload,
-                    goal,
-                    lineage,
-                    live: live.as_ref(),
-                    today: configured.as_ref(),
-                    restore: request.restore.as_ref().unwrap_or(&rules.restore),
-                    policy: &rules.policy,
-                    reapply: request.reapply,
-                };
-                let found =
-                    choose::candidate(inner, backend, &selection, today.as_ref(), observed).await?;
-                let (target, choice) = found;
-                Ok(Chosen {
-                    trigger: Trigger::Rollback {
-                        to: target.id().clone(),
-                    },
-                    choice,
-                    today,
-                    target: Some(target),
-                })
-            }
-        }
-    }
-}
-
-/// What was chosen.
-struct Chosen {
-    trigger: Trigger,
-    choice: Choice,
-    /// Today's configuration, with what is live.
-    today: Option<Release>,
-    /// A rollback's target.
-    target: Option<Deployment>,
 }
 
 /// Whether these newest records answer a request as the whole history would.
@@ -319,80 +217,6 @@ fn is_enough(lineage: &Lineage<'_, Summary>, request: &Request, rules: &Rules) -
             Wish::Redeploy { of } => lineage.get(of).is_some(),
             Wish::Rollback { goal } => lineage.answers(goal, restore),
         }
-}
-
-/// What a guard has to say of going to this release: an artifact that is recalled does not come back
-/// by a deploy either.
-fn withheld_from(
-    withheld: &Withheld,
-    lineage: &Lineage<'_, Summary>,
-    to: Option<&Release>,
-    target: Option<&DeploymentId>,
-) -> Vec<(GuardName, String)> {
-    let recalled = to.and_then(|to| withheld.recalled(&to.artifact().digest));
-    let recalled = recalled.map(|why| format!("the artifact is recalled: {why}"));
-    let target = target.and_then(|id| lineage.get(id));
-    let below = target.and_then(|d| withheld.below_floor(lineage.origin(d).sequence));
-    let recalled = recalled.map(|why| (GuardName::recall(), why));
-    recalled
-        .into_iter()
-        .chain(below.map(|why| (GuardName::floor(), why)))
-        .collect()
-}
-
-/// Refuses what is held; what is forced through all the same is warned of.
-fn refuse_held(state: &WorkloadState, request: &Request) -> Result<Option<Warning>, Refusal> {
-    let goes_forward = !matches!(request.wish, Wish::Rollback { .. });
-    let Some(hold) = state.hold.as_ref().filter(|_| goes_forward) else {
-        return Ok(None);
-    };
-    let guard = GuardName::hold();
-    if request.forced.contains(&guard) {
-        return Ok(Some(Warning::Guard {
-            guard,
-            message: format!("forced: held by {}: {}", hold.by, hold.why),
-        }));
-    }
-    Err(Refusal::Held {
-        workload: request.workload.clone(),
-        by: hold.by.to_string(),
-        why: hold.why.to_string(),
-    })
-}
-
-/// What is live as today's configuration would have it: the program's, where the backend has one.
-pub(super) async fn today(
-    limit: Duration,
-    backend: &dyn Backend,
-    live: Option<&Release>,
-) -> Result<Option<Release>, Error> {
-    let configured = ask::configured(limit, backend, live).await?;
-    Ok(configured.or_else(|| live.cloned()))
-}
-
-/// An earlier artifact with today's configuration.
-fn to_redeploy(
-    target: Option<&Deployment>,
-    request: &Request,
-    of: &DeploymentId,
-    today: Option<&Release>,
-) -> Result<Release, Refusal> {
-    let target = target.ok_or_else(|| Refusal::NotFound {
-        workload: request.workload.clone(),
-        deployment: of.clone(),
-    })?;
-    let invalid = |why: String| Refusal::NotARollbackPoint {
-        deployment: of.clone(),
-        why,
-    };
-    if let Some(why) = &target.annotations().bad {
-        let why = why.to_string();
-        return Err(invalid(NoPoint::MarkedBad { why }.to_string()));
-    }
-    let release = target
-        .release()
-        .ok_or_else(|| invalid(NoPoint::NeverPlaced.to_string()))?;
-    Ok(release.brought_back(today, &Restore::Artifact))
 }
 
 /// The earlier deployment whose release a deploy brings back without saying so, among the newest ones.

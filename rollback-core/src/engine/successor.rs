@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::inner::Inner;
 use super::planning::NEWEST;
 use super::rules::{Origin, Rules};
-use super::{ask, choose, planning, warnings};
+use super::wished;
+use super::{ask, choose, warnings};
 use crate::deployment::{Deployment, LiveRecord, NotAttempted, Opening, Trigger};
 use crate::drift::Drift;
 use crate::engine::Workload;
@@ -65,7 +66,7 @@ pub(super) async fn successor(
     // What restores everything needs nothing of today's.
     let today = match restore {
         Restore::Everything => failed_end.release().cloned(),
-        _ => planning::today(limit, backend, failed_end.release()).await?,
+        _ => wished::today(limit, backend, failed_end.release()).await?,
     };
     let sick = failed_end.release().map(ReleaseSummary::of);
     let configured = today.as_ref().map(ReleaseSummary::of);

@@ -1,0 +1,138 @@
+//! How a run writes down what it does, and stays the one who may: events are durable first.
+
+use std::future::Future;
+
+use super::retry::Retry;
+use super::runner::{Runner, Step};
+use super::tenure::Over;
+use crate::error::{BackendError, Error, ErrorKind, StoreError, StoreErrorKind};
+use crate::event::{Cause, Event, TimedEvent};
+use crate::guard::Notice;
+use crate::history::Renewal;
+
+impl Runner {
+    /// An error if the lease is over: then nothing is done and nothing is written any more. What is
+    /// unfinished is another process's.
+    pub(super) fn holds(&self) -> Result<(), Error> {
+        self.tenure.holds().map_err(|over| self.over(over))
+    }
+
+    /// What the store says, unless the lease is over first.
+    pub(super) async fn in_time<A>(&self, answer: impl Future<Output = A>) -> Result<A, Error> {
+        let answer = self.tenure.in_time(answer).await;
+        answer.map_err(|over| self.over(over))
+    }
+
+    fn over(&self, over: Over) -> Error {
+        let phase = self.deployment.phase();
+        match over {
+            Over::Fenced => Error::new(
+                ErrorKind::Store(StoreErrorKind::Fenced),
+                format!("another process took the workload, and this one stopped while {phase}"),
+            )
+            .advice("nothing is left to do here: it settles the deployment"),
+            Over::Expired => Error::new(
+                ErrorKind::Interrupted,
+                format!(
+                    "the lease could not be renewed in time; the deployment stopped while {phase}"
+                ),
+            )
+            .advice("run recover when the store answers; it finishes or goes back"),
+        }
+        .on(self.deployment.id())
+    }
+
+    /// Confirms the lease right before an effect. If somebody asked to stop: the way back.
+    pub(super) async fn stop_before_effect(&mut self) -> Result<Option<Step>, Error> {
+        let renewal = self.confirm().await?;
+        let by = renewal.cancel_requested_by;
+        if self.is_cancellable() && (by.is_some() || self.cancellation.is_cancelled()) {
+            return self.go_back(Cause::Cancelled { by }).await.map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Confirms the lease right before an effect.
+    pub(super) async fn confirm(&self) -> Result<Renewal, Error> {
+        let mut retry = Retry::times(3);
+        loop {
+            self.holds()?;
+            match self.in_time(self.tenure.renew()).await? {
+                Ok(renewal) => return Ok(renewal),
+                Err(e) if e.is_transient() && retry.again().await => {}
+                Err(e) => return Err(self.unrecorded(e)),
+            }
+        }
+    }
+
+    /// Makes an event durable, then true.
+    pub(super) async fn journal(&mut self, event: Event) -> Result<(), Error> {
+        self.deployment.allows(&event).map_err(|e| {
+            Error::new(ErrorKind::Interrupted, e.to_string())
+                .advice("report this as a bug; recover settles the deployment")
+        })?;
+        let timed = TimedEvent {
+            at: self.inner.clock.now(),
+            event,
+        };
+        let mut retry = Retry::times(3);
+        loop {
+            self.holds()?;
+            let appended = self.inner.store.append(self.tenure.held(), &timed);
+            match self.in_time(appended).await? {
+                Ok(()) => break,
+                // The same value again: a store that had kept it keeps it once.
+                Err(e) if e.is_transient() && retry.again().await => {}
+                Err(e) => return Err(self.unrecorded(e)),
+            }
+        }
+        self.deployment.apply(timed.clone()).map_err(|e| {
+            Error::new(ErrorKind::Interrupted, e.to_string()).advice("report this as a bug")
+        })?;
+        self.announce(Some(timed));
+        Ok(())
+    }
+
+    /// Tells subscribers; `None`: the deployment was opened.
+    pub(super) fn announce(&self, event: Option<TimedEvent>) {
+        self.phase
+            .send_replace((self.deployment.id().clone(), self.deployment.phase()));
+        self.inner.observing.tell(Notice {
+            workload: self.deployment.workload().clone(),
+            deployment: self.deployment.id().clone(),
+            sequence: self.deployment.sequence(),
+            trigger: self.deployment.trigger().kind(),
+            event,
+        });
+    }
+
+    pub(super) fn release_name(&self) -> String {
+        self.deployment
+            .operation()
+            .to
+            .release()
+            .map_or_else(|| "nothing".to_owned(), ToString::to_string)
+    }
+
+    /// The run stops because the platform does not let it go on; recovery will.
+    pub(super) fn stopped(&self, e: BackendError) -> Error {
+        Error::new(
+            ErrorKind::Interrupted,
+            format!("the deployment stopped while {}", self.deployment.phase()),
+        )
+        .on(self.deployment.id())
+        .advice("run recover when the platform answers; it finishes or goes back")
+        .because(e)
+    }
+
+    /// The run stops because it may not act without writing it down.
+    pub(super) fn unrecorded(&self, e: StoreError) -> Error {
+        let phase = self.deployment.phase();
+        Error::on_store(
+            e,
+            format!("the deployment stopped while {phase}, as it could not be recorded"),
+        )
+        .on(self.deployment.id())
+        .advice("run recover when the store answers")
+    }
+}

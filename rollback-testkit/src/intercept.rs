@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rollback_core::deployment::{Deployment, Opening, Settlement};
@@ -38,6 +39,11 @@ pub trait Intercept: fmt::Debug + Send + Sync {
     /// being renewed.
     fn renews(&self, _: &WorkloadId) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// How long the answer to a renewal takes, once the store has renewed.
+    fn renewal_takes(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Before a record is read in full. An error keeps it from being read: it is damaged, say.
@@ -174,7 +180,9 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
 
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
         self.interceptor.renews(lease.workload())?;
-        self.inner.renew(lease).await
+        let renewal = self.inner.renew(lease).await;
+        tokio::time::sleep(self.interceptor.renewal_takes()).await;
+        renewal
     }
 
     async fn take_over(&self, workload: &WorkloadId, holder: &Holder) -> Result<Lease, StoreError> {

@@ -12,7 +12,7 @@ use super::run::{Channels, EndsWithRun, Run};
 use super::{AutomaticRollback, Report, recovery};
 use crate::context::{Cancellation, ProgressSink};
 use crate::deployment::{Asked, Deployment, LiveRecord, NotAttempted, Phase, Trigger};
-use crate::error::{Error, ErrorKind, StoreError};
+use crate::error::{Chain, Error, ErrorKind, StoreError};
 use crate::history::{Liveness, Summary};
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::plan::Refusal;
@@ -23,6 +23,9 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// How often a record may be seen unsettled, and not in flight, before it is said to be lost.
 const LOST: u32 = 4;
+
+/// How many looks in a row may fail before it is no longer followed: five minutes.
+const AWAY: u32 = 600;
 
 /// How many of the newest records are looked through at first for what followed a deployment.
 const NEWEST: usize = 16;
@@ -77,13 +80,18 @@ pub(super) fn attach(inner: &Arc<Inner>, record: Deployment, actor: Actor) -> Ru
         local,
         cancellation: channels.cancellation.clone(),
         actor,
+        heard: Heard::NotYet,
         phase,
     };
+    let cancellation = channels.cancellation.clone();
     let task = tokio::spawn(follower.follow(record));
     Run {
         id,
         channels,
-        follows: Some(EndsWithRun(task.abort_handle())),
+        follows: Some(EndsWithRun {
+            task: task.abort_handle(),
+            cancellation,
+        }),
         task,
     }
 }
@@ -106,24 +114,30 @@ struct Follower {
     cancellation: Cancellation,
     /// Who cancels, if that is done through the handle.
     actor: Actor,
+    /// What came of it.
+    heard: Heard,
     phase: watch::Sender<(DeploymentId, Phase)>,
 }
 
 impl Follower {
-    async fn follow(mut self, record: Deployment) -> Result<Report, Error> {
+    async fn follow(mut self, mut record: Deployment) -> Result<Report, Error> {
         if let Some(mut local) = self.local.take() {
             // It closes with the run, an automatic rollback included.
-            let mut heard = Heard::NotYet;
             loop {
                 tokio::select! {
                     changed = local.phase.changed() => if changed.is_err() { break },
-                    () = self.cancellation.cancelled(), if heard == Heard::NotYet => {
-                        heard = self.cancels(record.id()).await;
-                        if heard == Heard::Asked {
+                    () = self.cancellation.cancelled(), if self.heard == Heard::NotYet => {
+                        self.heard = self.cancels(record.id()).await;
+                        if self.heard == Heard::Asked {
                             local.cancellation.cancel();
                         }
                     }
                 }
+            }
+            match self.inner.record(record.id()).await {
+                Ok(read) => record = read,
+                Err(e) if e.is_transient() => {}
+                Err(e) => return Err(e),
             }
         }
         let deployment = self.settled(record).await?;
@@ -141,7 +155,11 @@ impl Follower {
         let successor = self.settled(successor).await?;
         let to_last_healthy = match successor.trigger().restores() {
             Some(target) => {
-                let target = self.inner.store.get(target).await?;
+                // One that cannot be read says nothing of its health.
+                let target = match self.inner.store.get(target).await {
+                    Err(e) if e.is_unreadable() => None,
+                    target => target?,
+                };
                 target.is_some_and(|d| d.verdict().is_good())
             }
             None => false,
@@ -159,36 +177,58 @@ impl Follower {
     }
 
     /// The record once it is settled. One whose process has died is recovered.
-    async fn settled(&self, mut record: Deployment) -> Result<Deployment, Error> {
-        let (mut heard, mut lost) = (Heard::NotYet, 0);
+    async fn settled(&mut self, mut record: Deployment) -> Result<Deployment, Error> {
+        let (mut lost, mut away) = (0, 0);
         while record.settlement().is_none() {
             self.phase
                 .send_replace((record.id().clone(), record.phase()));
-            match self.liveness(&record).await {
-                Ok(Some(Liveness::Dead)) => {
-                    recovery::first(&self.inner, record.workload()).await?;
+            let looked = self.look(&record).await;
+            self.pause(record.id()).await;
+            // The run goes on whether or not it can be looked at.
+            match self
+                .inner
+                .record(record.id())
+                .await
+                .and_then(|read| Ok((looked?, read)))
+            {
+                Ok((in_flight, read)) => {
+                    record = read;
+                    away = 0;
+                    // Settled since it was asked, or its state is that of an older copy.
+                    lost = if in_flight { 0 } else { lost + 1 };
                 }
-                // Settled since the record was read, or its state is that of an older copy.
-                Ok(None) if lost < LOST => lost += 1,
-                Ok(None) => return Err(lost_in_flight(record.id())),
-                Ok(Some(_)) => lost = 0,
-                Err(e) if e.is_transient() => {}
-                Err(e) => return Err(e.into()),
-            }
-            tokio::select! {
-                () = tokio::time::sleep(POLL) => {}
-                () = self.cancellation.cancelled(), if heard == Heard::NotYet => {
-                    heard = self.cancels(record.id()).await;
+                Err(e) if e.is_transient() && away < AWAY => {
+                    if away == 0 {
+                        tracing::warn!(deployment = %record.id(), error = %Chain::of(&e), "it cannot be followed for now");
+                    }
+                    away += 1;
                 }
-            }
-            match self.inner.record(record.id()).await {
-                Ok(read) => record = read,
-                // The run goes on whether or not it can be looked at.
-                Err(e) if e.is_transient() => {}
                 Err(e) => return Err(e),
+            }
+            if lost >= LOST && record.settlement().is_none() {
+                return Err(lost_in_flight(record.id()));
             }
         }
         Ok(record)
+    }
+
+    /// Whether it is in flight. If its process has died, it is recovered.
+    async fn look(&self, record: &Deployment) -> Result<bool, Error> {
+        let liveness = self.liveness(record).await?;
+        if liveness == Some(Liveness::Dead) {
+            recovery::first(&self.inner, record.workload()).await?;
+        }
+        Ok(liveness.is_some())
+    }
+
+    /// Until it is time to look again, or somebody wants a stop.
+    async fn pause(&mut self, id: &DeploymentId) {
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = self.cancellation.cancelled(), if self.heard == Heard::NotYet => {
+                self.heard = self.cancels(id).await;
+            }
+        }
     }
 
     /// Whether its process lives; `None`: it is not in flight.

@@ -51,11 +51,6 @@ impl Runner {
         Ok(self.way_back())
     }
 
-    /// Recovery's way to turn round.
-    pub(super) async fn interrupted(&mut self) -> Result<Step, Error> {
-        self.go_back(Cause::Interrupted).await
-    }
-
     /// The first step back from here.
     pub(super) fn way_back(&self) -> Step {
         if self.deployment.switch_began() {

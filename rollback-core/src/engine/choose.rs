@@ -67,7 +67,7 @@ pub(super) async fn candidate(
                 continue;
             }
             // Its summary is kept beside it, and says nothing of its damage.
-            Err(e) if e.is_of_one_record() && !by_name => {
+            Err(e) if e.is_unreadable() && !by_name => {
                 passed_over.push(pass(&d.id, format!("cannot be read: {e}")));
                 continue;
             }

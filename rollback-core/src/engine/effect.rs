@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use super::caught::caught;
 use crate::context::{Cancellation, Context};
-use crate::error::{BackendError, BackendErrorKind, LiveImpact};
+use crate::error::{BackendError, BackendErrorKind};
 
 /// Why an effect is told to stop before its deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,17 +57,12 @@ where
 }
 
 /// An effect that was told to stop because its time was over says that it was cancelled; what
-/// happened is that it took too long, and trying again may help.
+/// happened is that it took too long.
 fn in_time(e: BackendError, overran: bool) -> BackendError {
-    if !overran || e.kind() != BackendErrorKind::Cancelled {
-        return e;
+    match e.kind() {
+        BackendErrorKind::Cancelled if overran => e.late(),
+        _ => e,
     }
-    let late = BackendError::new(BackendErrorKind::DeadlineExceeded, "it took too long");
-    let late = match e.impact() {
-        LiveImpact::Untouched => late.untouched(),
-        LiveImpact::Unknown => late,
-    };
-    late.because(e)
 }
 
 /// Tells an effect to stop when whoever waits for it is gone: with its runtime, a run is dropped in
@@ -77,5 +72,50 @@ struct StopOnDrop(Cancellation);
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::{HookError, LiveImpact};
+
+    /// Ends so long after it was told to stop, and says that it was cancelled: a hook, or the platform.
+    async fn ends(told_after: Duration, hook: bool, after: Duration) -> BackendError {
+        let stop = Cancellation::new();
+        let cx = Context::new(Duration::from_secs(60)).with_cancellation(stop.clone());
+        let effect = |cx: Context| async move {
+            cx.cancellation().cancelled().await;
+            tokio::time::sleep(after).await;
+            Err::<(), _>(match hook {
+                true => HookError::cancelled("told").in_step("restart", LiveImpact::Unknown),
+                false => BackendError::new(BackendErrorKind::Cancelled, "told"),
+            })
+        };
+        let told = async {
+            tokio::time::sleep(told_after).await;
+            Told::Cancelled
+        };
+        to_its_end(cx, stop, effect, told).await.0.unwrap_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_person_cancelled_and_the_hook_was_said_to_have_failed() {
+        let (soon, never) = (Duration::from_secs(50), Duration::from_secs(600));
+        for hook in [true, false] {
+            // It stops after the deadline, but it was told before.
+            let e = ends(soon, hook, Duration::from_secs(20)).await;
+            assert_eq!(e.kind(), BackendErrorKind::Cancelled, "{e}");
+        }
+        let e = ends(never, true, Duration::ZERO).await;
+        assert_eq!(
+            (e.kind(), e.is_transient()),
+            (BackendErrorKind::Failed, false)
+        );
+        let e = ends(never, false, Duration::ZERO).await;
+        let slow = (BackendErrorKind::DeadlineExceeded, true);
+        assert_eq!((e.kind(), e.is_transient()), slow);
     }
 }

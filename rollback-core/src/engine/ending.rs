@@ -187,8 +187,8 @@ impl Runner {
             for skipped in &new.skipped {
                 let record = match self.inner.store.get(skipped).await {
                     Ok(record) => record,
-                    // Damaged: it is no rollback point as it is.
-                    Err(e) if e.is_of_one_record() => continue,
+                    // It is no rollback point as it is.
+                    Err(e) if e.is_unreadable() => continue,
                     Err(e) => return Err(self.unrecorded(e)),
                 };
                 // What somebody said of it before is worth more.
@@ -200,7 +200,7 @@ impl Runner {
                 match self.inner.store.annotate(skipped, &what).await {
                     Ok(()) => {}
                     // Retention may have let it go meanwhile.
-                    Err(e) if e.is_of_one_record() => {
+                    Err(e) if e.is_unreadable() => {
                         tracing::warn!(deployment = %skipped, error = %Chain::of(&e), "it was not marked");
                     }
                     Err(e) => return Err(self.unrecorded(e)),

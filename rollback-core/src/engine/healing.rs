@@ -13,6 +13,8 @@ use crate::diagnosis::{Attempt, Diagnosis, Words};
 use crate::error::{BackendError, Chain, Error, ErrorKind, StoreErrorKind};
 use crate::event::Event;
 use crate::health::{Site, Verdict};
+use crate::history::Summary;
+use crate::time::Timestamp;
 
 /// How long the platform may take to say what it knows of what failed.
 const DIAGNOSIS: Duration = Duration::from_secs(10);
@@ -108,16 +110,21 @@ impl Runner {
         Ok(Tried::None)
     }
 
-    /// The records of this workload in which remediations were tried, its own among them.
-    async fn remediated(&self) -> Result<Vec<Deployment>, Error> {
+    /// The records of this workload in which remediations were tried that may still count, its own among
+    /// them.
+    async fn remediated(&self, since: Timestamp) -> Result<Vec<Deployment>, Error> {
         let workload = self.deployment.workload();
         let all = self.inner.summaries(workload, usize::MAX).await?.summaries;
         let mut records = Vec::new();
-        for d in all.iter().filter(|d| d.breaker_until.is_some()) {
+        let counts = |d: &&Summary| {
+            let settled = d.settled.as_ref();
+            d.breaker_until.is_some() && settled.is_none_or(|s| s.at >= since)
+        };
+        for d in all.iter().filter(counts) {
             match self.inner.store.get(&d.id).await {
                 Ok(record) => records.extend(record),
                 // What cannot be read counts no attempts, and stops nobody.
-                Err(e) if e.is_of_one_record() => {}
+                Err(e) if e.is_unreadable() => {}
                 Err(e) => return Err(e.into()),
             }
         }
@@ -126,15 +133,22 @@ impl Runner {
 
     /// Why no remediation may be tried now, if none may.
     async fn breaker_is_open(&self) -> Result<Option<String>, Error> {
+        let breaker = self.deployment.opening().policy.breaker;
+        let since = self.inner.clock.now().minus(breaker.per);
         let mut patience = Patience::of(self.deadlines().observe);
         let records = loop {
-            match self.remediated().await {
+            match self.remediated(since).await {
+                Ok(found) => break found,
                 // What is live is known to be sick: a hiccup must not keep it there.
                 Err(e) if patience.looks_again(&e, &self.progress).await => {}
-                found => break found?,
+                Err(e) if e.is_transient() => return Err(e),
+                // The next look would find no more: on without a remediation.
+                Err(e) => {
+                    let e = Chain::of(&e);
+                    return Ok(Some(format!("how many were tried could not be read: {e}")));
+                }
             }
         };
-        let breaker = self.deployment.opening().policy.breaker;
         Ok(match rest(&records, &breaker, self.inner.clock.now()) {
             Rest::No => None,
             Rest::Yes { attempts } => Some(format!(

@@ -163,7 +163,7 @@ impl Inner {
             let target = match self.store.get(&id).await {
                 Ok(Some(target)) if target.sequence() < origin => target,
                 Ok(_) => break,
-                Err(e) if e.is_of_one_record() => break,
+                Err(e) if e.is_unreadable() => break,
                 Err(e) => return Err(e.into()),
             };
             origin = target.sequence();

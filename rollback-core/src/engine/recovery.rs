@@ -17,6 +17,7 @@ use crate::backend::Observation;
 use crate::deployment::{Deployment, LiveRecord, Need};
 use crate::engine::Workload;
 use crate::error::{Chain, Error, ErrorKind};
+use crate::event::Cause;
 use crate::history::{Fence, Holder, Liveness};
 use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::plan::Refusal;
@@ -192,11 +193,17 @@ fn is_composed_for(
     decision: Decision,
     forced: &[GuardName],
 ) -> Result<(), Refusal> {
-    let Some(begun) = deployment.opening().composition.as_ref() else {
-        return Ok(());
-    };
-    let here = workload.composition(deployment.trigger().kind());
-    let lacks = begun.lacking_in(&here, need(decision, deployment));
+    // Also what runs on other occasions: somebody may only have said so since.
+    let here = workload.composition(None);
+    let begun = deployment.opening().composition.as_ref();
+    let lacks = begun.map(|begun| begun.lacking_in(&here, need(decision, deployment)));
+    let mut lacks = lacks.unwrap_or_default();
+    // What it has begun it must be able to end, whatever it does next.
+    if let Some(running) = running_on(workload, deployment)
+        && !lacks.contains(&running)
+    {
+        lacks.push(running);
+    }
     if lacks.is_empty() || forced.contains(&GuardName::composition()) {
         return Ok(());
     }
@@ -204,6 +211,17 @@ fn is_composed_for(
         deployment: deployment.id().clone(),
         lacks,
     })
+}
+
+/// The release task or remediation that was begun, may run on, and that this program cannot end, for
+/// it does not have it.
+fn running_on(workload: &Workload, deployment: &Deployment) -> Option<String> {
+    let task = deployment.task_in_doubt();
+    let task = task.filter(|name| workload.tasks.iter().all(|t| t.name() != *name));
+    let remedy = deployment.remediation_in_doubt();
+    let remedy = remedy.filter(|name| workload.remediations.iter().all(|r| r.name() != *name));
+    let task = task.map(|name| format!("the release task {name} is gone"));
+    task.or(remedy.map(|name| format!("the remediation {name} is gone")))
 }
 
 /// What of its composition it takes to go on with a deployment like this.
@@ -260,7 +278,7 @@ async fn withheld(inner: &Inner, deployment: &Deployment) -> Result<Option<NoPoi
     let origin = match inner.store.get(target).await {
         Ok(Some(target)) => inner.origin(&target).await?,
         Ok(None) => deployment.sequence(),
-        Err(e) if e.is_of_one_record() => deployment.sequence(),
+        Err(e) if e.is_unreadable() => deployment.sequence(),
         Err(e) => return Err(e.into()),
     };
     let artifact = deployment.release().map(|r| r.artifact().digest.as_str());
@@ -285,23 +303,25 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Resul
     let fence = Fence::of(&identity, lease, deployment.sequence());
     let observed = look(workload, &deployment).await?;
     let mut decision = decide(&deployment, Some(&fence), &observed);
-    is_composed_for(workload, &deployment, decision, forced)?;
+    let mut cause = Cause::Interrupted;
     if decision == Decision::Prepare
         && let Some(why) = withheld(inner, &deployment).await?
     {
+        let why = format!("it was interrupted, and meanwhile where it went was withheld: {why}");
         tracing::warn!(deployment = %deployment.id(), %why, "an automatic rollback is given up");
-        decision = Decision::GoBack;
+        (decision, cause) = (Decision::GoBack, Cause::Guarded { why });
     }
+    is_composed_for(workload, &deployment, decision, forced)?;
     let fallback = || deployment.opening().fallback.clone();
-    let settle = |live, summary| Some(as_interrupted(&deployment, live, summary));
+    let settle = |live, summary| Ok(as_interrupted(&deployment, live, summary));
     let step = match decision {
-        Decision::GoBack => None,
-        Decision::Prepare => Some(Step::Prepare),
-        Decision::ContinueBack if deployment.switch_began() => Some(Step::SwitchBack),
-        Decision::ContinueBack => Some(Step::RetireBack),
-        Decision::Switch => Some(Step::Switch),
-        Decision::Gate => Some(Step::Gate),
-        Decision::Conclude => Some(Step::Conclude),
+        Decision::GoBack => Err(cause),
+        Decision::Prepare => Ok(Step::Prepare),
+        Decision::ContinueBack if deployment.switch_began() => Ok(Step::SwitchBack),
+        Decision::ContinueBack => Ok(Step::RetireBack),
+        Decision::Switch => Ok(Step::Switch),
+        Decision::Gate => Ok(Step::Gate),
+        Decision::Conclude => Ok(Step::Conclude),
         Decision::Drop => settle(fallback(), adopt::INTERRUPTED),
         Decision::PutBack => settle(fallback(), PUT_BACK),
         Decision::Leave => settle(LiveRecord::Unknown, LEFT),

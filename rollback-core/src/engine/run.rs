@@ -63,13 +63,18 @@ pub struct Run {
     pub(crate) follows: Option<EndsWithRun>,
 }
 
-/// Ends a task that nobody waits for any more.
+/// Ends a task that nobody waits for any more; not one that has to pass on that somebody wants a stop.
 #[derive(Debug)]
-pub(crate) struct EndsWithRun(pub(crate) AbortHandle);
+pub(crate) struct EndsWithRun {
+    pub(crate) task: AbortHandle,
+    pub(crate) cancellation: Cancellation,
+}
 
 impl Drop for EndsWithRun {
     fn drop(&mut self) {
-        self.0.abort();
+        if !self.cancellation.is_cancelled() {
+            self.task.abort();
+        }
     }
 }
 

@@ -51,8 +51,8 @@ impl Runner {
             // Once it may be settled, that the lease is over says nothing: the answer does.
             match self.in_time(done).await? {
                 Ok(finished) => break (finished, asked),
-                Err(e) if e.is_of_one_record() && matches!(then, Then::ReleaseAndAmend(_)) => {
-                    // The failed record is damaged, or gone: no reason to leave this one open.
+                Err(e) if e.is_unreadable() && matches!(then, Then::ReleaseAndAmend(_)) => {
+                    // The failed record is damaged, gone or newer: no reason to leave this one open.
                     tracing::warn!(error = %Chain::of(&e), "the failed deployment's record was not amended");
                     then = Then::Release;
                 }

@@ -10,16 +10,17 @@ use super::runner::{Runner, Step};
 use super::tenure::Tenure;
 use crate::deployment::{Deployment, Opening};
 use crate::error::{Error, ErrorKind};
+use crate::event::Cause;
 use crate::history::{Holder, Identity, Lease, Version};
 
 /// How a run enters the path.
 pub(super) enum Start {
     /// From the beginning.
     Fresh(Box<Step>),
-    /// By recovery's decision. No step: turn round, because it was interrupted.
+    /// By recovery's decision: at this step, or by turning round for this cause.
     Recovered {
         decision: String,
-        step: Box<Option<Step>>,
+        step: Box<Result<Step, Cause>>,
     },
 }
 
@@ -79,8 +80,8 @@ pub(super) fn start(
             Start::Recovered { decision, step } => {
                 runner.taken_over(&decision).await?;
                 let step = match *step {
-                    Some(step) => step,
-                    None => runner.interrupted().await?,
+                    Ok(step) => step,
+                    Err(cause) => runner.go_back(cause).await?,
                 };
                 Box::pin(runner.drive(step)).await
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::error::{StoreError, StoreErrorKind};
@@ -18,8 +18,11 @@ use crate::history::{Exclusion, HistoryStore, Keep, Lease, Renewal, Trust};
 /// soon it is seen that another process wants this one to stop.
 const POLL: Duration = Duration::from_millis(500);
 
-/// How long a renewal is waited for at least, before it is tried again.
+/// How long a renewal is waited for at most before a second one is sent, where time matters.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many renewals are under way at once at most: what a store hangs in may never come back.
+const AT_ONCE: usize = 2;
 
 /// Why nothing may be done any more under what was held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +109,14 @@ impl State {
         match self.trust {
             Trust::WhileHeld => POLL,
             Trust::For(span) => POLL.min(span / 3),
+        }
+    }
+
+    /// How long one renewal is waited for before another one is sent beside it.
+    fn patience(&self) -> Option<Duration> {
+        match self.trust {
+            Trust::WhileHeld => None,
+            Trust::For(span) => Some(PATIENCE.min(span / 6)),
         }
     }
 
@@ -267,8 +278,13 @@ async fn renewals<T: Held>(
     held: T,
     state: Arc<watch::Sender<State>>,
 ) {
+    let held = Arc::new(held);
+    let mut under_way = JoinSet::new();
     loop {
-        let pause = state.borrow().pause();
+        let (pause, patience) = {
+            let state = state.borrow();
+            (state.pause(), state.patience())
+        };
         tokio::time::sleep(pause).await;
         let Some(store) = store.upgrade() else {
             return;
@@ -276,12 +292,25 @@ async fn renewals<T: Held>(
         if state.borrow().over().is_some() {
             return;
         }
-        // What it says is noted. A store that hangs is asked again: the next answer may come.
-        let asked = renew(store.as_ref(), &held, &state);
-        if let Ok(Err(e)) = tokio::time::timeout(pause.max(PATIENCE), asked).await
-            && !e.is_transient()
-        {
-            tracing::warn!(error = %e, "a lease was not renewed");
+        if under_way.len() < AT_ONCE {
+            let (held, state) = (Arc::clone(&held), Arc::clone(&state));
+            under_way.spawn(async move { renew(store.as_ref(), held.as_ref(), &state).await });
+        }
+        let tired = async {
+            match patience {
+                Some(patience) => tokio::time::sleep(patience).await,
+                // Time does not matter: a thread more that hangs would.
+                None => std::future::pending().await,
+            }
+        };
+        // What it says is noted, however late it comes.
+        tokio::select! {
+            Some(answer) = under_way.join_next() => {
+                if let Ok(Err(e)) = answer && !e.is_transient() {
+                    tracing::warn!(error = %e, "a lease was not renewed");
+                }
+            }
+            () = tired => {}
         }
     }
 }

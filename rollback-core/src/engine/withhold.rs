@@ -18,7 +18,9 @@ impl RollbackEngine {
     ///
     /// # Errors
     ///
-    /// [`InvalidRequest`](ErrorKind::InvalidRequest) for what is no digest. Else
+    /// [`InvalidRequest`](ErrorKind::InvalidRequest) for what cannot be a digest: nothing, or more than
+    /// 512 bytes. What a digest looks like is each backend's own, so a tag is no error, and recalls
+    /// nothing. Else
     /// as for any amendment; the workloads before the one that failed have the recall. Recalling
     /// again is harmless.
     pub async fn recall(

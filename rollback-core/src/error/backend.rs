@@ -69,6 +69,8 @@ pub struct BackendError {
     kind: BackendErrorKind,
     impact: LiveImpact,
     transient: bool,
+    /// Whether a hook within the verb said so, and not the platform.
+    of_hook: bool,
     detail: Box<Detail>,
 }
 
@@ -87,6 +89,7 @@ impl BackendError {
             kind,
             impact: LiveImpact::Unknown,
             transient,
+            of_hook: false,
             detail: Box::new(Detail::new(what)),
         }
     }
@@ -106,6 +109,27 @@ impl BackendError {
     pub fn untouched(mut self) -> Self {
         self.impact = LiveImpact::Untouched;
         self
+    }
+
+    /// The same, said by a hook within the verb.
+    pub(super) fn of_hook(mut self) -> Self {
+        self.of_hook = true;
+        self
+    }
+
+    /// The same, of what was told to stop because its time was over, and says that it was cancelled.
+    /// A platform that took too long may be quicker the next time; of a hook that hangs nothing is to be
+    /// hoped for, and trying for ever would not help.
+    pub(crate) fn late(self) -> Self {
+        let (what, kind) = match self.of_hook {
+            true => ("a hook did not end in time", BackendErrorKind::Failed),
+            false => ("it took too long", BackendErrorKind::DeadlineExceeded),
+        };
+        let late = match self.impact {
+            LiveImpact::Untouched => Self::new(kind, what).untouched(),
+            LiveImpact::Unknown => Self::new(kind, what),
+        };
+        late.because(self)
     }
 
     /// Overrides whether trying again may help.

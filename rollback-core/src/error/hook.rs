@@ -85,16 +85,6 @@ impl HookError {
         &self.output
     }
 
-    /// The same, of one that was told to stop because its time was over: it is not the platform that
-    /// is away, and trying for ever would not help.
-    #[must_use]
-    pub(crate) fn late(self) -> Self {
-        Self {
-            kind: HookErrorKind::Failed,
-            ..self
-        }
-    }
-
     /// The same as the failure of the step that the hook is a part of. Its output is not lost: it
     /// says why.
     pub(crate) fn in_step(self, hook: &str, impact: LiveImpact) -> BackendError {
@@ -102,7 +92,7 @@ impl HookError {
             HookErrorKind::Failed => BackendErrorKind::Failed,
             HookErrorKind::Cancelled => BackendErrorKind::Cancelled,
         };
-        let error = BackendError::new(kind, format!("{hook} failed: {self}"));
+        let error = BackendError::new(kind, format!("{hook} failed: {self}")).of_hook();
         match impact {
             LiveImpact::Untouched => error.untouched(),
             LiveImpact::Unknown => error,

@@ -110,6 +110,12 @@ impl StoreError {
         )
     }
 
+    /// Whether it is one record that this program cannot read: damaged, gone, or of a newer version. For
+    /// where it is only passed over.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.is_of_one_record() || self.kind() == StoreErrorKind::NewerSchema
+    }
+
     /// What kind of failure this is.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind

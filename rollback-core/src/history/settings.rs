@@ -66,8 +66,8 @@ pub struct Floor {
     pub deployment: DeploymentId,
     /// Its place in the order: it holds also when the record is gone.
     pub sequence: Sequence,
-    /// The place of the deployment that first brought its release: what is that release is not below
-    /// the floor, however old.
+    /// The place of the deployment that its release was first brought by, if it was a rollback: what
+    /// it went back to is not below the floor, however old.
     pub origin: Sequence,
     /// Why.
     pub why: ShortText,

@@ -145,6 +145,60 @@ async fn an_interrupted_automatic_rollback_went_on_to_what_was_recalled_meanwhil
     b.engine.recall("v1", why, &me()).await.unwrap();
     let recovered = b.engine.recover().await.unwrap();
     let report = recovered[0].result.as_ref().unwrap();
-    assert_eq!(report.outcome(), Outcome::Interrupted);
+    assert_eq!(report.outcome(), Outcome::Refused);
+    assert!(
+        report.summary().contains("it leaks"),
+        "{}",
+        report.summary()
+    );
     assert_eq!(b.shelf.live().as_deref(), Some("v2"));
+}
+
+#[tokio::test]
+async fn a_release_task_that_may_run_on_was_forgotten_with_its_name() {
+    let b = Bench::new();
+    b.deploy("v1").await;
+    let begun = Event::TaskIntended {
+        name: "migrate".into(),
+    };
+    let v2 = instance("v2");
+    let events = vec![Event::PrepareIntended, prepared(&v2), begun];
+    left_by_the_dead(&b, "v2", events).await;
+    let e = b.engine.recover().await.unwrap().remove(0).result;
+    let e = e.unwrap_err();
+    let Some(Refusal::ComposedDifferently { lacks, .. }) = e.refusal() else {
+        panic!("{e}")
+    };
+    assert_eq!(lacks, &["the release task migrate is gone"]);
+    let forced = [GuardName::composition()];
+    let report = b.engine.recover_forcing(&b.api, &forced).await.unwrap();
+    assert_eq!(report.unwrap().outcome(), Outcome::Interrupted);
+}
+
+/// Runs on one occasion.
+#[derive(Debug)]
+struct Only(TriggerKind);
+
+#[async_trait]
+impl Restart for Only {
+    fn name(&self) -> String {
+        "reload nginx".into()
+    }
+    fn runs_on(&self, trigger: TriggerKind) -> bool {
+        trigger == self.0
+    }
+    async fn restart(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_hook_that_runs_on_other_occasions_now_was_gone() {
+    let b = Bench::with(|w| w.restart(Only(TriggerKind::Deploy)));
+    b.deploy("v1").await;
+    let v2 = instance("v2");
+    let events = vec![Event::PrepareIntended, prepared(&v2), Event::SwitchIntended];
+    left_by_the_dead(&b, "v2", events).await;
+    let next = next(&b, |w| w.restart(Only(TriggerKind::Rollback)));
+    next.recover().await.unwrap().remove(0).result.unwrap();
 }

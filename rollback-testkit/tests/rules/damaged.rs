@@ -14,9 +14,9 @@ use rollback_testkit::intercept::{Intercept, InterceptedStore, Write};
 
 use crate::support::{api, me};
 
-/// Records that are damaged, as one finds out who reads them.
-#[derive(Debug, Clone, Default)]
-struct Damage(Arc<Mutex<BTreeSet<DeploymentId>>>);
+/// Records that cannot be read, as one finds out who reads them, and why.
+#[derive(Debug, Clone)]
+struct Damage(StoreErrorKind, Arc<Mutex<BTreeSet<DeploymentId>>>);
 
 impl Intercept for Damage {
     type Passed = ();
@@ -26,8 +26,8 @@ impl Intercept for Damage {
     }
 
     fn reads(&self, id: &DeploymentId) -> Result<(), StoreError> {
-        match self.0.lock().unwrap().contains(id) {
-            true => Err(StoreError::new(StoreErrorKind::Corrupt, "it is damaged").on(id)),
+        match self.1.lock().unwrap().contains(id) {
+            true => Err(StoreError::new(self.0, "it cannot be read").on(id)),
             false => Ok(()),
         }
     }
@@ -61,7 +61,16 @@ async fn deployed(engine: &RollbackEngine, reference: &str) -> Report {
 
 #[tokio::test(start_paused = true)]
 async fn one_damaged_record_left_a_sick_release_live() {
-    let (damage, target) = (Damage::default(), FakeTarget::replacing());
+    goes_back_past(StoreErrorKind::Corrupt).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_record_of_a_newer_version_left_a_sick_release_live() {
+    goes_back_past(StoreErrorKind::NewerSchema).await;
+}
+
+async fn goes_back_past(kind: StoreErrorKind) {
+    let (damage, target) = (Damage(kind, Arc::default()), FakeTarget::replacing());
     let store = InterceptedStore::new(Arc::new(MemoryStore::new()), damage.clone());
     let workload = Workload::new(FakeBackend::new(api(), target.clone()))
         .remediation(Idle)
@@ -77,7 +86,7 @@ async fn one_damaged_record_left_a_sick_release_live() {
     assert_eq!(sick.outcome(), Outcome::FailedAndRolledBack);
     let damaged = [second.deployment().id(), sick.deployment().id()];
     damage
-        .0
+        .1
         .lock()
         .unwrap()
         .extend(damaged.into_iter().cloned());

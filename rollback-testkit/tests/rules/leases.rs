@@ -29,6 +29,10 @@ struct Link(Arc<AtomicU8>);
 impl Link {
     const AWAY: u8 = 1;
     const FENCES: u8 = 2;
+    /// The next renewal's answer never comes.
+    const LOSES_ONE: u8 = 3;
+    /// Each answer comes late.
+    const SLOW: u8 = 4;
 
     fn set(&self, how: u8) {
         self.0.store(how, Ordering::SeqCst);
@@ -57,6 +61,18 @@ impl Intercept for Link {
 
     fn renews(&self, _: &WorkloadId) -> Result<(), StoreError> {
         self.answer()
+    }
+
+    fn renewal_takes(&self) -> Duration {
+        match self.0.load(Ordering::SeqCst) {
+            Self::LOSES_ONE => {
+                self.set(0);
+                SPAN * 1_000
+            }
+            // Later than a second one is sent, and early enough.
+            Self::SLOW => SPAN / 3,
+            _ => Duration::ZERO,
+        }
     }
 
     fn after(&self, _: Write<'_>, (): ()) -> Result<(), StoreError> {
@@ -169,6 +185,19 @@ async fn a_lease_ran_out_under_a_switch_that_takes_long() {
     }
     assert!(run.await.unwrap().succeeded());
     assert_eq!(*bench.slow.told.lock().unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_ran_out_when_one_answer_was_lost_or_all_came_late() {
+    for how in [Link::LOSES_ONE, Link::SLOW] {
+        let bench = Bench::new(SPAN * 10);
+        let engine = bench.slow_engine();
+        let run = engine.deploy(&api(), "v1", me()).await.unwrap();
+        bench.slow.began.acquire().await.unwrap().forget();
+        bench.link.set(how);
+        assert!(run.await.unwrap().succeeded(), "{how}");
+        assert_eq!(*bench.slow.told.lock().unwrap(), None);
+    }
 }
 
 #[tokio::test(start_paused = true)]

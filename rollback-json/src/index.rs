@@ -53,6 +53,9 @@ pub(crate) struct Row {
     pub(crate) outcome: Option<Outcome>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) took: Option<Duration>,
+    /// Its idempotency key, empty where it has none; `None` in lines of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     /// What lists go by; none while it is in flight, and while this line is in doubt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) summary: Option<Unread>,
@@ -103,13 +106,21 @@ impl Row {
             labels: new.labels.clone(),
             outcome: d.outcome(),
             took: d.duration(),
+            key: Some(match &new.asked {
+                Some(asked) => asked.key.to_string(),
+                None => String::new(),
+            }),
             summary: d.settlement().and_then(|_| Unread::of(d)),
         }
     }
 
     /// Whether the record may have this idempotency key.
     pub(crate) fn may_have(&self, key: &IdempotencyKey) -> bool {
-        self.summary.as_ref().is_none_or(|s| s.may_have(key))
+        match (&self.summary, &self.key) {
+            (Some(summary), _) => summary.may_have(key),
+            (None, Some(own)) => own == key.as_str(),
+            (None, None) => true,
+        }
     }
 
     /// The same where the record may say more by now.
@@ -120,7 +131,10 @@ impl Row {
 
     /// Whether it says what the record says, or leaves that to the record.
     pub(crate) fn fits(&self, d: &Deployment) -> bool {
-        let told = Self::of(d);
+        let mut told = Self::of(d);
+        if self.key.is_none() {
+            told.key = None;
+        }
         *self == told || *self == told.in_doubt()
     }
 

@@ -1,9 +1,10 @@
 //! Summaries, from the lines of the index: no record is read but those in flight or in doubt.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use rollback_core::deployment::Deployment;
-use rollback_core::error::StoreError;
+use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::history::{Fault, Sequence, Summaries, Summary};
 use rollback_core::id::{DeploymentId, IdempotencyKey};
 use rollback_fs::Locks;
@@ -68,6 +69,8 @@ impl Folder {
     ) -> Result<Option<DeploymentId>, StoreError> {
         let overlay = self.overlay(state);
         let newest = Sequence(u64::MAX);
+        // What was asked under it is not done twice.
+        let mut doubt = None;
         for shard in self.shards_with(&overlay)?.into_iter().rev() {
             let may = |row: &Row| row.may_have(key);
             for row in self.rows(shard, (state, &overlay), newest, usize::MAX, may)? {
@@ -78,13 +81,15 @@ impl Folder {
                             return Ok(Some(row.id));
                         }
                     }
-                    // It has the key, or may: what was asked under it is not done twice.
-                    Found::Unreadable(e) => return Err(e),
+                    Found::Unreadable(e) => doubt = Some(may_have_it(&row.id).because(e)),
                     Found::Nothing => {}
                 }
             }
+            if let Some(fault) = self.broken(shard).into_iter().next() {
+                doubt.get_or_insert_with(|| may_have_it(fault.place));
+            }
         }
-        Ok(None)
+        doubt.map_or(Ok(None), Err)
     }
 
     /// Writes a settled record anew, with what people have added to it. Its line is in doubt
@@ -100,4 +105,11 @@ impl Folder {
         self.replace(writing, shard, d)?;
         self.add_line(shard, &Line::Again(row))
     }
+}
+
+fn may_have_it(record: impl fmt::Display) -> StoreError {
+    let what = "a record that cannot be read may have this idempotency key";
+    StoreError::new(Kind::Corrupt, what)
+        .on(record)
+        .advice("put it back from a copy, or forget it, and send the request again")
 }

@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::Stdio;
 
-use rollback_core::deployment::{Asked, LiveRecord, Outcome};
+use rollback_core::deployment::{Asked, LiveRecord, Opening, Outcome};
 use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
@@ -447,37 +447,48 @@ async fn an_older_program_would_have_rolled_back_to_what_was_recalled() {
     assert_eq!(store.verify().await.unwrap(), []);
 }
 
+/// One that was asked for under a key.
+fn keyed(n: u64) -> Opening {
+    let mut new = sample("api@web-1", n);
+    let wish = Wish::Deploy {
+        reference: "v1".into(),
+    };
+    let key = "job/1".parse().unwrap();
+    new.asked = Some(Asked::new(key, &wish, None, Reapply::No));
+    new
+}
+
+fn damage(file: &Path) {
+    let text = fs::read_to_string(file).unwrap();
+    fs::write(file, text.replace("because", "becausf")).unwrap();
+}
+
 #[tokio::test]
 async fn a_key_was_free_while_its_record_could_not_be_read() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
-    let keyed = |n| {
-        let mut new = sample("api@web-1", n);
-        let wish = Wish::Deploy {
-            reference: "v1".into(),
-        };
-        new.asked = Some(Asked::new(
-            "job/1".parse().unwrap(),
-            &wish,
-            None,
-            Reapply::No,
-        ));
-        new
-    };
     let new = keyed(1);
     settle(&store, &new).await;
     settle(&store, &sample("api@web-1", 20)).await;
-    let file = record(dir.path(), &new.id);
-    let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replace("because", "becausf")).unwrap();
+    damage(&record(dir.path(), &new.id));
+    let (key, other) = (&new.asked.as_ref().unwrap().key, "job/2".parse().unwrap());
     let store = open(dir.path()).await;
-    let key = &new.asked.as_ref().unwrap().key;
-    let e = store.keyed(&new.workload, key).await.unwrap_err();
-    assert_eq!(e.kind(), Kind::Corrupt, "{e}");
-    let version = store.workload(&new.workload).await.unwrap().version;
-    let again = store.begin(&keyed(30), &holder(), version).await;
-    assert_eq!(again.unwrap_err().kind(), Kind::Corrupt);
     // Another key is another's.
-    let other = "job/2".parse().unwrap();
     assert_eq!(store.keyed(&new.workload, &other).await.unwrap(), None);
+    for is_made_anew in [false, true] {
+        if is_made_anew {
+            // As after a reboot. Then nobody knows whose key the record has.
+            fs::remove_dir_all(dir.path().join("workloads/api@web-1/index")).unwrap();
+        }
+        let store = open(dir.path()).await;
+        let e = store.keyed(&new.workload, key).await.unwrap_err();
+        assert_eq!(e.kind(), Kind::Corrupt, "{e}");
+        assert!(e.advised().is_some());
+        let version = store.workload(&new.workload).await.unwrap().version;
+        let again = store.begin(&keyed(30), &holder(), version).await;
+        assert_eq!(again.unwrap_err().kind(), Kind::Corrupt);
+    }
+    let store = open(dir.path()).await;
+    store.forget(std::slice::from_ref(&new.id)).await.unwrap();
+    assert_eq!(store.keyed(&new.workload, key).await.unwrap(), None);
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_core::history::Liveness;
 use rollback_fs::{Locks, Shared, beside, check_local, check_single, make_dir, resolve, system};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -50,7 +51,7 @@ pub(crate) fn open(path: &Path) -> Result<Opened, StoreError> {
     check_file(&path)?;
     let file = Inode::of(&path)?.ok_or_else(|| gone(&path))?;
     let mut connection = connect(&path)?;
-    schema::migrate(&mut connection).map_err(|e| match e {
+    schema::migrate_if(&mut connection, |tx| nobody_deploys(tx, &locks)).map_err(|e| match e {
         Failure::Store(e) => e.on(path.display()),
         e => e.at(&path),
     })?;
@@ -60,6 +61,34 @@ pub(crate) fn open(path: &Path) -> Result<Opened, StoreError> {
         writer: Some(connection),
         shared: Some(shared),
     })
+}
+
+/// Refuses while a living process has something in flight: it would be of an older version, and could
+/// neither go on nor back with a schema that it does not know.
+fn nobody_deploys(connection: &Connection, locks: &Locks) -> Result<(), Failure> {
+    let sql = "SELECT id, holder FROM workloads WHERE in_flight IS NOT NULL";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for row in rows {
+        let (workload, holder): (String, Option<String>) = row?;
+        // Of a damaged row nothing is known; its workload is in nobody's way.
+        let (Ok(workload), Some(holder)) = (workload.parse(), holder) else {
+            continue;
+        };
+        let Ok(holder) = serde_json::from_str(&holder) else {
+            continue;
+        };
+        if locks.liveness(&workload, &holder)? == Liveness::Alive {
+            let what = format!(
+                "a process of an older version has a deployment of {workload} in flight, which it \
+                 could not finish once this one has brought the history up to date"
+            );
+            return Err(StoreError::new(Kind::Busy, what)
+                .advice("try again when it has ended")
+                .into());
+        }
+    }
+    Ok(())
 }
 
 /// Where a history's locks are.

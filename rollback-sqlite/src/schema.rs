@@ -163,6 +163,15 @@ pub(crate) fn newer(found: i64) -> StoreError {
 
 /// Brings a file to the newest schema; all of it or nothing. Safe in several processes at once.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
+    migrate_if(connection, |_| Ok(()))
+}
+
+/// The same, unless there is something against it: it is asked when nobody else can write, and only
+/// if a file has an older schema.
+pub(crate) fn migrate_if(
+    connection: &mut Connection,
+    may: impl FnOnce(&Connection) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     if version(connection)? == newest() {
         return Ok(());
     }
@@ -173,6 +182,9 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
     }
     if found == 0 && tables(&tx)? > 0 {
         return Err(foreign().into());
+    }
+    if (1..newest()).contains(&found) {
+        may(&tx)?;
     }
     let missing = usize::try_from(found).unwrap_or(0);
     for sql in MIGRATIONS.iter().skip(missing).copied().flatten() {

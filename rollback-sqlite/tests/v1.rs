@@ -7,11 +7,13 @@ mod support;
 use std::path::Path;
 
 use rollback_core::deployment::{Asked, Deployment, Outcome, Phase, TriggerKind};
+use rollback_core::error::StoreErrorKind as Kind;
 use rollback_core::history::{
     Amend, Annotation, HistoryReader, HistoryStore, Liveness, Query, Stats, Then, Version,
 };
 use rollback_core::policy::RollbackMode;
 use rollback_core::request::{Reapply, Wish};
+use rollback_fs::Locks;
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::store_suite::{at, by_ann, holder, note, sample, settlement};
 use rusqlite::Connection;
@@ -431,4 +433,29 @@ async fn a_history_of_version_3_is_read_written_on_and_sealed_by_its_rules() {
     let key = &new.asked.as_ref().unwrap().key;
     let keyed = store.keyed(&queue.workload, key).await.unwrap();
     assert_eq!(keyed, Some(new.id));
+}
+
+#[tokio::test]
+async fn an_older_process_lost_its_history_in_the_middle_of_a_deployment() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("history.db");
+    let older = Connection::open(&path).unwrap();
+    older
+        .execute_batch(include_str!("fixtures/v3.sql"))
+        .unwrap();
+    drop(older);
+    let held = Locks::in_dir(dir.path().join("history.db.locks")).unwrap();
+    let held = held.take(&"queue@web-3".parse().unwrap()).unwrap().unwrap();
+    let e = SqliteStore::open(&path).await.unwrap_err();
+    assert_eq!((e.kind(), e.is_transient()), (Kind::Busy, true), "{e}");
+    assert!(e.to_string().contains("queue@web-3"), "{e}");
+    let schema = |path: &Path| -> i64 {
+        let file = Connection::open(path).unwrap();
+        file.pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap()
+    };
+    assert_eq!(schema(&path), 3);
+    drop(held);
+    drop(SqliteStore::open(&path).await.unwrap());
+    assert_eq!(schema(&path), 4);
 }

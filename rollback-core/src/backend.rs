@@ -34,7 +34,8 @@ pub use prepared::{Evidence, Prepared, Rollout, Started, WayBack};
 ///   and after a crash at any instant inside it, and ends in the same state.
 /// - **`prepare` never touches what is live**, and everything that can fail, fails there.
 /// - **What only looks has no side effect** and never decides: `resolve`, `observe`,
-///   `availability`, `health`, `diagnose`, `configured`. The engine may give such a call up, and drop it.
+///   `availability`, `health`, `diagnose`, `configured`. The engine may give such a call up, and
+///   drop it.
 /// - **After an error**, [`BackendError::impact`] is `Untouched` only if that is certain: always for
 ///   what only looks, and for `prepare`.
 /// - **A platform that does not answer is
@@ -57,6 +58,30 @@ pub use prepared::{Evidence, Prepared, Rollout, Started, WayBack};
 ///   place stays.
 /// - **No secret** in a place, release, handle, address, evidence, progress line or error, and none
 ///   echoed: an error repeats no more than the head of what it was given.
+///
+/// # Errors of all verbs
+///
+/// The engine acts upon the kind, the [impact](BackendError::impact) and whether it is
+/// [transient](BackendError::is_transient):
+///
+/// - [`Unreachable`](crate::error::BackendErrorKind::Unreachable),
+///   [`Locked`](crate::error::BackendErrorKind::Locked), transient: a step that insists (a way
+///   back, putting away) is tried again for as long as it may take, and then the run stops and is
+///   recovered. On its way forward a deployment goes back.
+/// - [`Conflict`](crate::error::BackendErrorKind::Conflict), transient: the step is run again, in
+///   either direction.
+/// - [`Cancelled`](crate::error::BackendErrorKind::Cancelled) and
+///   [`DeadlineExceeded`](crate::error::BackendErrorKind::DeadlineExceeded): as [`Context::check`]
+///   says.
+/// - [`Fenced`](crate::error::BackendErrorKind::Fenced): as [`Context::may_publish`] says. Nothing is
+///   tried again, and nothing goes back.
+/// - [`Unauthorized`](crate::error::BackendErrorKind::Unauthorized),
+///   [`Denied`](crate::error::BackendErrorKind::Denied),
+///   [`Exhausted`](crate::error::BackendErrorKind::Exhausted),
+///   [`Unsupported`](crate::error::BackendErrorKind::Unsupported),
+///   [`Corrupt`](crate::error::BackendErrorKind::Corrupt), and
+///   [`Failed`](crate::error::BackendErrorKind::Failed) for what is none of these: a person has to
+///   act. On its way forward a deployment goes back; a way back gives up after three tries.
 ///
 /// # What the engine promises
 ///
@@ -85,16 +110,28 @@ pub trait Backend: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
+    /// As of [all verbs](Backend#errors-of-all-verbs), and
     /// [`NotFound`](crate::error::BackendErrorKind::NotFound) for what is well formed and names
     /// nothing, [`InvalidReference`](crate::error::BackendErrorKind::InvalidReference) for what
     /// cannot be a reference, empty and garbled text included.
     async fn resolve(&self, cx: &Context, reference: &str) -> Result<Release, BackendError>;
 
     /// Looks at what is live, and at the token of who published last, once.
+    ///
+    /// # Errors
+    ///
+    /// As of [all verbs](Backend#errors-of-all-verbs).
+    /// [`Unsupported`](crate::error::BackendErrorKind::Unsupported) where nothing can be asked
+    /// there: a clean-up then takes it that nothing was published.
     async fn observe(&self, cx: &Context) -> Result<Observation, BackendError>;
 
     /// How near a candidate is. An instance with an unknown place is asked about as
     /// [`End::Planned`]. `Gone` only if that is certain: `prepare` of it would fail.
+    ///
+    /// # Errors
+    ///
+    /// As of [all verbs](Backend#errors-of-all-verbs). A release that is no more is no error, but
+    /// [`Availability::Gone`].
     async fn availability(
         &self,
         cx: &Context,
@@ -108,12 +145,18 @@ pub trait Backend: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
+    /// As of [all verbs](Backend#errors-of-all-verbs), and
     /// [`Gone`](crate::error::BackendErrorKind::Gone) or
-    /// [`NotFound`](crate::error::BackendErrorKind::NotFound) for an artifact that is no more.
+    /// [`NotFound`](crate::error::BackendErrorKind::NotFound) for an artifact that is no more. What is
+    /// live was not touched.
     async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError>;
 
     /// [`Rollout::Beside`] only: `op.to` runs, without traffic, and this is where it answers.
     /// Others succeed and do nothing.
+    ///
+    /// # Errors
+    ///
+    /// As of [all verbs](Backend#errors-of-all-verbs); the deployment goes back.
     async fn start(&self, cx: &Context, op: &Operation) -> Result<Started, BackendError>;
 
     /// `op.to` becomes live, restarts included. To `Nothing`: nothing is live afterwards.
@@ -125,21 +168,39 @@ pub trait Backend: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
+    /// As of [all verbs](Backend#errors-of-all-verbs), and
     /// [`Fenced`](crate::error::BackendErrorKind::Fenced), `Untouched`, where a later actor has
-    /// published.
+    /// published. Of a switch back that is refused for good, `Untouched` says that what it was to
+    /// replace still runs; without it the engine does not rely on that.
     async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError>;
 
     /// Only `op.to` runs; `op.from` is kept as standby. What this deployment created and never
     /// made live (half-made included, so `op.from` may be `Planned`) is removed.
+    ///
+    /// # Errors
+    ///
+    /// As of [all verbs](Backend#errors-of-all-verbs), and
+    /// [`Fenced`](crate::error::BackendErrorKind::Fenced), `Untouched`, where a later actor has
+    /// published. A deployment that went live and is not put away for good ends as degraded.
     async fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError>;
 
     /// The platform's own view of an instance, looked at once: what has to run for a while is
     /// [`View::NotYet`] until it has, counted from its own start.
+    ///
+    /// # Errors
+    ///
+    /// As of [all verbs](Backend#errors-of-all-verbs). An instance that has failed, or is not
+    /// there, is no error, but a [`View`].
     async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError>;
 
     /// What the platform has to say of an instance that failed: how it ended, how often it was
     /// restarted, what it said last. Asked before it is touched; looked at once, without secrets.
     /// Unless a backend says otherwise there is nothing to say.
+    ///
+    /// # Errors
+    ///
+    /// As of [all verbs](Backend#errors-of-all-verbs): it is noted in the diagnosis that nothing is
+    /// known, and is in nobody's way.
     async fn diagnose(&self, _: &Context, _: &Instance) -> Result<Words, BackendError> {
         Ok(Words::default())
     }
@@ -148,6 +209,10 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// the program has configured *now*, which need not be those that are live. What the
     /// configuration says nothing about is as it is in `live`. `None`: this backend is configured
     /// by its references alone, and what is live is today's configuration.
+    ///
+    /// # Errors
+    ///
+    /// As of [all verbs](Backend#errors-of-all-verbs).
     async fn configured(
         &self,
         cx: &Context,
@@ -156,5 +221,10 @@ pub trait Backend: fmt::Debug + Send + Sync {
 
     /// Keeps exactly these instances' releases and what is live reachable; what this backend
     /// made beyond them may go. Never removes what it did not make.
+    ///
+    /// # Errors
+    ///
+    /// As of [all verbs](Backend#errors-of-all-verbs). A deployment does not fail for it: the next
+    /// one lets go what is left.
     async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError>;
 }

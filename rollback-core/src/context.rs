@@ -287,6 +287,11 @@ impl Context {
 
     /// An error if the call should stop now. Call it between steps; its impact is `Unknown`
     /// until the caller says [`untouched`](BackendError::untouched).
+    ///
+    /// # Errors
+    ///
+    /// [`Cancelled`](BackendErrorKind::Cancelled) if it was cancelled,
+    /// [`DeadlineExceeded`](BackendErrorKind::DeadlineExceeded) if its time is over.
     pub fn check(&self) -> Result<(), BackendError> {
         if let Some(steps) = &self.steps
             && steps
@@ -308,6 +313,10 @@ impl Context {
     }
 
     /// Waits for `d`, or until the call should stop, and then says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
     pub async fn sleep(&self, d: Duration) -> Result<(), BackendError> {
         tokio::select! {
             () = self.cancellation.cancelled() => {}

@@ -60,7 +60,11 @@ impl Deployment {
         }
     }
 
-    /// The fold of stored events. Fails on an order that cannot have happened.
+    /// The fold of stored events.
+    ///
+    /// # Errors
+    ///
+    /// [`IllegalEvent`] for an order that cannot have happened: the record is damaged.
     pub fn replay(
         new: Opening,
         sequence: Sequence,

@@ -205,7 +205,7 @@ impl Event {
 pub struct TimedEvent {
     /// When, by the engine's clock. For people: the order is the list's.
     pub at: Timestamp,
-    /// What happened.
+    /// The intent or the evidence; in JSON its fields are beside `at`.
     #[serde(flatten)]
     pub event: Event,
 }

@@ -44,7 +44,8 @@ pub trait MigrationLog: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// Why nobody can tell; the plan then says that it is not known.
+    /// Why nobody can tell, of either kind; the plan then says that it is not known, and is refused
+    /// where the policy blocks on migrations.
     async fn applied_since(
         &self,
         cx: &Context,
@@ -120,10 +121,16 @@ impl fmt::Display for Verb {
 }
 
 /// May this person do this? Asked before anything is planned, and again, with the target that was
-/// found, before a plan is carried out; never skipped, and never forced. What the engine does by itself (automatic rollback, recovery) is not asked for.
+/// found, before a plan is carried out; never skipped, and never forced. What the engine does by
+/// itself (automatic rollback, recovery) is not asked for.
 #[async_trait]
 pub trait Authorizer: fmt::Debug + Send + Sync {
-    /// `Err` says why not.
+    /// Whether this action may be done.
+    ///
+    /// # Errors
+    ///
+    /// Why not, for the person who asked: they get it as a
+    /// [`Refusal::Unauthorized`](crate::plan::Refusal::Unauthorized). Who cannot tell says no.
     async fn authorize(&self, action: &Action<'_>) -> Result<(), String>;
 }
 
@@ -137,7 +144,8 @@ pub trait Remediation: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// Why nothing was done.
+    /// Why nothing was done. It is recorded; the gate judges again all the same, and the next
+    /// remediation has its turn.
     async fn attempt(
         &self,
         cx: &Context,
@@ -167,7 +175,9 @@ pub trait ReleaseTask: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// What went wrong; the deployment then goes back. It was cancelled only if the hook says so.
+    /// What went wrong; the deployment then goes back.
+    /// [`Cancelled`](crate::error::HookErrorKind::Cancelled) if it stopped because it was told to, else
+    /// [`Failed`](crate::error::HookErrorKind::Failed).
     async fn run(&self, cx: &Context, op: &Operation) -> Result<(), HookError>;
 
     /// The process that ran it is dead, and how it ended is not known: makes sure that nothing of
@@ -193,7 +203,8 @@ pub trait Restart: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// What went wrong; it counts as a failed switch.
+    /// What went wrong; it counts as a failed switch that may have touched what is live, whatever the
+    /// error says of that.
     async fn restart(&self, cx: &Context, op: &Operation) -> Result<(), HookError>;
 }
 

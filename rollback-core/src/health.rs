@@ -19,14 +19,14 @@ pub enum Verdict {
     /// Nobody looked, or nobody could tell. Not healthy.
     #[default]
     Unknown,
-    /// Healthy.
+    /// Healthy, as often and for as long as the gate asks.
     Passed,
     /// Unhealthy at first, healthy after this remediation.
     Healed {
         /// The remediation's name.
         by: String,
     },
-    /// Unhealthy.
+    /// Unhealthy oftener than the gate bears, not healthy by its deadline, or failed for good.
     Failed {
         /// What a person should read first. Redacted, at most [`MAX_DIAGNOSTIC`] bytes.
         diagnostic: String,
@@ -62,7 +62,7 @@ impl Verdict {
         matches!(self, Self::Passed | Self::Healed { .. })
     }
 
-    /// Failed.
+    /// Whether it is known to be unhealthy; one that nobody judged is not.
     pub fn is_failed(&self) -> bool {
         matches!(self, Self::Failed { .. })
     }
@@ -116,7 +116,7 @@ pub enum View {
     /// It cannot tell yet, and why: it starts, or has not run for long enough. Waited for until the
     /// gate's deadline.
     NotYet(String),
-    /// Healthy.
+    /// The platform says that it is; of what has to run for a while, once it has.
     Healthy,
     /// It has failed for good, and how: nothing to wait for. Redacted.
     Failed(String),

@@ -44,7 +44,15 @@ pub struct Selection<'a> {
 }
 
 impl<'a> Selection<'a> {
-    /// Deployments that answer the goal.
+    /// Deployments that answer the goal, the best first: never none.
+    ///
+    /// # Errors
+    ///
+    /// - [`NoRollbackPoint`](Refusal::NoRollbackPoint): nothing answers the goal.
+    /// - [`NotFound`](Refusal::NotFound): the goal names a deployment that is not among the
+    ///   records.
+    /// - [`NotARollbackPoint`](Refusal::NotARollbackPoint): what answers it is ruled out, and why.
+    /// - [`AlreadyLive`](Refusal::AlreadyLive): it is live, and is not to be put in place anew.
     pub fn candidates(&self) -> Result<Candidates<'a, Summary>, Refusal> {
         match self.goal {
             Goal::LastHealthy => self.last_healthy(),

@@ -51,8 +51,11 @@ impl<'l, 'a, R: Summarized> Points<'l, 'a, R> {
         }
     }
 
-    /// Whether a rollback can go to this deployment, which is one of the records; `Err` says why
-    /// not.
+    /// Whether a rollback can go to this deployment, which is one of the records.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot, by the first reason that there is.
     pub fn check(&self, d: &R) -> Result<(), NoPoint> {
         if self.lineage.standing(d) == Standing::Live {
             return Err(NoPoint::Live);

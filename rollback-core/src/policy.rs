@@ -276,6 +276,11 @@ impl Policy {
     }
 
     /// Whether it can hold: every deadline is longer than nothing, and a gate can end.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPolicy`]: a deadline of zero, a gate that asks for no attempt or soaks past its
+    /// deadline, or a rollback that is to restore no facet. It names the setting.
     pub fn check(&self) -> Result<(), InvalidPolicy> {
         let bad = |setting, why| Err(InvalidPolicy { setting, why });
         let d = &self.deadlines;
@@ -306,6 +311,10 @@ impl Policy {
     }
 
     /// The same for a workload whose catalog has this gate.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
     pub fn check_with(&self, gate: &Gate) -> Result<(), InvalidPolicy> {
         let gate = self.gate.clone().unwrap_or_else(|| gate.clone());
         let whole = Self {

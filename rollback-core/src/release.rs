@@ -132,7 +132,7 @@ impl Release {
         &self.backend
     }
 
-    /// What runs.
+    /// The artifact that runs: the reference as asked for, and its digest.
     pub fn artifact(&self) -> &Artifact {
         &self.artifact
     }

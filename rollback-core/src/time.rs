@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(jiff::Timestamp);
 
 impl Timestamp {
-    /// 1970-01-01T00:00:00Z.
+    /// 1970-01-01T00:00:00Z, from which [`as_microsecond`](Self::as_microsecond) counts.
     pub const UNIX_EPOCH: Self = Self(jiff::Timestamp::UNIX_EPOCH);
 
     /// From microseconds since the epoch, `None` outside the years -9999 to 9999.

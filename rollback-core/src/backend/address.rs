@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Address {
     /// The host: a name, or an IP address without brackets.
     pub host: String,
-    /// The port.
+    /// The TCP port, on that host.
     pub port: u16,
 }
 

@@ -53,7 +53,7 @@ impl Sighting {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Running {
-    /// It runs.
+    /// Its process runs, which says nothing of its health.
     Yes,
     /// It does not, and what the platform says of it.
     No(String),
@@ -66,9 +66,9 @@ pub enum Running {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Live {
-    /// Nothing.
+    /// The target is empty, which is certain: a platform that does not answer is an error.
     Nothing,
-    /// One instance.
+    /// One instance, whole, whoever put it there.
     One(Sighting),
     /// Several, or a half-made one, and what is wrong.
     Mixed(Vec<Sighting>, String),

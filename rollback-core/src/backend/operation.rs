@@ -20,7 +20,7 @@ impl Handle {
         Self(text.into())
     }
 
-    /// The text.
+    /// What the backend wrote: only it knows what that means.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -90,7 +90,7 @@ pub struct Operation {
     pub deployment: DeploymentId,
     /// That deployment's place in the store's order; unique per store.
     pub sequence: Sequence,
-    /// The workload.
+    /// The workload whose live release it changes: the one that the backend serves.
     pub workload: WorkloadId,
     /// What was live.
     pub from: End,

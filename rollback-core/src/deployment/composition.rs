@@ -11,7 +11,7 @@ use crate::id::BackendKind;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Composition {
-    /// Its backend.
+    /// The kind of its backend; another kind knows nothing of what is to be finished.
     pub backend: BackendKind,
     /// Where it lives.
     pub place: Place,

@@ -39,6 +39,11 @@ pub(super) struct Fold {
 
 impl Deployment {
     /// Whether this event may come next.
+    ///
+    /// # Errors
+    ///
+    /// [`IllegalEvent`] if that order cannot have happened. A store reports it as
+    /// [`StoreErrorKind::IllegalEvent`](crate::error::StoreErrorKind::IllegalEvent).
     pub fn allows(&self, event: &Event) -> Result<(), IllegalEvent> {
         use Phase as P;
         let fold = &self.fold;
@@ -159,7 +164,11 @@ impl Deployment {
         }
     }
 
-    /// Adds an event, or refuses it and changes nothing.
+    /// Adds an event.
+    ///
+    /// # Errors
+    ///
+    /// As [`allows`](Self::allows), and nothing is changed.
     pub fn apply(&mut self, timed: TimedEvent) -> Result<(), IllegalEvent> {
         self.allows(&timed.event)?;
         let fold = &mut self.fold;

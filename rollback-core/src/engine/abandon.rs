@@ -17,9 +17,11 @@ impl RollbackEngine {
     ///
     /// # Errors
     ///
-    /// `Conflict` while the holder lives (cancel it instead; one whose process cannot be seen from
-    /// here, and whose lock is free, is not in the way), `NotFound` if nothing is in flight,
-    /// a refusal if the authorizer does not allow it.
+    /// [`Conflict`](crate::error::ErrorKind::Conflict) while the holder lives (cancel it instead;
+    /// one whose process cannot be seen from here, and whose lock is free, is not in the way),
+    /// [`NotFound`](crate::error::ErrorKind::NotFound) if nothing is in flight,
+    /// [`Refused`](crate::error::ErrorKind::Refused) if the authorizer does not allow it,
+    /// [`Store`](crate::error::ErrorKind::Store) if it could not be written down.
     pub async fn abandon(
         &self,
         workload: &WorkloadId,

@@ -69,8 +69,8 @@ impl EngineBuilder {
     ///
     /// # Errors
     ///
-    /// `InvalidRequest` if a workload is in the catalog twice, two of them have the same place, or one
-    /// has a policy that cannot hold.
+    /// [`InvalidRequest`](ErrorKind::InvalidRequest) if a workload is in the catalog twice, two of
+    /// them have the same place, or one has a policy that cannot hold.
     pub fn build(self) -> Result<RollbackEngine, Error> {
         let mut catalog: BTreeMap<WorkloadId, Workload> = BTreeMap::new();
         let mut places: BTreeMap<Place, WorkloadId> = BTreeMap::new();

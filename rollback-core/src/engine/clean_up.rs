@@ -37,6 +37,13 @@ pub struct CleanedUp {
 
 impl RollbackEngine {
     /// What [`clean_up`](Self::clean_up) would let go; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`NotRegistered`](ErrorKind::NotRegistered) and [`Store`](ErrorKind::Store), as of [all
+    /// verbs](RollbackEngine#errors-of-all-verbs): with
+    /// [`Corrupt`](crate::error::StoreErrorKind::Corrupt) if one of the workload's records cannot
+    /// be read, for what is let go must be known.
     pub async fn preview_clean_up(
         &self,
         workload: &WorkloadId,
@@ -49,7 +56,22 @@ impl RollbackEngine {
     /// by the policy's.
     ///
     /// Records go first, then what only they needed: a crash in between leaves nothing but
-    /// something to let go next time. Fails with `Conflict` while a deployment is in flight.
+    /// something to let go next time.
+    ///
+    /// # Errors
+    ///
+    /// As [all verbs](RollbackEngine#errors-of-all-verbs), and as
+    /// [`preview_clean_up`](Self::preview_clean_up). And:
+    ///
+    /// - [`Conflict`](ErrorKind::Conflict): a deployment is in flight. What a dead process left is
+    ///   recovered first, and may fail as [`recover_forcing`](Self::recover_forcing) says.
+    /// - [`Store`](ErrorKind::Store) with [`Busy`](crate::error::StoreErrorKind::Busy): somebody
+    ///   else cleans it up.
+    /// - [`InvalidRequest`](ErrorKind::InvalidRequest): the history is behind what is live.
+    /// - [`Backend`](ErrorKind::Backend): the platform could not be looked at; or it did not let go
+    ///   what it should, and then the records are forgotten.
+    /// - [`Interrupted`](ErrorKind::Interrupted): it stopped half-way, for deployments may begin
+    ///   again. What was done is done, and cleaning up again does the rest.
     pub async fn clean_up(
         &self,
         workload: &WorkloadId,

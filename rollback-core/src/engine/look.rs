@@ -49,6 +49,13 @@ impl HealthReport {
 
 impl RollbackEngine {
     /// How a workload is now. Looks once, changes and records nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`NotRegistered`](crate::error::ErrorKind::NotRegistered),
+    /// [`Store`](crate::error::ErrorKind::Store) and [`Backend`](crate::error::ErrorKind::Backend),
+    /// as of [all verbs](RollbackEngine#errors-of-all-verbs). A check that says no, and a platform
+    /// that says that the instance has failed, are no errors.
     pub async fn health(&self, workload: &WorkloadId) -> Result<HealthReport, Error> {
         let inner = self.inner();
         let entry = inner.workload(workload)?;

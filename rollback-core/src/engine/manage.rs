@@ -28,12 +28,22 @@ pub struct Configured {
 
 impl RollbackEngine {
     /// The state of one workload of the catalog.
+    ///
+    /// # Errors
+    ///
+    /// [`NotRegistered`](ErrorKind::NotRegistered) and [`Store`](ErrorKind::Store), as of [all
+    /// verbs](RollbackEngine#errors-of-all-verbs).
     pub async fn state(&self, workload: &WorkloadId) -> Result<WorkloadState, Error> {
         self.inner().workload(workload)?;
         Ok(self.inner().store.workload(workload).await?)
     }
 
     /// The rules that hold for a workload, and where they come from.
+    ///
+    /// # Errors
+    ///
+    /// [`NotRegistered`](ErrorKind::NotRegistered) and [`Store`](ErrorKind::Store), as of [all
+    /// verbs](RollbackEngine#errors-of-all-verbs).
     pub async fn rules(&self, workload: &WorkloadId) -> Result<Rules, Error> {
         let entry = self.inner().workload(workload)?;
         let state = self.inner().store.workload(workload).await?;
@@ -42,6 +52,12 @@ impl RollbackEngine {
 
     /// What [`configure`](Self::configure) would change; changes nothing. `None` stands for the
     /// catalog's policy.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRequest`](ErrorKind::InvalidRequest) for a policy that cannot hold, with the gate
+    /// of the catalog where it has none; [`NotRegistered`](ErrorKind::NotRegistered) and
+    /// [`Store`](ErrorKind::Store), as of [all verbs](RollbackEngine#errors-of-all-verbs).
     pub async fn preview_configure(
         &self,
         workload: &WorkloadId,
@@ -66,6 +82,11 @@ impl RollbackEngine {
     /// Sets the workload's policy for good, in place of the catalog's; `None` goes back to the
     /// catalog's. Holds from the next deployment on; one in flight keeps its own. Records and
     /// rollback points stay, whatever is set.
+    ///
+    /// # Errors
+    ///
+    /// As [`preview_configure`](Self::preview_configure), and as [what
+    /// amends](RollbackEngine#errors-of-all-verbs).
     pub async fn configure(
         &self,
         workload: &WorkloadId,
@@ -90,6 +111,11 @@ impl RollbackEngine {
 
     /// Lets nothing but rollbacks through until the hold is lifted. Somebody else's hold stays as it
     /// is: [`Refusal::Held`] says whose.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](ErrorKind::Refused) also while somebody else holds it; else as [what
+    /// amends](RollbackEngine#errors-of-all-verbs).
     pub async fn hold(
         &self,
         workload: &WorkloadId,
@@ -117,6 +143,10 @@ impl RollbackEngine {
     }
 
     /// Lifts a hold; says whose it was. Nothing is held: nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// As [what amends](RollbackEngine#errors-of-all-verbs).
     pub async fn lift_hold(
         &self,
         workload: &WorkloadId,
@@ -151,16 +181,30 @@ impl RollbackEngine {
     }
 
     /// Keeps a deployment's record and release from retention.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) without such a record; [`Refused`](ErrorKind::Refused) and
+    /// [`Store`](ErrorKind::Store) as of [all verbs](RollbackEngine#errors-of-all-verbs).
     pub async fn pin(&self, id: &DeploymentId, actor: &Actor) -> Result<(), Error> {
         self.annotate(id, Annotation::Pin, actor).await
     }
 
     /// Gives a deployment back to retention.
+    ///
+    /// # Errors
+    ///
+    /// As [`pin`](Self::pin).
     pub async fn unpin(&self, id: &DeploymentId, actor: &Actor) -> Result<(), Error> {
         self.annotate(id, Annotation::Unpin, actor).await
     }
 
     /// Adds a note to a record.
+    ///
+    /// # Errors
+    ///
+    /// As [`pin`](Self::pin), and [`Store`](ErrorKind::Store) with
+    /// [`TooLarge`](StoreErrorKind::TooLarge) for one note more than a record takes.
     pub async fn note(
         &self,
         id: &DeploymentId,
@@ -172,6 +216,10 @@ impl RollbackEngine {
     }
 
     /// Keeps rollbacks from ever going to a deployment.
+    ///
+    /// # Errors
+    ///
+    /// As [`pin`](Self::pin).
     pub async fn mark_bad(
         &self,
         id: &DeploymentId,
@@ -183,6 +231,10 @@ impl RollbackEngine {
     }
 
     /// Takes [`mark_bad`](Self::mark_bad) back.
+    ///
+    /// # Errors
+    ///
+    /// As [`pin`](Self::pin).
     pub async fn clear_bad(&self, id: &DeploymentId, actor: &Actor) -> Result<(), Error> {
         self.annotate(id, Annotation::ClearBad, actor).await
     }

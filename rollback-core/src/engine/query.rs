@@ -122,6 +122,11 @@ impl Row {
 impl RollbackEngine {
     /// Deployments as the history shows them: with standing, rollback points and what replaced
     /// them. Reads the records alone, never the platform.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](ErrorKind::Store); [`Interrupted`](ErrorKind::Interrupted) if something panicked
+    /// while it was read. A record that cannot be read is no error: the page names it.
     pub async fn history(&self, query: &Query) -> Result<History, Error> {
         let inner = self.inner();
         let page = inner.store.list(query).await?;
@@ -160,6 +165,11 @@ impl RollbackEngine {
     }
 
     /// How two deployments differ; they may be of two workloads.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) without one of the records; [`Store`](ErrorKind::Store) if
+    /// one cannot be read.
     pub async fn compare(
         &self,
         from: &DeploymentId,
@@ -173,6 +183,10 @@ impl RollbackEngine {
     }
 
     /// Counts over what a query means.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](ErrorKind::Store).
     pub async fn stats(&self, query: &Query) -> Result<Stats, Error> {
         Ok(self.inner().store.stats(query).await?)
     }
@@ -192,6 +206,11 @@ impl RollbackEngine {
 
     /// Reads everything the store has kept and says what is wrong with it; empty when all is
     /// well. Also that a workload's live deployment has a record.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](ErrorKind::Store) if the store as a whole cannot be read. What is wrong with what
+    /// it has kept is what this gives.
     pub async fn verify(&self) -> Result<Vec<Fault>, Error> {
         let inner = self.inner();
         let mut faults = inner.store.verify().await?;

@@ -53,6 +53,23 @@ impl Channels {
 }
 
 /// A running deployment. `.await` it for the [`Report`]; drop it and the run goes on.
+///
+/// # Errors
+///
+/// A deployment that fails has a report. Awaited, it gives an error where there is none, and the record
+/// is unfinished; [`recover`](crate::engine::RollbackEngine::recover) settles it:
+///
+/// - [`Interrupted`](ErrorKind::Interrupted): the platform was away for longer than the step may
+///   take, the lease could not be renewed in time, something panicked, or the runtime was shut
+///   down.
+/// - [`Store`](ErrorKind::Store): it could not be recorded what it does, so it stopped;
+///   [`Fenced`](crate::error::StoreErrorKind::Fenced): another process has taken the workload, and
+///   settles it.
+///
+/// A handle that only [follows](crate::engine::RollbackEngine::attach) fails also where the record
+/// cannot be read for minutes on end, or was removed ([`NotFound`](ErrorKind::NotFound)), and as
+/// [`recover_forcing`](crate::engine::RollbackEngine::recover_forcing) where a dead process is
+/// recovered for it.
 #[derive(Debug)]
 #[must_use = "the deployment runs by itself, but its report is lost"]
 pub struct Run {

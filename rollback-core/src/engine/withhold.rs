@@ -18,11 +18,11 @@ impl RollbackEngine {
     ///
     /// # Errors
     ///
-    /// [`InvalidRequest`](ErrorKind::InvalidRequest) for what cannot be a digest: nothing, or more than
-    /// 512 bytes. What a digest looks like is each backend's own, so a tag is no error, and recalls
-    /// nothing. Else
-    /// as for any amendment; the workloads before the one that failed have the recall. Recalling
-    /// again is harmless.
+    /// [`InvalidRequest`](ErrorKind::InvalidRequest) for what cannot be a digest: nothing, or more
+    /// than 512 bytes. What a digest looks like is each backend's own, so a tag is no error, and
+    /// recalls nothing. Else [`Refused`](ErrorKind::Refused) and [`Store`](ErrorKind::Store), as of
+    /// [all verbs](RollbackEngine#errors-of-all-verbs); the workloads before the one that failed
+    /// have the recall. Recalling again is harmless.
     pub async fn recall(
         &self,
         artifact: &str,
@@ -47,7 +47,8 @@ impl RollbackEngine {
     ///
     /// # Errors
     ///
-    /// As [`recall`](Self::recall).
+    /// [`Refused`](ErrorKind::Refused) and [`Store`](ErrorKind::Store), as of
+    /// [`recall`](Self::recall); the workloads before the one that failed have it no more.
     pub async fn clear_recall(
         &self,
         artifact: &str,
@@ -67,8 +68,8 @@ impl RollbackEngine {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](crate::error::ErrorKind::NotFound) without such a record; else as for any
-    /// amendment, and nothing was changed.
+    /// [`NotFound`](ErrorKind::NotFound) without such a record; else as [all
+    /// verbs](RollbackEngine#errors-of-all-verbs).
     pub async fn set_floor(
         &self,
         deployment: &DeploymentId,
@@ -95,7 +96,7 @@ impl RollbackEngine {
     ///
     /// # Errors
     ///
-    /// As for any amendment, and nothing was changed.
+    /// As [all verbs](RollbackEngine#errors-of-all-verbs).
     pub async fn clear_floor(&self, workload: &WorkloadId, actor: &Actor) -> Result<(), Error> {
         self.inner().workload(workload)?;
         let clear = |state: &WorkloadState| state.floor.as_ref().map(|_| Amend::ClearFloor);

@@ -14,11 +14,11 @@ use crate::id::WorkloadId;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Probe {
-    /// The workload.
+    /// The workload that the instance is of, for a check that several share.
     pub workload: WorkloadId,
     /// The instance that should answer.
     pub instance: Instance,
-    /// Where.
+    /// Whether it has the traffic, or runs beside what has.
     pub site: Site,
     /// Where it answers, by the names of its ports: what `start` gave. Empty at what is live, which is
     /// looked at where it always is.
@@ -128,7 +128,12 @@ pub trait HealthCheck: fmt::Debug + Send + Sync {
         Aim::Live
     }
 
-    /// Looks once.
+    /// Looks once, within the context's deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`Unhealthy`]: whatever is no proof of health, an answer that does not come included. It is
+    /// recorded if it is the last one, so it has no secrets.
     async fn check(&self, cx: &Context, probe: &Probe) -> Result<Healthy, Unhealthy>;
 }
 

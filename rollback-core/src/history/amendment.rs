@@ -49,25 +49,25 @@ pub enum Amend {
     ClearPolicy,
     /// No automatic rollback goes to this artifact, and no other one unless it is forced.
     Recall {
-        /// Its digest.
+        /// The digest of the artifact, whole, as deployments have it on record.
         artifact: String,
-        /// Why.
+        /// What is wrong with it, for whom it keeps from going back.
         why: ShortText,
     },
     /// It may be gone to again.
     ClearRecall {
-        /// Its digest.
+        /// The digest that was recalled.
         artifact: String,
     },
     /// No automatic rollback goes below this deployment, and no other one unless it is forced.
     SetFloor {
-        /// Which.
+        /// The oldest deployment that rollbacks still go to.
         deployment: DeploymentId,
         /// Its place in the order.
         sequence: Sequence,
         /// The place of the deployment that first brought its release: a rollback's is older.
         origin: Sequence,
-        /// Why.
+        /// What stands in the way of older ones, for whom it keeps from going back.
         why: ShortText,
     },
     /// There is no floor any more.
@@ -117,9 +117,9 @@ pub enum WasAmended {
     },
     /// An artifact was recalled.
     Recalled {
-        /// Its digest.
+        /// The artifact's digest.
         artifact: String,
-        /// Why.
+        /// Why, in the words of who recalled it.
         why: ShortText,
     },
     /// A recall was taken back.
@@ -131,7 +131,7 @@ pub enum WasAmended {
     FloorSet {
         /// Below which deployment no rollback goes.
         deployment: DeploymentId,
-        /// Why.
+        /// Why, in the words of who set it.
         why: ShortText,
     },
     /// The floor was taken away.
@@ -297,6 +297,11 @@ impl Settings {
 }
 
 /// For stores: refuses a change to a state that has moved.
+///
+/// # Errors
+///
+/// [`StoreErrorKind::Stale`](crate::error::StoreErrorKind::Stale) if it is not the version
+/// expected.
 pub fn check_version(
     workload: &crate::id::WorkloadId,
     is: Version,

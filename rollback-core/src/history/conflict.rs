@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conflict {
-    /// The workload.
+    /// The workload that is taken: no other deployment of it may begin.
     pub workload: WorkloadId,
     /// The deployment in flight.
     pub deployment: DeploymentId,

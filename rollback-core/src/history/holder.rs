@@ -10,11 +10,11 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Holder {
-    /// The process.
+    /// The number of its process, which another one may have later: see `started`.
     pub pid: u32,
     /// The machine it runs on.
     pub host: String,
-    /// Since when.
+    /// When it took the lease, by its engine's clock.
     pub since: Timestamp,
     /// The machine's boot that it runs in, where the system tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,7 +33,7 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// This process.
+    /// This process, which takes a lease now: with all that the system tells of it.
     pub fn this_process(now: Timestamp) -> Self {
         let host = said_by("/proc/sys/kernel/hostname").unwrap_or_else(|| "unknown".into());
         Self {

@@ -47,7 +47,7 @@ impl Lease {
         self.trust
     }
 
-    /// The workload.
+    /// The workload that nobody else may deploy as long as it holds.
     pub fn workload(&self) -> &WorkloadId {
         &self.workload
     }
@@ -57,7 +57,7 @@ impl Lease {
         &self.deployment
     }
 
-    /// The epoch.
+    /// Which lease of the workload it is: one of a later epoch ends it.
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Hold {
-    /// Who holds it.
+    /// Who holds it, and is to be asked before it is lifted.
     pub by: Actor,
     /// Why, for whom it keeps from deploying.
     pub why: ShortText,
@@ -47,13 +47,13 @@ pub struct StoredPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Recall {
-    /// Its digest.
+    /// Its digest, as deployments have it on record.
     pub artifact: String,
-    /// Why.
+    /// What is wrong with it, for whom it keeps from going back.
     pub why: ShortText,
-    /// Who.
+    /// Who recalled it, and is to be asked before it is forced.
     pub by: Actor,
-    /// When.
+    /// When they did, by the engine's clock.
     pub at: Timestamp,
 }
 
@@ -62,17 +62,17 @@ pub struct Recall {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Floor {
-    /// Which.
+    /// The deployment that rollbacks still go to; the record need not be there any more.
     pub deployment: DeploymentId,
     /// Its place in the order: it holds also when the record is gone.
     pub sequence: Sequence,
     /// The place of the deployment that its release was first brought by, if it was a rollback: what
     /// it went back to is not below the floor, however old.
     pub origin: Sequence,
-    /// Why.
+    /// What stands in the way of older ones, for whom it keeps from going back.
     pub why: ShortText,
-    /// Who.
+    /// Who set it, and is to be asked before it is forced.
     pub by: Actor,
-    /// When.
+    /// When they did, by the engine's clock.
     pub at: Timestamp,
 }

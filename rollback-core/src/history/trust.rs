@@ -69,7 +69,7 @@ impl Exclusion {
         }
     }
 
-    /// The workload.
+    /// The workload of which no deployment begins meanwhile.
     pub fn workload(&self) -> &WorkloadId {
         &self.workload
     }

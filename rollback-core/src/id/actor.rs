@@ -17,7 +17,7 @@ impl ShortText {
     /// Longest text, in bytes.
     pub const MAX: usize = 256;
 
-    /// The text.
+    /// The text as it was given, of 1 to 256 bytes on one line.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -87,6 +87,11 @@ pub enum Actor {
 
 impl Actor {
     /// A person by name.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidId`] for a name that is no [`ShortText`]: empty, longer than 256 bytes, or with
+    /// control characters.
     pub fn user(name: &str) -> Result<Self, InvalidId> {
         Ok(Self::User {
             name: name.parse()?,
@@ -95,6 +100,10 @@ impl Actor {
     }
 
     /// A person by name and channel.
+    ///
+    /// # Errors
+    ///
+    /// As [`user`](Self::user), for the name or the channel.
     pub fn user_via(name: &str, channel: &str) -> Result<Self, InvalidId> {
         Ok(Self::User {
             name: name.parse()?,
@@ -103,6 +112,10 @@ impl Actor {
     }
 
     /// A part of the system.
+    ///
+    /// # Errors
+    ///
+    /// As [`user`](Self::user), for the component.
     pub fn system(component: &str) -> Result<Self, InvalidId> {
         Ok(Self::System {
             component: component.parse()?,

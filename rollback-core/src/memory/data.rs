@@ -70,7 +70,7 @@ pub(super) struct Excluded {
 pub(super) enum Life {
     /// As long as somebody keeps this.
     While(Weak<()>),
-    /// Until then.
+    /// Until this instant, unless it is granted anew.
     Until(Instant),
 }
 

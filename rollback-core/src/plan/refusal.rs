@@ -94,7 +94,7 @@ pub enum Refusal {
         GuardName::composition()
     )]
     ComposedDifferently {
-        /// Which.
+        /// The deployment that stays unfinished.
         deployment: DeploymentId,
         /// What is missing now, or elsewhere.
         lacks: Vec<String>,
@@ -133,7 +133,7 @@ pub enum Refusal {
          for each request"
     )]
     KeyTaken {
-        /// The key.
+        /// The key that both requests were sent under.
         key: IdempotencyKey,
         /// Whose it is.
         deployment: DeploymentId,

@@ -30,12 +30,12 @@ pub enum Warning {
     },
     /// The target has no good verdict on record.
     NotKnownHealthy {
-        /// The target.
+        /// The deployment whose release is to be live again.
         deployment: DeploymentId,
     },
     /// The target failed its health gate when it was live.
     KnownUnhealthy {
-        /// The target.
+        /// The deployment whose release is to be live again.
         deployment: DeploymentId,
         /// What the gate said.
         diagnostic: String,

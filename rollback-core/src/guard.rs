@@ -156,7 +156,12 @@ pub trait Remediation: fmt::Debug + Send + Sync {
     /// The process that tried it is dead, and how that ended is not known: makes sure that nothing
     /// of it goes on. Recovery asks before the deployment goes on. Nothing to do for what ends with
     /// its process.
-    async fn abandon(&self, cx: &Context, op: &Operation);
+    ///
+    /// # Errors
+    ///
+    /// Why something of it may go on: recovery then does nothing, and asks again the next time. With
+    /// the next deployment beside it, it would undo what that has done.
+    async fn abandon(&self, cx: &Context, op: &Operation) -> Result<(), HookError>;
 }
 
 /// Something that must run once between `prepare` and `switch`: a migration, an upload.
@@ -183,7 +188,12 @@ pub trait ReleaseTask: fmt::Debug + Send + Sync {
     /// The process that ran it is dead, and how it ended is not known: makes sure that nothing of
     /// it goes on. Recovery asks before the deployment goes on. Nothing to do for what ends with its
     /// process.
-    async fn abandon(&self, cx: &Context, op: &Operation);
+    ///
+    /// # Errors
+    ///
+    /// Why something of it may go on: recovery then does nothing, and asks again the next time. With
+    /// the next deployment beside it, it would undo what that has done.
+    async fn abandon(&self, cx: &Context, op: &Operation) -> Result<(), HookError>;
 }
 
 /// Brings running processes to what a switch has put in place, where the backend does not

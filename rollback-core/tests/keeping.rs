@@ -274,7 +274,9 @@ impl Remediation for Pill {
         Ok("swallowed".into())
     }
 
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }
 
 #[tokio::test]

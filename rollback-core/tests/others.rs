@@ -352,8 +352,9 @@ impl ReleaseTask for Endless {
         std::future::pending().await
     }
 
-    async fn abandon(&self, _: &Context, op: &Operation) {
+    async fn abandon(&self, _: &Context, op: &Operation) -> Result<(), HookError> {
         self.abandoned.lock().unwrap().push(op.deployment.clone());
+        Ok(())
     }
 }
 
@@ -386,8 +387,9 @@ impl Remediation for Endless {
         std::future::pending().await
     }
 
-    async fn abandon(&self, _: &Context, op: &Operation) {
+    async fn abandon(&self, _: &Context, op: &Operation) -> Result<(), HookError> {
         self.abandoned.lock().unwrap().push(op.deployment.clone());
+        Ok(())
     }
 }
 
@@ -429,7 +431,9 @@ impl ReleaseTask for Obedient {
         Err((self.0)())
     }
 
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -140,7 +140,9 @@ impl Remediation for Medicine {
         Ok("gave it".into())
     }
 
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -195,7 +197,9 @@ impl ReleaseTask for Migration {
         }
     }
 
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }
 
 #[tokio::test]
@@ -411,7 +415,9 @@ impl Remediation for Cuts {
         Err("there was nothing to do".into())
     }
 
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -311,5 +311,7 @@ impl Remediation for RecreateContainer {
     }
 
     // What it asks of the platform ends by itself.
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }

@@ -67,5 +67,7 @@ impl Remediation for RestartContainer {
     }
 
     // What it asks of the platform ends by itself.
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }

@@ -50,7 +50,9 @@ impl ReleaseTask for Build {
         }
     }
 
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

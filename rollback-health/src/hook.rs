@@ -174,8 +174,8 @@ impl ReleaseTask for CommandHook {
         self.for_operation(cx, op).await
     }
 
-    async fn abandon(&self, _: &Context, op: &Operation) {
-        abandon(op).await;
+    async fn abandon(&self, _: &Context, op: &Operation) -> Result<(), HookError> {
+        abandon(op).await
     }
 }
 
@@ -200,8 +200,8 @@ impl Remediation for CommandHook {
         self.program.name()
     }
 
-    async fn abandon(&self, _: &Context, op: &Operation) {
-        abandon(op).await;
+    async fn abandon(&self, _: &Context, op: &Operation) -> Result<(), HookError> {
+        abandon(op).await
     }
 
     async fn attempt(&self, cx: &Context, op: &Operation, _: &str) -> Result<String, HookError> {
@@ -210,8 +210,7 @@ impl Remediation for CommandHook {
     }
 }
 
-async fn abandon(op: &Operation) {
-    if let Err(error) = end_leftovers(&op.deployment).await {
-        tracing::error!(deployment = %op.deployment, %error, "a hook runs on");
-    }
+async fn abandon(op: &Operation) -> Result<(), HookError> {
+    let ended = end_leftovers(&op.deployment).await;
+    ended.map(drop).map_err(|e| HookError::new(e.to_string()))
 }

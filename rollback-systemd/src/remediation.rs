@@ -78,5 +78,7 @@ impl Remediation for RestartUnit {
     }
 
     // What it asks of the platform ends by itself.
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }

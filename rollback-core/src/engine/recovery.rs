@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::ask::Late;
 use super::back::{LEFT, NEWER, PUT_BACK, as_interrupted};
 use super::inner::Inner;
 use super::report::Report;
@@ -16,7 +17,7 @@ use super::{adopt, ask};
 use crate::backend::Observation;
 use crate::deployment::{Deployment, LiveRecord, Need};
 use crate::engine::Workload;
-use crate::error::{Chain, Error, ErrorKind};
+use crate::error::{Chain, Error, ErrorKind, HookError};
 use crate::event::Cause;
 use crate::history::{Fence, Holder, Liveness};
 use crate::id::{DeploymentId, GuardName, WorkloadId};
@@ -299,7 +300,7 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Resul
     let lease = tenure.held();
     let deployment = read(inner, lease.deployment()).await?;
     // Before it is looked at what is live: until then it could change that.
-    end_leftovers(workload, &deployment).await;
+    end_leftovers(workload, &deployment).await?;
     let fence = Fence::of(&identity, lease, deployment.sequence());
     let observed = look(workload, &deployment).await?;
     let mut decision = decide(&deployment, Some(&fence), &observed);
@@ -334,28 +335,42 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Resul
     start::start(inner, identity, tenure, deployment, start)?.await
 }
 
-/// Ends what a dead process began, and what may run on: a release task, or a remediation.
-async fn end_leftovers(workload: &Workload, deployment: &Deployment) {
+/// Ends what a dead process began, and what may run on: a release task, or a remediation. An error: it
+/// may run on still, and nothing else is to be done beside it.
+async fn end_leftovers(workload: &Workload, deployment: &Deployment) -> Result<(), Error> {
     let limit = deployment.opening().policy.deadlines.task;
     let op = &deployment.operation();
-    let in_doubt = deployment.task_in_doubt();
-    for task in &workload.tasks {
-        if in_doubt == Some(&task.name()) {
-            let abandoned = ask::ask(limit, |cx| async move { task.abandon(&cx, op).await });
-            if let Err(late) = abandoned.await {
-                tracing::warn!(task = %task.name(), %late, "a release task was not abandoned");
-            }
-        }
+    let task = deployment.task_in_doubt();
+    let task = workload.tasks.iter().find(|t| task == Some(&*t.name()));
+    if let Some(task) = task {
+        let ended = ask::ask(limit, |cx| async move { task.abandon(&cx, op).await }).await;
+        has_ended(&task.name(), ended).map_err(|e| e.on(deployment.id()))?;
     }
-    let begun = deployment.remediation_in_doubt();
-    for remedy in &workload.remediations {
-        if begun == Some(&remedy.name()) {
-            let abandoned = ask::ask(limit, |cx| async move { remedy.abandon(&cx, op).await });
-            if let Err(late) = abandoned.await {
-                tracing::warn!(remediation = %remedy.name(), %late, "it was not abandoned");
-            }
-        }
+    let remedy = deployment.remediation_in_doubt();
+    let mut remedies = workload.remediations.iter();
+    if let Some(remedy) = remedies.find(|r| remedy == Some(&*r.name())) {
+        let ended = ask::ask(limit, |cx| async move { remedy.abandon(&cx, op).await }).await;
+        has_ended(&remedy.name(), ended).map_err(|e| e.on(deployment.id()))?;
     }
+    Ok(())
+}
+
+fn has_ended(name: &str, ended: Result<Result<(), HookError>, Late>) -> Result<(), Error> {
+    let why = match ended {
+        Ok(Ok(())) => return Ok(()),
+        // It will panic each time: nobody else can end what it began.
+        Err(Late::Panicked(how)) => {
+            tracing::error!(hook = name, %how, "what a dead process began was not looked for");
+            return Ok(());
+        }
+        Ok(Err(e)) => e.to_string(),
+        Err(late) => late.to_string(),
+    };
+    Err(Error::new(
+        ErrorKind::Interrupted,
+        format!("{name}, which a dead process began, may run on, so nothing was done: {why}"),
+    )
+    .advice("end it and recover again; or abandon the deployment, look at the platform, and adopt"))
 }
 
 /// The record of what is to be recovered.

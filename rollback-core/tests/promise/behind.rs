@@ -55,7 +55,9 @@ impl ReleaseTask for Overtaken {
         self.0.0.lock().unwrap().published = Some(self.1.clone());
         Ok(())
     }
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }
 
 #[tokio::test(start_paused = true)]

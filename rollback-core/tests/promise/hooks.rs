@@ -1,4 +1,7 @@
-//! Hooks that panic each time.
+//! Hooks that panic each time, or cannot be ended.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use rollback_core::engine::{RollbackEngine, Workload};
@@ -7,8 +10,8 @@ use rollback_core::guard::{Guard, MigrationLog, ReleaseTask, Remediation, Restar
 use rollback_core::id::GuardName;
 use rollback_core::prelude::*;
 
-use crate::state;
 use crate::support::{Bench, me};
+use crate::{instance, left_by_the_dead, prepared, state};
 
 /// Panics wherever it is asked.
 #[derive(Debug, Clone)]
@@ -35,7 +38,7 @@ impl ReleaseTask for Panics {
     async fn run(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
         panic!("the task's library panics")
     }
-    async fn abandon(&self, _: &Context, _: &Operation) {
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
         panic!("the task's library panics")
     }
 }
@@ -63,7 +66,7 @@ impl Remediation for Panics {
     async fn attempt(&self, _: &Context, _: &Operation, _: &str) -> Result<String, HookError> {
         panic!("the remediation's library panics")
     }
-    async fn abandon(&self, _: &Context, _: &Operation) {
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
         panic!("the remediation's library panics")
     }
 }
@@ -127,4 +130,48 @@ async fn a_hook_that_panicked_each_time_bricked_its_workload() {
             .unwrap()
             .succeeded()
     );
+}
+
+/// May run on, until it is said that it does not.
+#[derive(Debug, Clone, Default)]
+struct RunsOn(Arc<AtomicBool>);
+
+#[async_trait]
+impl ReleaseTask for RunsOn {
+    fn name(&self) -> String {
+        "migrate".into()
+    }
+    fn runs_on(&self, _: TriggerKind) -> bool {
+        true
+    }
+    async fn run(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        match self.0.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err("process group 17 does not end".into()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_could_not_be_ended_ran_on_beside_the_next_deployment() {
+    let task = RunsOn::default();
+    let b = Bench::with(|w| w.task(task.clone()));
+    b.deploy("v1").await;
+    let begun = Event::TaskIntended {
+        name: "migrate".into(),
+    };
+    let v2 = instance("v2");
+    let events = vec![Event::PrepareIntended, prepared(&v2), begun];
+    let id = left_by_the_dead(&b, "v2", events).await;
+    let e = b.engine.deploy(&b.api, "v3", me()).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Interrupted, "{e}");
+    assert_eq!(e.subject(), Some(id.as_str()));
+    assert!(e.to_string().contains("process group 17"), "{e}");
+    task.0.store(true, Ordering::SeqCst);
+    assert!(b.deploy("v3").await.succeeded());
+    let record = b.engine.get(&id).await.unwrap();
+    assert_eq!(record.outcome(), Some(Outcome::Interrupted));
 }

@@ -146,7 +146,9 @@ impl ReleaseTask for Hooks {
         Ok(())
     }
 
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -183,7 +185,9 @@ impl Remediation for Hooks {
         Ok("kicked it".into())
     }
 
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }
 
 #[async_trait]

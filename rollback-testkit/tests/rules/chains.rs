@@ -124,7 +124,9 @@ impl ReleaseTask for Asks {
         Err(away.because(refused).into())
     }
 
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }
 
 #[tokio::test]

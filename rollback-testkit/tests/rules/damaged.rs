@@ -51,7 +51,9 @@ impl Remediation for Idle {
         Ok("nothing".into())
     }
 
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }
 
 async fn deployed(engine: &RollbackEngine, reference: &str) -> Report {

@@ -38,7 +38,9 @@ impl Remediation for Placebo {
         Ok("gave it".into())
     }
 
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }
 
 fn withheld(report: &Report) -> Option<String> {

@@ -170,5 +170,7 @@ impl ReleaseTask for Task {
         Ok(())
     }
 
-    async fn abandon(&self, _: &Context, _: &Operation) {}
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
 }

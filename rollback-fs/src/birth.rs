@@ -14,6 +14,10 @@ pub struct Birth(String);
 
 impl Birth {
     /// Of an open file or directory.
+    ///
+    /// # Errors
+    ///
+    /// Where the system cannot examine the file.
     pub fn of(file: &File) -> io::Result<Self> {
         Ok(Self::and_device(file)?.1)
     }

@@ -16,11 +16,21 @@ static NTH: AtomicU64 = AtomicU64::new(0);
 /// Writes a file (0600) in place of whatever has that name: temporary file in the same
 /// directory, fsync, rename, fsync of the directory. Whoever reads sees the old content or the
 /// new, never a mixture, also after a power cut.
+///
+/// # Errors
+///
+/// The system's, and the old content is in place: but for one of the last fsync, after which the
+/// new one is, and may not outlast a power cut.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write(path, bytes, |from, to| fs::rename(from, to))
 }
 
-/// The same, but only if nothing has that name: else `AlreadyExists`, and nothing is changed.
+/// The same, but only if nothing has that name.
+///
+/// # Errors
+///
+/// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if something has that name, and nothing is
+/// changed; else as [`replace`].
 pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write(path, bytes, |from, to| {
         let cwd = rustix::fs::CWD;
@@ -37,6 +47,10 @@ pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Makes the entries of a directory durable.
+///
+/// # Errors
+///
+/// The system's, also where the directory cannot be opened for reading.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
@@ -51,6 +65,10 @@ pub fn sync_above(path: &Path) {
 }
 
 /// Removes a file durably; one that is not there is as good.
+///
+/// # Errors
+///
+/// The system's. After one of the last fsync the file is gone, and may be back after a power cut.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -60,6 +78,10 @@ pub fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Removes what killed writers left in a directory. Only for who may write there alone.
+///
+/// # Errors
+///
+/// The system's, at the first that cannot be removed; those before it are gone.
 pub fn remove_leftovers(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

@@ -22,7 +22,9 @@ pub fn full(path: &Path) -> StoreError {
     .advice("free some space, then try again")
 }
 
-/// Types an error of the system's on a file or directory of the store's.
+/// Types an error of the system's on a file or directory of the store's: [`ReadOnly`](Kind::ReadOnly),
+/// [`Full`](Kind::Full), [`Unusable`](Kind::Unusable) where the path or its permissions have to be put
+/// right, [`Io`](Kind::Io) for the rest.
 pub fn system(what: &str, path: &Path, e: io::Error) -> StoreError {
     use io::ErrorKind as E;
     let error = match e.kind() {

@@ -17,12 +17,20 @@ const LINKS: usize = 40;
 
 /// Makes a directory (0700), and those above it, if they do not exist. What root makes is given to
 /// the owner of the directory around it.
+///
+/// # Errors
+///
+/// As of [`system`](crate::system); directories above that were made stay.
 pub fn make_dir(dir: &Path) -> Result<(), StoreError> {
     owner::create_dir(dir).map_err(|e| system("the directory cannot be made", dir, e))
 }
 
 /// Where a path leads to, all links followed, whether there is something or not: the one name by
 /// which a history, its log and its locks are known.
+///
+/// # Errors
+///
+/// As of [`system`](crate::system), for a directory on the way that cannot be looked into.
 pub fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     follow(path, 0).map_err(|e| system("the path cannot be resolved", path, e))
 }
@@ -46,6 +54,11 @@ fn follow(path: &Path, links: usize) -> io::Result<PathBuf> {
 /// Refuses a path on a network file system, or on one that a program serves: of what is not there
 /// yet, the directory that it would be made in is looked at. Links are followed, and nothing is
 /// opened.
+///
+/// # Errors
+///
+/// [`Unusable`](rollback_core::error::StoreErrorKind::Unusable) on such a file system; as of
+/// [`system`](crate::system) where it cannot be told.
 pub fn check_local(path: &Path) -> Result<(), StoreError> {
     let path = resolve(path)?;
     for part in path.ancestors() {
@@ -110,6 +123,11 @@ fn remote(magic: u32) -> Option<&'static str> {
 
 /// Refuses a file that is known under two names, whose log and locks would then be two: a second
 /// hard link, or a mount of the file alone. One that is not there is as good.
+///
+/// # Errors
+///
+/// [`Unusable`](rollback_core::error::StoreErrorKind::Unusable) for such a file; as of
+/// [`system`](crate::system) where it cannot be told.
 pub fn check_single(file: &Path) -> Result<(), StoreError> {
     let meta = match fs::metadata(file) {
         Ok(meta) => meta,

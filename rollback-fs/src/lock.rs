@@ -118,6 +118,10 @@ fn liveness_without(text: Option<&str>, holder: &Holder) -> Liveness {
 
 impl Locks {
     /// Locks in this directory, which only its owner may enter; it is made if need be.
+    ///
+    /// # Errors
+    ///
+    /// As of [`system`](crate::system) if the directory cannot be made.
     pub fn in_dir(dir: PathBuf) -> Result<Self, StoreError> {
         create_dir(&dir).map_err(|e| system("the lock directory cannot be made", &dir, e))?;
         Ok(Self::to_look_at(dir))
@@ -132,6 +136,11 @@ impl Locks {
 
     /// Takes a workload's lock; `None` while somebody who lives holds it. A free lock does not
     /// prove that a recorded holder is dead: ask [`Held::liveness_of`].
+    ///
+    /// # Errors
+    ///
+    /// As of [`system`](crate::system) if the lock file cannot be made, opened or locked. The lock
+    /// is not held then.
     pub fn take(&self, workload: &WorkloadId) -> Result<Option<Held>, StoreError> {
         self.take_with(&file_name(workload), PATIENCE, own_text)
     }
@@ -139,6 +148,10 @@ impl Locks {
     /// Takes any other lock of this directory, waiting for about so many milliseconds; `None`
     /// while somebody who lives holds it. It is on no record, and has no text. `name` is the
     /// caller's own, never input.
+    ///
+    /// # Errors
+    ///
+    /// As [`take`](Self::take).
     pub fn take_named(&self, name: &str, patience: u32) -> Result<Option<Held>, StoreError> {
         self.take_with(name, patience, |_| None)
     }
@@ -200,6 +213,10 @@ impl Locks {
 
     /// Takes a lock that many may hold at once, and that [`take_named`](Self::take_named) waits
     /// for; `None` while somebody holds it alone, after about so many milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// As [`take`](Self::take).
     pub fn share_named(&self, name: &str, patience: u32) -> Result<Option<Shared>, StoreError> {
         let path = self.dir.join(name);
         for tried in 0..patience.max(1) {
@@ -222,6 +239,11 @@ impl Locks {
 
     /// Whether somebody holds a workload's lock. Of a lock file that was deleted or replaced this
     /// knows nothing: [`liveness`](Self::liveness) does.
+    ///
+    /// # Errors
+    ///
+    /// As of [`system`](crate::system) if the lock file is there and cannot be opened or looked at.
+    /// Nobody is said to be dead then.
     pub fn look(&self, workload: &WorkloadId) -> Result<Liveness, StoreError> {
         let path = self.path(workload);
         Ok(match self.free_text(&path)? {
@@ -233,6 +255,10 @@ impl Locks {
 
     /// Whether the recorded holder of a workload's lease lives: by its lock, and where the file of
     /// that lock is gone, by its process.
+    ///
+    /// # Errors
+    ///
+    /// As [`look`](Self::look).
     pub fn liveness(&self, workload: &WorkloadId, holder: &Holder) -> Result<Liveness, StoreError> {
         let path = self.path(workload);
         Ok(match self.free_text(&path)? {
@@ -242,6 +268,10 @@ impl Locks {
     }
 
     /// The names of the locks in this directory that somebody holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`look`](Self::look), and if the directory cannot be read.
     pub fn all_held(&self) -> Result<Vec<String>, StoreError> {
         let failed = |e| system("the lock directory cannot be read", &self.dir, e);
         let mut held = Vec::new();

@@ -11,7 +11,12 @@ use std::path::Path;
 use rustix::fs::{Gid, OFlags, Uid};
 
 /// Makes a file (0600) that does not exist yet, open for reading and writing. Links are not
-/// followed. `AlreadyExists` if something has that name.
+/// followed.
+///
+/// # Errors
+///
+/// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if something has that name; else the system's. A
+/// file that could not be given to its owner is there, and is root's.
 pub fn create(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
@@ -25,6 +30,10 @@ pub fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Opens a file for reading and writing, and makes it (0600) if there is none.
+///
+/// # Errors
+///
+/// The system's, also for a link.
 pub fn open_or_create(path: &Path) -> io::Result<File> {
     loop {
         let existing = OpenOptions::new()
@@ -45,6 +54,10 @@ pub fn open_or_create(path: &Path) -> io::Result<File> {
 }
 
 /// Makes a directory (0700), and those above it, if they do not exist.
+///
+/// # Errors
+///
+/// The system's; directories above that were made stay.
 pub fn create_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());

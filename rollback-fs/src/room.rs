@@ -11,6 +11,11 @@ use rustix::io::Errno;
 const BLOCK: u64 = 512;
 
 /// Lets a file take so much space, which nobody else can have then.
+///
+/// # Errors
+///
+/// The system's: [`StorageFull`](io::ErrorKind::StorageFull) where there is not so much. What was
+/// taken until then stays with the file.
 pub fn take(file: &File, size: u64) -> io::Result<()> {
     take_by(file, size, || {
         rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size)

@@ -28,7 +28,7 @@ struct Service {
 }
 
 impl Engine {
-    /// This process.
+    /// This process, as what it runs is told of it.
     pub fn this() -> Self {
         let pid = getpid();
         Self {

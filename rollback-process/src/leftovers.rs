@@ -36,6 +36,11 @@ pub struct StillRunning {
 /// own, and so is everything while the process that ran it lives.
 ///
 /// Only of this user, on this machine, by `/proc`; where there is none, nothing is found.
+///
+/// # Errors
+///
+/// [`StillRunning`] for the first group that was killed and is not gone; those after it were not
+/// ended.
 pub async fn end_leftovers(deployment: &DeploymentId) -> Result<usize, StillRunning> {
     let id = deployment.clone();
     // Off the async threads: a process that is stuck can keep who looks at it.

@@ -77,7 +77,7 @@ impl std::error::Error for Unsuccessful {}
 /// What a program finds in its environment besides what it is given.
 #[derive(Debug, Clone, Copy)]
 enum Environment {
-    /// `PATH`.
+    /// This process's `PATH`, and nothing else of it.
     Path,
     /// All that this process has.
     Inherited,
@@ -97,7 +97,11 @@ pub struct Program {
 }
 
 impl Program {
-    /// Runs `program` with `args`. Fails if one of them cannot be passed on.
+    /// Runs `program` with `args`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidProgram`] without a program, or for a NUL in its name or an argument.
     pub fn new<A: Into<OsString>>(
         program: impl Into<OsString>,
         args: impl IntoIterator<Item = A>,
@@ -163,6 +167,14 @@ impl Program {
 
     /// Runs it. One that overruns the deadline, or is cancelled, is killed with what it started,
     /// and waited for; so it is, but for the waiting, when the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsuccessful`], and how it ended:
+    ///
+    /// - [`NotRun`](Ending::NotRun): it cannot be started, or the context was over before.
+    /// - [`Stopped`](Ending::Stopped): it was killed, at the deadline or because it was cancelled.
+    /// - [`Failed`](Ending::Failed): it ended by itself, not with 0, or its end is not known.
     pub async fn run(&self, cx: &Context) -> Result<(), Unsuccessful> {
         self.run_with(cx, &[]).await
     }
@@ -171,6 +183,11 @@ impl Program {
     /// `ROLLBACK_ENGINE`, `ROLLBACK_ARTIFACT` (the digest of what is to be live), `ROLLBACK_HANDLE`
     /// (the backend's, of where that is) and `ROLLBACK_RELEASE_DIR`
     /// ([`in_release`](Self::in_release)). First [`end_leftovers`].
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run), and [`NotRun`](Ending::NotRun) while what a dead process left cannot
+    /// be ended.
     pub async fn run_for(&self, cx: &Context, op: &Operation) -> Result<(), Unsuccessful> {
         let gone = end_leftovers(&op.deployment).await;
         gone.map_err(|e| Unsuccessful::new(Ending::NotRun, e.to_string()))?;
@@ -199,6 +216,10 @@ impl Program {
     /// (`live`, or `beside` what is live), `ROLLBACK_ARTIFACT`, `ROLLBACK_HANDLE`, and, beside what is
     /// live, where it answers: `ROLLBACK_ADDRESS_` and the port's name in capitals, `host:port`, and
     /// `ROLLBACK_ADDRESS` where there is only one.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
     pub async fn run_at(&self, cx: &Context, probe: &Probe) -> Result<(), Unsuccessful> {
         let site = match probe.site {
             Site::Live => "live",

@@ -33,6 +33,11 @@ pub struct CommandCheck {
 
 impl CommandCheck {
     /// Runs `program` with `args`.
+    ///
+    /// # Errors
+    ///
+    /// [`Program`](crate::InvalidCheckKind::Program) without a program, or for a NUL in its name or
+    /// an argument.
     pub fn new<A: Into<OsString>>(
         program: impl Into<OsString>,
         args: impl IntoIterator<Item = A>,

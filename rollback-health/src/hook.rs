@@ -75,6 +75,11 @@ enum Triggers {
 
 impl CommandHook {
     /// Runs `program` with `args`, on deploys and redeploys.
+    ///
+    /// # Errors
+    ///
+    /// [`Program`](crate::InvalidCheckKind::Program) without a program, or for a NUL in its name or
+    /// an argument.
     pub fn new<A: Into<OsString>>(
         program: impl Into<OsString>,
         args: impl IntoIterator<Item = A>,

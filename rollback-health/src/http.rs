@@ -59,7 +59,8 @@ enum Endpoint {
 /// What a 404 means.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Strictness {
-    /// No.
+    /// That the service is unhealthy, unless 404 is among the [`statuses`](HttpCheck::statuses) to
+    /// expect.
     #[default]
     Strict,
     /// The service has no health endpoint: ask `/` once, and take any answer below 500 there for
@@ -69,6 +70,11 @@ pub enum Strictness {
 
 impl HttpCheck {
     /// A check of `http://host[:port][/path]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Scheme`](InvalidCheckKind::Scheme) for another scheme, https among them;
+    /// [`Address`](InvalidCheckKind::Address) for what is no such URL.
     pub fn new(url: &str) -> Result<Self, InvalidCheck> {
         let bad = |why: &str| {
             InvalidCheck::new(
@@ -133,6 +139,11 @@ impl HttpCheck {
     /// let check = HttpCheck::unix("/run/api/http.sock", "/healthz")?;
     /// # Ok::<(), rollback_health::InvalidCheck>(())
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Address`](InvalidCheckKind::Address) for a socket without an absolute path, or a path that
+    /// does not begin with `/` or has characters that no URL has.
     pub fn unix(socket: impl Into<PathBuf>, path: &str) -> Result<Self, InvalidCheck> {
         let bad = |why: String| InvalidCheck::new(InvalidCheckKind::Address, why);
         let socket = socket.into();
@@ -163,6 +174,10 @@ impl HttpCheck {
     }
 
     /// Takes these statuses for healthy, and no others. At least one.
+    ///
+    /// # Errors
+    ///
+    /// [`Status`](InvalidCheckKind::Status) for none, or for what is none of 100 to 999.
     pub fn statuses(
         mut self,
         statuses: impl IntoIterator<Item = u16>,
@@ -184,6 +199,10 @@ impl HttpCheck {
     }
 
     /// Sends a header, `host` included. Its value is shown nowhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Header`](InvalidCheckKind::Header) for a name or value that no header can have.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, InvalidCheck> {
         let bad = |what: &str| {
             InvalidCheck::new(

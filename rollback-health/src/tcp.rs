@@ -22,6 +22,10 @@ pub struct TcpCheck {
 
 impl TcpCheck {
     /// A check of `host:port`.
+    ///
+    /// # Errors
+    ///
+    /// [`Address`](InvalidCheckKind::Address) for what is no host and port.
     pub fn new(address: &str) -> Result<Self, InvalidCheck> {
         let address = parse(address, None).map_err(|why| {
             InvalidCheck::new(

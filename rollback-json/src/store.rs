@@ -47,9 +47,23 @@ impl JsonStore {
     /// Opens the history in directory `path`; makes it (0700, its files 0600) if it does not
     /// exist.
     ///
-    /// Fails with `Unusable` (a file, no permission, a network file system, a directory of
-    /// something else), `Full` or `NewerSchema`; in each case what is there is left as it is. A
-    /// directory that can only be read is opened for reading.
+    /// A directory that can only be read is opened for reading.
+    ///
+    /// # Errors
+    ///
+    /// What is there is left as it is:
+    ///
+    /// - [`Unusable`](rollback_core::error::StoreErrorKind::Unusable): a file, no permission, a
+    ///   network file system, or a directory of something else.
+    /// - [`Full`](rollback_core::error::StoreErrorKind::Full): there is no space to make it.
+    /// - [`ReadOnly`](rollback_core::error::StoreErrorKind::ReadOnly): there is no history, and
+    ///   none can be made.
+    /// - [`NewerSchema`](rollback_core::error::StoreErrorKind::NewerSchema): a newer version wrote
+    ///   it.
+    /// - [`Corrupt`](rollback_core::error::StoreErrorKind::Corrupt): its `format.json` is damaged.
+    /// - [`Busy`](rollback_core::error::StoreErrorKind::Busy): another process is opening it, and
+    ///   does not go on.
+    /// - [`Io`](rollback_core::error::StoreErrorKind::Io): any other failure of the system.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         blocking(move || {
@@ -71,9 +85,15 @@ impl JsonStore {
     /// it is at one instant. The copy is durable before it gets its name; a deployment in flight is
     /// unfinished there, and its holder dead.
     ///
-    /// Fails with `Unusable` if there is something at `to` already or its directory cannot be
-    /// written, `Full`, or `Io`; damaged files are copied as they are. Then nothing is at `to`
-    /// that was not there before.
+    /// # Errors
+    ///
+    /// [`Unusable`](rollback_core::error::StoreErrorKind::Unusable) if there is something at `to`
+    /// already or its directory cannot be written,
+    /// [`ReadOnly`](rollback_core::error::StoreErrorKind::ReadOnly),
+    /// [`Full`](rollback_core::error::StoreErrorKind::Full),
+    /// [`Io`](rollback_core::error::StoreErrorKind::Io), or
+    /// [`Busy`](rollback_core::error::StoreErrorKind::Busy) while a process that writes does not go
+    /// on. Then nothing is at `to` that was not there before. Damaged files are copied as they are.
     pub async fn backup(&self, to: impl AsRef<Path>) -> Result<(), StoreError> {
         let to = to.as_ref().to_owned();
         self.run(move |s| backup::backup(s, &to)).await
@@ -87,7 +107,11 @@ impl JsonStore {
     /// backup does not have is found to be ahead of it. So it is with a copy that was put in place
     /// by hand, once it is opened.
     ///
-    /// Fails as [`backup`](Self::backup) and [`open`](Self::open) do.
+    /// # Errors
+    ///
+    /// As [`backup`](Self::backup) and [`open`](Self::open);
+    /// [`Unusable`](rollback_core::error::StoreErrorKind::Unusable) also if there is no history at
+    /// `backup`.
     pub async fn restore(
         backup: impl AsRef<Path>,
         path: impl AsRef<Path>,
@@ -98,13 +122,18 @@ impl JsonStore {
         Self::open(to).await
     }
 
-    /// The directory.
+    /// The directory, all links followed.
     pub fn path(&self) -> &Path {
         self.inner.layout.root()
     }
 
     /// Makes every index anew from the records, and takes the records that are there for all that
     /// there are: after files were put in or taken out by hand.
+    ///
+    /// # Errors
+    ///
+    /// As of [all writes](rollback_core::history::HistoryStore#errors-of-all-writes), at the first
+    /// workload whose index cannot be made: those before it have theirs anew. No record is changed.
     pub async fn rebuild_index(&self) -> Result<(), StoreError> {
         self.run(|s| {
             for workload in s.workloads()? {

@@ -22,7 +22,7 @@ pub(crate) struct Beginnings {
     /// Where each stands in the question, by its length: an id is looked up once for each length,
     /// however many texts there are.
     places: BTreeMap<usize, HashMap<String, Vec<usize>>>,
-    /// The question.
+    /// What was asked, in the order that it is answered in.
     texts: Vec<String>,
 }
 

@@ -19,7 +19,6 @@ pub(crate) struct Forgetting {
 }
 
 impl Forgetting {
-    /// How many.
     pub(crate) fn len(&self) -> u64 {
         (self.records.len() + self.damaged.len()) as u64
     }

@@ -141,7 +141,7 @@ impl Inner {
         Ok(forgotten)
     }
 
-    /// One snapshot.
+    /// Reads in one transaction: what the step sees is of one instant.
     pub(crate) fn read<T>(
         &self,
         mut step: impl FnMut(&Connection) -> Result<T, Failure>,

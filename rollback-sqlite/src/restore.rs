@@ -108,7 +108,7 @@ fn new_life(connection: &mut Connection) -> Result<(), Failure> {
 
 /// What is in the copy's place, and whom its locks keep out.
 enum Former {
-    /// Nothing.
+    /// No file, and nobody to keep out.
     Nothing,
     /// A database, of which this connection has all locks until it is dropped. Its log is in it by
     /// now.

@@ -59,11 +59,15 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// `Unusable` (a directory, no permission, a network file system or one that a program serves,
-    /// another program's database, a file with two names or mounted by itself), `ReadOnly` (there
-    /// is no file, or it cannot be read without writing), `Full`, `Corrupt` (also of a file
-    /// without a byte), `NewerSchema`, or `Busy` while it is being restored; in each case the file
-    /// is left as it is.
+    /// [`Unusable`](rollback_core::error::StoreErrorKind::Unusable) (a directory, no permission, a
+    /// network file system or one that a program serves, another program's database, a file with
+    /// two names or mounted by itself),
+    /// [`ReadOnly`](rollback_core::error::StoreErrorKind::ReadOnly) (there is no file, or it cannot
+    /// be read without writing), [`Full`](rollback_core::error::StoreErrorKind::Full),
+    /// [`Corrupt`](rollback_core::error::StoreErrorKind::Corrupt) (also of a file without a byte),
+    /// [`NewerSchema`](rollback_core::error::StoreErrorKind::NewerSchema), or
+    /// [`Busy`](rollback_core::error::StoreErrorKind::Busy) while it is being restored; in each
+    /// case the file is left as it is.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         blocking(move || {
@@ -92,7 +96,7 @@ impl SqliteStore {
         .await
     }
 
-    /// The file.
+    /// The history's file, all links followed.
     pub fn path(&self) -> &Path {
         self.inner.path()
     }
@@ -104,8 +108,11 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// `Unusable` if there is a file at `to` already or its directory cannot be written, `Full`,
-    /// `Corrupt` if the history is damaged, or `Io`. Then nothing is at `to` that was not there
+    /// [`Unusable`](rollback_core::error::StoreErrorKind::Unusable) if there is a file at `to`
+    /// already or its directory cannot be written,
+    /// [`Full`](rollback_core::error::StoreErrorKind::Full),
+    /// [`Corrupt`](rollback_core::error::StoreErrorKind::Corrupt) if the history is damaged, or
+    /// [`Io`](rollback_core::error::StoreErrorKind::Io). Then nothing is at `to` that was not there
     /// before.
     pub async fn backup(&self, to: impl AsRef<Path>) -> Result<(), StoreError> {
         let to = to.as_ref().to_owned();
@@ -119,10 +126,15 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// `Conflict` or `Busy`, and nothing is changed, while any program has the history at `to` open
-    /// or somebody runs a deployment of it; `Corrupt` if the copy is damaged, `NewerSchema` or
-    /// `Unusable` if it is no copy of a history that this version reads; `Full`, `ReadOnly` or
-    /// `Io`, and then the history is as it was.
+    /// [`Conflict`](rollback_core::error::StoreErrorKind::Conflict) or
+    /// [`Busy`](rollback_core::error::StoreErrorKind::Busy), and nothing is changed, while any
+    /// program has the history at `to` open or somebody runs a deployment of it;
+    /// [`Corrupt`](rollback_core::error::StoreErrorKind::Corrupt) if the copy is damaged,
+    /// [`NewerSchema`](rollback_core::error::StoreErrorKind::NewerSchema) or
+    /// [`Unusable`](rollback_core::error::StoreErrorKind::Unusable) if it is no copy of a history
+    /// that this version reads; [`Full`](rollback_core::error::StoreErrorKind::Full),
+    /// [`ReadOnly`](rollback_core::error::StoreErrorKind::ReadOnly) or
+    /// [`Io`](rollback_core::error::StoreErrorKind::Io), and then the history is as it was.
     pub async fn restore(
         backup: impl AsRef<Path>,
         to: impl AsRef<Path>,

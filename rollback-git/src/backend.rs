@@ -27,6 +27,12 @@ pub struct GitBackend {
 
 impl GitBackend {
     /// A backend for one workload. Reads and writes nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidReference`](BackendErrorKind::InvalidReference), untouched: a path that is not
+    /// absolute or is `/`, a command without a program, or a pattern that does not name changes to
+    /// ignore.
     pub fn new(config: GitConfig) -> Result<Self, BackendError> {
         let inner = Arc::new(Inner::new(config)?);
         Ok(Self { inner })

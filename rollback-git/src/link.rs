@@ -12,7 +12,7 @@ use crate::file::{absent_is_fine, sync_dir, with_reserve};
 /// What stands at `current`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Current {
-    /// Nothing.
+    /// Nothing has that name.
     Absent,
     /// A link to this absolute path.
     Link(PathBuf),

@@ -46,6 +46,12 @@ pub struct DockerBackend {
 
 impl DockerBackend {
     /// A backend for one workload. Talks to nobody yet.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidReference`](BackendErrorKind::InvalidReference), untouched, for a setting that
+    /// docker does not take or that is reserved; [`Unsupported`](BackendErrorKind::Unsupported) for
+    /// one that no container can be made with here.
     pub fn new(config: DockerConfig) -> Result<Self, BackendError> {
         config.validate()?;
         let kind = "docker".parse().map_err(|e| {

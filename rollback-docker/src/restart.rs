@@ -11,7 +11,7 @@ use crate::settings;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum RestartPolicy {
-    /// Nothing.
+    /// Leaves it as it ended.
     #[default]
     No,
     /// Starts it again, also after dockerd itself was restarted.

@@ -34,6 +34,15 @@ pub struct SystemdBackend {
 
 impl SystemdBackend {
     /// A backend; makes its state directory.
+    ///
+    /// # Errors
+    ///
+    /// The live unit was not touched: [`Denied`](rollback_core::error::BackendErrorKind::Denied),
+    /// [`Exhausted`](rollback_core::error::BackendErrorKind::Exhausted),
+    /// [`NotFound`](rollback_core::error::BackendErrorKind::NotFound) or
+    /// [`Failed`](rollback_core::error::BackendErrorKind::Failed) if the state directory cannot be
+    /// made or written, [`Locked`](rollback_core::error::BackendErrorKind::Locked) if another
+    /// process has been making its key for ten seconds.
     pub fn new(config: SystemdConfig) -> Result<Self, BackendError> {
         let shelf = Shelf::open(&config.state).map_err(BackendError::untouched)?;
         Ok(Self {

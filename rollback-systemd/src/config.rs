@@ -13,7 +13,7 @@ use rollback_core::id::WorkloadId;
 pub struct UnitName(String);
 
 impl UnitName {
-    /// The name.
+    /// The name, its suffix `.service` included.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -40,7 +40,7 @@ const EDITED: usize = 20;
 /// The content of `format`.
 const KEYED: &[u8] = b"2\n";
 
-/// The directory.
+/// The directory of contents by digest, instances and keys.
 #[derive(Debug, Clone)]
 pub(crate) struct Shelf {
     dir: PathBuf,
@@ -208,7 +208,7 @@ impl Shelf {
         files::remove(&self.instance_path(handle)?)
     }
 
-    /// All instances.
+    /// All instances that are kept, in no order.
     pub(crate) fn all(&self) -> Result<Vec<(Instance, Shelved)>, BackendError> {
         let dir = self.dir.join("instances");
         let fail = |e| crate::error::file_error("the instances cannot be listed", &dir, e);

@@ -41,7 +41,7 @@ struct State {
     lost: Vec<String>,
     sick: BTreeSet<String>,
     by_hand: u64,
-    /// By hand.
+    /// What was taken away by hand, and is found gone.
     removed: BTreeSet<Handle>,
     published: Option<Fence>,
     configured: Option<String>,
@@ -142,7 +142,7 @@ impl FakeTarget {
         self.lock().sick.insert(digest.to_owned());
     }
 
-    /// Ends [`sicken`](Self::sicken).
+    /// Makes the release healthy again after [`sicken`](Self::sicken).
     pub fn heal(&self, digest: &str) {
         self.lock().sick.remove(digest);
     }
@@ -203,7 +203,7 @@ impl FakeTarget {
         self.lock().away = true;
     }
 
-    /// Ends [`cut`](Self::cut).
+    /// Answers again after [`cut`](Self::cut).
     pub fn mend(&self) {
         self.lock().away = false;
     }

@@ -32,11 +32,18 @@ pub trait Intercept: fmt::Debug + Send + Sync {
     /// What is known of a write before it, and needed after it.
     type Passed: Send;
 
-    /// Before. An error keeps the write from being made.
+    /// Before the write.
+    ///
+    /// # Errors
+    ///
+    /// What the caller gets in place of the write, which is not made.
     fn before(&self, write: Write<'_>) -> Result<Self::Passed, StoreError>;
 
-    /// Before a lease or an exclusion is renewed, which is no durable write. An error keeps it from
-    /// being renewed.
+    /// Before a lease or an exclusion is renewed, which is no durable write.
+    ///
+    /// # Errors
+    ///
+    /// What the caller gets in place of the renewal.
     fn renews(&self, _: &WorkloadId) -> Result<(), StoreError> {
         Ok(())
     }
@@ -46,12 +53,20 @@ pub trait Intercept: fmt::Debug + Send + Sync {
         Duration::ZERO
     }
 
-    /// Before a record is read in full. An error keeps it from being read: it is damaged, say.
+    /// Before a record is read in full.
+    ///
+    /// # Errors
+    ///
+    /// What the caller gets in place of the record: that it is damaged, say.
     fn reads(&self, _: &DeploymentId) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// After, if it was made. An error tells the caller that it was not.
+    /// After the write, if it was made.
+    ///
+    /// # Errors
+    ///
+    /// What the caller gets although the write was made.
     fn after(&self, write: Write<'_>, passed: Self::Passed) -> Result<(), StoreError>;
 }
 

@@ -80,7 +80,7 @@ impl Scenario {
 
 /// A world that another process can find again.
 pub trait KillWorld: Send + Sync {
-    /// The world.
+    /// The world itself, for the parent, which looks at what serves.
     fn world(&self) -> &dyn World;
 
     /// How another process finds it: paths, ports, sockets.
@@ -98,7 +98,7 @@ pub struct Parts {
 /// Makes [`Parts`] from a [`KillWorld::place`]; the same code in parent and child.
 #[async_trait]
 pub trait Assemble: Send + Sync {
-    /// The parts.
+    /// What the process of this place runs its engine with.
     async fn assemble(&self, place: &str) -> Parts;
 
     /// The workload's id.

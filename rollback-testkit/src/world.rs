@@ -10,11 +10,11 @@ use rollback_core::id::WorkloadId;
 /// One of the releases that every world can make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Build {
-    /// Serves "v1".
+    /// Healthy; serves "v1", by which it is told from the others.
     V1,
-    /// Serves "v2".
+    /// Healthy; serves "v2", by which it is told from the others.
     V2,
-    /// Serves "v3".
+    /// Healthy; serves "v3", by which it is told from the others.
     V3,
     /// Can be prepared and switched to, but is not healthy: it exits at once or answers 500.
     Broken,
@@ -38,7 +38,7 @@ impl Build {
 /// A target with one service. Dropping it tears the service down, also after a failed test.
 #[async_trait]
 pub trait World: Send + Sync {
-    /// The workload.
+    /// The id of the workload that its backend serves.
     fn workload(&self) -> WorkloadId;
 
     /// A new backend value for it, as a new process would make one.
@@ -74,6 +74,6 @@ pub trait World: Send + Sync {
     /// Makes the platform unreachable for backends made from now on, until [`mend`](Self::mend).
     async fn cut(&self);
 
-    /// Ends [`cut`](Self::cut).
+    /// Makes the platform reachable again after [`cut`](Self::cut).
     async fn mend(&self);
 }

@@ -25,13 +25,13 @@ static SEQUENCE: AtomicU64 = AtomicU64::new(1);
 /// A verb that has effects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// `prepare`
+    /// [`Backend::prepare`].
     Prepare,
-    /// `start`
+    /// [`Backend::start`].
     Start,
-    /// `switch`
+    /// [`Backend::switch`].
     Switch,
-    /// `retire`
+    /// [`Backend::retire`].
     Retire,
 }
 
@@ -121,6 +121,10 @@ impl Driver {
     }
 
     /// Runs one verb with a context of one's own.
+    ///
+    /// # Errors
+    ///
+    /// The verb's own, as it is.
     pub async fn verb(
         &self,
         step: Step,

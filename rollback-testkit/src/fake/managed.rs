@@ -43,7 +43,7 @@ impl FakeTarget {
         self.lock().stalled.insert(digest.to_owned());
     }
 
-    /// Ends [`stall`](Self::stall).
+    /// Lets rollouts of the release go on after [`stall`](Self::stall).
     pub fn go_on(&self, digest: &str) {
         self.lock().stalled.remove(digest);
     }

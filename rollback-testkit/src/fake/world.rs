@@ -23,7 +23,7 @@ impl FakeWorld {
     }
 }
 
-/// Makes [`FakeWorld`]s.
+/// Makes a [`FakeWorld`] of its own for each case of a suite.
 #[derive(Debug, Clone, Copy)]
 pub struct FakeWorlds {
     make: fn() -> FakeTarget,

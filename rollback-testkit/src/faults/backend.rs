@@ -19,30 +19,30 @@ use super::Side;
 /// A verb of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// `resolve`
+    /// [`Backend::resolve`].
     Resolve,
-    /// `observe`
+    /// [`Backend::observe`].
     Observe,
-    /// `availability`
+    /// [`Backend::availability`].
     Availability,
-    /// `prepare`
+    /// [`Backend::prepare`].
     Prepare,
-    /// `start`
+    /// [`Backend::start`].
     Start,
-    /// `switch`
+    /// [`Backend::switch`].
     Switch,
-    /// `retire`
+    /// [`Backend::retire`].
     Retire,
-    /// `health`
+    /// [`Backend::health`].
     Health,
-    /// `diagnose`
+    /// [`Backend::diagnose`].
     Diagnose,
-    /// `retain`
+    /// [`Backend::retain`].
     Retain,
 }
 
 impl Verb {
-    /// Every verb.
+    /// Every verb that can be made to fail.
     pub const ALL: &[Self] = &[
         Self::Resolve,
         Self::Observe,
@@ -68,15 +68,15 @@ impl Verb {
 /// What fails next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerbFault {
-    /// This verb,
+    /// The verb that fails.
     pub verb: Verb,
-    /// this call of it from now (1: the next),
+    /// At which call of it, counted from now; 1 is the next.
     pub nth: usize,
-    /// and so many after it as well,
+    /// How many calls after that one fail as well.
     pub more: usize,
-    /// on this side of its effect,
+    /// On which side of its effect.
     pub side: Side,
-    /// with this.
+    /// The kind of the error that it fails with.
     pub kind: BackendErrorKind,
 }
 

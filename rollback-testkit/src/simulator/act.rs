@@ -53,7 +53,7 @@ pub(super) async fn adopted(engine: &RollbackEngine) -> Result<Report, Error> {
     engine.adopt(&api(), me()).await?.await
 }
 
-/// The act.
+/// Does what the scenario is about, to its end.
 pub(super) async fn act(composed: Composed, verb: Verb, release: Release) -> Ended {
     let engine = composed.engine();
     match verb {

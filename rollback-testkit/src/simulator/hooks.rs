@@ -21,7 +21,7 @@ use rollback_core::time::Timestamp;
 use super::life::Life;
 use crate::fake::FakeTarget;
 
-/// Which hook.
+/// A hook that hangs on the workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Hook {
     Guard,

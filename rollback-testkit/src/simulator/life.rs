@@ -23,7 +23,7 @@ pub(super) enum Fate {
 /// How a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// It runs.
+    /// It goes on past each point that it reaches.
     Running,
     /// It has reached the point at which it halts. Nothing of it goes on until somebody says how.
     Halted,

@@ -14,7 +14,7 @@ use super::process::{Came, Known, Machine, Process, Program};
 use super::scenario::{Bringing, Hanging, Release, Says, Scenario, Verb};
 use super::trouble::{Change, During, Hand, How, Meanwhile, Since, To, Trouble, When};
 
-/// One story.
+/// One story: what is done, where it is cut short, and what happens meanwhile.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Play {
     pub(super) scenario: Scenario,
@@ -57,7 +57,7 @@ pub(super) struct Stage {
 }
 
 impl Play {
-    /// Plays it.
+    /// Plays the story to its end, and says what was seen.
     pub(super) fn play(self) -> Played {
         let mut stage = Stage {
             play: self,

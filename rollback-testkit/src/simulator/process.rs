@@ -40,7 +40,7 @@ impl Default for Ticks {
 }
 
 impl Ticks {
-    /// Jumps.
+    /// Sets the clock by so many years of 365 days, back if negative.
     pub(super) fn jump(&self, years: i64) {
         let year = 365 * 24 * 60 * 60 * 1_000_000;
         self.0.fetch_add(years * year, Ordering::SeqCst);

@@ -27,7 +27,7 @@ pub struct Tally {
 /// A promise broken in one kind of trouble.
 #[derive(Debug, Clone)]
 pub struct Broken {
-    /// How often.
+    /// In how many stories it was broken.
     pub times: usize,
     /// The first story in which it was.
     pub first: String,

@@ -123,7 +123,7 @@ pub(super) enum When {
 }
 
 impl Trouble {
-    /// Every one.
+    /// Every trouble that a sweep goes through.
     pub(super) fn all() -> Vec<Self> {
         let mut all = vec![
             Self::None,

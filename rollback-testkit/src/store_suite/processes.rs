@@ -51,7 +51,7 @@ pub async fn child(open: impl Open) {
     }
 }
 
-/// A case.
+/// A case with a process that is killed while it appends; it counts what was acknowledged.
 pub async fn what_a_killed_process_was_acknowledged_is_kept_and_its_deployment_taken_over(
     open: impl Open,
 ) {
@@ -86,7 +86,7 @@ pub async fn what_a_killed_process_was_acknowledged_is_kept_and_its_deployment_t
     }
 }
 
-/// A case.
+/// A case with a process that is stopped, which is no death, and then killed.
 pub async fn a_stopped_process_is_alive_and_is_not_taken_over(open: impl Open) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("history");
@@ -111,7 +111,7 @@ pub async fn a_stopped_process_is_alive_and_is_not_taken_over(open: impl Open) {
     store.take_over(&new.workload, &holder()).await.unwrap();
 }
 
-/// A case.
+/// A case with two processes that are let go at the same instant.
 pub async fn of_two_processes_that_begin_at_once_one_wins() {
     for _ in 0..5 {
         let dir = tempfile::tempdir().unwrap();

@@ -118,6 +118,10 @@ pub fn by_ann(what: Amend, now: u64) -> Amendment {
 }
 
 /// Amends a workload as it is now.
+///
+/// # Errors
+///
+/// The store's, as it is.
 pub async fn amend(
     store: &dyn HistoryStore,
     workload: &WorkloadId,

@@ -19,9 +19,9 @@ use crate::store_suite::sample::{
 pub enum Verb {
     /// Opens a history that does not exist, and begins.
     First,
-    /// `begin`
+    /// [`HistoryStore::begin`].
     Begin,
-    /// `append`
+    /// [`HistoryStore::append`].
     Append,
     /// `finish` that frees the lease
     Finish,
@@ -29,15 +29,15 @@ pub enum Verb {
     FinishAndOpen,
     /// `finish` of the successor, which amends the failed one
     FinishAndAmend,
-    /// `take_over`
+    /// [`HistoryStore::take_over`].
     TakeOver,
-    /// `request_cancel`
+    /// [`HistoryStore::request_cancel`].
     RequestCancel,
     /// `amend`: a hold
     SetHold,
     /// `amend`: a policy, in a history without a workload
     SetPolicy,
-    /// `annotate`
+    /// [`HistoryStore::annotate`].
     Annotate,
     /// `forget`, of two records
     Forget,
@@ -46,7 +46,7 @@ pub enum Verb {
 pub(super) const API: &str = "api@web-1";
 
 impl Verb {
-    /// Every verb.
+    /// Every verb that a process is killed in.
     pub const ALL: [Self; 12] = [
         Self::First,
         Self::Begin,
@@ -120,7 +120,7 @@ impl Verb {
         }
     }
 
-    /// Does it.
+    /// Writes once, in the process that is to be killed.
     pub(super) async fn act(
         self,
         open: impl Open,

@@ -321,9 +321,9 @@ impl RollbackEngine {
     /// - [`InvalidRequest`](ErrorKind::InvalidRequest): another guard than `composition` is to be
     ///   forced.
     /// - [`NotRegistered`](ErrorKind::NotRegistered): the workload is not in the catalog.
-    /// - [`Interrupted`](ErrorKind::Interrupted): the platform could not be looked at, so that
-    ///   nothing was done; its record is gone or cannot be read; or the run stopped again, as
-    ///   [`Run`] says.
+    /// - [`Interrupted`](ErrorKind::Interrupted): the platform could not be looked at, or what the
+    ///   dead process began may run on, so that nothing was done; its record is gone or cannot be
+    ///   read; or the run stopped again, as [`Run`] says.
     /// - [`Store`](ErrorKind::Store): the history cannot be read or written to.
     pub async fn recover_forcing(
         &self,

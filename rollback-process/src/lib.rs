@@ -19,11 +19,13 @@ mod leftovers;
 mod output;
 mod program;
 mod stat;
+mod unsuccessful;
 
 pub use engine::Engine;
 pub use leftovers::{StillRunning, end_leftovers};
-pub use output::MAX_OUTPUT;
-pub use program::{Ending, InvalidProgram, Program, Unsuccessful};
+pub use output::{MAX_ANSWER, MAX_OUTPUT};
+pub use program::Program;
+pub use unsuccessful::{Ending, InvalidProgram, Unsuccessful};
 
 /// What the README shows compiles.
 #[cfg(doctest)]

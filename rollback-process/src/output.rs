@@ -7,6 +7,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 /// Most of a program's output that a diagnostic shows, in bytes, from the end: 4 KiB.
 pub const MAX_OUTPUT: usize = 4 * 1024;
 
+/// Most of an answer that is kept, in bytes, from the end: 64 KiB.
+pub const MAX_ANSWER: usize = 64 * 1024;
+
 /// Shorter values are not masked: they hide nothing, and a masked `1` would garble every number.
 const SHORTEST_MASKED: usize = 4;
 
@@ -52,16 +55,31 @@ impl Secrets {
     }
 
     fn mask(&self, text: String) -> String {
-        self.known()
+        let known = self.known().iter();
+        let mut text = known.fold(text, |text, secret| text.replace(secret, "***"));
+        // One that was killed may have said no more than the beginning of one.
+        let begun = self
+            .known()
             .iter()
-            .fold(text, |text, secret| text.replace(secret, "***"))
+            .filter_map(|secret| begun(&text, secret));
+        if let Some(begun) = begun.max() {
+            text.truncate(text.len() - begun);
+            text.push_str("***");
+        }
+        text
     }
 }
 
-/// The end of an output, at most [`MAX_OUTPUT`] bytes.
-pub(crate) fn said(output: &mut File, secrets: &Secrets) -> String {
-    match end_of_file(output, (MAX_OUTPUT + secrets.longest()) as u64) {
-        Ok((bytes, cut)) => shown(&bytes, cut, secrets),
+/// How much of a secret the text ends with, if that is enough to tell.
+fn begun(text: &str, secret: &str) -> Option<usize> {
+    let mut ends = secret.char_indices().map(|(at, _)| at).rev();
+    ends.find(|at| *at >= SHORTEST_MASKED && text.ends_with(&secret[..*at]))
+}
+
+/// The end of an output, at most so many bytes.
+pub(crate) fn said(output: &mut File, secrets: &Secrets, most: usize) -> String {
+    match end_of_file(output, (most + secrets.longest()) as u64) {
+        Ok((bytes, cut)) => shown(&bytes, cut, secrets, most),
         Err(_) => "(its output cannot be read)".to_owned(),
     }
 }
@@ -76,7 +94,7 @@ fn end_of_file(file: &mut File, most: u64) -> io::Result<(Vec<u8>, bool)> {
     Ok((bytes, length > most))
 }
 
-fn shown(bytes: &[u8], cut: bool, secrets: &Secrets) -> String {
+fn shown(bytes: &[u8], cut: bool, secrets: &Secrets, most: usize) -> String {
     let mut text = secrets.mask(String::from_utf8_lossy(bytes).into_owned());
     if cut {
         // The cut may have gone through a secret, whose rest cannot be recognised: it goes too.
@@ -92,7 +110,7 @@ fn shown(bytes: &[u8], cut: bool, secrets: &Secrets) -> String {
         }
         text = text.lines().map(redacted).collect::<Vec<_>>().join("\n");
     }
-    end_of(&text, MAX_OUTPUT).trim().to_owned()
+    end_of(&text, most).trim().to_owned()
 }
 
 /// Hides what follows a secret-looking name, and passwords in URLs.
@@ -125,7 +143,17 @@ fn end_of(text: &str, most: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::redacted;
+    use super::{Secrets, redacted};
+
+    #[test]
+    fn the_beginning_of_a_secret_was_shown_where_a_program_was_killed_within_it() {
+        let secrets = Secrets::Values(vec!["hunter2-and-more".to_owned(), "hunters".to_owned()]);
+        let mask = |text: &str| secrets.mask(text.to_owned());
+        assert_eq!(mask("hunter2-and-more, hunter2-and"), "***, ***");
+        assert_eq!(mask("the hunte"), "the ***");
+        assert_eq!(mask("the hun"), "the hun");
+        assert_eq!(mask("a hunter "), "a hunter ");
+    }
 
     #[test]
     fn what_looks_secret_is_hidden() {

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use rollback_core::backend::Operation;
 use rollback_core::context::Context;
@@ -15,64 +16,14 @@ use tokio::process::{Child, Command};
 
 use crate::engine::Engine;
 use crate::leftovers::{DEPLOYMENT, ENGINE, end_leftovers};
-use crate::output::{Secrets, said};
+use crate::output::{MAX_ANSWER, MAX_OUTPUT, Secrets, said};
+use crate::unsuccessful::{Ending, InvalidProgram, Unsuccessful};
 
-/// A program that cannot be run as it is written: what is wrong, and what would be right.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidProgram(String);
+/// Most that a program which is asked something may say, in bytes: it must not fill a disk.
+const MAX_SAID: u64 = 4 * 1024 * 1024;
 
-/// How a program ended that did not end with success.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Ending {
-    /// It was not begun.
-    NotRun,
-    /// It was stopped: its time was over, or it was cancelled.
-    Stopped,
-    /// It ended by itself, and said no.
-    Failed,
-}
-
-/// A program did not end with success. Says how it ended, and the last 4 KiB of what it said, what
-/// is secret masked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Unsuccessful {
-    /// How it ended.
-    pub ending: Ending,
-    /// The same in words.
-    pub how: String,
-    /// What it said; empty if it said nothing.
-    pub output: String,
-}
-
-impl Unsuccessful {
-    fn new(ending: Ending, how: impl Into<String>) -> Self {
-        Self {
-            ending,
-            how: how.into(),
-            output: String::new(),
-        }
-    }
-
-    fn saying(mut self, output: String) -> Self {
-        self.output = output;
-        self
-    }
-}
-
-impl fmt::Display for Unsuccessful {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.how)?;
-        match self.output.trim_end() {
-            "" => Ok(()),
-            output => write!(f, "\n{output}"),
-        }
-    }
-}
-
-impl std::error::Error for Unsuccessful {}
+/// How often what it has said so far is measured.
+const MEASURED: Duration = Duration::from_millis(50);
 
 /// What a program finds in its environment besides what it is given.
 #[derive(Debug, Clone, Copy)]
@@ -92,8 +43,17 @@ pub struct Program {
     args: Vec<OsString>,
     environment: Environment,
     env: Vec<(OsString, OsString)>,
+    masked: Vec<OsString>,
     dir: Option<PathBuf>,
     release: Option<PathBuf>,
+}
+
+/// What is wanted of a program besides its success.
+#[derive(Debug, Clone, Copy)]
+enum Wanted {
+    Nothing,
+    /// What it says.
+    Answer,
 }
 
 impl Program {
@@ -108,15 +68,14 @@ impl Program {
     ) -> Result<Self, InvalidProgram> {
         let program = program.into();
         if program.is_empty() {
-            return Err(InvalidProgram(
-                "there is no program to run; name one, such as /usr/bin/pg_isready".to_owned(),
+            return Err(InvalidProgram::new(
+                "there is no program to run; name one, such as /usr/bin/pg_isready",
             ));
         }
         let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
         if args.iter().chain([&program]).any(has_nul) {
-            return Err(InvalidProgram(
-                "the program's name or an argument contains a NUL, which no program can be given"
-                    .to_owned(),
+            return Err(InvalidProgram::new(
+                "the program's name or an argument contains a NUL, which no program can be given",
             ));
         }
         Ok(Self {
@@ -124,6 +83,7 @@ impl Program {
             args,
             environment: Environment::Path,
             env: Vec::new(),
+            masked: Vec::new(),
             dir: None,
             release: None,
         })
@@ -142,6 +102,14 @@ impl Program {
     #[must_use]
     pub fn inheriting(mut self) -> Self {
         self.environment = Environment::Inherited;
+        self
+    }
+
+    /// Masks these values in its output, if they are four bytes or longer: it was not given them, and
+    /// may come upon them.
+    #[must_use]
+    pub fn masking<V: Into<OsString>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
+        self.masked.extend(values.into_iter().map(Into::into));
         self
     }
 
@@ -176,7 +144,13 @@ impl Program {
     /// - [`Stopped`](Ending::Stopped): it was killed, at the deadline or because it was cancelled.
     /// - [`Failed`](Ending::Failed): it ended by itself, not with 0, or its end is not known.
     pub async fn run(&self, cx: &Context) -> Result<(), Unsuccessful> {
-        self.run_with(cx, &[]).await
+        self.run_with(cx, &[], Wanted::Nothing).await.map(drop)
+    }
+
+    /// The same for one that is asked something: what it said, its last [`MAX_ANSWER`] bytes, what is
+    /// secret masked. One that says more than 4 MiB is killed.
+    pub async fn answer(&self, cx: &Context) -> Result<String, Unsuccessful> {
+        self.run_with(cx, &[], Wanted::Answer).await
     }
 
     /// The same for a deployment, of which it is told `ROLLBACK_WORKLOAD`, `ROLLBACK_DEPLOYMENT`,
@@ -209,7 +183,7 @@ impl Program {
         if let Some(dir) = &self.release {
             told.push(("ROLLBACK_RELEASE_DIR", dir.into()));
         }
-        self.run_with(cx, &told).await
+        self.run_with(cx, &told, Wanted::Nothing).await.map(drop)
     }
 
     /// The same for a look at an instance, of which it is told `ROLLBACK_WORKLOAD`, `ROLLBACK_SITE`
@@ -250,10 +224,15 @@ impl Program {
             .iter()
             .map(|(name, value)| (name.as_str(), value.into()))
             .collect();
-        self.run_with(cx, &told).await
+        self.run_with(cx, &told, Wanted::Nothing).await.map(drop)
     }
 
-    async fn run_with(&self, cx: &Context, told: &[(&str, OsString)]) -> Result<(), Unsuccessful> {
+    async fn run_with(
+        &self,
+        cx: &Context,
+        told: &[(&str, OsString)],
+        wanted: Wanted,
+    ) -> Result<String, Unsuccessful> {
         not_over(cx)?;
         let not_run = |e| Unsuccessful::new(Ending::NotRun, format!("it cannot be run: {e}"));
         // A file, not a pipe: what it starts and leaves must neither keep us waiting for the end of
@@ -267,34 +246,40 @@ impl Program {
         let group = Group::of(&child);
         let ended = tokio::select! {
             biased;
-            status = child.wait() => Some(status),
-            () = cx.cancellation().cancelled() => None,
-            () = tokio::time::sleep(cx.remaining()) => None,
+            status = child.wait() => Ok(status),
+            () = cx.cancellation().cancelled() => Err("it was cancelled, and killed"),
+            () = tokio::time::sleep(cx.remaining()) => {
+                Err("it did not end in time and was killed")
+            }
+            () = overflow(&output, wanted) => Err("it said more than 4 MiB and was killed"),
         };
-        let values = Secrets::values(self.env.iter().map(|(_, value)| value.as_os_str()));
+        let given = self.env.iter().map(|(_, value)| value);
+        let values = Secrets::values(given.chain(&self.masked).map(OsString::as_os_str));
         let secrets = match self.environment {
             Environment::Path => Secrets::Values(values),
             Environment::Inherited => Secrets::Lookalikes(values),
         };
-        let Some(status) = ended else {
-            // Killed and waited for, so that it does nothing after we have said no.
-            drop(group);
-            let stopped = |how: &str| Unsuccessful::new(Ending::Stopped, how);
-            let stopped = match child.kill().await {
-                Ok(()) if cx.cancellation().is_cancelled() => {
-                    stopped("it was cancelled, and killed")
-                }
-                Ok(()) => stopped("it did not end in time and was killed"),
-                Err(e) => return Err(stopped(&format!("it cannot be killed: {e}"))),
-            };
-            return Err(stopped.saying(said(&mut output, &secrets)));
+        let status = match ended {
+            Ok(status) => status,
+            Err(why) => {
+                // Killed and waited for, so that it does nothing after we have said no.
+                drop(group);
+                let stopped = |how: &str| Unsuccessful::new(Ending::Stopped, how);
+                return Err(match child.kill().await {
+                    Ok(()) => stopped(why).saying(said(&mut output, &secrets, MAX_OUTPUT)),
+                    Err(e) => stopped(&format!("it cannot be killed: {e}")),
+                });
+            }
         };
         group.ended();
-        match status {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(Unsuccessful::new(Ending::Failed, status.to_string())
-                .saying(said(&mut output, &secrets))),
-            Err(e) => Err(Unsuccessful::new(
+        match (status, wanted) {
+            (Ok(status), Wanted::Nothing) if status.success() => Ok(String::new()),
+            (Ok(status), Wanted::Answer) if status.success() => {
+                Ok(said(&mut output, &secrets, MAX_ANSWER))
+            }
+            (Ok(status), _) => Err(Unsuccessful::new(Ending::Failed, status.to_string())
+                .saying(said(&mut output, &secrets, MAX_OUTPUT))),
+            (Err(e), _) => Err(Unsuccessful::new(
                 Ending::Failed,
                 format!("its end is unknown: {e}"),
             )),
@@ -335,6 +320,16 @@ fn unnamed_file() -> io::Result<File> {
         Ok(File::from(rustix::fs::memfd_create("output", flags)?))
     });
     on_disk
+}
+
+/// Resolves once more was said than an answer may have; never where none is wanted.
+async fn overflow(output: &File, wanted: Wanted) {
+    if matches!(wanted, Wanted::Nothing) {
+        return std::future::pending().await;
+    }
+    while output.metadata().is_ok_and(|m| m.len() <= MAX_SAID) {
+        tokio::time::sleep(MEASURED).await;
+    }
 }
 
 /// One that should have ended already does not begin.

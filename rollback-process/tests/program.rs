@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rollback_core::context::Context;
-use rollback_process::Program;
+use rollback_process::{Ending, MAX_ANSWER, MAX_OUTPUT, Program};
 
 const CHILD: &str = "ROLLBACK_PROCESS_NO_TMP";
 
@@ -31,4 +31,33 @@ fn without_a_temporary_directory_no_program_could_be_run() {
     let said = String::from_utf8_lossy(&ended.stdout);
     assert!(ended.status.success(), "{said}");
     assert!(said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test]
+async fn what_a_program_answered_was_lost_when_it_succeeded() {
+    let cx = Context::new(Duration::from_secs(10));
+    let program = Program::new("/bin/sh", ["-c", "echo one hunter2; echo two >&2"]).unwrap();
+    let said = program.masking(["hunter2"]).answer(&cx).await.unwrap();
+    assert_eq!(said, "one ***\ntwo");
+    let silent = Program::new("/bin/true", [""; 0]).unwrap();
+    assert_eq!(silent.answer(&cx).await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_filled_the_disk() {
+    let cx = Context::new(Duration::from_secs(60));
+    let endless = Program::new("/usr/bin/yes", ["hunter2-and-more"]).unwrap();
+    let stopped = endless
+        .masking(["hunter2-and-more"])
+        .answer(&cx)
+        .await
+        .unwrap_err();
+    assert_eq!(stopped.ending, Ending::Stopped);
+    assert!(stopped.how.contains("more than 4 MiB"), "{stopped}");
+    assert!(stopped.output.len() <= MAX_OUTPUT);
+    assert!(!stopped.output.contains("hunter2"), "{stopped}");
+    // Bounded as well where it ends by itself.
+    let long = Program::new("/usr/bin/seq", ["100000"]).unwrap();
+    let said = long.answer(&cx).await.unwrap();
+    assert!(said.len() <= MAX_ANSWER && said.ends_with("\n99999\n100000"));
 }

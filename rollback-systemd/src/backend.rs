@@ -53,7 +53,7 @@ impl SystemdBackend {
 
     /// The connection for a verb that only looks. One with effects makes its own: it goes on in a
     /// thread where nobody else's can be waited for.
-    async fn bus(&self) -> Result<Arc<Bus>, BackendError> {
+    pub(crate) async fn bus(&self) -> Result<Arc<Bus>, BackendError> {
         self.link.bus(self.config()).await
     }
 
@@ -248,19 +248,8 @@ impl Backend for SystemdBackend {
         Ok(look.view(health::since_start()))
     }
 
-    async fn diagnose(&self, _: &Context, _: &Instance) -> Result<Words, BackendError> {
-        let bus = self.bus().await?;
-        let state = bus.looked().await.map_err(BackendError::untouched)?;
-        let words = Words::default()
-            .fact("state", format!("{} ({})", state.active, state.sub))
-            .fact("result", &state.result)
-            .fact("exit_status", state.exit_status)
-            .fact("restarts", state.restarts)
-            .fact("invocation_id", &state.invocation);
-        Ok(match state.load_error.as_str() {
-            "" => words,
-            error => words.fact("load_error", error),
-        })
+    async fn diagnose(&self, cx: &Context, instance: &Instance) -> Result<Words, BackendError> {
+        self.words(cx, instance).await
     }
 
     async fn configured(

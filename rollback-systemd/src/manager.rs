@@ -113,6 +113,14 @@ impl Bus {
 
     /// Any unit's state, read anew.
     pub(crate) async fn state_of(&self, unit: &str) -> Result<UnitState, BackendError> {
+        Ok(UnitState::of(&self.properties_of(unit).await?))
+    }
+
+    /// All that the manager says of a unit and its service. Its secrets are among it.
+    pub(crate) async fn properties_of(
+        &self,
+        unit: &str,
+    ) -> Result<HashMap<String, OwnedVariant>, BackendError> {
         let fail = |e| bus_error("the unit's state cannot be read", e);
         let path = self.manager().await?.load_unit(unit).await.map_err(fail)?;
         let proxy = zbus::fdo::PropertiesProxy::builder(&self.connection())
@@ -130,7 +138,7 @@ impl Bus {
             let name = interface.try_into().map_err(fail)?;
             all.extend(proxy.get_all(name).await.map_err(|e| fail(e.into()))?);
         }
-        Ok(UnitState::of(&all))
+        Ok(all)
     }
 
     /// When this manager was started, in microseconds since 1970: invocations of another start

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
+/// A command as the manager tells it: its path, arguments, whether it may fail; when it began and
+/// ended, by two clocks each; its process, and how that ended.
+type Command = (String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32);
+
 /// What the manager says of a unit, read anew each time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UnitState {
@@ -28,6 +32,8 @@ pub(crate) struct UnitState {
     /// `Type=`, as the manager took it.
     pub(crate) kind: String,
     pub(crate) main_pid: u32,
+    /// What this invocation has started so far, ended or not: the manager begins anew with each.
+    pub(crate) started: Vec<u32>,
     pub(crate) restarts: u32,
     pub(crate) result: String,
     pub(crate) exit_status: i32,
@@ -54,6 +60,10 @@ impl UnitState {
         let invocation: Vec<u8> = taken(all, "InvocationID").unwrap_or_default();
         let job: Option<(u32, OwnedObjectPath)> = taken(all, "Job");
         let load_error: Option<(String, String)> = taken(all, "LoadError");
+        let commands = ["ExecStartPre", "ExecStart", "ExecStartPost"].into_iter();
+        let commands =
+            commands.flat_map(|name| taken::<Vec<Command>>(all, name).unwrap_or_default());
+        let started = commands.map(|command| command.7).filter(|pid| *pid != 0);
         let refuses = ["RefuseManualStart", "RefuseManualStop"];
         Self {
             id: text("Id"),
@@ -70,6 +80,7 @@ impl UnitState {
             active_since: Duration::from_micros(since.unwrap_or(0)),
             kind: text("Type"),
             main_pid: number("MainPID"),
+            started: started.collect(),
             restarts: number("NRestarts"),
             result: text("Result"),
             exit_status: all
@@ -99,7 +110,8 @@ impl UnitState {
     }
 }
 
-fn taken<T>(all: &HashMap<String, OwnedVariant>, name: &str) -> Option<T>
+/// A property by its name, if it is there and is one of this type.
+pub(crate) fn taken<T>(all: &HashMap<String, OwnedVariant>, name: &str) -> Option<T>
 where
     T: TryFrom<Variant<'static>>,
 {

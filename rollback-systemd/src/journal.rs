@@ -1,0 +1,314 @@
+//! [`Journal`]: what a unit's invocations have logged, as `journalctl` tells it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rollback_core::context::Context;
+use rollback_core::diagnosis::MAX_LOG_LINES;
+use rollback_core::time::Timestamp;
+use rollback_process::{Program, Unsuccessful};
+
+use crate::config::UnitName;
+use crate::hidden::Hidden;
+
+/// How long reading may take: the facts of a diagnosis are not to be lost with its log.
+const READING: Duration = Duration::from_secs(3);
+
+/// The length of `2026-03-15T14:30:22`.
+const STAMP: usize = 19;
+
+/// A line is in the journal a moment after its program has ended: how often one is looked for, and
+/// how far apart.
+const LOOKS: u32 = 5;
+const BETWEEN: Duration = Duration::from_millis(100);
+
+/// The id of one run of a unit (systemd.exec(5)): what it logged bears it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Invocation(String);
+
+impl Invocation {
+    /// Of 32 hexadecimal digits. A unit that never ran has none.
+    pub(crate) fn parse(id: &str) -> Option<Self> {
+        let fits = id.len() == 32
+            && id.bytes().all(|b| b.is_ascii_hexdigit())
+            && id.bytes().any(|b| b != b'0');
+        fits.then(|| Self(id.to_ascii_lowercase()))
+    }
+}
+
+/// Whose lines are wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) unit: &'a UnitName,
+    pub(crate) invocations: Vec<Invocation>,
+    /// Processes of the last of them. The journal does not always find out of which invocation a
+    /// process was that ends as soon as it has said why (systemd#2913).
+    pub(crate) processes: &'a [u32],
+    /// When the manager was started: before that, processes with these numbers were others.
+    pub(crate) boot: Timestamp,
+}
+
+/// The journal of the machine below a root directory.
+pub(crate) struct Journal {
+    journalctl: OsString,
+    root: PathBuf,
+}
+
+impl Journal {
+    pub(crate) fn below(root: &Path) -> Self {
+        Self {
+            journalctl: "journalctl".into(),
+            root: root.to_owned(),
+        }
+    }
+
+    /// The last lines of some invocations, oldest first: what the unit's programs said, and what
+    /// the manager said of them. `Err` says why there are none; it is in nobody's way.
+    pub(crate) async fn last_lines(
+        &self,
+        cx: &Context,
+        of: &Wanted<'_>,
+        hidden: Hidden,
+    ) -> Result<String, String> {
+        let program = Program::new(&self.journalctl, self.arguments(of))
+            .map_err(|e| e.to_string())?
+            .masking(hidden.values());
+        let cx = cx.looking().within(READING);
+        for look in 1.. {
+            let text = program.answer(&cx).await.map_err(|e| self.no_log(&e))?;
+            let text = since(of.boot, &text);
+            if !text.is_empty() {
+                return Ok(harmless(text));
+            }
+            if look == LOOKS || cx.sleep(BETWEEN).await.is_err() {
+                break;
+            }
+        }
+        Err(format!(
+            "the journal below {} has no line of it that this user may read",
+            self.root.display()
+        ))
+    }
+
+    /// Options and fields that systemd 252 knows. `--all`: of a line with one unprintable character
+    /// `journalctl` otherwise tells nothing but its length.
+    fn arguments(&self, of: &Wanted<'_>) -> Vec<OsString> {
+        let options = ["--quiet", "--no-pager", "--all", "--no-hostname", "--utc"];
+        let mut args: Vec<OsString> = options.map(Into::into).into();
+        args.push("--output=short-iso".into());
+        args.push(format!("--lines={MAX_LOG_LINES}").into());
+        if self.root != Path::new("/") {
+            let mut root = OsString::from("--root=");
+            root.push(&self.root);
+            args.push(root);
+        }
+        // Matches of one field are alternatives, those of several are all necessary, and what
+        // stands on the two sides of `+` are alternatives again.
+        let ids = |field: &str| -> Vec<OsString> {
+            let ids = of.invocations.iter();
+            ids.map(|id| format!("{field}={}", id.0).into()).collect()
+        };
+        args.extend(ids("_SYSTEMD_INVOCATION_ID"));
+        args.push("+".into());
+        args.extend(ids("INVOCATION_ID"));
+        if !of.processes.is_empty() {
+            args.push("+".into());
+            args.push(format!("_SYSTEMD_UNIT={}", of.unit).into());
+            args.extend(of.processes.iter().map(|pid| format!("_PID={pid}").into()));
+        }
+        args
+    }
+
+    fn no_log(&self, e: &Unsuccessful) -> String {
+        let name = self.journalctl.to_string_lossy();
+        let why = harmless(&e.to_string()).replace('\n', ": ");
+        format!("{name} gave no log: {why}")
+    }
+}
+
+/// The text from the first line on that is not older; lines begin with their time, or go on with
+/// what others began. `--since` with `--lines` would give the first lines instead of the last.
+fn since(boot: Timestamp, text: &str) -> &str {
+    let boot = boot.to_string();
+    let mut rest = text;
+    let mut older = false;
+    for line in text.split_inclusive('\n') {
+        older = stamp(line).map_or(older, |at| Some(at) < boot.get(..STAMP));
+        if !older {
+            break;
+        }
+        rest = &rest[line.len()..];
+    }
+    rest
+}
+
+/// The time with which a line begins, if it does.
+fn stamp(line: &str) -> Option<&str> {
+    let stamp = line.get(..STAMP)?;
+    let shape = |(at, b): (usize, u8)| match at {
+        4 | 7 => b == b'-',
+        10 => b == b'T',
+        13 | 16 => b == b':',
+        _ => b.is_ascii_digit(),
+    };
+    stamp.bytes().enumerate().all(shape).then_some(stamp)
+}
+
+/// The text without what would steer a terminal: colours go, other control characters are
+/// replaced, and so are those that turn the direction of writing.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\u{1b}' if chars.peek() == Some(&'[') => {
+                chars.next();
+                // Parameters, then one final byte (ECMA-48).
+                while chars.next_if(|c| (' '..='?').contains(c)).is_some() {}
+                chars.next_if(|c| ('@'..='~').contains(c));
+            }
+            '\n' | '\t' => out.push(c),
+            '\r' => {}
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                out.push('\u{fffd}');
+            }
+            c if c.is_control() => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789ABCDEF";
+
+    fn ids() -> Vec<Invocation> {
+        vec![Invocation::parse(ID).unwrap()]
+    }
+
+    fn boot() -> Timestamp {
+        "2026-03-15T14:30:22.9Z".parse().unwrap()
+    }
+
+    async fn why_not(journal: Journal) -> String {
+        let wanted = Wanted {
+            unit: &"api.service".parse().unwrap(),
+            invocations: ids(),
+            processes: &[42],
+            boot: boot(),
+        };
+        let cx = Context::new(Duration::from_secs(30));
+        let read = journal.last_lines(&cx, &wanted, Hidden::default());
+        read.await.unwrap_err()
+    }
+
+    #[test]
+    fn what_is_no_invocation_id_would_become_an_option_or_match_everything() {
+        assert_eq!(ids(), [Invocation(ID.to_lowercase())]);
+        let zero = "0".repeat(32);
+        for bad in ["", "--flush", &zero, &ID[1..], &format!("{ID}0")] {
+            assert_eq!(Invocation::parse(bad), None, "{bad:?}");
+        }
+        assert_eq!(Invocation::parse(&ID.replace('0', "+")), None);
+    }
+
+    #[test]
+    fn a_program_that_ended_as_it_spoke_lost_its_last_words() {
+        let unit = "api.service".parse().unwrap();
+        let mut wanted = Wanted {
+            unit: &unit,
+            invocations: ids(),
+            processes: &[42, 43],
+            boot: boot(),
+        };
+        let matches = |wanted: &Wanted<'_>| {
+            let args = Journal::below(Path::new("/")).arguments(wanted);
+            let args: Vec<String> = args.into_iter().map(|a| a.into_string().unwrap()).collect();
+            let options = args.iter().take_while(|a| a.starts_with("--")).count();
+            args[options..].join(" ")
+        };
+        let id = ID.to_lowercase();
+        let by_id = format!("_SYSTEMD_INVOCATION_ID={id} + INVOCATION_ID={id}");
+        assert_eq!(
+            matches(&wanted),
+            format!("{by_id} + _SYSTEMD_UNIT=api.service _PID=42 _PID=43")
+        );
+        // Without a process every line of the unit would match, the former release's too.
+        wanted.processes = &[];
+        assert_eq!(matches(&wanted), by_id);
+    }
+
+    #[test]
+    fn a_process_of_an_earlier_boot_with_the_same_number_had_its_lines_told() {
+        let old = "2026-03-15T14:30:21+0000 api[42]: well\n    and more of it\n";
+        let new = "2026-03-15T14:30:22+0000 api[42]: no table\n    called users\n";
+        assert_eq!(
+            since(boot(), &format!("{old}{old}{new}{old}")),
+            format!("{new}{old}")
+        );
+        assert_eq!(since(boot(), old), "");
+        assert_eq!(since(boot(), ""), "");
+        let other = "Journal file x is truncated, ignoring file.";
+        assert_eq!(since(boot(), other), other);
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_journalctl_a_diagnosis_says_so() {
+        let journal = Journal {
+            journalctl: "/no/such/journalctl".into(),
+            root: "/".into(),
+        };
+        let why = why_not(journal).await;
+        assert!(why.contains("/no/such/journalctl gave no log"), "{why}");
+        assert!(why.contains("No such file"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_journal_a_diagnosis_says_so_and_does_not_wait_for_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let began = std::time::Instant::now();
+        let journal = Journal::below(dir.path());
+        // Either there is none, or there is no program that would read it.
+        let why = why_not(journal).await;
+        assert!(
+            why.contains("no line of it") || why.contains("gave no log"),
+            "{why}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn a_journalctl_that_does_not_end_is_given_up_before_the_diagnosis_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let slow = dir.path().join("journalctl");
+        std::fs::write(&slow, "#!/bin/sh\nexec sleep 60\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(&slow, mode).unwrap();
+        let journal = Journal {
+            journalctl: slow.into(),
+            root: "/".into(),
+        };
+        let began = std::time::Instant::now();
+        let why = why_not(journal).await;
+        assert!(why.contains("did not end in time"), "{why}");
+        assert!(began.elapsed() < Duration::from_secs(9));
+    }
+
+    #[test]
+    fn a_log_line_could_steer_the_terminal_that_shows_a_record() {
+        assert_eq!(
+            harmless("\u{1b}[1;31mred\u{1b}[0m\tend\r\nnext\u{7}"),
+            "red\tend\nnext\u{fffd}"
+        );
+        assert_eq!(
+            harmless("a\u{202e}b\u{1b}]0;title\u{7}"),
+            "a\u{fffd}b\u{fffd}]0;title\u{fffd}"
+        );
+        assert_eq!(harmless("cut \u{1b}["), "cut ");
+        assert_eq!(harmless("schön, 正常"), "schön, 正常");
+    }
+}

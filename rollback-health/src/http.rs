@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
+use http_body_util::Empty;
 use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, StatusCode};
@@ -17,16 +16,20 @@ use rollback_core::context::Context;
 use rollback_core::health::{Aim, HealthCheck, Healthy, Probe, Site, Unhealthy};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
 
 use crate::address::{of, parse};
+use crate::body::{Read, has_text, head};
 use crate::error::{InvalidCheck, InvalidCheckKind, quote, quote_url};
+use crate::excerpt::{NEEDED, Secrets};
 use crate::within::within;
 
-/// Most of a body that is read, in bytes: 64 KiB.
-pub const MAX_BODY: usize = 64 * 1024;
+/// How long the body of an answer that is a no may take: it only explains it.
+const EXPLAINING: Duration = Duration::from_millis(500);
 
 /// Healthy when a GET answers 200. The path is `/healthz` unless the URL has one. Redirects are
-/// answers like any other, and not followed.
+/// answers like any other, and not followed. A no says how the body begins, without what this check
+/// itself sent in confidence.
 ///
 /// A successor that runs beside what is live is asked the same, with the same `Host`, at its own
 /// address: that of its only port, or of the one that [`port`](Self::port) names. Over a unix
@@ -224,15 +227,15 @@ impl HttpCheck {
         self
     }
 
-    async fn look(&self, at: &Endpoint) -> Result<Healthy, Unhealthy> {
-        let wanted = &self.body;
-        let Answer { status, has_text } = self.ask(at, self.path.as_str(), wanted).await?;
-        let number = status.as_u16();
+    async fn look(&self, cx: &Context, at: &Endpoint) -> Result<Healthy, Unhealthy> {
+        let answer = self.ask(cx, at, &self.path, &self.body).await?;
+        let (status, number) = (answer.status, answer.status.as_u16());
         if self.statuses.contains(&status) {
-            return match (&self.body, has_text) {
+            return match (&self.body, answer.has_text) {
                 (Some(wanted), false) => Err(Unhealthy::new(format!(
-                    "answered {number} without {}",
-                    quote(wanted)
+                    "answered {number} without {}{}",
+                    quote(wanted),
+                    answer.excerpt
                 ))),
                 _ => Ok(Healthy::yes()),
             };
@@ -240,15 +243,18 @@ impl HttpCheck {
         let expected: Vec<&str> = self.statuses.iter().map(StatusCode::as_str).collect();
         let no = format!("answered {number}, expected {}", expected.join(" or "));
         if status != StatusCode::NOT_FOUND || self.strictness == Strictness::Strict {
-            return Err(Unhealthy::new(no));
+            return Err(Unhealthy::new(no + &answer.excerpt));
         }
-        match self.ask(at, "/", &None).await {
+        let root = PathAndQuery::from_static("/");
+        match self.ask(cx, at, &root, &None).await {
             Ok(Answer { status, .. }) if status.as_u16() < 500 => Ok(Healthy::noting(format!(
                 "it has no health endpoint (404); something answers on /: {}",
                 status.as_u16()
             ))),
-            Ok(Answer { status, .. }) => Err(Unhealthy::new(format!(
-                "{no}, and / answered {}",
+            Ok(Answer {
+                status, excerpt, ..
+            }) => Err(Unhealthy::new(format!(
+                "{no}, and / answered {}{excerpt}",
                 status.as_u16()
             ))),
             Err(e) => Err(Unhealthy::new(format!("{no}, and / gave {e}"))),
@@ -265,8 +271,9 @@ impl HttpCheck {
     /// One request on a connection of its own.
     async fn ask(
         &self,
+        cx: &Context,
         at: &Endpoint,
-        path: &str,
+        path: &PathAndQuery,
         wanted: &Option<String>,
     ) -> Result<Answer, Unhealthy> {
         let no_connection = |e| Unhealthy::new(format!("no connection: {e}"));
@@ -275,60 +282,58 @@ impl HttpCheck {
                 let stream = TcpStream::connect((address.host.as_str(), address.port))
                     .await
                     .map_err(no_connection)?;
-                self.over(stream, path, wanted).await
+                self.over(cx, stream, path, wanted).await
             }
             Endpoint::Unix(socket) => {
                 let stream = UnixStream::connect(socket).await.map_err(no_connection)?;
-                self.over(stream, path, wanted).await
+                self.over(cx, stream, path, wanted).await
             }
         }
     }
 
     async fn over(
         &self,
+        cx: &Context,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        path: &str,
+        path: &PathAndQuery,
         wanted: &Option<String>,
     ) -> Result<Answer, Unhealthy> {
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| Unhealthy::new(format!("not HTTP: {e}")))?;
-        let mut connection = std::pin::pin!(connection);
-        let mut exchange = std::pin::pin!(self.exchange(sender, path, wanted));
-        tokio::select! {
-            biased;
-            result = &mut exchange => result,
-            closed = &mut connection => match closed {
-                // The answer may have arrived with the end of the connection.
-                Ok(()) => exchange.await,
-                Err(e) => Err(Unhealthy::new(format!("the connection broke: {e}"))),
-            },
-        }
-    }
-
-    async fn exchange(
-        &self,
-        mut sender: SendRequest<Empty<Bytes>>,
-        path: &str,
-        wanted: &Option<String>,
-    ) -> Result<Answer, Unhealthy> {
+        // A task of its own: a connection that breaks must not take an answer with it whose body is
+        // still to be read. Its errors come out at the request or at the body.
+        let mut connections = JoinSet::new();
+        connections.spawn(connection);
         let response = sender
             .send_request(self.request(path)?)
             .await
             .map_err(|e| Unhealthy::new(format!("no answer: {e}")))?;
-        let status = response.status();
+        let (status, body) = (response.status(), response.into_body());
+        let secrets = Secrets::of(self.headers.iter().map(|(_, value)| value), path);
+        let mut read = Read::default();
         let has_text = match wanted {
-            // The body of another answer is of no interest.
             Some(wanted) if self.statuses.contains(&status) => {
-                has_text(response.into_body(), wanted).await?
+                has_text(body, wanted, &mut read).await?
             }
-            _ => false,
+            None if self.statuses.contains(&status) => false,
+            _ => {
+                // It must not cost the time in which the no can be said.
+                let allowed = EXPLAINING.min(cx.remaining() / 2);
+                read = head(body, NEEDED, allowed).await;
+                false
+            }
         };
-        Ok(Answer { status, has_text })
+        let excerpt = secrets.excerpt(&read);
+        Ok(Answer {
+            status,
+            has_text,
+            excerpt,
+        })
     }
 
-    fn request(&self, path: &str) -> Result<Request<Empty<Bytes>>, Unhealthy> {
-        let mut request = Request::get(path)
+    fn request(&self, path: &PathAndQuery) -> Result<Request<Empty<Bytes>>, Unhealthy> {
+        let mut request = Request::get(path.as_str())
             .header(HOST, self.host())
             .header(CONNECTION, "close")
             .body(Empty::new())
@@ -351,38 +356,8 @@ struct Answer {
     status: StatusCode,
     /// Whether the body has the text that was wanted.
     has_text: bool,
-}
-
-/// Reads no further than the text, or [`MAX_BODY`].
-async fn has_text(mut body: Incoming, wanted: &str) -> Result<bool, Unhealthy> {
-    let wanted = wanted.as_bytes();
-    let mut read = Vec::new();
-    let mut searched = 0;
-    loop {
-        if contains(&read[searched..], wanted) {
-            return Ok(true);
-        }
-        // The next piece may complete what this one began; no more needs a second look.
-        searched = read.len().saturating_sub(wanted.len());
-        if read.len() >= MAX_BODY {
-            return Ok(false);
-        }
-        match body.frame().await {
-            None => return Ok(false),
-            Some(Ok(frame)) => {
-                let data = frame.into_data().unwrap_or_default();
-                let room = MAX_BODY - read.len();
-                read.extend_from_slice(&data[..data.len().min(room)]);
-            }
-            Some(Err(e)) => {
-                return Err(Unhealthy::new(format!("the body cannot be read: {e}")));
-            }
-        }
-    }
-}
-
-fn contains(text: &[u8], wanted: &[u8]) -> bool {
-    wanted.is_empty() || text.windows(wanted.len()).any(|w| w == wanted)
+    /// What its body says, for a diagnostic.
+    excerpt: String,
 }
 
 impl fmt::Debug for HttpCheck {
@@ -419,6 +394,6 @@ impl HealthCheck for HttpCheck {
             Site::Live => self.endpoint.clone(),
             Site::Beside => Endpoint::Tcp(of(probe, &self.port)?.clone()),
         };
-        within(cx, self.look(&at)).await
+        within(cx, self.look(cx, &at)).await
     }
 }

@@ -14,17 +14,20 @@
 //! ```
 
 mod address;
+mod body;
 mod command;
 mod error;
+mod excerpt;
 mod hook;
 mod http;
 mod tcp;
 mod within;
 
+pub use body::MAX_BODY;
 pub use command::CommandCheck;
 pub use error::{InvalidCheck, InvalidCheckKind};
 pub use hook::CommandHook;
-pub use http::{HttpCheck, MAX_BODY, Strictness};
+pub use http::{HttpCheck, Strictness};
 pub use rollback_process::MAX_OUTPUT;
 pub use tcp::TcpCheck;
 

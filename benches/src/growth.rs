@@ -15,6 +15,7 @@ use rollback_testkit::store_suite::settlement;
 
 use crate::figure::{Figure, Unit, compare, timed};
 use crate::noop::{Noop, actor, release};
+use crate::reads::{self, Subject};
 use crate::seed::{self, Record, Timeline};
 
 const FEW: usize = 100;
@@ -138,6 +139,23 @@ pub(crate) async fn figures(kind: Kind, dir: &Path) -> Vec<Figure> {
         same.await.at_most("1.2"),
         other.await,
     ]
+}
+
+/// The newest page of both stores with the same records of sixty workloads.
+pub(crate) async fn newest() -> Figure {
+    let memory = tempfile::Builder::new()
+        .prefix("bench-")
+        .tempdir_in("/dev/shm")
+        .unwrap();
+    let subject = async |kind: Kind| {
+        let store = kind.open(memory.path()).await;
+        seed::through(&*store, seed::records(2_000, Timeline::Whole)).await;
+        let name = kind.name();
+        Subject { name, store }
+    };
+    let (json, sqlite) = (subject(Kind::Json).await, subject(Kind::Sqlite).await);
+    let figure = reads::newest_against(&json, &sqlite, "2,000").await;
+    figure.at_most("3")
 }
 
 async fn preview(engine: &RollbackEngine) -> Duration {

@@ -53,7 +53,7 @@ pub(crate) async fn append(dir: &Path) -> Figure {
         },
     )
     .await
-    .at_most("1.3")
+    .at_most("1.25")
 }
 
 /// What a program without a store would do for the same promise.

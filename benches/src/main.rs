@@ -57,7 +57,7 @@ async fn measure(dir: &Path, report: &mut Report) {
     }
     if report.wants("engine") {
         report.add(noop::engine_overhead_in_memory().await);
-        report.add(noop::engine_overhead_on_sqlite(dir).await);
+        report.add(noop::engine_overhead_on_sqlite(dir).await.at_most("1.5"));
     }
     if report.wants("git") {
         report.add(git::switch(dir).await);
@@ -78,6 +78,7 @@ async fn measure(dir: &Path, report: &mut Report) {
                 report.add(figure);
             }
         }
+        report.add(growth::newest().await);
     }
     for line in floor::lines(dir).await {
         report.say(line);

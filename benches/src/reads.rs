@@ -48,6 +48,27 @@ pub(crate) async fn newest(long: &Subject, short: &Subject, sizes: [&str; 2]) ->
     figure.await.at_most("2")
 }
 
+/// The newest page of one store, against that of another with the same records.
+pub(crate) async fn newest_against(ours: &Subject, other: &Subject, size: &str) -> Figure {
+    let list = async |subject: &Subject| {
+        let (time, page) = timed(subject.store.list(&Query::default())).await;
+        assert_eq!(page.unwrap().deployments.len(), 50);
+        time
+    };
+    let list = &list;
+    compare(
+        format!(
+            "{}: newest 50 of {size} records, against {}'s",
+            ours.name, other.name
+        ),
+        Unit::Micros,
+        200,
+        |_| list(ours),
+        |_| list(other),
+    )
+    .await
+}
+
 /// Counts over a month of one service, against a page.
 pub(crate) async fn stats(long: &Subject, size: &str) -> Figure {
     let (query, everything) = (&month(), &Query::default());

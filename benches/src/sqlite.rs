@@ -38,7 +38,7 @@ enum On {
 pub(crate) async fn append(dir: &Path) -> Figure {
     let name = "sqlite: append one event, against the raw transaction";
     let figure = appended(dir, "append", name, On::ThisThread);
-    figure.await.at_most("1.3")
+    figure.await.at_most("1.2")
 }
 
 /// The same without what the way to a blocking thread and back takes.

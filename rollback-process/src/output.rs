@@ -3,12 +3,19 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::time::Duration;
 
 /// Most of a program's output that a diagnostic shows, in bytes, from the end: 4 KiB.
 pub const MAX_OUTPUT: usize = 4 * 1024;
 
 /// Most of an answer that is kept, in bytes, from the end: 64 KiB.
 pub const MAX_ANSWER: usize = 64 * 1024;
+
+/// Most that a program which is asked something may say, in bytes: it must not fill a disk.
+const MAX_SAID: u64 = 4 * 1024 * 1024;
+
+/// How often what it has said so far is measured.
+const MEASURED: Duration = Duration::from_millis(50);
 
 /// Shorter values are not masked: they hide nothing, and a masked `1` would garble every number.
 const SHORTEST_MASKED: usize = 4;
@@ -74,6 +81,13 @@ impl Secrets {
 fn begun(text: &str, secret: &str) -> Option<usize> {
     let mut ends = secret.char_indices().map(|(at, _)| at).rev();
     ends.find(|at| *at >= SHORTEST_MASKED && text.ends_with(&secret[..*at]))
+}
+
+/// Resolves once more was said than an answer may have.
+pub(crate) async fn overflow(output: &File) {
+    while output.metadata().is_ok_and(|m| m.len() <= MAX_SAID) {
+        tokio::time::sleep(MEASURED).await;
+    }
 }
 
 /// The end of an output, at most so many bytes.

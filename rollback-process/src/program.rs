@@ -6,7 +6,6 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
 
 use rollback_core::backend::Operation;
 use rollback_core::context::Context;
@@ -16,14 +15,8 @@ use tokio::process::{Child, Command};
 
 use crate::engine::Engine;
 use crate::leftovers::{DEPLOYMENT, ENGINE, end_leftovers};
-use crate::output::{MAX_ANSWER, MAX_OUTPUT, Secrets, said};
+use crate::output::{MAX_ANSWER, MAX_OUTPUT, Secrets, overflow, said};
 use crate::unsuccessful::{Ending, InvalidProgram, Unsuccessful};
-
-/// Most that a program which is asked something may say, in bytes: it must not fill a disk.
-const MAX_SAID: u64 = 4 * 1024 * 1024;
-
-/// How often what it has said so far is measured.
-const MEASURED: Duration = Duration::from_millis(50);
 
 /// What a program finds in its environment besides what it is given.
 #[derive(Debug, Clone, Copy)]
@@ -148,7 +141,12 @@ impl Program {
     }
 
     /// The same for one that is asked something: what it said, its last [`MAX_ANSWER`] bytes, what is
-    /// secret masked. One that says more than 4 MiB is killed.
+    /// secret masked.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run), and [`Stopped`](Ending::Stopped) for one that says more than 4 MiB: it is
+    /// killed.
     pub async fn answer(&self, cx: &Context) -> Result<String, Unsuccessful> {
         self.run_with(cx, &[], Wanted::Answer).await
     }
@@ -251,7 +249,9 @@ impl Program {
             () = tokio::time::sleep(cx.remaining()) => {
                 Err("it did not end in time and was killed")
             }
-            () = overflow(&output, wanted) => Err("it said more than 4 MiB and was killed"),
+            () = overflow(&output), if matches!(wanted, Wanted::Answer) => {
+                Err("it said more than 4 MiB and was killed")
+            }
         };
         let given = self.env.iter().map(|(_, value)| value);
         let values = Secrets::values(given.chain(&self.masked).map(OsString::as_os_str));
@@ -320,16 +320,6 @@ fn unnamed_file() -> io::Result<File> {
         Ok(File::from(rustix::fs::memfd_create("output", flags)?))
     });
     on_disk
-}
-
-/// Resolves once more was said than an answer may have; never where none is wanted.
-async fn overflow(output: &File, wanted: Wanted) {
-    if matches!(wanted, Wanted::Nothing) {
-        return std::future::pending().await;
-    }
-    while output.metadata().is_ok_and(|m| m.len() <= MAX_SAID) {
-        tokio::time::sleep(MEASURED).await;
-    }
 }
 
 /// One that should have ended already does not begin.

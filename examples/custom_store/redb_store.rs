@@ -15,14 +15,15 @@ use async_trait::async_trait;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 use rollback_core::deployment::{Deployment, LiveRecord, Opening, Settlement};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
-use rollback_core::event::{Event, TimedEvent};
+use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Abandonment, Amendment, Annotation, Begun, Conflict, Damaged, Exclusion, Fault, Finished,
+    Abandonment, Amendment, Annotation, Begun, Damaged, Exclusion, Fault, Finish, Finished,
     HistoryReader, HistoryStore, Holder, Identity, InFlight, Lease, Liveness, Page, Query, Renewal,
     Sequence, Settings, States, Stats, Then, Trust, Version, WorkloadState, check_version,
+    may_be_forgotten,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
-use rollback_core::time::{Clock, SystemClock, Timestamp};
+use rollback_core::time::Timestamp;
 
 use crate::tables::{
     IDS, META, RECORDS, Row, WORKLOADS, Write, broken, from_json, parse, record_of, row_of, to_json,
@@ -144,34 +145,18 @@ impl Inner {
     /// Refuses while a deployment is in flight, or somebody excludes them.
     fn is_free(&self, tx: &Write, row: &Row) -> Result<(), StoreError> {
         let state = self.now(row.state.clone());
-        if let Some(in_flight) = state.in_flight {
-            return Err(self.conflict(tx, &state.workload, &in_flight)?);
-        }
+        state.check_idle(|id| tx.phase(id))?;
         if self.here(&state.workload, |h| h.excluder.strong_count() > 0) {
-            return Err(StoreError::new(Kind::Busy, "upkeep is at work").on(&state.workload));
+            return Err(StoreError::excluded(&state.workload));
         }
         Ok(())
     }
 
     /// The deployment that a dead holder has left in flight.
-    fn left(&self, tx: &Write, row: &Row) -> Result<InFlight, StoreError> {
+    fn left(&self, tx: &Write, row: &Row) -> Result<DeploymentId, StoreError> {
         let state = self.now(row.state.clone());
-        match state.in_flight {
-            None => Err(StoreError::new(Kind::NotFound, "nothing is in flight").on(state.workload)),
-            Some(f) if f.liveness == Liveness::Dead => Ok(f),
-            Some(f) => Err(self.conflict(tx, &state.workload, &f)?),
-        }
-    }
-
-    fn conflict(
-        &self,
-        tx: &Write,
-        workload: &WorkloadId,
-        in_flight: &InFlight,
-    ) -> Result<StoreError, StoreError> {
-        let phase = tx.record(&in_flight.deployment)?.phase();
-        let conflict = Conflict::new(workload.clone(), in_flight, phase, SystemClock.now());
-        Ok(StoreError::held(conflict))
+        let left = state.left_by_the_dead(|id| tx.phase(id))?;
+        Ok(left.deployment.clone())
     }
 
     /// Makes this process the holder.
@@ -330,15 +315,10 @@ impl HistoryStore for RedbStore {
     }
 
     async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
-        if matches!(event.event, Event::Settled(_) | Event::RolledBackBy { .. }) {
-            return Err(StoreError::new(
-                Kind::IllegalEvent,
-                "finish writes this event",
-            ));
-        }
+        lease.claim().may_append(&event.event)?;
         let (lease, event) = (same(lease), event.clone());
         self.write(move |_, tx| {
-            tx.row(lease.workload())?.fence(&lease)?;
+            tx.row(lease.workload())?.fence(lease.claim())?;
             if tx.record(lease.deployment())?.events().last() == Some(&event) {
                 return Ok(()); // the same again, after a commit that was not heard of
             }
@@ -354,25 +334,20 @@ impl HistoryStore for RedbStore {
         at: Timestamp,
         then: &Then,
     ) -> Result<Finished, StoreError> {
-        let (own, then, live) = (same(lease), then.clone(), settlement.live.clone());
-        let event = Event::Settled(settlement.clone());
-        let opened = self
-            .write(move |_, tx| finish(tx, &own, TimedEvent::new(at, event), live, &then))
-            .await?;
-        Ok(match opened {
-            Some((id, sequence)) => Finished::Opened(Begun::new(lease.pass_on(id), sequence)),
-            None => {
-                lease.end();
-                Finished::Released
-            }
-        })
+        let asked = Finish::new(lease, settlement, at, then)?;
+        let (own, wanted) = (same(lease), asked.clone());
+        let opened = self.write(move |_, tx| {
+            let _held = own;
+            finish(tx, &wanted)
+        });
+        Ok(asked.done(lease, opened.await?))
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
         let lease = same(lease);
         self.read(move |_, tx| {
             let row = row_of(&tx.open_table(WORKLOADS).map_err(broken)?, lease.workload())?;
-            row.fence(&lease)?;
+            row.fence(lease.claim())?;
             Ok(Renewal::new(Trust::WhileHeld, row.cancel_requested_by))
         })
         .await
@@ -383,7 +358,7 @@ impl HistoryStore for RedbStore {
         self.write(move |inner, tx| {
             let mut row = tx.row(&workload)?;
             let left = inner.left(tx, &row)?;
-            let lease = inner.hold(&mut row, &left.deployment, holder);
+            let lease = inner.hold(&mut row, &left, holder);
             tx.put_row(&row)?;
             Ok(lease)
         })
@@ -394,8 +369,8 @@ impl HistoryStore for RedbStore {
         let (id, by) = (id.clone(), by.clone());
         self.write(move |_, tx| {
             let mut row = tx.row(tx.record(&id)?.workload())?;
-            if !is_in_flight(&row, &id) {
-                return Err(StoreError::new(Kind::NotFound, "it is not in flight").on(id));
+            if row.in_flight() != Some(&id) {
+                return Err(StoreError::not_in_flight(&id));
             }
             row.cancel_requested_by.get_or_insert(by);
             tx.put_row(&row)
@@ -429,12 +404,10 @@ impl HistoryStore for RedbStore {
         let (workload, abandonment) = (workload.clone(), abandonment.clone());
         self.write(move |inner, tx| {
             let mut row = tx.row(&workload)?;
-            let id = inner.left(tx, &row)?.deployment;
+            let id = inner.left(tx, &row)?;
             // A record that cannot be read is left as it is.
             if let Ok(deployment) = tx.record(&id) {
-                let event = Event::Settled(abandonment.settlement(deployment.verdict()));
-                let at = abandonment.at;
-                tx.apply(&id, TimedEvent::new(at, event))?;
+                tx.apply(&id, abandonment.settled(&deployment))?;
             }
             row.state.version.0 += 1;
             row.epoch.0 += 1;
@@ -456,9 +429,7 @@ impl HistoryStore for RedbStore {
         let (id, what) = (id.clone(), what.clone());
         self.write(move |_, tx| {
             let deployment = tx.record(&id)?;
-            let full = || StoreError::new(Kind::TooLarge, "the record takes no more notes").on(&id);
-            let annotations = deployment.annotations().clone().annotated(&what);
-            tx.put_record(&deployment.with_annotations(annotations.ok_or_else(full)?))
+            tx.put_record(&deployment.annotated(&what)?)
         })
         .await
     }
@@ -473,12 +444,8 @@ impl HistoryStore for RedbStore {
                     other => other?,
                 };
                 let row = tx.row(deployment.workload())?;
-                let live = row.state.live.known() == Some(&id);
-                if live || is_in_flight(&row, &id) || deployment.annotations().pinned {
-                    return Err(StoreError::new(Kind::Conflict, "live, in flight or pinned")
-                        .on(id)
-                        .advice("leave it out, or unpin it; nothing was forgotten"));
-                }
+                let added = Some(deployment.annotations());
+                may_be_forgotten(&id, added, &row.state.live, row.in_flight())?;
                 let mut names = tx.0.open_table(IDS).map_err(broken)?;
                 names.remove(id.as_str()).map_err(broken)?;
                 let mut records = tx.0.open_table(RECORDS).map_err(broken)?;
@@ -512,74 +479,34 @@ impl HistoryStore for RedbStore {
     }
 }
 
-/// Settles, and gives the successor if one was opened.
-fn finish(
-    tx: &Write,
-    lease: &Lease,
-    settled: TimedEvent,
-    live: LiveRecord,
-    then: &Then,
-) -> Result<Option<(DeploymentId, Sequence)>, StoreError> {
-    let (workload, own, at) = (lease.workload(), lease.deployment(), settled.at);
-    let mut row = tx.row(workload)?;
-    let is_last = row.finished == Some((own.clone(), lease.epoch())) && row.epoch == lease.epoch();
-    if is_last && tx.record(own)?.events().contains(&settled) {
-        match then {
-            Then::Open(new) if is_in_flight(&row, &new.id) => {
-                return Ok(Some((new.id.clone(), tx.record(&new.id)?.sequence())));
-            }
-            Then::ReleaseAndAmend(failed) if tx.record(failed)?.rolled_back_by() == Some(own) => {
-                return Ok(None);
-            }
-            Then::Release if row.state.in_flight.is_none() => return Ok(None),
-            _ => {}
+/// Settles, and gives the successor's place if one was opened.
+fn finish(tx: &Write, finish: &Finish) -> Result<Option<Sequence>, StoreError> {
+    let claim = finish.claim();
+    let mut row = tx.row(claim.workload())?;
+    let this = Some((claim.deployment().clone(), claim.epoch()));
+    if row.finished == this && row.epoch == claim.epoch() {
+        let own = tx.record(claim.deployment())?;
+        if let Some(done) = finish.was_made(&own, row.in_flight(), |id| tx.record(id).map(Some))? {
+            return Ok(done);
         }
     }
-    row.fence(lease)?;
-    tx.apply(own, settled)?;
+    row.fence(claim)?;
+    tx.apply(claim.deployment(), finish.settled().clone())?;
+    if let Some((failed, event)) = finish.amends() {
+        claim.reaches(failed, tx.record(failed)?.workload())?;
+        tx.apply(failed, event)?;
+    }
+    let opened = finish.opens().map(|new| tx.open(new)).transpose()?;
+    match (finish.opens(), &mut row.state.in_flight) {
+        (Some(new), Some(in_flight)) => in_flight.deployment = new.id.clone(),
+        (_, in_flight) => *in_flight = None,
+    }
+    row.cancel_requested_by = None;
     row.state.version.0 += 1;
-    row.state.live = live;
-    row.finished = Some((own.clone(), lease.epoch()));
-    let opened = match (then, &mut row.state.in_flight) {
-        (Then::Open(new), Some(in_flight)) => {
-            is_of(workload, &new.id, &new.workload)?;
-            in_flight.deployment = new.id.clone();
-            row.cancel_requested_by = None;
-            Some((new.id.clone(), tx.open(new)?))
-        }
-        (Then::ReleaseAndAmend(failed), in_flight) => {
-            is_of(workload, failed, tx.record(failed)?.workload())?;
-            let deployment = own.clone();
-            let event = Event::RolledBackBy { deployment };
-            tx.apply(failed, TimedEvent::new(at, event))?;
-            *in_flight = None;
-            None
-        }
-        (_, in_flight) => {
-            *in_flight = None;
-            None
-        }
-    };
+    row.state.live = finish.live().clone();
+    row.finished = this;
     tx.put_row(&row)?;
     Ok(opened)
-}
-
-fn is_of(workload: &WorkloadId, id: &DeploymentId, of: &WorkloadId) -> Result<(), StoreError> {
-    if of == workload {
-        return Ok(());
-    }
-    Err(StoreError::new(
-        Kind::IllegalEvent,
-        format!("it is of {of}, not of {workload}"),
-    )
-    .on(id))
-}
-
-fn is_in_flight(row: &Row, id: &DeploymentId) -> bool {
-    row.state
-        .in_flight
-        .as_ref()
-        .is_some_and(|f| f.deployment == *id)
 }
 
 /// Changes what people have set.

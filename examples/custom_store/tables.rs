@@ -1,10 +1,10 @@
 //! What is in the file: five tables, and the rules that hold between them.
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
-use rollback_core::deployment::{Annotations, Deployment, Opening};
+use rollback_core::deployment::{Annotations, Deployment, Opening, Phase};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
-use rollback_core::history::{Epoch, Lease, MAX_RECORD, Sequence, WorkloadState};
+use rollback_core::history::{Claim, Epoch, Sequence, WorkloadState, capped_json};
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -41,14 +41,13 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    pub(crate) fn in_flight(&self) -> Option<&DeploymentId> {
+        self.state.in_flight.as_ref().map(|f| &f.deployment)
+    }
+
     /// Whether the deployment in flight is this lease's.
-    pub(crate) fn fence(&self, lease: &Lease) -> Result<(), StoreError> {
-        match &self.state.in_flight {
-            Some(f) if self.epoch == lease.epoch() && f.deployment == *lease.deployment() => Ok(()),
-            _ => Err(StoreError::new(Kind::Fenced, "the lease is over")
-                .on(lease.deployment())
-                .advice("stop; whoever holds the workload now will settle it")),
-        }
+    pub(crate) fn fence(&self, lease: &Claim) -> Result<(), StoreError> {
+        lease.check(self.epoch, self.in_flight())
     }
 }
 
@@ -72,8 +71,12 @@ impl Write {
     pub(crate) fn record(&self, id: &DeploymentId) -> Result<Deployment, StoreError> {
         let ids = self.0.open_table(IDS).map_err(broken)?;
         let records = self.0.open_table(RECORDS).map_err(broken)?;
-        record_of(&ids, &records, id)?
-            .ok_or_else(|| StoreError::new(Kind::NotFound, "no such deployment").on(id))
+        record_of(&ids, &records, id)?.ok_or_else(|| StoreError::unknown(id))
+    }
+
+    /// How far a deployment is. A record that cannot be read is in the way all the same.
+    pub(crate) fn phase(&self, id: &DeploymentId) -> Phase {
+        self.record(id).map_or(Phase::Opened, |d| d.phase())
     }
 
     pub(crate) fn put_record(&self, deployment: &Deployment) -> Result<(), StoreError> {
@@ -90,17 +93,15 @@ impl Write {
 
     /// Adds an event to a record, if it can follow.
     pub(crate) fn apply(&self, id: &DeploymentId, event: TimedEvent) -> Result<(), StoreError> {
-        check_size(&event)?;
+        capped_json(id, &event)?;
         let mut deployment = self.record(id)?;
-        deployment
-            .apply(event)
-            .map_err(|e| StoreError::new(Kind::IllegalEvent, e.to_string()).on(id))?;
+        deployment.apply(event)?;
         self.put_record(&deployment)
     }
 
     /// Opens a record, with the next sequence.
     pub(crate) fn open(&self, new: &Opening) -> Result<Sequence, StoreError> {
-        check_size(new)?;
+        capped_json(&new.id, new)?;
         self.take_key(new)?;
         let sequence = Sequence(self.sequence()?.0 + 1);
         self.set_sequence(sequence)?;
@@ -110,9 +111,7 @@ impl Write {
             .map_err(broken)?
             .is_some();
         if there {
-            return Err(
-                StoreError::new(Kind::IllegalEvent, "this deployment exists already").on(&new.id),
-            );
+            return Err(StoreError::known(&new.id));
         }
         self.put_record(&Deployment::open(new.clone(), sequence))?;
         Ok(sequence)
@@ -202,16 +201,6 @@ pub(crate) fn to_json(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
 pub(crate) fn from_json<T: DeserializeOwned>(place: &str, json: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(json)
         .map_err(|e| StoreError::new(Kind::Corrupt, e.to_string()).on(place))
-}
-
-fn check_size(value: &impl Serialize) -> Result<(), StoreError> {
-    match to_json(value)?.len() {
-        size if size <= MAX_RECORD => Ok(()),
-        size => Err(StoreError::new(
-            Kind::TooLarge,
-            format!("it has {size} bytes, at most {MAX_RECORD} are kept"),
-        )),
-    }
 }
 
 /// What redb says, as the kind of error that the engine goes by.

@@ -28,6 +28,7 @@ pub use watch::{MAX_SIGNALS, Watch, WatchVerdict};
 
 use crate::backend::{Addresses, End, Evidence, Instance, Operation, Prepared, Reuse};
 use crate::diagnosis::Diagnosis;
+use crate::error::{StoreError, StoreErrorKind};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::health::Verdict;
 use crate::history::Sequence;
@@ -136,11 +137,20 @@ impl Deployment {
         &self.annotations
     }
 
-    /// For stores: replaces what people added.
-    #[must_use]
-    pub fn with_annotations(mut self, annotations: Annotations) -> Self {
-        self.annotations = annotations;
-        self
+    /// For stores: the record with one more annotation.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::TooLarge`] for one note more than [`MAX_NOTES`].
+    pub fn annotated(mut self, what: &Annotation) -> Result<Self, StoreError> {
+        let added = std::mem::take(&mut self.annotations).annotated(what);
+        self.annotations = added.ok_or_else(|| {
+            let what = format!("a record takes {MAX_NOTES} notes, and has them; nothing was added");
+            StoreError::new(StoreErrorKind::TooLarge, what)
+                .on(&self.new.id)
+                .advice("keep what else is to be said elsewhere")
+        })?;
+        Ok(self)
     }
 
     /// How far it is.

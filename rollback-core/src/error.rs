@@ -10,6 +10,7 @@ mod chain;
 mod detail;
 mod engine;
 mod hook;
+mod refused;
 mod store;
 
 pub use backend::{BackendError, BackendErrorKind, LiveImpact};

@@ -2,6 +2,7 @@
 //! [`HistoryReader`]: what can be asked of it.
 
 mod amendment;
+mod claim;
 mod conflict;
 mod fault;
 mod finish;
@@ -12,6 +13,7 @@ mod order;
 mod published;
 mod query;
 mod reader;
+mod rules;
 mod settings;
 mod shared;
 mod state;
@@ -21,12 +23,11 @@ mod summary;
 mod trust;
 
 pub use crate::deployment::Annotation;
-pub use amendment::{
-    Abandonment, Amend, Amended, Amendment, MAX_AMENDMENTS, Settings, WasAmended, check_version,
-};
+pub use amendment::{Abandonment, Amend, Amended, Amendment, MAX_AMENDMENTS, Settings, WasAmended};
+pub use claim::Claim;
 pub use conflict::Conflict;
 pub use fault::Fault;
-pub use finish::{Finished, Then};
+pub use finish::{Finish, Finished, Then};
 pub use holder::{Holder, InFlight, Liveness};
 pub use identity::{Fence, HistoryId, Identity};
 pub use lease::{Begun, Lease, Renewal};
@@ -34,9 +35,10 @@ pub use order::{Epoch, Sequence, Version};
 pub use published::Published;
 pub use query::{Page, Query};
 pub use reader::HistoryReader;
+pub use rules::{MAX_RECORD, capped_json, check_version, may_be_forgotten};
 pub use settings::{Floor, Hold, PolicySet, Recall, StoredPolicy};
 pub use state::{Damaged, States, WorkloadState};
 pub use stats::{Settled, Stats};
-pub use store::{HistoryStore, MAX_RECORD};
+pub use store::HistoryStore;
 pub use summary::{ReleaseSummary, Settling, Summaries, Summarized, Summary, SummaryRules};
 pub use trust::{Exclusion, Keep, Trust};

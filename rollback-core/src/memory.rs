@@ -9,16 +9,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::deployment::{Deployment, LiveRecord, Opening, Settlement};
-use crate::error::{StoreError, StoreErrorKind as Kind};
-use crate::event::{Event, TimedEvent};
+use crate::error::StoreError;
+use crate::event::TimedEvent;
 use crate::history::{
-    Abandonment, Amendment, Annotation, Begun, Epoch, Exclusion, Fault, Finished, HistoryReader,
-    HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Then,
-    Trust, Version, WorkloadState, check_version,
+    Abandonment, Amendment, Annotation, Begun, Epoch, Exclusion, Fault, Finish, Finished,
+    HistoryReader, HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States,
+    Stats, Then, Trust, Version, WorkloadState, capped_json, check_version, may_be_forgotten,
 };
 use crate::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
 use crate::time::Timestamp;
-use data::{Held, Inner, check_size};
+use data::{Held, Inner};
 
 pub use crate::deployment::MAX_NOTES;
 pub use crate::history::MAX_RECORD;
@@ -152,26 +152,14 @@ impl HistoryStore for MemoryStore {
     ) -> Result<Begun, StoreError> {
         let mut inner = self.lock();
         let state = inner.state(&new.workload);
-        if let Some(held) = inner
-            .workloads
-            .get(&new.workload)
-            .and_then(|e| e.held.as_ref())
-        {
-            return Err(inner.conflict(&new.workload, held));
-        }
+        state.check_idle(|id| inner.phase(id))?;
         inner.not_excluded(&new.workload)?;
         if let Some(asked) = &new.asked
             && let Some(by) = inner.keyed(&new.workload, &asked.key)
         {
             return Err(StoreError::key_taken(&asked.key, by));
         }
-        if state.version != expected {
-            return Err(
-                StoreError::new(Kind::Stale, "the workload changed since the plan")
-                    .on(&new.workload)
-                    .advice("preview again"),
-            );
-        }
+        check_version(&new.workload, state.version, expected)?;
         let sequence = inner.open(new)?;
         let entry = inner.entry(&new.workload);
         entry.version += 1;
@@ -190,21 +178,14 @@ impl HistoryStore for MemoryStore {
 
     async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
         let mut inner = self.lock();
-        inner.fence(lease)?;
-        check_size(event)?;
-        if matches!(event.event, Event::Settled(_) | Event::RolledBackBy { .. }) {
-            return Err(
-                StoreError::new(Kind::IllegalEvent, "finish writes this event")
-                    .on(event.event.name()),
-            );
-        }
+        inner.fence(lease.claim())?;
+        capped_json(lease.deployment(), event)?;
+        lease.claim().may_append(&event.event)?;
         let deployment = inner.deployment_mut(lease.deployment())?;
         if deployment.events().last() == Some(event) {
             return Ok(());
         }
-        deployment
-            .apply(event.clone())
-            .map_err(|e| StoreError::new(Kind::IllegalEvent, e.to_string()).on(lease.deployment()))
+        Ok(deployment.apply(event.clone())?)
     }
 
     async fn finish(
@@ -214,31 +195,21 @@ impl HistoryStore for MemoryStore {
         at: Timestamp,
         then: &Then,
     ) -> Result<Finished, StoreError> {
+        let finish = Finish::new(lease, settlement, at, then)?;
         let mut inner = self.lock();
-        let settled = TimedEvent {
-            at,
-            event: Event::Settled(settlement.clone()),
-        };
-        let opened = match inner.finished_before(lease, &settled, then) {
+        let opened = match inner.finished_before(&finish)? {
             Some(opened) => opened,
-            None => inner.finish(lease, settled, settlement, then)?,
+            None => inner.finish(&finish)?,
         };
-        Ok(match (then, opened) {
-            (Then::Open(new), Some(sequence)) => {
-                let lease = lease.pass_on(new.id.clone());
-                inner.renew(lease.workload());
-                Finished::Opened(Begun::new(lease, sequence))
-            }
-            _ => {
-                lease.end();
-                Finished::Released
-            }
-        })
+        if opened.is_some() {
+            inner.renew(lease.workload());
+        }
+        Ok(finish.done(lease, opened))
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
         let mut inner = self.lock();
-        inner.fence(lease)?;
+        inner.fence(lease.claim())?;
         let trust = inner.renew(lease.workload());
         let held = inner.entry(lease.workload()).held.as_ref();
         let by = held.and_then(|h| h.cancel_requested_by.clone());
@@ -266,9 +237,7 @@ impl HistoryStore for MemoryStore {
             .values_mut()
             .filter_map(|e| e.held.as_mut())
             .find(|h| h.deployment == *id)
-            .ok_or_else(|| {
-                StoreError::new(Kind::NotFound, "this deployment is not in flight").on(id)
-            })?;
+            .ok_or_else(|| StoreError::not_in_flight(id))?;
         held.cancel_requested_by.get_or_insert_with(|| by.clone());
         Ok(())
     }
@@ -295,13 +264,7 @@ impl HistoryStore for MemoryStore {
         let mut inner = self.lock();
         let id = inner.left_by_the_dead(workload)?;
         let deployment = inner.deployment_mut(&id)?;
-        let settled = Event::Settled(abandonment.settlement(deployment.verdict()));
-        deployment
-            .apply(TimedEvent {
-                at: abandonment.at,
-                event: settled,
-            })
-            .map_err(|e| StoreError::new(Kind::IllegalEvent, e.to_string()).on(&id))?;
+        deployment.apply(abandonment.settled(deployment))?;
         let entry = inner.entry(workload);
         entry.version += 1;
         entry.epoch += 1;
@@ -320,14 +283,7 @@ impl HistoryStore for MemoryStore {
     async fn annotate(&self, id: &DeploymentId, what: &Annotation) -> Result<(), StoreError> {
         let mut inner = self.lock();
         let deployment = inner.deployment_mut(id)?;
-        let annotations = deployment
-            .annotations()
-            .clone()
-            .annotated(what)
-            .ok_or_else(|| {
-                StoreError::new(Kind::TooLarge, format!("a record takes {MAX_NOTES} notes")).on(id)
-            })?;
-        *deployment = deployment.clone().with_annotations(annotations);
+        *deployment = deployment.clone().annotated(what)?;
         Ok(())
     }
 
@@ -337,19 +293,10 @@ impl HistoryStore for MemoryStore {
             let Some(deployment) = inner.deployment(id) else {
                 continue;
             };
-            let entry = inner.workloads.get(deployment.workload());
-            let live = entry.is_some_and(|e| e.live.known() == Some(id));
-            let in_flight = entry
-                .and_then(|e| e.held.as_ref())
-                .is_some_and(|h| h.deployment == *id);
-            if live || in_flight || deployment.annotations().pinned {
-                return Err(StoreError::new(
-                    Kind::Conflict,
-                    "this deployment is live, in flight or pinned; nothing was forgotten",
-                )
-                .on(id)
-                .advice("leave it out, or unpin it"));
-            }
+            let state = inner.state(deployment.workload());
+            let in_flight = state.in_flight.as_ref().map(|f| &f.deployment);
+            let added = Some(deployment.annotations());
+            may_be_forgotten(id, added, &state.live, in_flight)?;
         }
         let mut forgotten = 0;
         for id in ids {
@@ -363,9 +310,7 @@ impl HistoryStore for MemoryStore {
 
     async fn exclude(&self, workload: &WorkloadId) -> Result<Exclusion, StoreError> {
         let mut inner = self.lock();
-        if let Some(held) = inner.workloads.get(workload).and_then(|e| e.held.as_ref()) {
-            return Err(inner.conflict(workload, held));
-        }
+        inner.state(workload).check_idle(|id| inner.phase(id))?;
         inner.not_excluded(workload)?;
         let (excluded, exclusion) = inner.exclusion(workload);
         inner.entry(workload).excluded = Some(excluded);

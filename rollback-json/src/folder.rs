@@ -187,7 +187,7 @@ impl Folder {
                 && let Err(e) = d.apply(change.event.clone())
             {
                 // What was committed does not fit what the record says.
-                return Found::Unreadable(crate::error::illegal(id, e.to_string()));
+                return Found::Unreadable(e.into());
             }
         }
         Found::Record(d)
@@ -218,7 +218,7 @@ impl Folder {
     ) -> Result<Deployment, StoreError> {
         let path = self.place.record(shard, id);
         let Some(bytes) = read(&path)? else {
-            return Err(crate::error::unknown(id));
+            return Err(StoreError::unknown(id));
         };
         if let Some(current) = &self.current
             && current.bytes == bytes

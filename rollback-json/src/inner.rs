@@ -7,21 +7,20 @@ use std::time::{Duration, Instant};
 use rollback_core::deployment::{Deployment, Opening, Phase};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::history::{
-    Abandonment, Begun, Conflict, Damaged, Holder, Lease, Liveness, Query, Sequence, States,
-    Version, WorkloadState,
+    Abandonment, Begun, Damaged, Holder, Lease, Liveness, Query, Sequence, States, Version,
+    WorkloadState,
 };
 use rollback_core::id::{DeploymentId, WorkloadId};
-use rollback_core::time::{Clock, SystemClock};
 use rollback_fs::{Held, Locks};
 
 use crate::counter;
-use crate::error::{busy, known, nothing_in_flight};
+use crate::error::busy;
 use crate::folder::{Beginnings, Folder, Found, Named, Others, Writing, is_of_one, names};
 use crate::layout::Layout;
 use crate::list::locked;
 use crate::open::{self, Inode};
 use crate::state::State;
-use crate::write::{Writer, not_in_flight};
+use crate::write::Writer;
 
 /// How long `begin` waits for somebody who holds the lock but has not yet said so, or has just
 /// finished.
@@ -218,12 +217,7 @@ impl Inner {
             Ok(Some(d)) => d.phase(),
             _ => Phase::Opened,
         };
-        Ok(Some(StoreError::held(Conflict::new(
-            workload.clone(),
-            &in_flight,
-            phase,
-            SystemClock.now(),
-        ))))
+        Ok(Some(StoreError::in_flight(workload, &in_flight, phase)))
     }
 
     /// Takes the lease lock of a workload with nothing in flight.
@@ -283,7 +277,7 @@ impl Inner {
                 Err(_) => fresh.insert(Folder::new(&self.layout, workload)),
             };
             newest = newest.max(match folder.others(&new.id, &self.locks) {
-                Others::HaveIt => return Err(known(&new.id)),
+                Others::HaveIt => return Err(StoreError::known(&new.id)),
                 Others::UpTo(there) => there,
                 // What is wrong with one workload stops no other: the counter knows it.
                 Others::AtLeast(there) => {
@@ -368,7 +362,7 @@ impl Inner {
             (Some(lock), Some(held)) if liveness(&lock, &held.holder) == Liveness::Dead => Ok(lock),
             (_, Some(_)) => Err(self
                 .in_the_way(workload)?
-                .unwrap_or_else(|| nothing_in_flight(workload))),
+                .unwrap_or_else(|| StoreError::nothing_in_flight(workload))),
             (None, None) => Err(busy(workload)),
         }
     }
@@ -379,7 +373,9 @@ impl Inner {
         abandonment: &Abandonment,
     ) -> Result<DeploymentId, StoreError> {
         match self.state(workload) {
-            Ok(state) if state.in_flight.is_none() => return Err(nothing_in_flight(workload)),
+            Ok(state) if state.in_flight.is_none() => {
+                return Err(StoreError::nothing_in_flight(workload));
+            }
             Err(e) if e.kind() != Kind::Corrupt => return Err(e),
             _ => {}
         }
@@ -387,7 +383,7 @@ impl Inner {
         let lock = |folder: &mut Folder, locks: &Locks| folder.lock(locks).map(|(w, _)| w);
         let abandoned = self.write_after(workload, lock, |w| w.abandon(abandonment))?;
         abandoned.ok_or_else(|| {
-            nothing_in_flight(workload)
+            StoreError::nothing_in_flight(workload)
                 .advice("its damaged state was made anew from its records; adopt what is live")
         })
     }
@@ -398,7 +394,7 @@ impl Inner {
         holder: &Holder,
     ) -> Result<Lease, StoreError> {
         if self.state(workload)?.in_flight.is_none() {
-            return Err(nothing_in_flight(workload));
+            return Err(StoreError::nothing_in_flight(workload));
         }
         let lock = self.lock_of_the_dead(workload, Held::liveness_of)?;
         let holder = lock.sign(holder);
@@ -412,11 +408,11 @@ impl Inner {
             let Ok(state) = self.state(&workload) else {
                 continue;
             };
-            if state.in_flight.is_some_and(|h| h.deployment == *id) {
+            if state.deployment_in_flight() == Some(id) {
                 return Ok(workload);
             }
         }
-        Err(not_in_flight(id))
+        Err(StoreError::not_in_flight(id))
     }
 
     pub(crate) fn forget(&self, ids: &[DeploymentId]) -> Result<u64, StoreError> {

@@ -8,7 +8,7 @@ use rollback_core::deployment::{Annotations, Deployment, Opening, Outcome, Recor
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::health::VerdictKind;
-use rollback_core::history::{MAX_RECORD, Sequence};
+use rollback_core::history::Sequence;
 use rollback_fs::system;
 use serde::{Deserialize, Serialize};
 
@@ -81,21 +81,6 @@ fn newer(bytes: &[u8], why: Unreadable) -> Unreadable {
         }
         _ => why,
     }
-}
-
-/// Refuses what is too large to be kept.
-pub(crate) fn check_size(value: &impl Serialize) -> Result<(), StoreError> {
-    let size = serde_json::to_vec(value)
-        .map_err(|e| StoreError::new(Kind::Io, "a value cannot be written as JSON").because(e))?
-        .len();
-    if size <= MAX_RECORD {
-        return Ok(());
-    }
-    Err(StoreError::new(
-        Kind::TooLarge,
-        format!("a record has {size} bytes, at most {MAX_RECORD} are kept"),
-    )
-    .advice("shorten its facets, labels or diagnostic"))
 }
 
 /// A file's content; `None` if it is not there.

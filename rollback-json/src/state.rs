@@ -7,13 +7,12 @@ use rollback_core::deployment::LiveRecord;
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Amended, Epoch, Floor, Hold, Holder, InFlight, Lease, Liveness, Recall, Sequence, Settings,
+    Amended, Claim, Epoch, Floor, Hold, Holder, InFlight, Liveness, Recall, Sequence, Settings,
     StoredPolicy, Version, WasAmended, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use serde::{Deserialize, Serialize};
 
-use crate::error::fenced;
 use crate::seal::{self, FORMAT, Unreadable, WITHHOLDING};
 
 /// What a workload's state file says.
@@ -150,8 +149,7 @@ impl State {
         let Some((found, known)) = before else {
             return seal::seal(new);
         };
-        let deployment = |s: &Self| s.in_flight.as_ref().map(|h| h.deployment.clone());
-        let within: &[&str] = if deployment(known) == deployment(new) {
+        let within: &[&str] = if known.deployment_in_flight() == new.deployment_in_flight() {
             &["in_flight"]
         } else {
             &[]
@@ -207,13 +205,14 @@ impl State {
     }
 
     /// Refuses a lease that is over.
-    pub(crate) fn check(&self, lease: &Claim) -> Result<&Held, StoreError> {
-        match &self.in_flight {
-            Some(held) if self.epoch == lease.epoch && held.deployment == lease.deployment => {
-                Ok(held)
-            }
-            _ => Err(fenced(&lease.deployment)),
-        }
+    pub(crate) fn check(&self, claim: &Claim) -> Result<&Held, StoreError> {
+        claim.check(Epoch(self.epoch), self.deployment_in_flight())?;
+        let held = self.in_flight.as_ref();
+        held.ok_or_else(|| StoreError::fenced(claim.deployment()))
+    }
+
+    pub(crate) fn deployment_in_flight(&self) -> Option<&DeploymentId> {
+        self.in_flight.as_ref().map(|held| &held.deployment)
     }
 
     pub(crate) fn shown(&self, liveness: Liveness) -> WorkloadState {
@@ -251,22 +250,4 @@ pub(crate) fn damaged(path: &Path, why: impl fmt::Display) -> StoreError {
         "put this one file back from a copy, or abandon what is in flight, which makes the state \
          anew from the records; these and other workloads are whole",
     )
-}
-
-/// The fields of a lease that a write is checked against.
-#[derive(Debug, Clone)]
-pub(crate) struct Claim {
-    pub(crate) workload: WorkloadId,
-    pub(crate) deployment: DeploymentId,
-    pub(crate) epoch: u64,
-}
-
-impl From<&Lease> for Claim {
-    fn from(lease: &Lease) -> Self {
-        Self {
-            workload: lease.workload().clone(),
-            deployment: lease.deployment().clone(),
-            epoch: lease.epoch().0,
-        }
-    }
 }

@@ -10,8 +10,8 @@ use rollback_core::deployment::{Annotation, Deployment, Opening, Settlement};
 use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Abandonment, Amendment, Begun, Exclusion, Fault, Finished, HistoryReader, HistoryStore, Holder,
-    Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then, Trust,
+    Abandonment, Amendment, Begun, Exclusion, Fault, Finish, Finished, HistoryReader, HistoryStore,
+    Holder, Identity, Lease, Page, Query, Renewal, Sequence, States, Stats, Summaries, Then, Trust,
     Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
@@ -24,10 +24,8 @@ use crate::inner::Inner;
 use crate::layout::Layout;
 use crate::list;
 use crate::open::{self, prepare};
-use crate::state::Claim;
 use crate::summaries;
 use crate::verify;
-use crate::write::same_workload;
 
 /// Deployment history as a directory of JSON files. Clones share it, and so do several processes.
 #[derive(Clone)]
@@ -238,8 +236,8 @@ impl HistoryStore for JsonStore {
     }
 
     async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
-        let (claim, event) = (Claim::from(lease), event.clone());
-        self.run(move |s| s.write(&claim.workload, |w| w.append(&claim, &event)))
+        let (claim, event) = (lease.claim().clone(), event.clone());
+        self.run(move |s| s.write(claim.workload(), |w| w.append(&claim, &event)))
             .await
     }
 
@@ -250,37 +248,27 @@ impl HistoryStore for JsonStore {
         at: Timestamp,
         then: &Then,
     ) -> Result<Finished, StoreError> {
-        let (claim, settlement, next) = (Claim::from(lease), settlement.clone(), then.clone());
-        let done = self
+        let asked = Finish::new(lease, settlement, at, then)?;
+        let finish = asked.clone();
+        let opened = self
             .run(move |s| {
-                if let Then::ReleaseAndAmend(failed) = &next
+                if let Some((failed, _)) = finish.amends()
                     && let Some((of, _)) = s.find(failed)?
                 {
-                    same_workload(&claim, failed, &of)?;
+                    finish.claim().reaches(failed, &of)?;
                 }
-                s.write(&claim.workload, |w| {
-                    w.finish(&claim, &settlement, at, &next, |new, own| {
-                        s.number_for(new, own)
-                    })
+                s.write(finish.claim().workload(), |w| {
+                    w.finish(&finish, |new, own| s.number_for(new, own))
                 })
             })
-            .await;
-        Ok(match (done?, then) {
-            (Some(sequence), Then::Open(new)) => {
-                let lease = lease.pass_on(new.id.clone());
-                Finished::Opened(Begun::new(lease, sequence))
-            }
-            _ => {
-                lease.end();
-                Finished::Released
-            }
-        })
+            .await?;
+        Ok(asked.done(lease, opened))
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
-        let claim = Claim::from(lease);
+        let claim = lease.claim().clone();
         self.run(move |s| {
-            let state = s.state(&claim.workload)?;
+            let state = s.state(claim.workload())?;
             let by = state.check(&claim)?.cancel_by.clone();
             Ok(Renewal::new(Trust::WhileHeld, by))
         })
@@ -333,7 +321,7 @@ impl HistoryStore for JsonStore {
         let (id, what) = (id.clone(), what.clone());
         self.run(move |s| match s.find(&id)? {
             Some((workload, _)) => s.write(&workload, |w| w.annotate(&id, &what)),
-            None => Err(crate::error::unknown(&id)),
+            None => Err(StoreError::unknown(&id)),
         })
         .await
     }

@@ -3,21 +3,18 @@
 mod abandon;
 mod forget;
 
-use rollback_core::deployment::MAX_NOTES;
-use rollback_core::deployment::{Annotation, Deployment, Opening, Settlement};
+use rollback_core::deployment::{Annotation, Deployment, Opening};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
-    Amendment as Change, Epoch, Holder, Sequence, Then, Version, check_version,
+    Amendment as Change, Claim, Epoch, Finish, Holder, Sequence, Version, capped_json,
+    check_version,
 };
-use rollback_core::id::{Actor, DeploymentId, WorkloadId};
-use rollback_core::time::Timestamp;
+use rollback_core::id::{Actor, DeploymentId};
 
-use crate::error::{illegal, known, nothing_in_flight, unknown};
 use crate::folder::{Folder, Found, Writing};
 use crate::layout::shard_of;
-use crate::record::check_size;
-use crate::state::{Amendment, Claim, Finished, Held, Pending, Placed, State};
+use crate::state::{Amendment, Finished, Held, Pending, Placed, State};
 
 /// A workload's folder that may be written.
 pub(crate) struct Writer<'a> {
@@ -50,9 +47,9 @@ impl Writer<'_> {
         new: &Opening,
         number: impl Fn(&Opening, Sequence) -> Result<Sequence, StoreError>,
     ) -> Result<Placed, StoreError> {
-        check_size(new)?;
+        capped_json(&new.id, new)?;
         if self.folder.shard_with(&new.id)?.is_some() {
-            return Err(known(&new.id));
+            return Err(StoreError::known(&new.id));
         }
         self.folder.keep_index();
         let newest = self.folder.newest_of_own(state)?;
@@ -94,14 +91,7 @@ impl Writer<'_> {
         {
             return Err(StoreError::key_taken(&asked.key, &by));
         }
-        if state.version != expected.0 {
-            return Err(StoreError::new(
-                Kind::Stale,
-                "the workload changed since the plan was made",
-            )
-            .on(&new.workload)
-            .advice("preview again"));
-        }
+        check_version(&new.workload, Version(state.version), expected)?;
         let Placed {
             sequence, shard, ..
         } = self.open(&mut state, new, number)?;
@@ -121,12 +111,9 @@ impl Writer<'_> {
     pub(crate) fn append(&mut self, claim: &Claim, event: &TimedEvent) -> Result<(), StoreError> {
         let state = self.folder.state()?;
         let shard = state.check(claim)?.shard;
-        check_size(event)?;
-        if matches!(event.event, Event::Settled(_) | Event::RolledBackBy { .. }) {
-            let why = format!("only finish writes the event {}", event.event.name());
-            return Err(illegal(&claim.deployment, why));
-        }
-        let mut deployment = self.folder.current(shard, &claim.deployment)?;
+        capped_json(claim.deployment(), event)?;
+        claim.may_append(&event.event)?;
+        let mut deployment = self.folder.current(shard, claim.deployment())?;
         if matches!(event.event, Event::SwitchIntended) {
             self.folder.keep_room(shard, &deployment)?;
         }
@@ -138,126 +125,74 @@ impl Writer<'_> {
             // Written before, and perhaps not durable: the first attempt may have failed between.
             return self.folder.sync_shard(self.writing, shard);
         }
-        apply(&mut deployment, event)?;
+        deployment.apply(event.clone())?;
         self.folder.write_current(self.writing, shard, deployment)
     }
 
     /// Gives the successor's place in the order, if one was opened.
     pub(crate) fn finish(
         &mut self,
-        claim: &Claim,
-        settlement: &Settlement,
-        at: Timestamp,
-        then: &Then,
+        finish: &Finish,
         number: impl Fn(&Opening, Sequence) -> Result<Sequence, StoreError>,
     ) -> Result<Option<Sequence>, StoreError> {
         self.writing.ends();
-        let event = TimedEvent::new(at, Event::Settled(settlement.clone()));
+        let claim = finish.claim();
         let mut state = self.state()?;
-        if let Some(done) = self.finished_before(&state, claim, &event, then)? {
+        if let Some(done) = self.finished_before(&state, finish)? {
             return Ok(done);
         }
         let held = state.check(claim)?.clone();
-        check_size(&event)?;
-        let mut settled = self.folder.current(held.shard, &held.deployment)?;
-        apply(&mut settled, &event)?;
-        let mut changes = vec![Amendment {
-            deployment: held.deployment.clone(),
-            sequence: held.sequence,
-            shard: held.shard,
-            event,
-        }];
+        let own = self.folder.current(held.shard, &held.deployment)?;
+        let mut changes = vec![amendment(held.shard, own, finish.settled().clone())?];
+        if let Some((failed, event)) = finish.amends() {
+            let (shard, failed) = self.committed(&state, failed)?;
+            changes.push(amendment(shard, failed, event)?);
+        }
+        state.in_flight = None;
         let mut opened = None;
-        match then {
-            Then::Release => state.in_flight = None,
-            Then::ReleaseAndAmend(failed) => {
-                changes.push(self.amendment(&state, claim, failed, at)?);
-                state.in_flight = None;
-            }
-            Then::Open(new) => {
-                same_workload(claim, &new.id, &new.workload)?;
-                let Placed {
-                    sequence, shard, ..
-                } = self.open(&mut state, new, number)?;
-                state.in_flight = Some(Held {
-                    deployment: new.id.clone(),
-                    sequence,
-                    shard,
-                    cancel_by: None,
-                    ..held.clone()
-                });
-                opened = Some(sequence);
-            }
+        if let Some(new) = finish.opens() {
+            let Placed {
+                sequence, shard, ..
+            } = self.open(&mut state, new, number)?;
+            state.in_flight = Some(Held {
+                deployment: new.id.clone(),
+                sequence,
+                shard,
+                cancel_by: None,
+                ..held
+            });
+            opened = Some(sequence);
         }
         state.version += 1;
-        state.live = settlement.live.clone();
+        state.live = finish.live().clone();
         state.finished = Some(Finished {
-            deployment: held.deployment,
-            epoch: claim.epoch,
+            deployment: claim.deployment().clone(),
+            epoch: claim.epoch().0,
         });
         state.pending.events = changes;
         self.commit(&state)?;
         Ok(opened)
     }
 
-    fn amendment(
-        &mut self,
-        state: &State,
-        claim: &Claim,
-        failed: &DeploymentId,
-        at: Timestamp,
-    ) -> Result<Amendment, StoreError> {
-        let event = TimedEvent::new(
-            at,
-            Event::RolledBackBy {
-                deployment: claim.deployment.clone(),
-            },
-        );
-        let (shard, mut amended) = self.committed(state, failed)?;
-        apply(&mut amended, &event)?;
-        Ok(Amendment {
-            deployment: failed.clone(),
-            sequence: amended.sequence(),
-            shard,
-            event,
-        })
-    }
-
-    /// A commit whose answer was lost is found done, and done again without a change.
     fn finished_before(
         &mut self,
         state: &State,
-        claim: &Claim,
-        settled: &TimedEvent,
-        then: &Then,
+        finish: &Finish,
     ) -> Result<Option<Option<Sequence>>, StoreError> {
-        let Some(done) = &state.finished else {
+        let claim = finish.claim();
+        let Some(last) = &state.finished else {
             return Ok(None);
         };
-        if done.deployment != claim.deployment
-            || done.epoch != claim.epoch
-            || state.epoch != claim.epoch
+        if last.deployment != *claim.deployment()
+            || last.epoch != claim.epoch().0
+            || state.epoch != claim.epoch().0
         {
             return Ok(None);
         }
-        let (_, record) = self.committed(state, &done.deployment)?;
-        if !record.events().contains(settled) {
-            return Ok(None);
-        }
-        Ok(match then {
-            // Under the same epoch only a successor can be in flight: that `finish` was another one.
-            Then::Release => state.in_flight.is_none().then_some(None),
-            Then::ReleaseAndAmend(failed) => {
-                let (_, failed) = self.committed(state, failed)?;
-                (failed.rolled_back_by() == Some(&claim.deployment)).then_some(None)
-            }
-            Then::Open(new) => match &state.in_flight {
-                Some(held) if held.deployment == new.id => {
-                    let (_, successor) = self.committed(state, &new.id)?;
-                    (successor.opening() == &**new).then_some(Some(held.sequence))
-                }
-                _ => None,
-            },
+        let (_, own) = self.committed(state, claim.deployment())?;
+        finish.was_made(&own, state.deployment_in_flight(), |id| {
+            let (_, other) = self.committed(state, id)?;
+            Ok(Some(other))
         })
     }
 
@@ -268,12 +203,12 @@ impl Writer<'_> {
         id: &DeploymentId,
     ) -> Result<(u64, Deployment), StoreError> {
         let Some(shard) = self.folder.shard_with(id)? else {
-            return Err(unknown(id));
+            return Err(StoreError::unknown(id));
         };
         match self.folder.get(state, shard, id) {
             Found::Record(d) => Ok((shard, *d)),
             Found::Unreadable(e) => Err(e),
-            Found::Nothing => Err(unknown(id)),
+            Found::Nothing => Err(StoreError::unknown(id)),
         }
     }
 
@@ -285,7 +220,7 @@ impl Writer<'_> {
         self.writing.ends();
         let mut state = self.state()?;
         let Some(held) = &mut state.in_flight else {
-            return Err(nothing_in_flight(&state.workload));
+            return Err(StoreError::nothing_in_flight(&state.workload));
         };
         held.holder = holder.clone();
         let deployment = held.deployment.clone();
@@ -306,7 +241,7 @@ impl Writer<'_> {
                 // Who asked first is kept.
                 held.cancel_by.get_or_insert_with(|| by.clone());
             }
-            _ => return Err(not_in_flight(id)),
+            _ => return Err(StoreError::not_in_flight(id)),
         }
         self.commit(&state)
     }
@@ -334,14 +269,7 @@ impl Writer<'_> {
     ) -> Result<(), StoreError> {
         let state = self.folder.state()?;
         let (shard, deployment) = self.committed(&state, id)?;
-        let annotations = deployment
-            .annotations()
-            .clone()
-            .annotated(what)
-            .ok_or_else(|| {
-                StoreError::new(Kind::TooLarge, format!("a record takes {MAX_NOTES} notes")).on(id)
-            })?;
-        let deployment = deployment.with_annotations(annotations);
+        let deployment = deployment.annotated(what)?;
         self.folder.annotate(self.writing, shard, &deployment)
     }
 
@@ -358,25 +286,17 @@ impl Writer<'_> {
     }
 }
 
-pub(crate) fn not_in_flight(id: &DeploymentId) -> StoreError {
-    StoreError::new(Kind::NotFound, "this deployment is not in flight").on(id)
-}
-
-fn apply(deployment: &mut Deployment, event: &TimedEvent) -> Result<(), StoreError> {
-    let id = deployment.id().clone();
-    deployment
-        .apply(event.clone())
-        .map_err(|e| illegal(&id, e.to_string()))
-}
-
-pub(crate) fn same_workload(
-    claim: &Claim,
-    id: &DeploymentId,
-    of: &WorkloadId,
-) -> Result<(), StoreError> {
-    if *of == claim.workload {
-        return Ok(());
-    }
-    let why = format!("this deployment is of {of}, not of {}", claim.workload);
-    Err(illegal(id, why))
+/// An event for a record in this shard, if it can follow what the record says.
+fn amendment(
+    shard: u64,
+    mut record: Deployment,
+    event: TimedEvent,
+) -> Result<Amendment, StoreError> {
+    record.apply(event.clone())?;
+    Ok(Amendment {
+        deployment: record.id().clone(),
+        sequence: record.sequence(),
+        shard,
+        event,
+    })
 }

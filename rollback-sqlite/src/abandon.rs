@@ -1,7 +1,7 @@
 //! Giving up what a dead holder has left, however damaged.
 
 use rollback_core::deployment::LiveRecord;
-use rollback_core::event::{Event, TimedEvent};
+use rollback_core::error::StoreError;
 use rollback_core::history::{Abandonment, Holder, Liveness};
 use rollback_core::id::{DeploymentId, WorkloadId};
 use rusqlite::{Connection, OptionalExtension};
@@ -9,7 +9,6 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::error::Failure;
 use crate::record::{load_sealed, push};
 use crate::state::Entry;
-use crate::write::nothing_in_flight;
 
 /// The caller holds the workload's lock, and `liveness` says what that means for the holder on
 /// record. A row that cannot be read is written anew from what is left of it.
@@ -19,7 +18,7 @@ pub(crate) fn abandon(
     abandonment: &Abandonment,
     liveness: impl FnOnce(&Holder) -> Liveness,
 ) -> Result<DeploymentId, Failure> {
-    let nothing = || Failure::from(nothing_in_flight(workload));
+    let nothing = || Failure::from(StoreError::nothing_in_flight(workload));
     let mut entry = Entry::find(tx, workload)?.ok_or_else(nothing)?;
     let sound = entry.state(|_, _| Ok(Liveness::Dead)).is_ok() && !entry.is_half_held();
     match entry.in_flight() {
@@ -38,9 +37,8 @@ pub(crate) fn abandon(
     };
     match load_sealed(tx, &id) {
         Ok(Some(mut record)) if record.deployment.settlement().is_none() => {
-            let settlement = abandonment.settlement(record.deployment.verdict());
-            let settled = TimedEvent::new(abandonment.at, Event::Settled(settlement));
-            push(tx, &mut record, &settled, u64::try_from(entry.epoch).ok())?;
+            let settled = abandonment.settled(&record.deployment);
+            push(tx, &mut record, &settled, Some(entry.epoch()))?;
         }
         Ok(_) => {}
         // It is left as it is.

@@ -5,7 +5,6 @@ use std::fmt;
 use std::path::Path;
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
-use rollback_core::id::DeploymentId;
 use rollback_fs::{beside, full, read_only};
 use rusqlite::ErrorCode;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -186,23 +185,6 @@ fn disk_is_full(path: &Path) -> bool {
     // SQLite extends its shared index by 32 KiB at a time.
     rustix::fs::statvfs(dir.unwrap_or(Path::new(".")))
         .is_ok_and(|s| s.f_blocks > 0 && s.f_bavail.saturating_mul(s.f_frsize) < 64 * 1024)
-}
-
-pub(crate) fn unknown(id: &DeploymentId) -> StoreError {
-    StoreError::new(Kind::NotFound, "no such deployment").on(id)
-}
-
-pub(crate) fn fenced(deployment: &DeploymentId) -> StoreError {
-    StoreError::new(
-        Kind::Fenced,
-        "the lease is over: the deployment is settled, or another process has taken it",
-    )
-    .on(deployment)
-    .advice("stop; whoever holds the workload now settles what is left")
-}
-
-pub(crate) fn illegal(id: &DeploymentId, why: impl Into<String>) -> StoreError {
-    StoreError::new(Kind::IllegalEvent, why).on(id)
 }
 
 pub(crate) fn unreadable(what: impl std::fmt::Display, why: impl std::fmt::Display) -> StoreError {

@@ -4,15 +4,14 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rollback_core::deployment::{Opening, Settlement};
+use rollback_core::deployment::Opening;
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
-    Abandonment, Begun, Damaged, Exclusion, Holder, Lease, Liveness, Sequence, States, Then,
-    Version, WorkloadState,
+    Abandonment, Begun, Claim, Damaged, Exclusion, Finish, Holder, Lease, Liveness, Sequence,
+    States, Version, WorkloadState,
 };
 use rollback_core::id::{DeploymentId, WorkloadId};
-use rollback_core::time::Timestamp;
 use rollback_fs::{Held, Locks, Shared};
 use rusqlite::Connection;
 
@@ -20,7 +19,7 @@ use crate::error::Failure;
 use crate::place::Place;
 use crate::room::Room;
 use crate::state::Entry;
-use crate::write::{self, Claim};
+use crate::write;
 use crate::writer::Writer;
 use crate::{abandon, backup, open, read_only};
 
@@ -108,20 +107,14 @@ impl Inner {
             _ => Spare::Use,
         };
         let record = self.insist(&mut writer, spare, step)?;
-        writer.keep(claim.epoch, record);
+        writer.keep(claim.epoch(), record);
         Ok(())
     }
 
-    pub(crate) fn finish(
-        &self,
-        claim: &Claim,
-        settlement: &Settlement,
-        at: Timestamp,
-        then: &Then,
-    ) -> Result<Option<Sequence>, StoreError> {
+    pub(crate) fn finish(&self, finish: &Finish) -> Result<Option<Sequence>, StoreError> {
         let mut writer = self.writer()?;
-        writer.forget(claim);
-        let step = |tx: &Connection| write::finish(tx, claim, settlement, at, then);
+        writer.forget(finish.claim());
+        let step = |tx: &Connection| write::finish(tx, finish);
         self.insist(&mut writer, Spare::Use, step)
     }
 
@@ -275,7 +268,7 @@ impl Inner {
             .flatten()
             .is_none()
         {
-            return Err(write::nothing_in_flight(workload));
+            return Err(StoreError::nothing_in_flight(workload));
         }
         let Some(lock) = self.take(workload)? else {
             return Err(self.held(workload)?);
@@ -293,7 +286,7 @@ impl Inner {
             Some(entry) => entry.conflict(c, |_| Ok(Liveness::Alive)),
             None => Ok(None),
         })?;
-        Ok(conflict.unwrap_or_else(|| write::nothing_in_flight(workload)))
+        Ok(conflict.unwrap_or_else(|| StoreError::nothing_in_flight(workload)))
     }
 
     pub(crate) fn abandon(

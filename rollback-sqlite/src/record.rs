@@ -3,15 +3,14 @@
 use rollback_core::deployment::{Annotations, Deployment, Opening, RecordVersion};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::Sequence;
+use rollback_core::history::{Epoch, MAX_RECORD, Sequence, capped_json};
 use rollback_core::id::{DeploymentId, IdempotencyKey, WorkloadId};
-use rollback_core::memory::MAX_RECORD;
 use rollback_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{Failure, illegal, unreadable};
+use crate::error::{Failure, unreadable};
 use crate::seal::Seal;
 use crate::summaries;
 
@@ -199,14 +198,12 @@ pub(crate) fn keyed(
 
 /// Opens a record, and gives its place in the order.
 pub(crate) fn insert(connection: &Connection, new: &Opening) -> Result<Sequence, Failure> {
-    let header = encode_capped(new)?;
+    let header = capped_json(&new.id, new)?;
     let exists: bool = connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM deployments WHERE id = ?1)")?
         .query_row([new.id.as_str()], |row| row.get(0))?;
     if exists {
-        return Err(illegal(&new.id, "this deployment exists already")
-            .advice("begin with a new id")
-            .into());
+        return Err(StoreError::known(&new.id).into());
     }
     if let Some(asked) = &new.asked
         && let Some(by) = keyed(connection, &new.workload, &asked.key)?
@@ -266,15 +263,13 @@ pub(crate) fn push(
     connection: &Connection,
     record: &mut Sealed,
     event: &TimedEvent,
-    epoch: Option<u64>,
+    epoch: Option<Epoch>,
 ) -> Result<(), Failure> {
-    let body = encode_capped(event)?;
     let deployment = &mut record.deployment;
+    let body = capped_json(deployment.id(), event)?;
     let ordinal = i64::try_from(deployment.events().len()).unwrap_or(i64::MAX);
     let sequence = i64::try_from(deployment.sequence().0).unwrap_or(i64::MAX);
-    deployment
-        .apply(event.clone())
-        .map_err(|e| illegal(deployment.id(), e.to_string()))?;
+    deployment.apply(event.clone()).map_err(StoreError::from)?;
     record.seal = record.seal.then(&body);
     connection
         .prepare_cached(
@@ -304,7 +299,7 @@ pub(crate) fn push(
                 deployment
                     .duration()
                     .map(|d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
-                epoch.map(|e| i64::try_from(e).unwrap_or(i64::MAX)),
+                epoch.map(|e| i64::try_from(e.0).unwrap_or(i64::MAX)),
                 record.seal,
             ])?;
         summaries::keep(connection, deployment)?;
@@ -327,21 +322,6 @@ pub(crate) fn split(at: Timestamp) -> (i64, u32) {
 pub(crate) fn encode(value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value)
         .map_err(|e| StoreError::new(Kind::Io, "a value cannot be written as JSON").because(e))
-}
-
-pub(crate) fn encode_capped(value: &impl Serialize) -> Result<String, StoreError> {
-    let text = encode(value)?;
-    if text.len() > MAX_RECORD {
-        return Err(StoreError::new(
-            Kind::TooLarge,
-            format!(
-                "a record has {} bytes, at most {MAX_RECORD} are kept",
-                text.len()
-            ),
-        )
-        .advice("shorten its facets, labels or diagnostic"));
-    }
-    Ok(text)
 }
 
 /// A stored value. Fails with `Corrupt` if this library cannot have written it.

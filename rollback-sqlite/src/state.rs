@@ -3,16 +3,16 @@
 use rollback_core::deployment::{LiveRecord, Phase};
 use rollback_core::error::StoreError;
 use rollback_core::history::{
-    Conflict, Damaged, Epoch, Holder, InFlight, Liveness, Settings, Version, WorkloadState,
+    Claim, Damaged, Epoch, Holder, InFlight, Liveness, Settings, Version, WorkloadState,
+    capped_json,
 };
 use rollback_core::id::{DeploymentId, WorkloadId};
-use rollback_core::time::{Clock, SystemClock};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Failure, unreadable};
-use crate::record::{decode, encode, encode_capped, load};
+use crate::record::{decode, encode, load};
 use crate::seal::Seal;
 
 /// A workload's row as it is stored, JSON not yet parsed.
@@ -34,7 +34,7 @@ pub(crate) struct Entry {
 }
 
 /// Makes a text say this, unless it does.
-fn put<T>(text: &mut Option<String>, new: Option<&T>) -> Result<(), StoreError>
+fn put<T>(of: &WorkloadId, text: &mut Option<String>, new: Option<&T>) -> Result<(), StoreError>
 where
     T: Serialize + DeserializeOwned + PartialEq,
 {
@@ -42,7 +42,7 @@ where
     match (&*text, new) {
         (None, None) => {}
         (Some(text), Some(new)) if says(text, new) => {}
-        (_, new) => *text = new.map(encode_capped).transpose()?,
+        (_, new) => *text = new.map(|new| capped_json(of, new)).transpose()?,
     }
     Ok(())
 }
@@ -93,6 +93,14 @@ impl Entry {
         if let Some(entry) = &entry {
             entry.check()?;
         }
+        Ok(entry)
+    }
+
+    /// The same, if this claim still holds it.
+    pub(crate) fn claimed(tx: &Connection, claim: &Claim) -> Result<Self, Failure> {
+        let entry = Self::sound(tx, claim.workload())?;
+        let entry = entry.ok_or_else(|| StoreError::fenced(claim.deployment()))?;
+        claim.check(entry.epoch(), entry.deployment_in_flight().as_ref())?;
         Ok(entry)
     }
 
@@ -289,17 +297,14 @@ impl Entry {
     /// more in it.
     pub(crate) fn set(&mut self, settings: &Settings) -> Result<(), StoreError> {
         let (amendments, recalls) = (&settings.amendments, &settings.recalls);
-        put(&mut self.hold, settings.hold.as_ref())?;
-        put(&mut self.policy, settings.policy.as_ref())?;
-        put(&mut self.floor, settings.floor.as_ref())?;
-        put(
-            &mut self.recalls,
-            Some(recalls).filter(|all| !all.is_empty()),
-        )?;
-        put(
-            &mut self.amendments,
-            Some(amendments).filter(|all| !all.is_empty()),
-        )
+        let recalls = Some(recalls).filter(|all| !all.is_empty());
+        let amendments = Some(amendments).filter(|all| !all.is_empty());
+        let of = &self.workload;
+        put(of, &mut self.hold, settings.hold.as_ref())?;
+        put(of, &mut self.policy, settings.policy.as_ref())?;
+        put(of, &mut self.floor, settings.floor.as_ref())?;
+        put(of, &mut self.recalls, recalls)?;
+        put(of, &mut self.amendments, amendments)
     }
 
     /// The deployment in flight and who runs it.
@@ -316,6 +321,11 @@ impl Entry {
         self.in_flight = None;
         self.holder = None;
         self.cancel_by = None;
+    }
+
+    /// What is in flight, whoever runs it; what is no id is nothing.
+    pub(crate) fn deployment_in_flight(&self) -> Option<DeploymentId> {
+        self.in_flight.as_deref()?.parse().ok()
     }
 
     pub(crate) fn holds(&self, deployment: &DeploymentId) -> bool {
@@ -342,7 +352,7 @@ impl Entry {
         };
         let state = WorkloadState::unseen(self.workload.clone());
         let mut state = state.with_settings(self.settings()?);
-        state.version = Version(u64::try_from(self.version).unwrap_or(0));
+        state.version = self.version();
         state.live = self.live()?;
         state.in_flight = in_flight;
         Ok(state)
@@ -366,13 +376,22 @@ impl Entry {
         };
         let liveness = liveness(&holder)?;
         let in_flight = self.held_by(deployment, holder, liveness);
-        let workload = self.workload.clone();
-        let conflict = Conflict::new(workload, &in_flight, phase, SystemClock.now());
-        Ok(Some(StoreError::held(conflict)))
+        Ok(Some(StoreError::in_flight(
+            &self.workload,
+            &in_flight,
+            phase,
+        )))
     }
 
     fn held_by(&self, deployment: DeploymentId, holder: Holder, liveness: Liveness) -> InFlight {
-        let epoch = Epoch(u64::try_from(self.epoch).unwrap_or(0));
-        InFlight::new(deployment, holder, liveness, epoch)
+        InFlight::new(deployment, holder, liveness, self.epoch())
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        Version(u64::try_from(self.version).unwrap_or(0))
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        Epoch(u64::try_from(self.epoch).unwrap_or(0))
     }
 }

@@ -9,7 +9,7 @@ use rollback_core::deployment::{Deployment, Opening, Settlement};
 use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finished, HistoryId,
+    Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finish, Finished, HistoryId,
     HistoryReader, HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States,
     Stats, Summaries, Then, Trust, Version, WorkloadState,
 };
@@ -23,7 +23,8 @@ use crate::inner::Inner;
 use crate::open::{Opened, locks_beside};
 use crate::record::{decode, keyed, load};
 use crate::room::Room;
-use crate::write::{self, Claim};
+use crate::state::Entry;
+use crate::write;
 use crate::writer::Writer;
 use crate::{find, open, read, restore, stats, summaries, verify};
 
@@ -234,7 +235,7 @@ impl HistoryStore for SqliteStore {
     }
 
     async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
-        let (claim, event) = (Claim::from(lease), event.clone());
+        let (claim, event) = (lease.claim().clone(), event.clone());
         self.run(move |s| s.append(&claim, &event)).await
     }
 
@@ -245,29 +246,19 @@ impl HistoryStore for SqliteStore {
         at: Timestamp,
         then: &Then,
     ) -> Result<Finished, StoreError> {
-        let (claim, settlement, next) = (Claim::from(lease), settlement.clone(), then.clone());
-        let done = self
-            .run(move |s| s.finish(&claim, &settlement, at, &next))
-            .await;
-        Ok(match (done?, then) {
-            (Some(sequence), Then::Open(new)) => {
-                let lease = lease.pass_on(new.id.clone());
-                Finished::Opened(Begun::new(lease, sequence))
-            }
-            _ => {
-                lease.end();
-                Finished::Released
-            }
-        })
+        let asked = Finish::new(lease, settlement, at, then)?;
+        let finish = asked.clone();
+        let opened = self.run(move |s| s.finish(&finish)).await?;
+        Ok(asked.done(lease, opened))
     }
 
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
-        let claim = Claim::from(lease);
+        let claim = lease.claim().clone();
         self.run(move |s| {
             s.read(|c| {
-                let by = claim.check(c)?.cancel_by;
+                let by = Entry::claimed(c, &claim)?.cancel_by;
                 let by = by
-                    .map(|by| decode::<Actor>(&claim.workload, &by))
+                    .map(|by| decode::<Actor>(claim.workload(), &by))
                     .transpose()?;
                 Ok(Renewal::new(Trust::WhileHeld, by))
             })

@@ -1,50 +1,19 @@
 //! The writes, each inside one immediate transaction that the caller commits.
 
-use rollback_core::deployment::{LiveRecord, Opening, Settlement};
-use rollback_core::error::{StoreError, StoreErrorKind as Kind};
-use rollback_core::event::{Event, TimedEvent};
+use rollback_core::deployment::{LiveRecord, Opening};
+use rollback_core::error::StoreError;
+use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Amendment, Annotation, Epoch, Holder, Lease, Liveness, Sequence, Then, Version, check_version,
+    Amendment, Annotation, Claim, Epoch, Finish, Holder, Liveness, Sequence, Version, check_version,
 };
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
-use rollback_core::memory::MAX_NOTES;
-use rollback_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::error::{Failure, fenced, illegal, unknown, unreadable};
+use crate::error::{Failure, unreadable};
 use crate::record::{Sealed, encode, insert, load, load_sealed, push};
 use crate::seal::Seal;
 use crate::state::Entry;
 use crate::summaries;
-
-/// The fields of a lease that a write is checked against.
-pub(crate) struct Claim {
-    pub(crate) workload: WorkloadId,
-    pub(crate) deployment: DeploymentId,
-    pub(crate) epoch: u64,
-}
-
-impl From<&Lease> for Claim {
-    fn from(lease: &Lease) -> Self {
-        Self {
-            workload: lease.workload().clone(),
-            deployment: lease.deployment().clone(),
-            epoch: lease.epoch().0,
-        }
-    }
-}
-
-impl Claim {
-    /// The workload's row, if this claim still holds it.
-    pub(crate) fn check(&self, tx: &Connection) -> Result<Entry, Failure> {
-        match Entry::sound(tx, &self.workload)? {
-            Some(entry) if entry.epoch == signed(self.epoch) && entry.holds(&self.deployment) => {
-                Ok(entry)
-            }
-            _ => Err(fenced(&self.deployment).into()),
-        }
-    }
-}
 
 /// The caller holds the workload's lock, and `liveness` says what that means for a holder on
 /// record. `holder` names the lock.
@@ -61,27 +30,16 @@ pub(crate) fn begin(
     {
         return Err(conflict.into());
     }
-    if entry.as_ref().map_or(0, |e| e.version) != signed(expected.0) {
-        return Err(
-            StoreError::new(Kind::Stale, "the workload changed since the plan was made")
-                .on(&new.workload)
-                .advice("preview again")
-                .into(),
-        );
-    }
-    let sequence = insert(tx, new)?;
     let mut entry = entry.map_or_else(|| Entry::unseen(&new.workload), Ok)?;
+    check_version(&new.workload, entry.version(), expected)?;
+    let sequence = insert(tx, new)?;
     entry.version += 1;
     entry.epoch += 1;
     entry.in_flight = Some(new.id.as_str().to_owned());
     entry.holder = Some(encode(holder)?);
     entry.cancel_by = None;
     entry.write(tx)?;
-    Ok((epoch(&entry), sequence))
-}
-
-fn epoch(entry: &Entry) -> Epoch {
-    Epoch(u64::try_from(entry.epoch).unwrap_or(0))
+    Ok((entry.epoch(), sequence))
 }
 
 /// Gives the record as it is afterwards. `known` is what the caller remembers of it.
@@ -91,10 +49,7 @@ pub(crate) fn append(
     event: &TimedEvent,
     known: Option<Sealed>,
 ) -> Result<Sealed, Failure> {
-    if matches!(event.event, Event::Settled(_) | Event::RolledBackBy { .. }) {
-        let why = format!("only finish writes the event {}", event.event.name());
-        return Err(illegal(&claim.deployment, why).into());
-    }
+    claim.may_append(&event.event)?;
     let mut record = claimed(tx, claim, known)?;
     if record.deployment.events().last() != Some(event) {
         push(tx, &mut record, event, None)?;
@@ -110,8 +65,8 @@ fn claimed(tx: &Connection, claim: &Claim, known: Option<Sealed>) -> Result<Seal
     {
         return Ok(known);
     }
-    claim.check(tx)?;
-    Ok(load_sealed(tx, &claim.deployment)?.ok_or_else(|| unknown(&claim.deployment))?)
+    Entry::claimed(tx, claim)?;
+    stored(tx, claim.deployment())
 }
 
 /// Whether the claim holds and the record is as it is stored, in one look.
@@ -125,9 +80,9 @@ fn is_current(tx: &Connection, claim: &Claim, known: &Sealed) -> Result<bool, Fa
         )?
         .query_row(
             params![
-                claim.workload.to_string(),
-                signed(claim.epoch),
-                claim.deployment.as_str(),
+                claim.workload().to_string(),
+                signed(claim.epoch().0),
+                claim.deployment().as_str(),
                 signed(known.sequence().0),
                 signed_len
             ],
@@ -138,108 +93,60 @@ fn is_current(tx: &Connection, claim: &Claim, known: &Sealed) -> Result<bool, Fa
 
 /// Gives the successor's place in the order, if one was opened. The record is read anew: what its
 /// writer remembers is without what others have annotated since.
-pub(crate) fn finish(
-    tx: &Connection,
-    claim: &Claim,
-    settlement: &Settlement,
-    at: Timestamp,
-    then: &Then,
-) -> Result<Option<Sequence>, Failure> {
-    let settled = TimedEvent::new(at, Event::Settled(settlement.clone()));
-    if let Some(done) = finished_before(tx, claim, &settled, then)? {
+pub(crate) fn finish(tx: &Connection, finish: &Finish) -> Result<Option<Sequence>, Failure> {
+    if let Some(done) = finished_before(tx, finish)? {
         return Ok(done);
     }
-    let mut entry = claim.check(tx)?;
-    let mut record =
-        load_sealed(tx, &claim.deployment)?.ok_or_else(|| unknown(&claim.deployment))?;
-    push(tx, &mut record, &settled, Some(claim.epoch))?;
-    entry.version += 1;
-    entry.set_live(&settlement.live)?;
-    let opened = match then {
-        Then::Release => {
-            entry.release();
-            None
-        }
-        Then::ReleaseAndAmend(failed) if *failed == claim.deployment => {
-            let why = "a deployment cannot have been rolled back by itself";
-            return Err(illegal(failed, why).into());
-        }
-        Then::ReleaseAndAmend(failed) => {
-            let mut failed = load_sealed(tx, failed)?.ok_or_else(|| unknown(failed))?;
-            let of = &failed.deployment;
-            same_workload(claim, of.workload(), of.id())?;
-            let event = Event::RolledBackBy {
-                deployment: claim.deployment.clone(),
-            };
-            push(tx, &mut failed, &TimedEvent::new(at, event), None)?;
-            entry.release();
-            None
-        }
-        Then::Open(new) => {
-            same_workload(claim, &new.workload, &new.id)?;
+    let claim = finish.claim();
+    let mut entry = Entry::claimed(tx, claim)?;
+    let mut own = stored(tx, claim.deployment())?;
+    push(tx, &mut own, finish.settled(), Some(claim.epoch()))?;
+    if let Some((failed, event)) = finish.amends() {
+        let mut failed = stored(tx, failed)?;
+        let of = &failed.deployment;
+        claim.reaches(of.id(), of.workload())?;
+        push(tx, &mut failed, &event, None)?;
+    }
+    let opened = match finish.opens() {
+        Some(new) => {
             let sequence = insert(tx, new)?;
             entry.in_flight = Some(new.id.as_str().to_owned());
             entry.cancel_by = None;
             Some(sequence)
         }
+        None => {
+            entry.release();
+            None
+        }
     };
+    entry.version += 1;
+    entry.set_live(finish.live())?;
     entry.write(tx)?;
     Ok(opened)
 }
 
-fn same_workload(claim: &Claim, of: &WorkloadId, id: &DeploymentId) -> Result<(), StoreError> {
-    if *of == claim.workload {
-        return Ok(());
-    }
-    Err(illegal(
-        id,
-        format!("this deployment is of {of}, not of {}", claim.workload),
-    ))
+/// A record that must be there.
+fn stored(tx: &Connection, id: &DeploymentId) -> Result<Sealed, Failure> {
+    Ok(load_sealed(tx, id)?.ok_or_else(|| StoreError::unknown(id))?)
 }
 
-/// A commit that failed may be durable after all: the same settlement by the same epoch is then
-/// found done, and done again without a change.
-fn finished_before(
-    tx: &Connection,
-    claim: &Claim,
-    settled: &TimedEvent,
-    then: &Then,
-) -> Result<Option<Option<Sequence>>, Failure> {
+/// Whether this very `finish` is on record, and where it opened the successor if it did.
+fn finished_before(tx: &Connection, finish: &Finish) -> Result<Option<Option<Sequence>>, Failure> {
+    let claim = finish.claim();
     let epoch: Option<i64> = tx
         .prepare_cached("SELECT settled_epoch FROM deployments WHERE id = ?1")?
-        .query_row([claim.deployment.as_str()], |row| row.get(0))
+        .query_row([claim.deployment().as_str()], |row| row.get(0))
         .optional()?
         .flatten();
-    if epoch != Some(signed(claim.epoch)) {
+    if epoch != Some(signed(claim.epoch().0)) {
         return Ok(None);
     }
-    let Some(deployment) = load(tx, &claim.deployment)? else {
+    let Some(own) = load(tx, claim.deployment())? else {
         return Ok(None);
     };
-    if !deployment.events().contains(settled) {
-        return Ok(None);
-    }
-    match then {
-        Then::Open(new) => {
-            let Some(entry) = Entry::sound(tx, &claim.workload)? else {
-                return Ok(None);
-            };
-            let successor = load(tx, &new.id)?.filter(|s| {
-                s.opening() == &**new && entry.holds(&new.id) && entry.epoch == signed(claim.epoch)
-            });
-            Ok(successor.map(|s| Some(s.sequence())))
-        }
-        Then::ReleaseAndAmend(failed) => {
-            let amended =
-                load(tx, failed)?.is_some_and(|f| f.rolled_back_by() == Some(&claim.deployment));
-            Ok(amended.then_some(None))
-        }
-        // Under the same epoch only a successor can be in flight: that `finish` was another one.
-        Then::Release => Ok(match Entry::sound(tx, &claim.workload)? {
-            Some(entry) if entry.epoch == signed(claim.epoch) && entry.in_flight.is_some() => None,
-            _ => Some(None),
-        }),
-    }
+    let entry = Entry::sound(tx, claim.workload())?.filter(|e| e.epoch() == claim.epoch());
+    let in_flight = entry.and_then(|e| e.deployment_in_flight());
+    finish.was_made(&own, in_flight.as_ref(), |id| load(tx, id))
 }
 
 /// The caller holds the workload's lock, and `liveness` says what that means for the holder on
@@ -250,7 +157,7 @@ pub(crate) fn take_over(
     holder: &Holder,
     liveness: impl FnOnce(&Holder) -> Liveness,
 ) -> Result<(DeploymentId, Epoch), Failure> {
-    let nothing = || Failure::from(nothing_in_flight(workload));
+    let nothing = || Failure::from(StoreError::nothing_in_flight(workload));
     let mut entry = Entry::sound(tx, workload)?.ok_or_else(nothing)?;
     let (deployment, former) = entry.in_flight()?.ok_or_else(nothing)?;
     if liveness(&former) == Liveness::Alive {
@@ -260,11 +167,7 @@ pub(crate) fn take_over(
     entry.epoch += 1;
     entry.holder = Some(encode(holder)?);
     entry.write(tx)?;
-    Ok((deployment, epoch(&entry)))
-}
-
-pub(crate) fn nothing_in_flight(workload: &WorkloadId) -> StoreError {
-    StoreError::new(Kind::NotFound, "no deployment is in flight").on(workload)
+    Ok((deployment, entry.epoch()))
 }
 
 pub(crate) fn request_cancel(
@@ -272,9 +175,7 @@ pub(crate) fn request_cancel(
     id: &DeploymentId,
     by: &Actor,
 ) -> Result<(), Failure> {
-    let not_in_flight = || {
-        Failure::from(StoreError::new(Kind::NotFound, "this deployment is not in flight").on(id))
-    };
+    let not_in_flight = || Failure::from(StoreError::not_in_flight(id));
     let workload: String = tx
         .prepare_cached("SELECT id FROM workloads WHERE in_flight = ?1")?
         .query_row([id.as_str()], |row| row.get(0))
@@ -299,14 +200,13 @@ pub(crate) fn amend(
 ) -> Result<Version, Failure> {
     let entry = Entry::sound(tx, workload)?;
     let mut entry = entry.map_or_else(|| Entry::unseen(workload), Ok)?;
-    let version = Version(u64::try_from(entry.version).unwrap_or(0));
-    check_version(workload, version, expected)?;
+    check_version(workload, entry.version(), expected)?;
     let mut settings = entry.settings()?;
     settings.amend(amendment);
     entry.set(&settings)?;
     entry.version += 1;
     entry.write(tx)?;
-    Ok(Version(version.0 + 1))
+    Ok(entry.version())
 }
 
 /// For a copy: what is in flight there has no lock file, and by that its holder is dead, though its
@@ -344,15 +244,9 @@ pub(crate) fn annotate(
     id: &DeploymentId,
     what: &Annotation,
 ) -> Result<(), Failure> {
-    let deployment = load(tx, id)?.ok_or_else(|| unknown(id))?;
-    let annotations = deployment
-        .annotations()
-        .clone()
-        .annotated(what)
-        .ok_or_else(|| {
-            StoreError::new(Kind::TooLarge, format!("a record takes {MAX_NOTES} notes")).on(id)
-        })?;
-    let text = encode(&annotations)?;
+    let deployment = stored(tx, id)?.deployment.annotated(what)?;
+    let annotations = deployment.annotations();
+    let text = encode(annotations)?;
     tx.prepare_cached(
         "UPDATE deployments SET annotations = ?2, pinned = ?3, annotations_seal = ?4
          WHERE id = ?1 AND annotations_seal IS NOT ?4",
@@ -363,7 +257,7 @@ pub(crate) fn annotate(
         annotations.pinned,
         Seal::of_annotations(id.as_str(), &text)
     ])?;
-    summaries::keep(tx, &deployment.with_annotations(annotations))
+    summaries::keep(tx, &deployment)
 }
 
 /// Removes records, all or none.
@@ -395,13 +289,7 @@ pub(crate) fn may_be_forgotten(tx: &Connection, id: &DeploymentId) -> Result<(),
         None => false,
     };
     if kept || pinned {
-        return Err(StoreError::new(
-            Kind::Conflict,
-            "this deployment is live, in flight or pinned; nothing was forgotten",
-        )
-        .on(id)
-        .advice("leave it out, or unpin it")
-        .into());
+        return Err(StoreError::kept(id).into());
     }
     Ok(())
 }

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
+use rollback_core::history::{Claim, Epoch};
 use rollback_core::id::DeploymentId;
 use rusqlite::Connection;
 
 use crate::error::Failure;
 use crate::place::Place;
 use crate::record::Sealed;
-use crate::write::Claim;
 
 /// Most records of held leases that are remembered.
 const OPEN: usize = 64;
@@ -42,7 +42,7 @@ pub(crate) struct Writer {
     connection: Connection,
     /// Records of leases held here with the lease's epoch, as the last append left them. Reading
     /// one back and folding it for every event costs more than inserting the event.
-    open: HashMap<DeploymentId, (u64, Sealed)>,
+    open: HashMap<DeploymentId, (Epoch, Sealed)>,
 }
 
 impl Writer {
@@ -55,16 +55,16 @@ impl Writer {
 
     /// What is remembered of a record under this lease; it is forgotten, until it is kept again.
     pub(crate) fn known(&mut self, claim: &Claim) -> Option<Sealed> {
-        let (epoch, known) = self.open.remove(&claim.deployment)?;
-        (epoch == claim.epoch).then_some(known)
+        let (epoch, known) = self.open.remove(claim.deployment())?;
+        (epoch == claim.epoch()).then_some(known)
     }
 
     /// Remembers a record no more.
     pub(crate) fn forget(&mut self, claim: &Claim) {
-        self.open.remove(&claim.deployment);
+        self.open.remove(claim.deployment());
     }
 
-    pub(crate) fn keep(&mut self, epoch: u64, record: Sealed) {
+    pub(crate) fn keep(&mut self, epoch: Epoch, record: Sealed) {
         // Leases that were dropped leave theirs behind; which go does not matter.
         if self.open.len() >= OPEN {
             self.open.clear();

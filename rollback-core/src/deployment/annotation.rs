@@ -104,9 +104,9 @@ pub struct Annotations {
 }
 
 impl Annotations {
-    /// For stores: these with one more; `None` when the record takes no more notes.
+    /// These with one more; `None` when the record takes no more notes.
     #[must_use]
-    pub fn annotated(mut self, what: &Annotation) -> Option<Self> {
+    pub(super) fn annotated(mut self, what: &Annotation) -> Option<Self> {
         match what {
             Annotation::Pin => self.pinned = true,
             Annotation::Unpin => self.pinned = false,

@@ -2,6 +2,7 @@
 
 use super::{Deployment, Outcome, Phase, Settlement, TriggerKind};
 use crate::backend::{Addresses, Prepared};
+use crate::error::{StoreError, StoreErrorKind};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::health::{Site, Verdict};
 use crate::id::DeploymentId;
@@ -17,6 +18,19 @@ pub struct IllegalEvent {
     pub phase: Phase,
     /// What was to follow.
     pub event: &'static str,
+}
+
+impl From<IllegalEvent> for StoreError {
+    /// For stores: an event that is to be written cannot follow.
+    fn from(e: IllegalEvent) -> Self {
+        let what = format!(
+            "the event {} cannot follow the phase {}; nothing was written",
+            e.event, e.phase
+        );
+        Self::new(StoreErrorKind::IllegalEvent, what)
+            .on(e.deployment)
+            .advice("read the record: its timeline has gone another way")
+    }
 }
 
 /// What the events so far come to.
@@ -43,7 +57,7 @@ impl Deployment {
     /// # Errors
     ///
     /// [`IllegalEvent`] if that order cannot have happened. A store reports it as
-    /// [`StoreErrorKind::IllegalEvent`](crate::error::StoreErrorKind::IllegalEvent).
+    /// [`StoreErrorKind::IllegalEvent`].
     pub fn allows(&self, event: &Event) -> Result<(), IllegalEvent> {
         use Phase as P;
         let fold = &self.fold;

@@ -6,7 +6,6 @@ use super::chain::Chain;
 use super::detail::{Detail, detail_builders};
 use crate::deployment::RecordVersion;
 use crate::history::Conflict;
-use crate::id::{DeploymentId, IdempotencyKey};
 
 /// What kind of thing went wrong in the history store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,21 +73,13 @@ impl StoreError {
         .advice("update this program")
     }
 
-    /// For stores: another deployment of the workload has this idempotency key.
-    pub fn key_taken(key: &IdempotencyKey, by: &DeploymentId) -> Self {
-        Self::new(
-            StoreErrorKind::KeyTaken,
-            format!("{by} was opened under the idempotency key {key}"),
-        )
-        .advice("look at that deployment, or use another key")
-    }
-
-    /// The workload is leased to somebody else.
+    /// The workload is leased to somebody else. What it happened to is in the sentence itself.
     pub fn held(conflict: Conflict) -> Self {
+        let what = conflict.who();
+        let held = Self::new(StoreErrorKind::Conflict, what).advice(conflict.way_out());
         Self {
-            kind: StoreErrorKind::Conflict,
-            detail: Box::new(Detail::new(conflict.to_string())),
             conflict: Some(Box::new(conflict)),
+            ..held
         }
     }
 

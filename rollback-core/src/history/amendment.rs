@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Floor, Hold, PolicySet, Recall, Sequence, StoredPolicy, Version};
-use crate::deployment::{LiveRecord, Outcome, Settlement};
+use super::{Floor, Hold, PolicySet, Recall, Sequence, StoredPolicy};
+use crate::deployment::{Deployment, LiveRecord, Outcome, Settlement};
+use crate::event::{Event, TimedEvent};
 use crate::health::Verdict;
 use crate::id::{Actor, DeploymentId, ShortText};
 use crate::newer::{Newer, keeps_newer};
@@ -177,6 +178,12 @@ impl Abandonment {
             ),
         )
     }
+
+    /// For stores: the event that ends this record.
+    pub fn settled(&self, record: &Deployment) -> TimedEvent {
+        let settlement = self.settlement(record.verdict());
+        TimedEvent::new(self.at, Event::Settled(settlement))
+    }
 }
 
 /// What people have set on a workload: the part of its state that [`Amendment`]s change. Every store
@@ -294,26 +301,4 @@ impl Settings {
         let over = self.amendments.len().saturating_sub(MAX_AMENDMENTS);
         self.amendments.drain(..over);
     }
-}
-
-/// For stores: refuses a change to a state that has moved.
-///
-/// # Errors
-///
-/// [`StoreErrorKind::Stale`](crate::error::StoreErrorKind::Stale) if it is not the version
-/// expected.
-pub fn check_version(
-    workload: &crate::id::WorkloadId,
-    is: Version,
-    expected: Version,
-) -> Result<(), crate::error::StoreError> {
-    if is == expected {
-        return Ok(());
-    }
-    Err(crate::error::StoreError::new(
-        crate::error::StoreErrorKind::Stale,
-        "the workload changed since it was looked at; nothing was changed",
-    )
-    .on(workload)
-    .advice("look again"))
 }

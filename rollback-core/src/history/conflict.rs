@@ -40,21 +40,35 @@ impl Conflict {
     }
 }
 
-impl fmt::Display for Conflict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} is busy: {} is {} since {} s, held by process {} on {}",
+impl Conflict {
+    /// Who is in the way.
+    pub(crate) fn who(&self) -> String {
+        let dead = match self.liveness {
+            Liveness::Alive => "",
+            Liveness::Dead => ", which is dead",
+        };
+        format!(
+            "{} is busy: {} is {} since {} s, held by process {} on {}{dead}",
             self.workload,
             self.deployment,
             self.phase,
             self.age.as_secs(),
             self.holder.pid,
             self.holder.host,
-        )?;
+        )
+    }
+
+    /// What to do about it.
+    pub(crate) fn way_out(&self) -> &'static str {
         match self.liveness {
-            Liveness::Alive => f.write_str("; wait for it, or cancel it"),
-            Liveness::Dead => f.write_str(", which is dead; run recover"),
+            Liveness::Alive => "wait for it, or cancel it",
+            Liveness::Dead => "run recover",
         }
+    }
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.who(), self.way_out())
     }
 }

@@ -3,16 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Epoch, Keep, Sequence, Trust};
+use super::{Claim, Epoch, Keep, Sequence, Trust};
 use crate::id::{Actor, DeploymentId, WorkloadId};
 
 /// The right to write one workload's history. Dropping it drops the liveness lock, so that a
 /// run that panicked or gave up can be recovered.
 #[derive(Debug)]
 pub struct Lease {
-    workload: WorkloadId,
-    deployment: DeploymentId,
-    epoch: Epoch,
+    claim: Claim,
     trust: Trust,
     /// Empty once it is over; shared by those it was passed on to.
     guard: Arc<Mutex<Option<Keep>>>,
@@ -27,9 +25,7 @@ impl Lease {
         guard: impl Send + Sync + 'static,
     ) -> Self {
         Self {
-            workload,
-            deployment,
-            epoch,
+            claim: Claim::new(workload, deployment, epoch),
             trust: Trust::WhileHeld,
             guard: Arc::new(Mutex::new(Some(Keep::new(guard)))),
         }
@@ -47,19 +43,24 @@ impl Lease {
         self.trust
     }
 
+    /// For stores: what it is of, by name, to check a write against.
+    pub fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
     /// The workload that nobody else may deploy as long as it holds.
     pub fn workload(&self) -> &WorkloadId {
-        &self.workload
+        self.claim.workload()
     }
 
     /// The deployment in flight.
     pub fn deployment(&self) -> &DeploymentId {
-        &self.deployment
+        self.claim.deployment()
     }
 
     /// Which lease of the workload it is: one of a later epoch ends it.
     pub fn epoch(&self) -> Epoch {
-        self.epoch
+        self.claim.epoch()
     }
 
     /// What keeps the lease's holder alive; `None` once it has [ended](Self::end).
@@ -72,9 +73,7 @@ impl Lease {
     #[must_use]
     pub fn pass_on(&self, deployment: DeploymentId) -> Self {
         Self {
-            workload: self.workload.clone(),
-            deployment,
-            epoch: self.epoch,
+            claim: self.claim.of(deployment),
             trust: self.trust,
             guard: Arc::clone(&self.guard),
         }
@@ -83,9 +82,7 @@ impl Lease {
     /// The same by name alone, to be renewed: it keeps nobody alive.
     pub(crate) fn unguarded(&self) -> Self {
         Self {
-            workload: self.workload.clone(),
-            deployment: self.deployment.clone(),
-            epoch: self.epoch,
+            claim: self.claim.clone(),
             trust: self.trust,
             guard: Arc::default(),
         }

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Amended, Floor, Hold, InFlight, Recall, Settings, StoredPolicy, Version};
-use crate::deployment::LiveRecord;
+use super::{Amended, Floor, Hold, InFlight, Liveness, Recall, Settings, StoredPolicy, Version};
+use crate::deployment::{LiveRecord, Phase};
 use crate::error::StoreError;
-use crate::id::WorkloadId;
+use crate::id::{DeploymentId, WorkloadId};
 
 /// What is true of one workload now: the store's only commit point.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,5 +107,39 @@ impl WorkloadState {
             amendments: settings.amendments,
             ..self
         }
+    }
+
+    /// For stores: whether nothing is in flight, so that a deployment may begin, or be excluded.
+    /// `phase` looks up how far one is, as [`StoreError::in_flight`] takes it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Conflict`](crate::error::StoreErrorKind::Conflict) while one is in flight,
+    /// its holder dead or alive.
+    pub fn check_idle(&self, phase: impl FnOnce(&DeploymentId) -> Phase) -> Result<(), StoreError> {
+        self.in_flight.as_ref().map_or(Ok(()), |f| {
+            let phase = phase(&f.deployment);
+            Err(StoreError::in_flight(&self.workload, f, phase))
+        })
+    }
+
+    /// For stores: what a dead holder has left in flight, to be taken over or abandoned.
+    /// `phase` looks up how far it is, as [`StoreError::in_flight`] takes it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::NotFound`](crate::error::StoreErrorKind::NotFound) if nothing is in flight;
+    /// [`StoreErrorKind::Conflict`](crate::error::StoreErrorKind::Conflict) if its holder lives.
+    pub fn left_by_the_dead(
+        &self,
+        phase: impl FnOnce(&DeploymentId) -> Phase,
+    ) -> Result<&InFlight, StoreError> {
+        let nothing = || StoreError::nothing_in_flight(&self.workload);
+        let left = self.in_flight.as_ref().ok_or_else(nothing)?;
+        if left.liveness == Liveness::Dead {
+            return Ok(left);
+        }
+        let phase = phase(&left.deployment);
+        Err(StoreError::in_flight(&self.workload, left, phase))
     }
 }

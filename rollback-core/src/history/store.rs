@@ -12,9 +12,6 @@ use crate::event::TimedEvent;
 use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::time::Timestamp;
 
-/// Largest record header or event that a store takes, in bytes of JSON: 1 MiB.
-pub const MAX_RECORD: usize = 1024 * 1024;
-
 /// Where deployments and workload states are kept: a [`HistoryReader`] that is written to.
 ///
 /// # What an implementor promises
@@ -47,12 +44,21 @@ pub const MAX_RECORD: usize = 1024 * 1024;
 /// - [`Full`](crate::error::StoreErrorKind::Full): no space is left. Transient.
 /// - [`ReadOnly`](crate::error::StoreErrorKind::ReadOnly): it was opened for reading, or may not be
 ///   written to.
-/// - [`TooLarge`](crate::error::StoreErrorKind::TooLarge): more than [`MAX_RECORD`] bytes.
+/// - [`TooLarge`](crate::error::StoreErrorKind::TooLarge): more than [`MAX_RECORD`](super::MAX_RECORD) bytes.
 ///
 /// The kinds that a method names the engine acts upon, so they must be these. Any other says that
 /// the step could not be done: a run then stops and its record stays unfinished.
 ///
 /// The conformance suite in `rollback-testkit` holds an implementation to this.
+///
+/// # What an implementor need not write
+///
+/// What every store checks and refuses alike is here, in one wording: a lease's [`Claim`](super::Claim),
+/// a [`Finish`](super::Finish), [`WorkloadState::check_idle`](super::WorkloadState::check_idle) and
+/// [`left_by_the_dead`](super::WorkloadState::left_by_the_dead),
+/// [`check_version`](super::check_version), [`capped_json`](super::capped_json),
+/// [`may_be_forgotten`](super::may_be_forgotten), `Deployment::annotated`, `Abandonment::settled`, and
+/// the constructors of [`StoreError`]. `examples/custom_store` shows their use.
 #[async_trait]
 pub trait HistoryStore: HistoryReader {
     /// Opens a deployment and takes the lease, if the workload's state still has this version.
@@ -103,8 +109,8 @@ pub trait HistoryStore: HistoryReader {
     /// - [`Fenced`](crate::error::StoreErrorKind::Fenced): the lease's epoch is over, or it has
     ///   been finished in another way.
     /// - [`IllegalEvent`](crate::error::StoreErrorKind::IllegalEvent): the settlement cannot
-    ///   follow; the successor exists already; or the record that is to be amended, or the
-    ///   successor, is of another workload.
+    ///   follow; the successor exists already; the record that is to be amended is the settled one
+    ///   itself; or that record, or the successor, is of another workload.
     /// - [`NotFound`](crate::error::StoreErrorKind::NotFound): the record that is to be amended is
     ///   not there.
     async fn finish(

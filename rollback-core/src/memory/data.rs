@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::deployment::{Deployment, LiveRecord, Opening, Phase, Settlement};
+use crate::deployment::{Deployment, LiveRecord, Opening, Phase};
 use crate::error::{StoreError, StoreErrorKind as Kind};
-use crate::event::{Event, TimedEvent};
+use crate::event::TimedEvent;
 use crate::history::{
-    Conflict, Epoch, Exclusion, Holder, Identity, InFlight, Lease, Liveness, MAX_RECORD, Sequence,
-    Settings, Then, Trust, Version, WorkloadState,
+    Claim, Epoch, Exclusion, Finish, Holder, Identity, InFlight, Lease, Liveness, Sequence,
+    Settings, Trust, Version, WorkloadState, capped_json,
 };
 use crate::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
-use crate::time::{Clock, SystemClock};
 
 #[derive(Debug, Default)]
 pub(super) struct Inner {
@@ -38,6 +37,12 @@ pub(super) struct Entry {
     exclusions: u64,
     /// The last `finish`, so that repeating it is recognised.
     pub(super) finished: Option<(DeploymentId, u64)>,
+}
+
+impl Entry {
+    fn in_flight(&self) -> Option<&DeploymentId> {
+        self.held.as_ref().map(|h| &h.deployment)
+    }
 }
 
 #[derive(Debug)]
@@ -84,18 +89,8 @@ impl Life {
 }
 
 impl Inner {
-    pub(super) fn conflict(&self, workload: &WorkloadId, held: &Held) -> StoreError {
-        let phase = self
-            .deployment(&held.deployment)
-            .map_or(Phase::Opened, Deployment::phase);
-        StoreError::held(Conflict {
-            workload: workload.clone(),
-            deployment: held.deployment.clone(),
-            holder: held.holder.clone(),
-            liveness: held.liveness(),
-            phase,
-            age: SystemClock.now().since(held.holder.since),
-        })
+    pub(super) fn phase(&self, id: &DeploymentId) -> Phase {
+        self.deployment(id).map_or(Phase::Opened, Deployment::phase)
     }
 
     pub(super) fn deployment(&self, id: &DeploymentId) -> Option<&Deployment> {
@@ -106,10 +101,10 @@ impl Inner {
         &mut self,
         id: &DeploymentId,
     ) -> Result<&mut Deployment, StoreError> {
-        let sequence = self.by_id.get(id).ok_or_else(|| unknown(id))?;
-        self.deployments
-            .get_mut(sequence)
-            .ok_or_else(|| unknown(id))
+        let sequence = self.by_id.get(id);
+        sequence
+            .and_then(|sequence| self.deployments.get_mut(sequence))
+            .ok_or_else(|| StoreError::unknown(id))
     }
 
     /// The deployment that was opened under this key.
@@ -126,13 +121,9 @@ impl Inner {
     }
 
     pub(super) fn open(&mut self, new: &Opening) -> Result<Sequence, StoreError> {
-        check_size(new)?;
+        capped_json(&new.id, new)?;
         if self.by_id.contains_key(&new.id) {
-            return Err(
-                StoreError::new(Kind::IllegalEvent, "this deployment exists already")
-                    .on(&new.id)
-                    .advice("begin with a new id"),
-            );
+            return Err(StoreError::known(&new.id));
         }
         self.sequence += 1;
         let sequence = Sequence(self.sequence);
@@ -154,12 +145,7 @@ impl Inner {
         if excluded.is_none_or(|e| e.life.is_over()) {
             return Ok(());
         }
-        Err(StoreError::new(
-            Kind::Busy,
-            "upkeep keeps deployments from beginning just now",
-        )
-        .on(workload)
-        .advice("try again in a moment"))
+        Err(StoreError::excluded(workload))
     }
 
     /// A lease, and how long it lives.
@@ -219,60 +205,35 @@ impl Inner {
                 excluded.life = Life::Until(Instant::now() + span);
                 Ok(Trust::For(span))
             }
-            _ => Err(StoreError::new(Kind::Fenced, "the exclusion is over")
-                .on(exclusion.workload())
-                .advice("begin the upkeep anew")),
+            _ => Err(StoreError::exclusion_over(exclusion.workload())),
         }
     }
 
-    pub(super) fn fence(&mut self, lease: &Lease) -> Result<(), StoreError> {
-        let entry = self.entry(lease.workload());
-        let ours = entry.epoch == lease.epoch().0
-            && entry
-                .held
-                .as_ref()
-                .is_some_and(|h| h.deployment == *lease.deployment());
-        if ours { Ok(()) } else { Err(fenced(lease)) }
+    pub(super) fn fence(&mut self, claim: &Claim) -> Result<(), StoreError> {
+        let entry = self.entry(claim.workload());
+        claim.check(Epoch(entry.epoch), entry.in_flight())
     }
 
     /// Settles, and gives the successor's sequence if one was opened. All checks come before the
     /// first change: the step is done whole or not at all.
-    pub(super) fn finish(
-        &mut self,
-        lease: &Lease,
-        settled: TimedEvent,
-        settlement: &Settlement,
-        then: &Then,
-    ) -> Result<Option<Sequence>, StoreError> {
-        self.fence(lease)?;
-        check_size(&settled)?;
-        let own = self.with(lease.deployment(), settled.clone())?;
-        let mut changed = vec![own];
-        let opened = match then {
-            Then::Release => None,
-            Then::ReleaseAndAmend(failed) => {
-                let of = self.deployment_mut(failed)?.workload().clone();
-                same_workload(lease, failed, &of)?;
-                let deployment = lease.deployment().clone();
-                let event = Event::RolledBackBy { deployment };
-                let at = settled.at;
-                changed.push(self.with(failed, TimedEvent { at, event })?);
-                None
-            }
-            Then::Open(new) => {
-                same_workload(lease, &new.id, &new.workload)?;
-                Some(self.open(new)?)
-            }
-        };
+    pub(super) fn finish(&mut self, finish: &Finish) -> Result<Option<Sequence>, StoreError> {
+        let claim = finish.claim();
+        self.fence(claim)?;
+        let mut changed = vec![self.with(claim.deployment(), finish.settled().clone())?];
+        if let Some((failed, event)) = finish.amends() {
+            claim.reaches(failed, self.deployment_mut(failed)?.workload())?;
+            changed.push(self.with(failed, event)?);
+        }
+        let opened = finish.opens().map(|new| self.open(new)).transpose()?;
         for deployment in changed {
             self.deployments.insert(deployment.sequence(), deployment);
         }
-        let entry = self.entry(lease.workload());
+        let entry = self.entry(claim.workload());
         entry.version += 1;
-        entry.live = settlement.live.clone();
-        entry.finished = Some((lease.deployment().clone(), lease.epoch().0));
-        match (then, &mut entry.held) {
-            (Then::Open(new), Some(held)) => {
+        entry.live = finish.live().clone();
+        entry.finished = Some((claim.deployment().clone(), claim.epoch().0));
+        match (finish.opens(), &mut entry.held) {
+            (Some(new), Some(held)) => {
                 held.deployment = new.id.clone();
                 held.cancel_requested_by = None;
             }
@@ -284,37 +245,25 @@ impl Inner {
     /// A record as it is with one more event.
     fn with(&mut self, id: &DeploymentId, event: TimedEvent) -> Result<Deployment, StoreError> {
         let mut deployment = self.deployment_mut(id)?.clone();
-        deployment
-            .apply(event)
-            .map_err(|e| StoreError::new(Kind::IllegalEvent, e.to_string()).on(id))?;
+        deployment.apply(event)?;
         Ok(deployment)
     }
 
     /// Whether this very `finish` was made before, with the successor's sequence if it opened one.
     pub(super) fn finished_before(
         &self,
-        lease: &Lease,
-        settled: &TimedEvent,
-        then: &Then,
-    ) -> Option<Option<Sequence>> {
-        let entry = self.workloads.get(lease.workload())?;
-        let same = entry.finished == Some((lease.deployment().clone(), lease.epoch().0))
-            && entry.epoch == lease.epoch().0
-            && self
-                .deployment(lease.deployment())?
-                .events()
-                .contains(settled);
-        let opened = entry.held.as_ref().map(|h| &h.deployment);
-        match then {
-            _ if !same => None,
-            Then::Open(new) if opened == Some(&new.id) => Some(Some(*self.by_id.get(&new.id)?)),
-            Then::ReleaseAndAmend(failed) => {
-                let by = self.deployment(failed)?.rolled_back_by();
-                (by == Some(lease.deployment())).then_some(None)
-            }
-            Then::Release if opened.is_none() => Some(None),
-            _ => None,
-        }
+        finish: &Finish,
+    ) -> Result<Option<Option<Sequence>>, StoreError> {
+        let claim = finish.claim();
+        let last = Some((claim.deployment().clone(), claim.epoch().0));
+        let entry = self.workloads.get(claim.workload());
+        let entry = entry.filter(|e| e.finished == last && e.epoch == claim.epoch().0);
+        let (Some(entry), Some(own)) = (entry, self.deployment(claim.deployment())) else {
+            return Ok(None);
+        };
+        finish.was_made(own, entry.in_flight(), |id| {
+            Ok(self.deployment(id).cloned())
+        })
     }
 
     pub(super) fn state(&self, workload: &WorkloadId) -> WorkloadState {
@@ -356,44 +305,8 @@ impl Inner {
         &self,
         workload: &WorkloadId,
     ) -> Result<DeploymentId, StoreError> {
-        match self.workloads.get(workload).and_then(|e| e.held.as_ref()) {
-            None => Err(StoreError::new(Kind::NotFound, "no deployment is in flight").on(workload)),
-            Some(held) if held.liveness() == Liveness::Alive => Err(self.conflict(workload, held)),
-            Some(held) => Ok(held.deployment.clone()),
-        }
+        let state = self.state(workload);
+        let left = state.left_by_the_dead(|id| self.phase(id))?;
+        Ok(left.deployment.clone())
     }
-}
-
-pub(super) fn unknown(id: &DeploymentId) -> StoreError {
-    StoreError::new(Kind::NotFound, "no such deployment").on(id)
-}
-
-pub(super) fn fenced(lease: &Lease) -> StoreError {
-    StoreError::new(
-        Kind::Fenced,
-        "the lease is over: another process has taken the workload",
-    )
-    .on(lease.deployment())
-    .advice("stop; the process that holds it now will settle it")
-}
-
-pub(super) fn check_size(value: &impl serde::Serialize) -> Result<(), StoreError> {
-    let size = serde_json::to_vec(value).map(|v| v.len());
-    match size {
-        Ok(size) if size <= MAX_RECORD => Ok(()),
-        Ok(size) => Err(StoreError::new(
-            Kind::TooLarge,
-            format!("a record has {size} bytes, at most {MAX_RECORD} are kept"),
-        )
-        .advice("shorten its facets, labels or diagnostic")),
-        Err(e) => Err(StoreError::new(Kind::Io, "a record cannot be written as JSON").because(e)),
-    }
-}
-
-fn same_workload(lease: &Lease, id: &DeploymentId, of: &WorkloadId) -> Result<(), StoreError> {
-    if of == lease.workload() {
-        return Ok(());
-    }
-    let why = format!("this deployment is of {of}, not of {}", lease.workload());
-    Err(StoreError::new(Kind::IllegalEvent, why).on(id))
 }

@@ -297,7 +297,7 @@ impl Folder {
     ) -> Result<(), StoreError> {
         let path = self.place.record(shard, new.id());
         let Some(found) = read(&path)? else {
-            return Err(crate::error::unknown(new.id()));
+            return Err(StoreError::unknown(new.id()));
         };
         let known = self.decode(&path, &found, new.id())?;
         let bytes = record::encode_again(&found, &known, new)?;

@@ -2,7 +2,6 @@
 
 use rollback_core::deployment::LiveRecord;
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
-use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::Abandonment;
 use rollback_core::id::DeploymentId;
 
@@ -68,10 +67,7 @@ impl Writer<'_> {
         let Found::Record(mut deployment) = self.folder.get(state, shard, id) else {
             return Ok(None);
         };
-        let event = TimedEvent::new(
-            abandonment.at,
-            Event::Settled(abandonment.settlement(deployment.verdict())),
-        );
+        let event = abandonment.settled(&deployment);
         let change = Amendment {
             deployment: id.clone(),
             sequence: deployment.sequence(),

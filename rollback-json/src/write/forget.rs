@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use rollback_core::deployment::LiveRecord;
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_core::history::may_be_forgotten;
 use rollback_core::id::DeploymentId;
 
 use super::Writer;
-use crate::error::kept;
 use crate::folder::Found;
 use crate::state::Placed;
 
@@ -30,18 +29,16 @@ impl Writer<'_> {
         let state = self.folder.state()?;
         let mut found = Forgetting::default();
         for id in ids {
-            let in_flight = state
-                .in_flight
-                .as_ref()
-                .is_some_and(|h| h.deployment == *id);
-            if in_flight || matches!(&state.live, LiveRecord::Known(live) if live == id) {
-                return Err(kept(id));
-            }
             let Some(shard) = self.folder.shard_with(id)? else {
                 continue;
             };
-            match self.folder.get(&state, shard, id) {
-                Found::Record(d) if d.annotations().pinned => return Err(kept(id)),
+            let record = self.folder.get(&state, shard, id);
+            let added = match &record {
+                Found::Record(d) => Some(d.annotations()),
+                Found::Unreadable(_) | Found::Nothing => None,
+            };
+            may_be_forgotten(id, added, &state.live, state.deployment_in_flight())?;
+            match record {
                 Found::Record(d) => {
                     found.records.insert(Placed {
                         deployment: id.clone(),

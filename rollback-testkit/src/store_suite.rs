@@ -31,6 +31,7 @@ mod leases;
 mod other;
 pub mod processes;
 mod reading;
+mod refusing;
 mod sample;
 mod writing;
 
@@ -124,6 +125,9 @@ pub async fn test_all(fresh: impl Fn() -> Box<dyn StoreHarness>) {
         writing::what_a_newer_version_wrote_is_kept,
         writing::what_came_of_a_watch_is_not_taken_back,
         writing::forget_is_all_or_nothing,
+        refusing::a_deployment_was_rolled_back_by_itself,
+        refusing::a_settlement_reached_into_another_workload,
+        refusing::what_is_not_there_is_not_found,
         reading::an_unseen_workload_is_at_version_zero,
         reading::workloads_are_listed_by_id,
         reading::a_reopened_store_shows_everything,

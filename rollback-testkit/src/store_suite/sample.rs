@@ -99,10 +99,16 @@ pub(super) async fn settle(store: &dyn HistoryStore, new: &Opening, outcome: Out
     assert!(matches!(done, Ok(Finished::Released)), "{done:?}");
 }
 
+/// A refusal has its kind, and says to what it happened and what to do next.
 #[track_caller]
 pub(super) fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>, kind: StoreErrorKind) {
     match result {
-        Err(e) => assert_eq!(e.kind(), kind, "{e}"),
+        Err(e) => {
+            assert_eq!(e.kind(), kind, "{e}");
+            let names_it = e.subject().is_some() || e.conflict().is_some();
+            assert!(names_it, "to what it happened is not said: {e}");
+            assert!(e.advised().is_some(), "what to do next is not said: {e}");
+        }
         Ok(value) => panic!("{kind:?} was expected, and this was done: {value:?}"),
     }
 }

@@ -1,6 +1,5 @@
 //! Summaries, from the lines of the index: no record is read but those in flight or in doubt.
 
-use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use rollback_core::deployment::Deployment;
@@ -11,6 +10,7 @@ use rollback_fs::Locks;
 
 use crate::folder::{Folder, Found, Writing};
 use crate::index::{Line, Row};
+use crate::layout::id_of;
 use crate::list::{INDEX, STATE, locked};
 use crate::state::State;
 
@@ -81,12 +81,16 @@ impl Folder {
                             return Ok(Some(row.id));
                         }
                     }
-                    Found::Unreadable(e) => doubt = Some(may_have_it(&row.id).because(e)),
+                    Found::Unreadable(e) => doubt = Some(may_have_it(&row.id, e)),
                     Found::Nothing => {}
                 }
             }
-            if let Some(fault) = self.broken(shard).into_iter().next() {
-                doubt.get_or_insert_with(|| may_have_it(fault.place));
+            for fault in self.broken(shard) {
+                if let Some(id) = id_of(&fault.place)
+                    && let Found::Unreadable(e) = self.get(state, shard, &id)
+                {
+                    doubt.get_or_insert_with(|| may_have_it(&id, e));
+                }
             }
         }
         doubt.map_or(Ok(None), Err)
@@ -107,9 +111,16 @@ impl Folder {
     }
 }
 
-fn may_have_it(record: impl fmt::Display) -> StoreError {
+/// It may be read the next time, or by a newer program: that its cause says.
+fn may_have_it(id: &DeploymentId, cause: StoreError) -> StoreError {
     let what = "a record that cannot be read may have this idempotency key";
-    StoreError::new(Kind::Corrupt, what)
-        .on(record)
-        .advice("put it back from a copy, or forget it, and send the request again")
+    let advice = match cause.kind() {
+        Kind::Corrupt => "put it back from a copy, or forget it, and send the request again",
+        Kind::NewerSchema => "update this program, and send the request again",
+        _ => "send the request again",
+    };
+    StoreError::new(cause.kind(), what)
+        .on(id)
+        .advice(advice)
+        .because(cause)
 }

@@ -67,7 +67,11 @@ impl Composition {
             let gone = had
                 .iter()
                 .filter(|name| need >= from && !has.contains(name));
-            lacks.extend(gone.map(|name| format!("the {what} {name} is gone")));
+            let how = match from {
+                Need::Restarts | Need::All => "is gone, or does not run on this",
+                Need::Place | Need::Checks => "is gone",
+            };
+            lacks.extend(gone.map(|name| format!("the {what} {name} {how}")));
         }
         lacks
     }

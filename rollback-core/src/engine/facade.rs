@@ -145,7 +145,7 @@ impl RollbackEngine {
         // What runs is this program's, whoever made the plan.
         let entry = self.inner.workload(&new.workload)?;
         new.reuse = entry.reuse(&new.trigger);
-        new.composition = Some(entry.composition(Some(new.trigger.kind())));
+        new.composition = Some(entry.composition(new.trigger.kind()));
         let (workload, version, asked) = (new.workload.clone(), plan.version, new.asked.clone());
         let actor = new.actor.clone();
         if let Some(past) = plan.past {

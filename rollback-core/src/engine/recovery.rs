@@ -194,8 +194,7 @@ fn is_composed_for(
     decision: Decision,
     forced: &[GuardName],
 ) -> Result<(), Refusal> {
-    // Also what runs on other occasions: somebody may only have said so since.
-    let here = workload.composition(None);
+    let here = workload.composition(deployment.trigger().kind());
     let begun = deployment.opening().composition.as_ref();
     let lacks = begun.map(|begun| begun.lacking_in(&here, need(decision, deployment)));
     let mut lacks = lacks.unwrap_or_default();
@@ -235,24 +234,26 @@ fn need(decision: Decision, deployment: &Deployment) -> Need {
     }
 }
 
-/// Looks before the lease is taken, where this program is composed otherwise: a lease that is only
-/// dropped again keeps others out until it expires, and those who force or abandon are among them.
+/// Whether it can be recovered, before the lease is taken: one that is only dropped again keeps others
+/// out until it expires, and those who force or abandon are among them. So what a dead process began is
+/// ended now. Gives the deployment whose leftovers were.
 async fn may_recover(
     inner: &Inner,
     workload: &Workload,
     forced: &[GuardName],
-) -> Result<(), Error> {
+) -> Result<Option<DeploymentId>, Error> {
     let state = inner.store.workload(&workload.id).await?;
     let Some(left) = state.in_flight.filter(|f| f.liveness == Liveness::Dead) else {
-        return Ok(());
+        return Ok(None);
     };
     let deployment = read(inner, &left.deployment).await?;
-    if is_composed_for(workload, &deployment, Decision::Prepare, forced).is_ok() {
-        return Ok(());
+    if is_composed_for(workload, &deployment, Decision::Prepare, forced).is_err() {
+        let observed = look(workload, &deployment).await?;
+        let decision = decide(&deployment, None, &observed);
+        is_composed_for(workload, &deployment, decision, forced)?;
     }
-    let observed = look(workload, &deployment).await?;
-    let decision = decide(&deployment, None, &observed);
-    Ok(is_composed_for(workload, &deployment, decision, forced)?)
+    end_leftovers(workload, &deployment).await?;
+    Ok(Some(left.deployment))
 }
 
 /// What is live, for recovery.
@@ -290,7 +291,7 @@ async fn withheld(inner: &Inner, deployment: &Deployment) -> Result<Option<NoPoi
 async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Result<Report, Error> {
     let workload = inner.workload(id).map_err(|e| e.advice(GIVE_UP))?;
     let identity = inner.identity().await?;
-    may_recover(inner, workload, forced).await?;
+    let ended = may_recover(inner, workload, forced).await?;
     let asked = Instant::now();
     let lease = inner
         .store
@@ -300,7 +301,9 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Resul
     let lease = tenure.held();
     let deployment = read(inner, lease.deployment()).await?;
     // Before it is looked at what is live: until then it could change that.
-    end_leftovers(workload, &deployment).await?;
+    if ended.as_ref() != Some(deployment.id()) {
+        end_leftovers(workload, &deployment).await?;
+    }
     let fence = Fence::of(&identity, lease, deployment.sequence());
     let observed = look(workload, &deployment).await?;
     let mut decision = decide(&deployment, Some(&fence), &observed);

@@ -93,7 +93,7 @@ impl Workload {
     ) -> Opening {
         let id = DeploymentId::generate(now);
         let reuse = self.reuse(&trigger);
-        let composition = self.composition(Some(trigger.kind()));
+        let composition = self.composition(trigger.kind());
         let mut new = Opening::new(id, self.id.clone(), trigger, actor, now);
         new.reuse = reuse;
         new.gate = rules.gate.clone();
@@ -102,15 +102,13 @@ impl Workload {
         new
     }
 
-    /// Of what this workload is composed, for deployments that are set off by this; `None`: in all.
-    pub(super) fn composition(&self, trigger: Option<TriggerKind>) -> Composition {
+    /// Of what this workload is composed, for deployments that are set off by this.
+    pub(super) fn composition(&self, trigger: TriggerKind) -> Composition {
         let mut all = Composition::new(self.backend.kind(), self.backend.place());
         all.checks = self.checks.iter().map(|c| c.name()).collect();
-        let restarts = self.restarts.iter();
-        let restarts = restarts.filter(|r| trigger.is_none_or(|trigger| r.runs_on(trigger)));
+        let restarts = self.restarts.iter().filter(|r| r.runs_on(trigger));
         all.restarts = restarts.map(|r| r.name()).collect();
-        let tasks = self.tasks.iter();
-        let tasks = tasks.filter(|t| trigger.is_none_or(|trigger| t.runs_on(trigger)));
+        let tasks = self.tasks.iter().filter(|t| t.runs_on(trigger));
         all.tasks = tasks.map(|t| t.name()).collect();
         all
     }

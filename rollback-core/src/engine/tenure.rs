@@ -21,8 +21,14 @@ const POLL: Duration = Duration::from_millis(500);
 /// How long a renewal is waited for at most before a second one is sent, where time matters.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How many renewals are under way at once at most: what a store hangs in may never come back.
+/// How long where it does not: all that is missed meanwhile is that somebody wants a stop.
+const LONG_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many renewals are under way at once at most, before they are given up.
 const AT_ONCE: usize = 2;
+
+/// How often the patience is doubled at most: what a store hangs in may keep a thread for ever.
+const DOUBLINGS: u32 = 10;
 
 /// Why nothing may be done any more under what was held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,10 +119,10 @@ impl State {
     }
 
     /// How long one renewal is waited for before another one is sent beside it.
-    fn patience(&self) -> Option<Duration> {
+    fn patience(&self) -> Duration {
         match self.trust {
-            Trust::WhileHeld => None,
-            Trust::For(span) => Some(PATIENCE.min(span / 6)),
+            Trust::WhileHeld => LONG_PATIENCE,
+            Trust::For(span) => PATIENCE.min(span / 6),
         }
     }
 
@@ -279,7 +285,7 @@ async fn renewals<T: Held>(
     state: Arc<watch::Sender<State>>,
 ) {
     let held = Arc::new(held);
-    let mut under_way = JoinSet::new();
+    let (mut under_way, mut given_up) = (JoinSet::new(), 0);
     loop {
         let (pause, patience) = {
             let state = state.borrow();
@@ -292,25 +298,25 @@ async fn renewals<T: Held>(
         if state.borrow().over().is_some() {
             return;
         }
-        if under_way.len() < AT_ONCE {
-            let (held, state) = (Arc::clone(&held), Arc::clone(&state));
-            under_way.spawn(async move { renew(store.as_ref(), held.as_ref(), &state).await });
+        // What has come meanwhile is noted.
+        while under_way.try_join_next().is_some() {}
+        if under_way.len() == AT_ONCE {
+            under_way.abort_all();
+            under_way = JoinSet::new();
+            given_up = DOUBLINGS.min(given_up + 1);
         }
-        let tired = async {
-            match patience {
-                Some(patience) => tokio::time::sleep(patience).await,
-                // Time does not matter: a thread more that hangs would.
-                None => std::future::pending().await,
-            }
-        };
+        let (held, state) = (Arc::clone(&held), Arc::clone(&state));
+        under_way.spawn(async move { renew(store.as_ref(), held.as_ref(), &state).await });
         // What it says is noted, however late it comes.
         tokio::select! {
-            Some(answer) = under_way.join_next() => {
-                if let Ok(Err(e)) = answer && !e.is_transient() {
+            Some(answer) = under_way.join_next() => match answer {
+                Ok(Err(e)) if !e.is_transient() => {
                     tracing::warn!(error = %e, "a lease was not renewed");
                 }
-            }
-            () = tired => {}
+                Ok(_) => given_up = 0,
+                Err(_) => {}
+            },
+            () = tokio::time::sleep(patience.saturating_mul(1 << given_up)) => {}
         }
     }
 }

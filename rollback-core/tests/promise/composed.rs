@@ -193,12 +193,19 @@ impl Restart for Only {
 }
 
 #[tokio::test]
-async fn a_hook_that_runs_on_other_occasions_now_was_gone() {
+async fn a_deployment_was_finished_without_the_hook_that_runs_on_other_occasions_now() {
     let b = Bench::with(|w| w.restart(Only(TriggerKind::Deploy)));
     b.deploy("v1").await;
     let v2 = instance("v2");
     let events = vec![Event::PrepareIntended, prepared(&v2), Event::SwitchIntended];
     left_by_the_dead(&b, "v2", events).await;
     let next = next(&b, |w| w.restart(Only(TriggerKind::Rollback)));
-    next.recover().await.unwrap().remove(0).result.unwrap();
+    let e = next.recover().await.unwrap().remove(0).result.unwrap_err();
+    let Some(Refusal::ComposedDifferently { lacks, .. }) = e.refusal() else {
+        panic!("{e}")
+    };
+    assert_eq!(
+        lacks,
+        &["the restart hook reload nginx is gone, or does not run on this"]
+    );
 }

@@ -31,6 +31,8 @@ impl Link {
     const FENCES: u8 = 2;
     /// The next renewal's answer never comes.
     const LOSES_ONE: u8 = 3;
+    /// The next two do not.
+    const LOSES_TWO: u8 = 5;
     /// Each answer comes late.
     const SLOW: u8 = 4;
 
@@ -67,6 +69,10 @@ impl Intercept for Link {
         match self.0.load(Ordering::SeqCst) {
             Self::LOSES_ONE => {
                 self.set(0);
+                SPAN * 1_000
+            }
+            Self::LOSES_TWO => {
+                self.set(Self::LOSES_ONE);
                 SPAN * 1_000
             }
             // Later than a second one is sent, and early enough.
@@ -188,8 +194,8 @@ async fn a_lease_ran_out_under_a_switch_that_takes_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_ran_out_when_one_answer_was_lost_or_all_came_late() {
-    for how in [Link::LOSES_ONE, Link::SLOW] {
+async fn a_lease_ran_out_when_answers_were_lost_or_all_came_late() {
+    for how in [Link::LOSES_ONE, Link::LOSES_TWO, Link::SLOW] {
         let bench = Bench::new(SPAN * 10);
         let engine = bench.slow_engine();
         let run = engine.deploy(&api(), "v1", me()).await.unwrap();

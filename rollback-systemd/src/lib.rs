@@ -38,6 +38,7 @@ mod backend;
 mod check;
 mod config;
 mod diagnosis;
+mod env_file;
 mod error;
 mod files;
 mod health;

@@ -61,20 +61,27 @@ impl Secrets {
         self.known().first().map_or(0, String::len)
     }
 
-    fn mask(&self, text: String) -> String {
+    fn mask(&self, text: String, last: Last) -> String {
         let known = self.known().iter();
         let mut text = known.fold(text, |text, secret| text.replace(secret, "***"));
-        // One that was killed may have said no more than the beginning of one.
-        let begun = self
-            .known()
-            .iter()
-            .filter_map(|secret| begun(&text, secret));
-        if let Some(begun) = begun.max() {
-            text.truncate(text.len() - begun);
-            text.push_str("***");
+        if let Last::Broken = last {
+            let known = self.known().iter();
+            if let Some(begun) = known.filter_map(|secret| begun(&text, secret)).max() {
+                text.truncate(text.len() - begun);
+                text.push_str("***");
+            }
         }
         text
     }
+}
+
+/// How an output ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Last {
+    /// As the program meant it to.
+    Whole,
+    /// Wherever it was killed, or reading stopped: that may be within a secret.
+    Broken,
 }
 
 /// How much of a secret the text ends with, if that is enough to tell.
@@ -83,33 +90,56 @@ fn begun(text: &str, secret: &str) -> Option<usize> {
     ends.find(|at| *at >= SHORTEST_MASKED && text.ends_with(&secret[..*at]))
 }
 
-/// Resolves once more was said than an answer may have.
-pub(crate) async fn overflow(output: &File) {
-    while output.metadata().is_ok_and(|m| m.len() <= MAX_SAID) {
+/// A file without a name; in memory where there is no place for one, so that a disk that can no
+/// longer be written to keeps nobody from restarting a service.
+pub(crate) fn unnamed_file() -> io::Result<File> {
+    let on_disk = tempfile::tempfile();
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let on_disk = on_disk.or_else(|_| {
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        Ok(File::from(rustix::fs::memfd_create("output", flags)?))
+    });
+    on_disk
+}
+
+/// Resolves once more was said to one of them than an answer may have.
+pub(crate) async fn overflow(outputs: [&File; 2]) {
+    let fits = |file: &File| file.metadata().is_ok_and(|m| m.len() <= MAX_SAID);
+    while outputs.into_iter().all(fits) {
         tokio::time::sleep(MEASURED).await;
     }
 }
 
 /// The end of an output, at most so many bytes.
-pub(crate) fn said(output: &mut File, secrets: &Secrets, most: usize) -> String {
+pub(crate) fn said(output: &mut File, last: Last, secrets: &Secrets, most: usize) -> String {
     match end_of_file(output, (most + secrets.longest()) as u64) {
-        Ok((bytes, cut)) => shown(&bytes, cut, secrets, most),
+        Ok((bytes, cut, read)) => {
+            let last = match (last, read) {
+                (Last::Whole, Last::Whole) => Last::Whole,
+                _ => Last::Broken,
+            };
+            shown(&bytes, cut, last, secrets, most)
+        }
         Err(_) => "(its output cannot be read)".to_owned(),
     }
 }
 
-/// The last bytes, and whether there were more.
-fn end_of_file(file: &mut File, most: u64) -> io::Result<(Vec<u8>, bool)> {
+/// The last bytes, whether there were more before them, and whether there are more after them.
+fn end_of_file(file: &mut File, most: u64) -> io::Result<(Vec<u8>, bool, Last)> {
     let length = file.seek(SeekFrom::End(0))?;
-    file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
+    let start = file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
     let mut bytes = Vec::new();
     // No more than that: what it started may go on writing.
     file.take(most).read_to_end(&mut bytes)?;
-    Ok((bytes, length > most))
+    let last = match file.metadata()?.len() > start + bytes.len() as u64 {
+        true => Last::Broken,
+        false => Last::Whole,
+    };
+    Ok((bytes, length > most, last))
 }
 
-fn shown(bytes: &[u8], cut: bool, secrets: &Secrets, most: usize) -> String {
-    let mut text = secrets.mask(String::from_utf8_lossy(bytes).into_owned());
+fn shown(bytes: &[u8], cut: bool, last: Last, secrets: &Secrets, most: usize) -> String {
+    let mut text = secrets.mask(String::from_utf8_lossy(bytes).into_owned(), last);
     if cut {
         // The cut may have gone through a secret, whose rest cannot be recognised: it goes too.
         text = end_of(&text, text.len().saturating_sub(secrets.longest())).to_owned();
@@ -157,12 +187,12 @@ fn end_of(text: &str, most: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Secrets, redacted};
+    use super::{Last, Secrets, redacted};
 
     #[test]
     fn the_beginning_of_a_secret_was_shown_where_a_program_was_killed_within_it() {
         let secrets = Secrets::Values(vec!["hunter2-and-more".to_owned(), "hunters".to_owned()]);
-        let mask = |text: &str| secrets.mask(text.to_owned());
+        let mask = |text: &str| secrets.mask(text.to_owned(), Last::Broken);
         assert_eq!(mask("hunter2-and-more, hunter2-and"), "***, ***");
         assert_eq!(mask("the hunte"), "the ***");
         assert_eq!(mask("the hun"), "the hun");

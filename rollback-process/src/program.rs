@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 
 use crate::engine::Engine;
 use crate::leftovers::{DEPLOYMENT, ENGINE, end_leftovers};
-use crate::output::{MAX_ANSWER, MAX_OUTPUT, Secrets, overflow, said};
+use crate::output::{Last, MAX_ANSWER, MAX_OUTPUT, Secrets, overflow, said, unnamed_file};
 use crate::unsuccessful::{Ending, InvalidProgram, Unsuccessful};
 
 /// What a program finds in its environment besides what it is given.
@@ -45,7 +45,7 @@ pub struct Program {
 #[derive(Debug, Clone, Copy)]
 enum Wanted {
     Nothing,
-    /// What it says.
+    /// What it says on its standard output.
     Answer,
 }
 
@@ -140,8 +140,9 @@ impl Program {
         self.run_with(cx, &[], Wanted::Nothing).await.map(drop)
     }
 
-    /// The same for one that is asked something: what it said, its last [`MAX_ANSWER`] bytes, what is
-    /// secret masked.
+    /// The same for one that is asked something: what it said on its standard output, the last
+    /// [`MAX_ANSWER`] bytes of it, what is secret masked. What it said besides, on its standard error,
+    /// is told only of one that did not succeed.
     ///
     /// # Errors
     ///
@@ -236,8 +237,15 @@ impl Program {
         // A file, not a pipe: what it starts and leaves must neither keep us waiting for the end of
         // the output, nor die of a pipe that nobody reads any more.
         let mut output = unnamed_file().map_err(not_run)?;
+        // Warnings are no part of an answer, and one in the midst of a secret would break it in two
+        // that nobody recognises.
+        let mut errors = match wanted {
+            Wanted::Nothing => output.try_clone(),
+            Wanted::Answer => unnamed_file(),
+        }
+        .map_err(not_run)?;
         let mut child = self
-            .command(told, &output)
+            .command(told, &output, &errors)
             .and_then(|mut command| command.spawn())
             .map_err(not_run)?;
         // If this future is dropped, this ends what the program started, too.
@@ -249,7 +257,7 @@ impl Program {
             () = tokio::time::sleep(cx.remaining()) => {
                 Err("it did not end in time and was killed")
             }
-            () = overflow(&output), if matches!(wanted, Wanted::Answer) => {
+            () = overflow([&output, &errors]), if matches!(wanted, Wanted::Answer) => {
                 Err("it said more than 4 MiB and was killed")
             }
         };
@@ -259,6 +267,11 @@ impl Program {
             Environment::Path => Secrets::Values(values),
             Environment::Inherited => Secrets::Lookalikes(values),
         };
+        // Of one that did not succeed: why, if it says so where errors are said.
+        let mut words = |last| match said(&mut errors, last, &secrets, MAX_OUTPUT) {
+            nothing if nothing.is_empty() => said(&mut output, last, &secrets, MAX_OUTPUT),
+            words => words,
+        };
         let status = match ended {
             Ok(status) => status,
             Err(why) => {
@@ -266,7 +279,7 @@ impl Program {
                 drop(group);
                 let stopped = |how: &str| Unsuccessful::new(Ending::Stopped, how);
                 return Err(match child.kill().await {
-                    Ok(()) => stopped(why).saying(said(&mut output, &secrets, MAX_OUTPUT)),
+                    Ok(()) => stopped(why).saying(words(Last::Broken)),
                     Err(e) => stopped(&format!("it cannot be killed: {e}")),
                 });
             }
@@ -275,10 +288,14 @@ impl Program {
         match (status, wanted) {
             (Ok(status), Wanted::Nothing) if status.success() => Ok(String::new()),
             (Ok(status), Wanted::Answer) if status.success() => {
-                Ok(said(&mut output, &secrets, MAX_ANSWER))
+                Ok(said(&mut output, Last::Whole, &secrets, MAX_ANSWER))
             }
-            (Ok(status), _) => Err(Unsuccessful::new(Ending::Failed, status.to_string())
-                .saying(said(&mut output, &secrets, MAX_OUTPUT))),
+            (Ok(status), _) => {
+                // By a signal somebody else has killed it.
+                let last = status.code().map_or(Last::Broken, |_| Last::Whole);
+                let failed = Unsuccessful::new(Ending::Failed, status.to_string());
+                Err(failed.saying(words(last)))
+            }
             (Err(e), _) => Err(Unsuccessful::new(
                 Ending::Failed,
                 format!("its end is unknown: {e}"),
@@ -286,7 +303,12 @@ impl Program {
         }
     }
 
-    fn command(&self, told: &[(&str, OsString)], output: &File) -> io::Result<Command> {
+    fn command(
+        &self,
+        told: &[(&str, OsString)],
+        output: &File,
+        errors: &File,
+    ) -> io::Result<Command> {
         let mut command = Command::new(&self.program);
         command.args(&self.args);
         if matches!(self.environment, Environment::Path) {
@@ -303,23 +325,11 @@ impl Program {
         command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
-            .stderr(output.try_clone()?)
+            .stderr(errors.try_clone()?)
             .process_group(0)
             .kill_on_drop(true);
         Ok(command)
     }
-}
-
-/// A file without a name; in memory where there is no place for one, so that a disk that can no
-/// longer be written to keeps nobody from restarting a service.
-fn unnamed_file() -> io::Result<File> {
-    let on_disk = tempfile::tempfile();
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let on_disk = on_disk.or_else(|_| {
-        let flags = rustix::fs::MemfdFlags::CLOEXEC;
-        Ok(File::from(rustix::fs::memfd_create("output", flags)?))
-    });
-    on_disk
 }
 
 /// One that should have ended already does not begin.

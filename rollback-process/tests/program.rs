@@ -38,9 +38,52 @@ async fn what_a_program_answered_was_lost_when_it_succeeded() {
     let cx = Context::new(Duration::from_secs(10));
     let program = Program::new("/bin/sh", ["-c", "echo one hunter2; echo two >&2"]).unwrap();
     let said = program.masking(["hunter2"]).answer(&cx).await.unwrap();
-    assert_eq!(said, "one ***\ntwo");
+    assert_eq!(said, "one ***");
     let silent = Program::new("/bin/true", [""; 0]).unwrap();
     assert_eq!(silent.answer(&cx).await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn a_warning_was_taken_for_the_answer() {
+    let cx = Context::new(Duration::from_secs(10));
+    let script = |script: &str| Program::new("/bin/sh", ["-c", script]).unwrap();
+    let masked = |text: &str| script(text).masking(["hunter2"]);
+    let warned = masked("printf hunt; echo a warning >&2; echo er2; exit $E");
+    assert_eq!(warned.answer(&cx).await.unwrap(), "***");
+    let only = script("echo a warning >&2");
+    assert_eq!(only.answer(&cx).await.unwrap(), "");
+    // Of one that fails it is the reason.
+    let failed = warned.env("E", "3").answer(&cx).await.unwrap_err();
+    assert_eq!(failed.to_string(), "exit status: 3\na warning");
+    let silent = masked("echo no hunter2; exit 3").answer(&cx).await;
+    assert_eq!(silent.unwrap_err().output, "no ***");
+    let both = script("echo one; echo two >&2; exit 3").run(&cx).await;
+    assert_eq!(both.unwrap_err().output, "one\ntwo");
+    let endless = script("exec yes >&2").answer(&cx).await.unwrap_err();
+    assert_eq!(endless.ending, Ending::Stopped);
+}
+
+#[tokio::test]
+async fn the_last_word_of_a_whole_answer_was_masked_for_a_secret_that_begins_like_it() {
+    let cx = Context::new(Duration::from_secs(10));
+    let says = |end: &str| {
+        let script = format!("echo cannot open /srv; {end}");
+        let program = Program::new("/bin/sh", ["-c", &script]).unwrap();
+        program.masking(["/srv/keys/of-ours"])
+    };
+    let said = says("printf 'see /srv/keys'").answer(&cx).await.unwrap();
+    assert_eq!(said, "cannot open /srv\nsee /srv/keys");
+    let failed = says("printf /srv/keys; exit 3").run(&cx).await.unwrap_err();
+    assert!(failed.output.ends_with("/srv/keys"), "{failed}");
+    // Whoever was killed may have been about to say more.
+    let killed = says("printf /srv/keys; kill -9 $$").run(&cx).await;
+    let killed = killed.unwrap_err();
+    assert!(killed.output.ends_with("***"), "{killed}");
+    let short = Context::new(Duration::from_millis(500));
+    let late = says("printf /srv/keys; exec sleep 60").run(&short).await;
+    let late = late.unwrap_err();
+    assert_eq!(late.ending, Ending::Stopped);
+    assert!(late.output.ends_with("***"), "{late}");
 }
 
 #[tokio::test]

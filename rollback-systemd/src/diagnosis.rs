@@ -65,7 +65,7 @@ impl SystemdBackend {
         let properties = bus.properties_of(self.config().unit.as_str()).await;
         let properties = properties.map_err(words)?;
         let hidden = self.files(cx, move |unit, _| Ok(Hidden::of(&properties, &unit.config)));
-        let hidden = hidden.await.map_err(words)?;
+        let hidden = hidden.await.map_err(words)??;
         let journal = Journal::below(&self.config().root);
         journal.last_lines(cx, &wanted, hidden).await
     }

@@ -1,12 +1,16 @@
 //! [`Hidden`]: what a unit's log must not show.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 
-use zbus::OwnedVariant;
+use rollback_core::error::Chain;
+use zbus::{OwnedVariant, Variant};
 
 use crate::config::SystemdConfig;
 use crate::env_file::variables;
+use crate::env_paths::named;
 use crate::files;
+use crate::release::MAX_UNIT;
 use crate::state::taken;
 
 /// Shorter values occur by chance, and hiding them would make the log unreadable.
@@ -19,27 +23,33 @@ pub(crate) struct Hidden(BTreeSet<String>);
 
 impl Hidden {
     /// From all properties of a service. Reads the files that it has its environment from, and
-    /// blocks. What cannot be read hides nothing.
-    pub(crate) fn of(all: &HashMap<String, OwnedVariant>, config: &SystemdConfig) -> Self {
-        let environment: Vec<String> = taken(all, "Environment").unwrap_or_default();
-        let pairs = environment.iter().filter_map(|e| e.split_once('='));
+    /// blocks.
+    ///
+    /// # Errors
+    ///
+    /// In words, where it is not known what to hide: nothing is to be shown then.
+    pub(crate) fn of(
+        all: &HashMap<String, OwnedVariant>,
+        config: &SystemdConfig,
+    ) -> Result<Self, String> {
         let mut hidden = Self::default();
-        for (name, value) in pairs {
+        let environment: Vec<String> = property(all, "Environment")?;
+        for (name, value) in environment.iter().filter_map(|e| e.split_once('=')) {
             hidden.variable(name, value, &config.plain_env);
         }
-        let from: Vec<(String, bool)> = taken(all, "EnvironmentFiles").unwrap_or_default();
-        for (path, _) in from {
-            let path = config.root.join(path.trim_start_matches('/'));
-            let content = files::read(&path).ok().flatten().unwrap_or_default();
-            for (name, value) in variables(&String::from_utf8_lossy(&content)) {
+        let from: Vec<(String, bool)> = property(all, "EnvironmentFiles")?;
+        for (path, optional) in from {
+            let filed = filed(&config.root, &path, optional)
+                .map_err(|why| format!("what has to be hidden in it is in {path}: {why}"))?;
+            for (name, value) in filed {
                 hidden.variable(&name, &value, &config.plain_env);
             }
         }
-        let credentials: Vec<(String, Vec<u8>)> = taken(all, "SetCredential").unwrap_or_default();
+        let credentials: Vec<(String, Vec<u8>)> = property(all, "SetCredential")?;
         for (_, content) in credentials {
             hidden.value(&String::from_utf8_lossy(&content));
         }
-        hidden
+        Ok(hidden)
     }
 
     fn variable(&mut self, name: &str, value: &str, plain: &BTreeSet<String>) {
@@ -63,6 +73,36 @@ impl Hidden {
 
     pub(crate) fn values(self) -> BTreeSet<String> {
         self.0
+    }
+}
+
+fn property<T>(all: &HashMap<String, OwnedVariant>, name: &str) -> Result<T, String>
+where
+    T: TryFrom<Variant<'static>>,
+{
+    taken(all, name)
+        .ok_or_else(|| format!("the manager does not say what has to be hidden in it ({name})"))
+}
+
+/// The variables in the files that a path names. One that is not there has none if it is optional.
+fn filed(root: &Path, path: &str, optional: bool) -> Result<Vec<(String, String)>, String> {
+    let mut all = Vec::new();
+    let files = named(root, path)?;
+    let mut missing = files.is_empty();
+    for file in files {
+        let content = files::read(&file).map_err(|e| Chain::of(&e).to_string())?;
+        let content = content.unwrap_or_else(|| {
+            missing = true;
+            Vec::new()
+        });
+        if content.len() > MAX_UNIT {
+            return Err(format!("it is longer than {MAX_UNIT} bytes"));
+        }
+        all.extend(variables(&String::from_utf8_lossy(&content)));
+    }
+    match missing && !optional {
+        true => Err("there is no such file any more".to_owned()),
+        false => Ok(all),
     }
 }
 
@@ -111,5 +151,72 @@ mod tests {
         hidden.variable("VERSION", "2026.11.30", &plain);
         hidden.variable("PATH", "/usr/bin:/bin", &plain);
         assert!(hidden.values().is_empty());
+    }
+
+    #[test]
+    fn of_a_file_that_cannot_be_read_the_secrets_were_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = |path: &str| dir.path().join(path);
+        std::fs::create_dir_all(below("d/x.env")).unwrap();
+        std::fs::write(below("a.env"), "A=hunter22").unwrap();
+        std::fs::write(below("b.env"), "B=hunter33").unwrap();
+        std::fs::write(below("long"), "A=a\n".repeat(MAX_UNIT)).unwrap();
+        let hides = |path: &str, optional: bool| {
+            let all = properties(vec![(path.to_owned(), optional)]);
+            let hidden = Hidden::of(&all, &config(dir.path()))?;
+            Ok::<_, String>(hidden.values().into_iter().collect::<Vec<_>>())
+        };
+        assert_eq!(hides("/a.env", false).unwrap(), ["hunter11", "hunter22"]);
+        let both = hides("/*.env", false).unwrap();
+        assert_eq!(both, ["hunter11", "hunter22", "hunter33"]);
+        for gone in ["/gone", "/gone/*", "/*.gone"] {
+            assert_eq!(hides(gone, true).unwrap(), ["hunter11"]);
+            let why = hides(gone, false).unwrap_err();
+            assert!(why.contains(gone) && why.contains("no such file"), "{why}");
+        }
+        // Also where it is optional: the manager may have been able to.
+        for (unreadable, says) in [
+            ("/d", "not a regular file"),
+            ("/d/*", "not a regular file"),
+            ("/long", "longer than"),
+            ("/[ab].env", "a pattern"),
+        ] {
+            for optional in [true, false] {
+                let why = hides(unreadable, optional).unwrap_err();
+                assert!(why.contains(says), "{why}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_manager_does_not_say_was_taken_for_nothing_to_hide() {
+        let config = config(Path::new("/"));
+        let all = properties(Vec::new());
+        assert!(Hidden::of(&all, &config).is_ok());
+        for name in all.keys() {
+            let mut all = properties(Vec::new());
+            all.insert(name.clone(), variant("of another type"));
+            let why = Hidden::of(&all, &config).err().unwrap();
+            assert!(why.contains(name), "{why}");
+        }
+    }
+
+    fn config(root: &Path) -> SystemdConfig {
+        let (id, unit) = ("a@b".parse().unwrap(), "a.service".parse().unwrap());
+        SystemdConfig::new(id, unit, root, root).root(root)
+    }
+
+    fn properties(files: Vec<(String, bool)>) -> HashMap<String, OwnedVariant> {
+        let environment = vec!["X=hunter11".to_owned()];
+        let credentials: Vec<(String, Vec<u8>)> = Vec::new();
+        HashMap::from([
+            ("Environment".to_owned(), variant(environment)),
+            ("EnvironmentFiles".to_owned(), variant(files)),
+            ("SetCredential".to_owned(), variant(credentials)),
+        ])
+    }
+
+    fn variant<T: Into<Variant<'static>>>(value: T) -> OwnedVariant {
+        value.into().try_into().unwrap()
     }
 }

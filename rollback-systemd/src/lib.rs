@@ -39,6 +39,7 @@ mod check;
 mod config;
 mod diagnosis;
 mod env_file;
+mod env_paths;
 mod error;
 mod files;
 mod health;

@@ -24,6 +24,7 @@ async fn a_units_last_words_are_on_record() {
     the_last_words_of_a_unit_that_restarts_for_ever_are_told(world()).await;
     a_unit_that_failed_to_start_says_why_and_no_more_than_fits(world()).await;
     of_a_release_that_never_ran_nothing_is_told(world()).await;
+    where_the_secrets_are_not_known_nothing_is_told(world()).await;
     where_there_is_no_journal_the_deployment_goes_back_all_the_same(world()).await;
 }
 
@@ -67,7 +68,13 @@ async fn what_a_unit_said_before_it_failed_was_lost_when_it_was_replaced(world: 
     let below = |path: &str| world.fixture.root().join(path);
     fs::write(
         below("etc/secrets.env"),
-        "# of the service\nFILED='fi1ed-s3cret'\n",
+        "# it's of the service\nGREETING=It's up\nFILED='fi1ed-s3cret'\n",
+    )
+    .unwrap();
+    fs::create_dir(below("etc/more.d")).unwrap();
+    fs::write(
+        below("etc/more.d/x.env"),
+        "MORE=\"b\\s1ash-s3cret\" # 'not quoted\nLAST=last-s3cret",
     )
     .unwrap();
     let drop_ins = below("etc/systemd/system").join(format!("{}.d", world.unit));
@@ -80,9 +87,10 @@ async fn what_a_unit_said_before_it_failed_was_lost_when_it_was_replaced(world: 
     script(
         &world,
         "echo no table called users >&2; echo \"token $TOKEN url $URL file $FILED in $DROPPED\" >&2; \
+         echo \"$GREETING; more $MORE and $LAST\" >&2; \
          echo pass $(echo $URL | cut -d: -f3 | cut -d@ -f1) >&2; printf \"\\\\033[31mcolours\\\\033[0m \\\\007\\\\n\"; exit 3",
         "Environment=\"TOKEN=s3cret with spaces\"\nEnvironment=URL=postgres://me:hunter2@db/x\n\
-         EnvironmentFile=/etc/secrets.env",
+         EnvironmentFile=/etc/secrets.env\nEnvironmentFile=/etc/more.d/*.env",
     );
     let report = failed(&world).await;
     assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
@@ -91,6 +99,7 @@ async fn what_a_unit_said_before_it_failed_was_lost_when_it_was_replaced(world: 
     for line in [
         "no table called users",
         "token *** url *** file *** in ***",
+        "***; more *** and ***",
         "pass ***",
         "colours \u{fffd}",
         "Failed with result",
@@ -167,6 +176,19 @@ async fn of_a_release_that_never_ran_nothing_is_told(world: Arc<SystemdWorld>) {
     );
     fs::remove_dir_all(&dir).unwrap();
     d.go_back(&op).await;
+}
+
+async fn where_the_secrets_are_not_known_nothing_is_told(world: Arc<SystemdWorld>) {
+    let file = world.fixture.root().join("etc/gone.env");
+    fs::write(&file, "TOKEN=g0ne-s3cret\n").unwrap();
+    let more = "EnvironmentFile=/etc/gone.env";
+    script(&world, "echo $TOKEN >&2; rm /etc/gone.env; exit 3", more);
+    let report = failed(&world).await;
+    assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
+    let seen = report.diagnosis().unwrap();
+    assert!(seen.platform.log.is_empty(), "{seen}");
+    let why = &seen.platform.facts["no_log"];
+    assert!(why.contains("/etc/gone.env"), "{seen}");
 }
 
 async fn where_there_is_no_journal_the_deployment_goes_back_all_the_same(world: Arc<SystemdWorld>) {

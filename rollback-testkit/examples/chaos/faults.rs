@@ -169,8 +169,6 @@ impl Stage {
         let (empty, interrupted) = (named("empty"), named("interrupted"));
         empty.make().unwrap();
         File::create(&empty.log).unwrap();
-        copy(&whole.dir, &interrupted.dir);
-        fs::copy(&whole.log, &interrupted.log).unwrap();
         let stage = Self {
             dir,
             library,
@@ -178,6 +176,8 @@ impl Stage {
             whole,
             interrupted,
         };
+        // What is begun in one place is not finished in another: it is begun where it is recovered.
+        let there = stage.fresh(Task::Deploy);
         for nth_site in 0..SITES.len() {
             let fault = Fault {
                 task: Task::Deploy,
@@ -185,8 +185,9 @@ impl Stage {
                 at: 60,
                 how: "kill",
             };
-            stage.operate(&stage.interrupted, &fault).unwrap();
+            stage.operate(&there, &fault).unwrap();
         }
+        copy_ground(&there, &stage.interrupted);
         Some(stage)
     }
 
@@ -208,8 +209,7 @@ impl Stage {
             store: from.store,
         };
         let _ = fs::remove_dir_all(&ground.dir);
-        copy(&from.dir, &ground.dir);
-        fs::copy(&from.log, &ground.log).unwrap();
+        copy_ground(from, &ground);
         ground
     }
 
@@ -312,4 +312,9 @@ pub(crate) async fn perform(ground: &Ground, task: Task, site: &Site, start: Sta
     if let Ok(run) = run {
         let _ = run.await;
     }
+}
+
+fn copy_ground(from: &Ground, to: &Ground) {
+    copy(&from.dir, &to.dir);
+    fs::copy(&from.log, &to.log).unwrap();
 }

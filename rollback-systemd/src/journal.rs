@@ -96,6 +96,8 @@ impl Journal {
     fn arguments(&self, of: &Wanted<'_>) -> Vec<OsString> {
         let options = ["--quiet", "--no-pager", "--all", "--no-hostname", "--utc"];
         let mut args: Vec<OsString> = options.map(Into::into).into();
+        // Beside all that follows: a process of an earlier boot with the same number was another's.
+        args.push("--boot=0".into());
         args.push("--output=short-iso".into());
         args.push(format!("--lines={MAX_LOG_LINES}").into());
         if self.root != Path::new("/") {
@@ -128,11 +130,13 @@ impl Journal {
 }
 
 /// The text from the first line on that is not older; lines begin with their time, or go on with
-/// what others began. `--since` with `--lines` would give the first lines instead of the last.
+/// what others began: of what goes on at the beginning nobody knows how old it is. `--since` with
+/// `--lines` would give the first lines instead of the last, and what starts anew without a boot, such
+/// as a container, has its numbers twice in one.
 fn since(boot: Timestamp, text: &str) -> &str {
     let boot = boot.to_string();
     let mut rest = text;
-    let mut older = false;
+    let mut older = true;
     for line in text.split_inclusive('\n') {
         older = stamp(line).map_or(older, |at| Some(at) < boot.get(..STAMP));
         if !older {
@@ -195,6 +199,10 @@ mod tests {
     }
 
     async fn why_not(journal: Journal) -> String {
+        read(journal).await.unwrap_err()
+    }
+
+    async fn read(journal: Journal) -> Result<String, String> {
         let wanted = Wanted {
             unit: &"api.service".parse().unwrap(),
             invocations: ids(),
@@ -202,8 +210,7 @@ mod tests {
             boot: boot(),
         };
         let cx = Context::new(Duration::from_secs(30));
-        let read = journal.last_lines(&cx, &wanted, Hidden::default());
-        read.await.unwrap_err()
+        journal.last_lines(&cx, &wanted, Hidden::default()).await
     }
 
     #[test]
@@ -229,6 +236,8 @@ mod tests {
             let args = Journal::below(Path::new("/")).arguments(wanted);
             let args: Vec<String> = args.into_iter().map(|a| a.into_string().unwrap()).collect();
             let options = args.iter().take_while(|a| a.starts_with("--")).count();
+            let boot = args.iter().position(|a| a == "--boot=0");
+            assert!(boot.is_some_and(|at| at < options), "{args:?}");
             args[options..].join(" ")
         };
         let id = ID.to_lowercase();
@@ -252,8 +261,12 @@ mod tests {
         );
         assert_eq!(since(boot(), old), "");
         assert_eq!(since(boot(), ""), "");
-        let other = "Journal file x is truncated, ignoring file.";
-        assert_eq!(since(boot(), other), other);
+        // A line that was cut, or one that is none of the journal's, told nothing of what followed.
+        for other in ["Journal file x is truncated, ignoring file.\n", "e\n", "\n"] {
+            assert_eq!(since(boot(), other), "");
+            assert_eq!(since(boot(), &format!("{other}{old}")), "");
+            assert_eq!(since(boot(), &format!("{other}{old}{new}")), new);
+        }
     }
 
     #[tokio::test]
@@ -268,34 +281,53 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_there_is_no_journal_a_diagnosis_says_so_and_does_not_wait_for_one() {
+    async fn a_journal_without_a_line_is_looked_at_some_times_and_not_without_an_end() {
         let dir = tempfile::tempdir().unwrap();
-        let began = std::time::Instant::now();
-        let journal = Journal::below(dir.path());
-        // Either there is none, or there is no program that would read it.
+        let looks = dir.path().join("looks");
+        let journal = stub(dir.path(), &format!("echo >> '{}'", looks.display()));
         let why = why_not(journal).await;
-        assert!(
-            why.contains("no line of it") || why.contains("gave no log"),
-            "{why}"
-        );
-        assert!(began.elapsed() < Duration::from_secs(10));
+        assert!(why.contains("no line of it"), "{why}");
+        let looks = std::fs::read_to_string(looks).unwrap();
+        assert_eq!(looks.len(), LOOKS as usize);
+    }
+
+    #[tokio::test]
+    async fn a_warning_of_journalctl_was_taken_for_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let warning = "Journal file x is truncated, ignoring file.";
+        let why = why_not(stub(dir.path(), &format!("echo '{warning}' >&2"))).await;
+        assert!(why.contains("no line of it"), "{why}");
+        let old = "2026-03-15T14:30:21+0000 api[42]: of another";
+        let new = "2026-03-15T14:30:22+0000 api[42]: no table";
+        let both = format!("echo '{warning}' >&2; echo '{old}'; echo '{new}'");
+        let read = read(stub(dir.path(), &both)).await;
+        assert_eq!(read.unwrap(), new);
+        let fails = stub(dir.path(), &format!("echo '{new}'; echo no >&2; exit 1"));
+        let why = why_not(fails).await;
+        assert!(why.ends_with("gave no log: exit status: 1: no"), "{why}");
     }
 
     #[tokio::test]
     async fn a_journalctl_that_does_not_end_is_given_up_before_the_diagnosis_is() {
         let dir = tempfile::tempdir().unwrap();
-        let slow = dir.path().join("journalctl");
-        std::fs::write(&slow, "#!/bin/sh\nexec sleep 60\n").unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        std::fs::set_permissions(&slow, mode).unwrap();
-        let journal = Journal {
-            journalctl: slow.into(),
-            root: "/".into(),
-        };
         let began = std::time::Instant::now();
-        let why = why_not(journal).await;
+        let why = why_not(stub(dir.path(), "exec sleep 60")).await;
         assert!(why.contains("did not end in time"), "{why}");
         assert!(began.elapsed() < Duration::from_secs(9));
+    }
+
+    /// A `journalctl` that does this. Written by another process: what this one has open for writing
+    /// the children of other tests may have as well, and nobody could run it.
+    fn stub(dir: &Path, script: &str) -> Journal {
+        let path = dir.join("journalctl");
+        let write = "printf '#!/bin/sh\n%s\n' \"$1\" > \"$0\" && chmod 700 \"$0\"";
+        let mut written = std::process::Command::new("/bin/sh");
+        let written = written.args(["-c", write]).arg(&path).arg(script).status();
+        assert!(written.unwrap().success());
+        Journal {
+            journalctl: path.into(),
+            root: "/".into(),
+        }
     }
 
     #[test]

@@ -34,8 +34,12 @@ impl Secrets {
             for (_, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
                 values.push(value.to_owned());
                 values.push(decoded(value));
+                // Forms are sent so, and it depends on who reads it what it means.
+                values.push(decoded(&value.replace('+', " ")));
             }
         }
+        let escaped: Vec<String> = values.iter().flat_map(|v| in_json(v)).collect();
+        values.extend(escaped);
         values.retain(|v| v.len() >= SHORTEST_MASKED);
         // One value may contain another.
         values.sort_by_key(|v| Reverse(v.len()));
@@ -75,13 +79,55 @@ impl Secrets {
 }
 
 /// A header's value, and those parts of it that an answer may repeat without the rest: credentials
-/// without their scheme, and what cookies and parameters are set to.
+/// without their scheme, the user and the password of basic ones, and what cookies and parameters are
+/// set to.
 fn parts(header: &str) -> Vec<String> {
-    let credentials = header.split_once(' ').map(|(_, rest)| rest);
+    let credentials = header.split_once(' ');
+    let basic = credentials.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
+    let basic = basic.map(|(_, encoded)| from_base64(encoded.trim()));
+    let user = basic.as_deref().and_then(|both| both.split_once(':'));
+    let user = user.map(|(user, password)| [user, password]);
     let set = header.split([';', ',']).filter_map(|p| p.split_once('='));
     let set = set.map(|(_, value)| value.trim_matches([' ', '"']));
-    let parts = [header].into_iter().chain(credentials).chain(set);
+    let parts = [header].into_iter();
+    let encoded = credentials.map(|(_, rest)| rest);
+    let unpadded = encoded.map(|encoded| encoded.trim_end_matches('='));
+    let parts = parts.chain(encoded).chain(unpadded).chain(set);
+    let parts = parts
+        .chain(basic.as_deref())
+        .chain(user.into_iter().flatten());
     parts.map(|part| part.trim().to_owned()).collect()
+}
+
+/// What this base64 stands for, as far as it is such (RFC 4648, both alphabets).
+fn from_base64(text: &str) -> String {
+    let digit = |b: u8| match b {
+        b'A'..=b'Z' => Some(b - b'A'),
+        b'a'..=b'z' => Some(b - b'a' + 26),
+        b'0'..=b'9' => Some(b - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    };
+    let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0);
+    for value in text.bytes().map_while(digit) {
+        bits = (bits << 6) | u32::from(value);
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held).to_be_bytes()[3]);
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A value as it stands in a JSON string, if that is not as it is: slashes may be escaped, and need not.
+fn in_json(value: &str) -> Vec<String> {
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+    let slashes = escaped.replace('/', "\\/");
+    let mut forms = vec![escaped, slashes];
+    forms.retain(|form| form != value);
+    forms
 }
 
 /// Without `%XX`.
@@ -109,14 +155,14 @@ fn decoded(value: &str) -> String {
 fn without_passwords(text: &str, cut: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
+    while let Some(at) = authority(rest) {
+        let (before, after) = rest.split_at(at);
         out.push_str(before);
         let end = after.find(|c: char| c.is_whitespace() || "/\"'<>".contains(c));
         let authority = &after[..end.unwrap_or(after.len())];
         let host = match authority.rfind('@') {
             Some(host) => host,
-            None if cut && end.is_none() && authority.contains(':') => authority.len(),
+            None if cut && end.is_none() => authority.len(),
             None => 0,
         };
         if host > 0 {
@@ -125,6 +171,13 @@ fn without_passwords(text: &str, cut: bool) -> String {
         rest = &after[host..];
     }
     out + rest
+}
+
+/// Where the first URL's authority begins. In JSON its slashes may be escaped.
+fn authority(text: &str) -> Option<usize> {
+    let begins = ["://", r":\/\/"].into_iter();
+    let begins = begins.filter_map(|mark| text.find(mark).map(|at| at + mark.len()));
+    begins.min()
 }
 
 /// White space becomes a blank, and other control characters, and those that turn the direction of
@@ -225,13 +278,73 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_that_came_back_in_another_form_was_shown() {
+        let masks = |headers: &[&str], path: &str, body: &str| {
+            let shown = secrets(headers, path).excerpt(&whole(body));
+            shown.strip_prefix("; its body: ").unwrap().to_owned()
+        };
+        assert_eq!(
+            masks(&[], "/up?key=a+b%2Bc", "no a+b%2Bc, a b+c, a+b+c, a%20b"),
+            "no ***, ***, ***, a%20b"
+        );
+        // Of `api:hun/ter2?`.
+        for basic in ["Basic YXBpOmh1bi90ZXIyPw==", "basic YXBpOmh1bi90ZXIyPw"] {
+            assert_eq!(
+                masks(&[basic], "/", "api:hun/ter2? hun/ter2? YXBpOmh1bi90ZXIyPw"),
+                "*** *** ***"
+            );
+        }
+        // Of `operator:pw`.
+        let user = masks(&["Basic b3BlcmF0b3I6cHc="], "/", "no operator here");
+        assert_eq!(user, "no *** here");
+        assert_eq!(
+            masks(
+                &["Bearer a/b/c\\d\"e"],
+                "/",
+                r#"{"no":"a\/b\/c\\d\"e", "a/b/c\\d\"e"}"#
+            ),
+            r#"{"no":"***", "***"}"#
+        );
+    }
+
+    #[test]
+    fn base64_is_decoded_as_far_as_it_is_such() {
+        for (encoded, is) in [
+            ("", ""),
+            ("YQ==", "a"),
+            ("YWI=", "ab"),
+            ("YWJj", "abc"),
+            ("Pz8_Pj4-", "???>>>"),
+            ("Pz8/Pj4+", "???>>>"),
+            ("YWJj!YWJj", "abc"),
+        ] {
+            assert_eq!(from_base64(encoded), is, "{encoded}");
+        }
+    }
+
+    #[test]
     fn a_password_in_the_url_of_what_cannot_be_reached_was_shown() {
+        assert_eq!(
+            excerpt(r"no amqp://api:hun\ter2@mq"),
+            "; its body: no amqp://***@mq"
+        );
         assert_eq!(
             excerpt("no postgres://api:hunter2@db/x, see http://help:80/me@home"),
             "; its body: no postgres://***@db/x, see http://help:80/me@home"
         );
         let cut = "x".repeat(HEAD - 20) + " amqp://api:hunter2-hunter2-hunter2@mq/";
         assert!(!excerpt(&cut).contains("hunter2"));
+        // Before the colon as well: what is there may be a token.
+        for before in HEAD - 60..HEAD {
+            let cut = "x".repeat(before) + " http://ghp-ghp-ghp-ghp-ghp@git.example/";
+            let shown = excerpt(&cut);
+            let rest = shown.trim_matches(['x', '…']).trim_end();
+            assert!(!rest.contains("ghp"), "{before}: {shown}");
+        }
+        assert_eq!(
+            excerpt(r#"{"db":"postgres:\/\/api:hunter2@db\/x","at":"http:\/\/a\/b@c"}"#),
+            r#"; its body: {"db":"postgres:\/\/***@db\/x","at":"http:\/\/a\/b@c"}"#
+        );
         assert_eq!(
             excerpt("see http://help:80"),
             "; its body: see http://help:80"

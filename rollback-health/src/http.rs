@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,22 +9,16 @@ use http_body_util::Empty;
 use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use rollback_core::backend::Address;
 use rollback_core::context::Context;
 use rollback_core::health::{Aim, HealthCheck, Healthy, Probe, Site, Unhealthy};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::JoinSet;
 
 use crate::address::{of, parse};
-use crate::body::{Read, has_text, head};
+use crate::answer::Answer;
 use crate::error::{InvalidCheck, InvalidCheckKind, quote, quote_url};
-use crate::excerpt::{NEEDED, Secrets};
+use crate::excerpt::Secrets;
 use crate::within::within;
-
-/// How long the body of an answer that is a no may take: it only explains it.
-const EXPLAINING: Duration = Duration::from_millis(500);
 
 /// Healthy when a GET answers 200. The path is `/healthz` unless the URL has one. Redirects are
 /// answers like any other, and not followed. A no says how the body begins, without what this check
@@ -228,35 +221,34 @@ impl HttpCheck {
     }
 
     async fn look(&self, cx: &Context, at: &Endpoint) -> Result<Healthy, Unhealthy> {
-        let answer = self.ask(cx, at, &self.path, &self.body).await?;
-        let (status, number) = (answer.status, answer.status.as_u16());
+        let answer = self.ask(at, &self.path).await?;
+        let (status, number) = (answer.status(), answer.status().as_u16());
         if self.statuses.contains(&status) {
-            return match (&self.body, answer.has_text) {
-                (Some(wanted), false) => Err(Unhealthy::new(format!(
-                    "answered {number} without {}{}",
-                    quote(wanted),
-                    answer.excerpt
-                ))),
-                _ => Ok(Healthy::yes()),
+            return match &self.body {
+                Some(wanted) => answer.with_text(wanted).await,
+                None => Ok(Healthy::yes()),
             };
         }
         let expected: Vec<&str> = self.statuses.iter().map(StatusCode::as_str).collect();
         let no = format!("answered {number}, expected {}", expected.join(" or "));
         if status != StatusCode::NOT_FOUND || self.strictness == Strictness::Strict {
-            return Err(Unhealthy::new(no + &answer.excerpt));
+            return Err(Unhealthy::new(no + &answer.excerpt(cx).await));
         }
-        let root = PathAndQuery::from_static("/");
-        match self.ask(cx, at, &root, &None).await {
-            Ok(Answer { status, .. }) if status.as_u16() < 500 => Ok(Healthy::noting(format!(
-                "it has no health endpoint (404); something answers on /: {}",
-                status.as_u16()
-            ))),
-            Ok(Answer {
-                status, excerpt, ..
-            }) => Err(Unhealthy::new(format!(
-                "{no}, and / answered {}{excerpt}",
-                status.as_u16()
-            ))),
+        // Its body explains nothing that is said, and some serve one connection at a time.
+        drop(answer);
+        match self.ask(at, &PathAndQuery::from_static("/")).await {
+            Ok(answer) => {
+                let number = answer.status().as_u16();
+                if number < 500 {
+                    return Ok(Healthy::noting(format!(
+                        "it has no health endpoint (404); something answers on /: {number}"
+                    )));
+                }
+                let excerpt = answer.excerpt(cx).await;
+                Err(Unhealthy::new(format!(
+                    "{no}, and / answered {number}{excerpt}"
+                )))
+            }
             Err(e) => Err(Unhealthy::new(format!("{no}, and / gave {e}"))),
         }
     }
@@ -269,67 +261,22 @@ impl HttpCheck {
     }
 
     /// One request on a connection of its own.
-    async fn ask(
-        &self,
-        cx: &Context,
-        at: &Endpoint,
-        path: &PathAndQuery,
-        wanted: &Option<String>,
-    ) -> Result<Answer, Unhealthy> {
+    async fn ask(&self, at: &Endpoint, path: &PathAndQuery) -> Result<Answer, Unhealthy> {
         let no_connection = |e| Unhealthy::new(format!("no connection: {e}"));
+        let request = self.request(path)?;
+        let secrets = Secrets::of(self.headers.iter().map(|(_, value)| value), path);
         match at {
             Endpoint::Tcp(address) => {
                 let stream = TcpStream::connect((address.host.as_str(), address.port))
                     .await
                     .map_err(no_connection)?;
-                self.over(cx, stream, path, wanted).await
+                Answer::over(stream, request, secrets).await
             }
             Endpoint::Unix(socket) => {
                 let stream = UnixStream::connect(socket).await.map_err(no_connection)?;
-                self.over(cx, stream, path, wanted).await
+                Answer::over(stream, request, secrets).await
             }
         }
-    }
-
-    async fn over(
-        &self,
-        cx: &Context,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        path: &PathAndQuery,
-        wanted: &Option<String>,
-    ) -> Result<Answer, Unhealthy> {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| Unhealthy::new(format!("not HTTP: {e}")))?;
-        // A task of its own: a connection that breaks must not take an answer with it whose body is
-        // still to be read. Its errors come out at the request or at the body.
-        let mut connections = JoinSet::new();
-        connections.spawn(connection);
-        let response = sender
-            .send_request(self.request(path)?)
-            .await
-            .map_err(|e| Unhealthy::new(format!("no answer: {e}")))?;
-        let (status, body) = (response.status(), response.into_body());
-        let secrets = Secrets::of(self.headers.iter().map(|(_, value)| value), path);
-        let mut read = Read::default();
-        let has_text = match wanted {
-            Some(wanted) if self.statuses.contains(&status) => {
-                has_text(body, wanted, &mut read).await?
-            }
-            None if self.statuses.contains(&status) => false,
-            _ => {
-                // It must not cost the time in which the no can be said.
-                let allowed = EXPLAINING.min(cx.remaining() / 2);
-                read = head(body, NEEDED, allowed).await;
-                false
-            }
-        };
-        let excerpt = secrets.excerpt(&read);
-        Ok(Answer {
-            status,
-            has_text,
-            excerpt,
-        })
     }
 
     fn request(&self, path: &PathAndQuery) -> Result<Request<Empty<Bytes>>, Unhealthy> {
@@ -349,15 +296,6 @@ impl HttpCheck {
         }
         Ok(request)
     }
-}
-
-/// What came back.
-struct Answer {
-    status: StatusCode,
-    /// Whether the body has the text that was wanted.
-    has_text: bool,
-    /// What its body says, for a diagnostic.
-    excerpt: String,
 }
 
 impl fmt::Debug for HttpCheck {

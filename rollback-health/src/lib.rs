@@ -14,6 +14,7 @@
 //! ```
 
 mod address;
+mod answer;
 mod body;
 mod command;
 mod error;

@@ -116,3 +116,34 @@ async fn credentials_that_an_error_page_repeats_are_masked() {
         assert!(!said.contains("s3cret"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn the_body_of_a_404_that_nobody_is_told_of_took_the_time_to_ask_for_the_root() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (send, mut asked) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            send.send(Instant::now()).unwrap();
+            let status = match request[..read].starts_with(b"GET / ") {
+                true => "200 OK",
+                false => "404 No",
+            };
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: 9\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            // The bodies never come.
+            open.push(stream);
+        }
+    });
+    let lenient = at(port).strictness(Strictness::Lenient);
+    let mut shortest = Duration::MAX;
+    for _ in 0..5 {
+        look(&lenient, LONG).await.unwrap();
+        let (first, then) = (asked.recv().await.unwrap(), asked.recv().await.unwrap());
+        shortest = shortest.min(then - first);
+    }
+    assert!(shortest < Duration::from_millis(400), "{shortest:?}");
+}

@@ -47,7 +47,7 @@ async fn child() {
         return;
     };
     let dir = PathBuf::from(dir);
-    let daemon = format!("setsid sleep 7.125 & echo $! > {}/daemon", dir.display());
+    let daemon = format!("setsid sleep 61.125 & echo $! > {}/daemon", dir.display());
     let _ = slow(&dir, &daemon)
         .run_for(&cx(), &operation(&std::env::var(FOR).unwrap()))
         .await;

@@ -73,11 +73,19 @@ async fn a_shutdown_in_progress_is_transient() {
     d.must(Step::Prepare, &mut op).await;
     // The bus lasts until this one has ended.
     let slow = "[Unit]\nAfter=dbus.service dbus.socket\n[Service]\nType=oneshot\n\
-                RemainAfterExit=yes\nExecStart=/bin/true\nExecStop=/bin/sleep 12\n";
+                RemainAfterExit=yes\nExecStart=/bin/touch /etc/slow-began\n\
+                ExecStop=/bin/sleep 12\n";
     let units = fixture.root().join("etc/systemd/system");
     fs::write(units.join("slow.service"), slow).unwrap();
     world.call(&["Reload"]);
     world.call(&["StartUnit", "ss", "slow.service", "replace"]);
+    // What has not begun is not waited for.
+    let patience = Instant::now() + Duration::from_secs(30);
+    while !fixture.root().join("etc/slow-began").exists() {
+        assert!(Instant::now() < patience, "it never began");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
     // As `systemctl reboot` does.
     let args = ["StartUnit", "ss", "reboot.target", "replace-irreversibly"];
     world.call(&args);

@@ -157,23 +157,32 @@ fn shown(bytes: &[u8], cut: bool, last: Last, secrets: &Secrets, most: usize) ->
     end_of(&text, most).trim().to_owned()
 }
 
-/// Hides what follows a secret-looking name, and passwords in URLs.
+/// Hides what follows a secret-looking name, and who a URL is for: users, with their passwords.
 fn redacted(line: &str) -> String {
+    // Both look at the whole line: what one hides may be what the other would go by.
+    let (named, users) = (named(line), users(line));
+    let shown = line.get(..named.unwrap_or(line.len())).unwrap_or("");
+    let hidden = if named.is_some() { "***" } else { "" };
+    match users {
+        Some((from, host)) if host < shown.len() => {
+            format!("{}***{}{hidden}", &line[..from], &shown[host..])
+        }
+        Some((from, _)) => format!("{}{hidden}", &shown[..from.min(shown.len())]),
+        None => format!("{shown}{hidden}"),
+    }
+}
+
+/// Behind the first secret-looking name, where what it names begins.
+fn named(line: &str) -> Option<usize> {
     let lower = line.to_ascii_lowercase();
-    if let Some(at) = NAMES.iter().filter_map(|n| lower.find(n)).min()
-        && let Some(end) = line
-            .get(at..)
-            .and_then(|rest| rest.find(['=', ':', ' ']))
-            .map(|n| at + n + 1)
-    {
-        return format!("{}***", line.get(..end).unwrap_or(""));
-    }
-    if let Some(scheme) = line.find("://")
-        && let Some(host) = line.rfind('@').filter(|host| *host > scheme)
-    {
-        return format!("{}***{}", &line[..scheme + 3], &line[host..]);
-    }
-    line.to_owned()
+    let at = NAMES.iter().filter_map(|n| lower.find(n)).min()?;
+    Some(at + line.get(at..)?.find(['=', ':', ' '])? + 1)
+}
+
+/// From behind the first `://` to the last `@`: a password may have anything in it.
+fn users(line: &str) -> Option<(usize, usize)> {
+    let from = line.find("://")? + "://".len();
+    Some((from, line.rfind('@').filter(|host| *host >= from)?))
 }
 
 /// At most the last `most` bytes, from the beginning of a character on.
@@ -205,5 +214,18 @@ mod tests {
         assert_eq!(redacted("GET http://a:b@h/x"), "GET http://***@h/x");
         assert_eq!(redacted("Authorization: Bearer abc"), "Authorization:***");
         assert_eq!(redacted("no such unit"), "no such unit");
+        assert_eq!(
+            redacted("postgres://api:hunter2@db/x: password authentication failed"),
+            "postgres://***@db/x: password ***"
+        );
+        assert_eq!(
+            redacted("cloning https://bot:ghp_x@git.example/x: authentication required"),
+            "cloning https://***@git.example/x: authentication ***"
+        );
+        assert_eq!(redacted("GET http://ghp_x@h/x"), "GET http://***@h/x");
+        // What one rule hides is what the other goes by: neither undoes the other.
+        assert_eq!(redacted("http://h/x?token=a@b c"), "http://***");
+        assert_eq!(redacted("http://bot:a_key:b@h/x"), "http://***");
+        assert_eq!(redacted("token=x http://a:b@h"), "token=***");
     }
 }

@@ -1,5 +1,6 @@
 //! [`Hidden`]: what a unit's log must not show.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
@@ -71,8 +72,25 @@ impl Hidden {
         self.0.extend(parts.map(str::to_owned));
     }
 
-    pub(crate) fn values(self) -> BTreeSet<String> {
-        self.0
+    pub(crate) fn values(&self) -> &BTreeSet<String> {
+        &self.0
+    }
+
+    /// The text without them.
+    pub(crate) fn mask(&self, text: String) -> String {
+        let mut values: Vec<&String> = self.0.iter().collect();
+        // The longest first, so that no value's tail outlives its head.
+        values.sort_by_key(|value| Reverse(value.len()));
+        let mask = |text: String, value: &String| match text.contains(value.as_str()) {
+            true => text.replace(value.as_str(), "***"),
+            false => text,
+        };
+        values.into_iter().fold(text, mask)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn values_of(values: &[&str]) -> Self {
+        Self(values.iter().map(|&value| value.to_owned()).collect())
     }
 }
 
@@ -121,7 +139,7 @@ mod tests {
     fn hides(value: &str) -> Vec<String> {
         let mut hidden = Hidden::default();
         hidden.variable("X", value, &BTreeSet::from(["PORT".to_owned()]));
-        hidden.values().into_iter().collect()
+        hidden.0.into_iter().collect()
     }
 
     #[test]
@@ -164,7 +182,7 @@ mod tests {
         let hides = |path: &str, optional: bool| {
             let all = properties(vec![(path.to_owned(), optional)]);
             let hidden = Hidden::of(&all, &config(dir.path()))?;
-            Ok::<_, String>(hidden.values().into_iter().collect::<Vec<_>>())
+            Ok::<_, String>(hidden.0.into_iter().collect::<Vec<_>>())
         };
         assert_eq!(hides("/a.env", false).unwrap(), ["hunter11", "hunter22"]);
         let both = hides("/*.env", false).unwrap();

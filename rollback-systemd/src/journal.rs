@@ -73,13 +73,15 @@ impl Journal {
     ) -> Result<String, String> {
         let program = Program::new(&self.journalctl, self.arguments(of))
             .map_err(|e| e.to_string())?
-            .masking(hidden.values());
+            .masking(hidden.values().clone());
         let cx = cx.looking().within(READING);
         for look in 1.. {
-            let text = program.answer(&cx).await.map_err(|e| self.no_log(&e))?;
+            let text = program.answer(&cx).await;
+            let text = text.map_err(|e| self.no_log(&e, &hidden))?;
             let text = since(of.boot, &text);
             if !text.is_empty() {
-                return Ok(harmless(text));
+                // Once more: what goes only now may have stood within a secret.
+                return Ok(hidden.mask(harmless(text)));
             }
             if look == LOOKS || cx.sleep(BETWEEN).await.is_err() {
                 break;
@@ -122,9 +124,10 @@ impl Journal {
         args
     }
 
-    fn no_log(&self, e: &Unsuccessful) -> String {
+    fn no_log(&self, e: &Unsuccessful, hidden: &Hidden) -> String {
         let name = self.journalctl.to_string_lossy();
-        let why = harmless(&e.to_string()).replace('\n', ": ");
+        let why = hidden.mask(harmless(&e.to_string()));
+        let why = why.replace('\n', ": ");
         format!("{name} gave no log: {why}")
     }
 }
@@ -203,6 +206,10 @@ mod tests {
     }
 
     async fn read(journal: Journal) -> Result<String, String> {
+        read_hiding(journal, Hidden::default()).await
+    }
+
+    async fn read_hiding(journal: Journal, hidden: Hidden) -> Result<String, String> {
         let wanted = Wanted {
             unit: &"api.service".parse().unwrap(),
             invocations: ids(),
@@ -210,7 +217,7 @@ mod tests {
             boot: boot(),
         };
         let cx = Context::new(Duration::from_secs(30));
-        journal.last_lines(&cx, &wanted, Hidden::default()).await
+        journal.last_lines(&cx, &wanted, hidden).await
     }
 
     #[test]
@@ -305,6 +312,20 @@ mod tests {
         let fails = stub(dir.path(), &format!("echo '{new}'; echo no >&2; exit 1"));
         let why = why_not(fails).await;
         assert!(why.ends_with("gave no log: exit status: 1: no"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_secret_with_a_colour_in_it_was_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let hidden = || Hidden::values_of(&["hunter2"]);
+        let line = "2026-03-15T14:30:22+0000 api[42]:";
+        let says = "hun\\033[1mter2 hunt\\rer2 hunter2";
+        let both = stub(dir.path(), &format!("printf \"{line} {says}\\n\""));
+        let read = read_hiding(both, hidden()).await.unwrap();
+        assert_eq!(read, format!("{line} *** *** ***"));
+        let fails = stub(dir.path(), &format!("printf \"{says}\" >&2; exit 1"));
+        let why = read_hiding(fails, hidden()).await.unwrap_err();
+        assert!(why.ends_with("status: 1: *** *** ***"), "{why}");
     }
 
     #[tokio::test]

@@ -5,10 +5,11 @@ use rollback_core::context::Context;
 use rollback_core::diagnosis::Words;
 use rollback_core::error::{BackendError, Chain};
 use rollback_core::time::Timestamp;
+use tokio::time::timeout;
 
 use crate::backend::SystemdBackend;
 use crate::hidden::Hidden;
-use crate::journal::{Invocation, Journal, Wanted};
+use crate::journal::{Invocation, Journal, READING, Wanted};
 use crate::manager::Bus;
 use crate::record::Installed;
 use crate::state::UnitState;
@@ -31,7 +32,8 @@ impl SystemdBackend {
         if !state.load_error.is_empty() {
             words = words.fact("load_error", &state.load_error);
         }
-        Ok(match self.log(cx, &bus, &state, instance).await {
+        let log = in_time(self.log(cx, &bus, &state, instance)).await;
+        Ok(match log {
             Ok(log) => words.log(&log),
             Err(why) => words.fact("no_log", why),
         })
@@ -44,6 +46,8 @@ impl SystemdBackend {
         state: &UnitState,
         instance: &Instance,
     ) -> Result<String, String> {
+        // What is read may hang for ever, on a file system that is away: it must not keep the lease.
+        let cx = &cx.looking();
         let words = |e: BackendError| Chain::of(&e).to_string();
         let installed = self.files(cx, |unit, _| unit.shelf.installed()).await;
         let installed = installed.map_err(words)?;
@@ -69,6 +73,12 @@ impl SystemdBackend {
         let journal = Journal::below(&self.config().root);
         journal.last_lines(cx, &wanted, hidden).await
     }
+}
+
+/// The log, or none where it takes too long: the facts are not to be lost with it.
+async fn in_time(log: impl Future<Output = Result<String, String>>) -> Result<String, String> {
+    let late = format!("it could not be had within {} s", READING.as_secs());
+    timeout(READING, log).await.unwrap_or(Err(late))
 }
 
 /// The invocations of this instance: the one that its switch made, and the last one, which may be
@@ -168,6 +178,15 @@ mod tests {
             Ok(vec![1])
         );
         assert_eq!(of(None, &h, &id('2')), Ok(vec![2]));
+    }
+
+    #[tokio::test]
+    async fn what_hung_before_the_journal_was_asked_lost_the_facts_with_the_log() {
+        let hangs = std::future::pending();
+        let why = timeout(3 * READING, in_time(hangs)).await.unwrap();
+        assert!(why.unwrap_err().contains("within 3 s"));
+        let log = in_time(async { Ok("no table".to_owned()) }).await;
+        assert_eq!(log.unwrap(), "no table");
     }
 
     fn digit(d: u32) -> char {

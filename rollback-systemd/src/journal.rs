@@ -12,8 +12,9 @@ use rollback_process::{Program, Unsuccessful};
 use crate::config::UnitName;
 use crate::hidden::Hidden;
 
-/// How long reading may take: the facts of a diagnosis are not to be lost with its log.
-const READING: Duration = Duration::from_secs(3);
+/// How long reading may take, with what is read before: the facts of a diagnosis are not to be lost
+/// with its log.
+pub(crate) const READING: Duration = Duration::from_secs(3);
 
 /// The length of `2026-03-15T14:30:22`.
 const STAMP: usize = 19;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use rollback_core::engine::{RollbackEngine, Workload};
+use rollback_core::history::Liveness;
 use rollback_core::prelude::*;
 use rollback_examples::playground::{Guest, Playground};
 use rollback_examples::service;
@@ -86,8 +87,12 @@ async fn story(at: Guest) -> Result<(), Box<dyn Error>> {
             return Err("the killed deployment is not on record".into());
         };
         say(format!(
-            "{} is unfinished; the process that ran it is {:?}.",
-            unfinished.deployment, unfinished.liveness
+            "{} is unfinished; the process that ran it {}.",
+            unfinished.deployment,
+            match unfinished.liveness {
+                Liveness::Dead => "is dead",
+                _ => "lives",
+            }
         ));
         timeline(&engine.get(&unfinished.deployment).await?);
     }

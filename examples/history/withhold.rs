@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use rollback_core::history::HistoryReader;
 use rollback_core::id::WorkloadId;
 use rollback_examples::abbreviation::Abbreviation;
 
@@ -13,8 +14,26 @@ pub(crate) async fn recall(world: &World, artifact: &str, why: &str) -> Result<E
     let engine = &world.engine;
     let on = engine.recall(artifact, why.parse()?, &world.actor).await?;
     say!("{artifact} is recalled on {}.", names(&on));
+    if !is_on_record(world, &on, artifact).await? {
+        say!(
+            "No deployment there has it: what is recalled is a digest, whole, as list --json has it."
+        );
+    }
     say!("What is live stays live; to go there all the same, --force recall.");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether any deployment of these workloads has this artifact: a tag, or a part of a digest, is
+/// recalled as well, and keeps rollbacks from nothing.
+async fn is_on_record(world: &World, on: &[WorkloadId], artifact: &str) -> Result<bool, End> {
+    for workload in on {
+        let all = world.store.summaries(workload, usize::MAX).await?.summaries;
+        let mut releases = all.iter().filter_map(|s| s.release.as_ref());
+        if releases.any(|r| r.artifact == artifact) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 pub(crate) async fn clear_recall(world: &World, artifact: &str) -> Result<ExitCode, End> {

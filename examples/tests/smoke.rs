@@ -125,7 +125,7 @@ fn crash_recovery_finishes_what_was_killed() {
             "answers: v1",
             "ended by signal 9",
             "answers: v1",
-            "is Dead",
+            "is dead",
             "- switch-intended\n\n",
             "- taken-over: the switch was begun",
             "answers: v2",

@@ -13,6 +13,7 @@ async fn what_is_recalled_is_gone_to_only_by_force(kind: &str) {
     let artifact = artifact.unwrap();
     let said = left.type_here(&["recall", artifact, "it leaks"]).ends(0);
     assert!(said.out.contains("is recalled on"), "{}", said.out);
+    assert!(!said.out.contains("No deployment"), "{}", said.out);
     let status = left.type_here(&["status"]).ends(0).out;
     assert!(status.contains("it leaks"), "{status}");
     let second = &left.ids()[1];
@@ -27,6 +28,17 @@ async fn what_is_recalled_is_gone_to_only_by_force(kind: &str) {
     left.type_here(&["clear-recall", artifact]).ends(0);
     let again = left.type_here(&["clear-recall", artifact]).ends(0);
     assert!(again.out.contains("was not recalled"), "{}", again.out);
+}
+
+async fn a_tag_was_recalled_and_seemed_to_be_withheld(kind: &str) {
+    let left = Left::with(kind).await;
+    left.type_here(&["deploy", "v1", "--yes"]).ends(0);
+    let said = left.type_here(&["recall", "v1", "it leaks"]).ends(0);
+    assert!(
+        said.out.contains("No deployment there has it"),
+        "{}",
+        said.out
+    );
 }
 
 async fn below_the_floor_is_gone_only_by_force(kind: &str) {
@@ -63,6 +75,7 @@ async fn a_deploy_that_is_sent_again_deploys_nothing(kind: &str) {
 
 on_both_stores!(
     what_is_recalled_is_gone_to_only_by_force,
+    a_tag_was_recalled_and_seemed_to_be_withheld,
     below_the_floor_is_gone_only_by_force,
     a_deploy_that_is_sent_again_deploys_nothing,
 );

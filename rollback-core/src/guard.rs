@@ -157,6 +157,9 @@ pub trait Remediation: fmt::Debug + Send + Sync {
     /// of it goes on. Recovery asks before the deployment goes on. Nothing to do for what ends with
     /// its process.
     ///
+    /// Several processes may ask at once, and one may while a successor runs already: it ends only what a
+    /// dead process began.
+    ///
     /// # Errors
     ///
     /// Why something of it may go on: recovery then does nothing, and asks again the next time. With
@@ -188,6 +191,9 @@ pub trait ReleaseTask: fmt::Debug + Send + Sync {
     /// The process that ran it is dead, and how it ended is not known: makes sure that nothing of
     /// it goes on. Recovery asks before the deployment goes on. Nothing to do for what ends with its
     /// process.
+    ///
+    /// Several processes may ask at once, and one may while a successor runs already: it ends only what a
+    /// dead process began.
     ///
     /// # Errors
     ///

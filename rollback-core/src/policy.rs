@@ -96,6 +96,9 @@ impl fmt::Display for Keep {
 
 /// How long records stay in the history, and their releases within reach. What is live, in
 /// flight, last healthy or pinned always stays.
+///
+/// Applied as the last step of a deployment; in a history of more than 64 records not by one that deploys
+/// what is live again where it is, if the one before did so in the same hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

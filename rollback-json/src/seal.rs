@@ -12,7 +12,7 @@ use rollback_fs::strict;
 
 use crate::unknown;
 
-/// The version of the format that this library writes, and the newest that it reads.
+/// The version of the format that this library writes, where [`WITHHOLDING`] does not have to be.
 pub(crate) const FORMAT: u32 = 2;
 
 /// The format of a state that withholds something from rollbacks: a program that knows only

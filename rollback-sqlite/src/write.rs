@@ -49,8 +49,8 @@ pub(crate) fn append(
     event: &TimedEvent,
     known: Option<Sealed>,
 ) -> Result<Sealed, Failure> {
-    claim.may_append(&event.event)?;
     let mut record = claimed(tx, claim, known)?;
+    claim.may_append(&event.event)?;
     if record.deployment.events().last() != Some(event) {
         push(tx, &mut record, event, None)?;
     }

@@ -1,6 +1,6 @@
 //! Giving up what recovery cannot end.
 
-use super::{RollbackEngine, manage};
+use super::RollbackEngine;
 use crate::error::{Error, StoreErrorKind};
 use crate::guard::Verb;
 use crate::history::Abandonment;
@@ -28,7 +28,9 @@ impl RollbackEngine {
         why: ShortText,
         actor: Actor,
     ) -> Result<DeploymentId, Error> {
-        manage::allow(self.inner(), &actor, workload, Verb::Abandon, None).await?;
+        self.inner()
+            .allow(&actor, workload, Verb::Abandon, None)
+            .await?;
         let abandonment = Abandonment {
             by: actor,
             at: self.inner().clock.now(),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::ask;
 use super::inner::Inner;
-use super::planning::{self, NEWEST};
+use super::inner::NEWEST;
+use super::planning;
 use super::run::Run;
 use super::runner::Step;
 use super::start;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::cancel::cancel;
 use super::inner::Inner;
-use super::manage::cancel;
 use super::run::{Channels, EndsWithRun, Run};
 use super::{AutomaticRollback, Report, recovery};
 use crate::context::{Cancellation, ProgressSink};
@@ -24,11 +24,12 @@ const POLL: Duration = Duration::from_millis(500);
 /// How often a record may be seen unsettled, and not in flight, before it is said to be lost.
 const LOST: u32 = 4;
 
-/// How many looks in a row may fail before it is no longer followed: five minutes.
+/// How many looks in a row may fail before it is no longer followed: five minutes, or as much longer as
+/// the store takes to fail.
 const AWAY: u32 = 600;
 
 /// How many of the newest records are looked through at first for what followed a deployment.
-const NEWEST: usize = 16;
+const FOLLOWING: usize = 16;
 
 /// A handle on a deployment of this workload that was asked for under the same key; `None`: there is
 /// none.
@@ -247,7 +248,7 @@ impl Follower {
                 Heard::NotYet
             }
             Err(error) => {
-                tracing::warn!(deployment = %id, %error, "it was not cancelled");
+                tracing::warn!(deployment = %id, error = %Chain::of(&error), "it was not cancelled");
                 Heard::Refused
             }
         }
@@ -259,7 +260,7 @@ impl Follower {
             return Ok(None);
         }
         let of_it = |s: &Summary| s.failed.as_ref() == Some(failed.id());
-        let mut limit = NEWEST;
+        let mut limit = FOLLOWING;
         loop {
             let newest = self.inner.store.summaries(failed.workload(), limit).await?;
             if let Some(found) = newest.summaries.iter().find(|s| of_it(s)) {

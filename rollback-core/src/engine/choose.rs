@@ -6,7 +6,7 @@ use super::ask;
 use super::inner::Inner;
 use crate::backend::{Availability, Backend, End, Instance, Live, Observation, WayBack};
 use crate::deployment::{Deployment, LiveRecord};
-use crate::error::Error;
+use crate::error::{Chain, Error};
 use crate::id::DeploymentId;
 use crate::plan::{PassedOver, Refusal};
 use crate::planner::{Selection, end_for};
@@ -68,7 +68,8 @@ pub(super) async fn candidate(
             }
             // Its summary is kept beside it, and says nothing of its damage.
             Err(e) if e.is_unreadable() && !by_name => {
-                passed_over.push(pass(&d.id, format!("cannot be read: {e}")));
+                let why = Chain::of(&e);
+                passed_over.push(pass(&d.id, format!("cannot be read: {why}")));
                 continue;
             }
             Err(e) => return Err(e.into()),

@@ -4,8 +4,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::effect::{Told, to_its_end};
-use super::manage::allow;
-use super::planning::NEWEST;
+use super::inner::NEWEST;
 use super::tenure::{Over, Tenure};
 use super::{Workload, ask, recovery};
 use crate::backend::Instance;
@@ -79,7 +78,9 @@ impl RollbackEngine {
         actor: &Actor,
     ) -> Result<CleanedUp, Error> {
         self.inner().workload(workload)?;
-        allow(self.inner(), actor, workload, Verb::CleanUp, None).await?;
+        self.inner()
+            .allow(actor, workload, Verb::CleanUp, None)
+            .await?;
         // Not in the caller's future: dropping that must not let deployments begin while the
         // backend still lets go.
         let (engine, workload) = (self.clone(), workload.clone());

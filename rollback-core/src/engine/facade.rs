@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use super::cancel::cancel;
 use super::inner::Inner;
-use super::manage::cancel;
 use super::retry::Retry;
 use super::runner::Step;
 use super::start;

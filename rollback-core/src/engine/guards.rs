@@ -1,4 +1,5 @@
-//! The guards: the built-in ones over dependencies and migrations, then the embedder's own.
+//! The guards: the built-in ones over dependencies, migrations, holds, recalls and the floor, then the
+//! embedder's own.
 
 use super::ask;
 use super::inner::Inner;

@@ -176,7 +176,7 @@ impl Runner {
         match self.journal(Event::Diagnosed(diagnosis)).await {
             // It only tells: for want of room nothing is kept from going back.
             Err(e) if is_no_room(&e) => {
-                tracing::warn!(deployment = %self.deployment.id(), error = %e, "no diagnosis");
+                tracing::warn!(deployment = %self.deployment.id(), error = %Chain::of(&e), "no diagnosis");
                 Ok(())
             }
             told => told,

@@ -12,11 +12,15 @@ use crate::dependencies::Graph;
 use crate::deployment::{Deployment, LiveRecord};
 use crate::engine::Workload;
 use crate::error::{Error, ErrorKind, StoreErrorKind};
-use crate::guard::{Action, Authorizer};
+use crate::guard::{Action, Authorizer, Verb};
 use crate::history::{HistoryStore, Identity, Published, Sequence, Summaries, Summary};
-use crate::id::{DeploymentId, WorkloadId};
+use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::plan::Refusal;
 use crate::time::Clock;
+
+/// How many of the newest records are read at first, by plans and by whom they are enough for; where they do not answer, by twice as many.
+/// Whether a deploy goes back without saying so is told by these alone.
+pub(super) const NEWEST: usize = 64;
 
 /// The farthest that a history advances.
 const FARTHEST: u64 = u64::MAX / 4;
@@ -115,6 +119,24 @@ impl Inner {
             })
     }
 
+    /// Refuses what the authorizer does not allow this person to do.
+    pub(super) async fn allow(
+        &self,
+        actor: &Actor,
+        workload: &WorkloadId,
+        verb: Verb,
+        deployment: Option<&DeploymentId>,
+    ) -> Result<(), Error> {
+        let action = Action {
+            actor,
+            workload,
+            verb,
+            deployment,
+            forced: &[],
+        };
+        Ok(self.authorize(&action).await?)
+    }
+
     /// One record that must be there.
     pub(super) async fn record(&self, id: &DeploymentId) -> Result<Deployment, Error> {
         self.store.get(id).await?.ok_or_else(|| {
@@ -172,13 +194,14 @@ impl Inner {
         Ok(origin)
     }
 
-    /// The record of what is live, where it is known and can be read.
+    /// The record of what is live, where it is known and not damaged. One of a newer version is an error:
+    /// over what a newer program has put live an older one plans nothing.
     pub(super) async fn live(&self, live: &LiveRecord) -> Result<Option<Deployment>, Error> {
         match live.known() {
             None => Ok(None),
             Some(id) => match self.store.get(id).await {
                 Ok(record) => Ok(record),
-                Err(e) if e.is_of_one_record() => Ok(None),
+                Err(e) if e.is_damage() => Ok(None),
                 Err(e) => Err(e.into()),
             },
         }

@@ -5,6 +5,7 @@ use std::future::Future;
 use super::retry::Retry;
 use super::runner::{Runner, Step};
 use super::tenure::Over;
+use crate::deployment::IllegalEvent;
 use crate::error::{BackendError, Error, ErrorKind, StoreError, StoreErrorKind};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::guard::Notice;
@@ -67,10 +68,7 @@ impl Runner {
 
     /// Makes an event durable, then true.
     pub(super) async fn journal(&mut self, event: Event) -> Result<(), Error> {
-        self.deployment.allows(&event).map_err(|e| {
-            Error::new(ErrorKind::Interrupted, e.to_string())
-                .advice("report this as a bug; recover settles the deployment")
-        })?;
+        self.deployment.allows(&event).map_err(|e| self.bug(&e))?;
         let timed = TimedEvent {
             at: self.inner.clock.now(),
             event,
@@ -86,11 +84,17 @@ impl Runner {
                 Err(e) => return Err(self.unrecorded(e)),
             }
         }
-        self.deployment.apply(timed.clone()).map_err(|e| {
-            Error::new(ErrorKind::Interrupted, e.to_string()).advice("report this as a bug")
-        })?;
+        let applied = self.deployment.apply(timed.clone());
+        applied.map_err(|e| self.bug(&e))?;
         self.announce(Some(timed));
         Ok(())
+    }
+
+    /// What cannot happen has.
+    pub(super) fn bug(&self, e: &IllegalEvent) -> Error {
+        Error::new(ErrorKind::Interrupted, e.to_string())
+            .on(self.deployment.id())
+            .advice("report this as a bug; recover settles the deployment")
     }
 
     /// Tells subscribers; `None`: the deployment was opened.

@@ -1,6 +1,6 @@
 //! Looking at a workload as it is now: the platform's view, the checks', and the record's.
 
-use super::planning::NEWEST;
+use super::inner::NEWEST;
 use super::{RollbackEngine, ask, gate};
 use crate::backend::Live;
 use crate::context::Context;

@@ -2,12 +2,11 @@
 
 use serde::Serialize;
 
-use super::inner::Inner;
 use super::rules::{Origin, Rules};
-use crate::deployment::{Annotation, Note, TriggerKind};
+use crate::deployment::{Annotation, Note};
 use crate::engine::RollbackEngine;
-use crate::error::{Error, ErrorKind, StoreErrorKind};
-use crate::guard::{Action, Verb};
+use crate::error::{Error, ErrorKind};
+use crate::guard::Verb;
 use crate::history::{Amend, Amendment, Hold, PolicySet, Version, WorkloadState};
 use crate::id::{Actor, DeploymentId, ShortText, WorkloadId};
 use crate::plan::Refusal;
@@ -69,9 +68,11 @@ impl RollbackEngine {
             Some(policy) => (policy.clone(), Origin::Store),
             None => (entry.policy.clone(), Origin::Catalog),
         };
-        after
-            .check_with(&entry.gate)
-            .map_err(|e| Error::new(ErrorKind::InvalidRequest, e.to_string()).on(workload))?;
+        after.check_with(&entry.gate).map_err(|e| {
+            Error::new(ErrorKind::InvalidRequest, e.to_string())
+                .on(workload)
+                .advice("nothing was set; correct the policy")
+        })?;
         Ok(Configured {
             workload: workload.clone(),
             changes: before.policy.changes(&after),
@@ -266,42 +267,6 @@ impl RollbackEngine {
         verb: Verb,
         deployment: Option<&DeploymentId>,
     ) -> Result<(), Error> {
-        allow(self.inner(), actor, workload, verb, deployment).await
+        self.inner().allow(actor, workload, verb, deployment).await
     }
-}
-
-/// Asks a deployment to stop, if this person may.
-pub(super) async fn cancel(inner: &Inner, id: &DeploymentId, by: &Actor) -> Result<(), Error> {
-    let record = inner.record(id).await?;
-    allow(inner, by, record.workload(), Verb::Cancel, Some(id)).await?;
-    if record.settlement().is_none() && record.trigger().kind() == TriggerKind::AutomaticRollback {
-        return Err(Refusal::NotCancellable {
-            deployment: id.clone(),
-        }
-        .into());
-    }
-    match inner.store.request_cancel(id, by).await {
-        Err(e) if e.kind() == StoreErrorKind::NotFound => Err(Error::from(e)
-            .on(id)
-            .advice("it has ended; show it to see how")),
-        other => Ok(other?),
-    }
-}
-
-/// Refuses what the authorizer does not allow.
-pub(super) async fn allow(
-    inner: &Inner,
-    actor: &Actor,
-    workload: &WorkloadId,
-    verb: Verb,
-    deployment: Option<&DeploymentId>,
-) -> Result<(), Error> {
-    let action = Action {
-        actor,
-        workload,
-        verb,
-        deployment,
-        forced: &[],
-    };
-    Ok(inner.authorize(&action).await?)
 }

@@ -10,6 +10,7 @@ mod ask;
 mod attach;
 mod back;
 mod builder;
+mod cancel;
 mod catalog;
 mod caught;
 mod choose;
@@ -52,8 +53,7 @@ pub use look::HealthReport;
 pub use manage::Configured;
 pub use observing::Untold;
 pub use query::{CanRollBack, History, Row};
-pub use recovery::Recovered;
-pub use report::{AutomaticRollback, Report};
+pub use report::{AutomaticRollback, Recovered, Report};
 
 pub use crate::deployment::NotAttempted;
 pub use rules::{Origin, Rules};

@@ -3,7 +3,7 @@
 
 use super::choose::{self, Choice};
 use super::guards;
-use super::inner::Inner;
+use super::inner::{Inner, NEWEST};
 use super::rules::Rules;
 use super::warnings::{migrations, not_judged_beside, reference_stays, warnings};
 use super::wished::{Asking, Chosen};
@@ -19,10 +19,6 @@ use crate::plan::{Plan, Refusal, Warning};
 use crate::release::Release;
 use crate::request::{Request, Wish};
 use crate::withheld::Withheld;
-
-/// How many of the newest records a plan goes by at first; where they do not answer, by twice as many.
-/// Whether a deploy goes back without saying so is told by these alone.
-pub(super) const NEWEST: usize = 64;
 
 /// Refuses while something is in flight.
 pub(super) async fn idle(inner: &Inner, workload: &WorkloadId) -> Result<WorkloadState, Error> {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::ask::Late;
 use super::back::{LEFT, NEWER, PUT_BACK, as_interrupted};
 use super::inner::Inner;
-use super::report::Report;
+use super::report::{Recovered, Report};
 use super::runner::Step;
 use super::start::{self, Start};
 use super::tenure::Tenure;
@@ -36,18 +36,6 @@ const INHERITED: Duration = Duration::from_secs(2);
 /// What to do where recovery cannot end what was begun.
 const GIVE_UP: &str = "give the workload back what it needs and recover again; or abandon it, look \
     at the platform, and adopt what is live";
-
-/// What recovery did with one unfinished deployment.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Recovered {
-    /// The workload that had it in flight.
-    pub workload: WorkloadId,
-    /// The deployment; `None` if the workload's state cannot be read.
-    pub deployment: Option<DeploymentId>,
-    /// How it ended. An error stops no other recovery; the record stays unfinished.
-    pub result: Result<Report, Error>,
-}
 
 /// Recovers every workload whose holder is dead.
 pub(super) async fn all(inner: &Arc<Inner>) -> Result<Vec<Recovered>, Error> {

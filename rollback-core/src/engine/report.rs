@@ -3,11 +3,11 @@
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use super::Recovered;
 use crate::deployment::{Deployment, LiveRecord, NotAttempted, Outcome};
 use crate::diagnosis::Diagnosis;
-use crate::error::Chain;
+use crate::error::{Chain, Error};
 use crate::health::Verdict;
+use crate::id::{DeploymentId, WorkloadId};
 
 /// Whether and how the engine rolled back by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -148,4 +148,16 @@ fn sentence(s: &str) -> String {
     chars
         .next()
         .map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
+}
+
+/// What recovery did with one unfinished deployment.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// The workload that had it in flight.
+    pub workload: WorkloadId,
+    /// The deployment; `None` if the workload's state cannot be read.
+    pub deployment: Option<DeploymentId>,
+    /// How it ended. An error stops no other recovery; the record stays unfinished.
+    pub result: Result<Report, Error>,
 }

@@ -69,7 +69,8 @@ impl Channels {
 /// A handle that only [follows](crate::engine::RollbackEngine::attach) fails also where the record
 /// cannot be read for minutes on end, or was removed ([`NotFound`](ErrorKind::NotFound)), and as
 /// [`recover_forcing`](crate::engine::RollbackEngine::recover_forcing) where a dead process is
-/// recovered for it.
+/// recovered for it. [`Interrupted`](ErrorKind::Interrupted) is then also what belongs to an older copy
+/// of the workload's state, and nobody will settle.
 #[derive(Debug)]
 #[must_use = "the deployment runs by itself, but its report is lost"]
 pub struct Run {

@@ -11,7 +11,7 @@ use super::tenure::Tenure;
 use crate::backend::Operation;
 use crate::context::Cancellation;
 use crate::deployment::{Deployment, Settlement};
-use crate::error::{BackendError, BackendErrorKind, Chain, Error, ErrorKind};
+use crate::error::{BackendError, BackendErrorKind, Chain, Error};
 use crate::event::{Event, TimedEvent};
 use crate::history::{Finished, Then};
 
@@ -73,9 +73,8 @@ impl Runner {
             at,
             event: Event::Settled(settlement),
         };
-        self.deployment.apply(timed.clone()).map_err(|e| {
-            Error::new(ErrorKind::Interrupted, e.to_string()).advice("report this as a bug")
-        })?;
+        let applied = self.deployment.apply(timed.clone());
+        applied.map_err(|e| self.bug(&e))?;
         self.announce(Some(timed));
         self.inner.forget_running(self.deployment.id());
         if let (Then::ReleaseAndAmend(_), Some(failed)) = (&then, &mut self.failed) {
@@ -83,9 +82,8 @@ impl Runner {
             let event = Event::RolledBackBy {
                 deployment: self.deployment.id().clone(),
             };
-            failed.apply(TimedEvent { at, event }).map_err(|e| {
-                Error::new(ErrorKind::Interrupted, e.to_string()).advice("report this as a bug")
-            })?;
+            let amended = failed.apply(TimedEvent { at, event });
+            amended.map_err(|e| self.bug(&e))?;
         }
         match (finished, then) {
             (Finished::Opened(begun), Then::Open(new)) => {

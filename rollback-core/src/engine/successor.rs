@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::inner::Inner;
-use super::planning::NEWEST;
+use super::inner::NEWEST;
 use super::rules::{Origin, Rules};
 use super::wished;
 use super::{ask, choose, warnings};

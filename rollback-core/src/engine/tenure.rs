@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::error::{StoreError, StoreErrorKind};
+use crate::error::{Chain, StoreError, StoreErrorKind};
 use crate::history::{Exclusion, HistoryStore, Keep, Lease, Renewal, Trust};
 
 /// How often a lease is renewed, or oftener where it is trusted for less than three times this: so
@@ -311,7 +311,7 @@ async fn renewals<T: Held>(
         tokio::select! {
             Some(answer) = under_way.join_next() => match answer {
                 Ok(Err(e)) if !e.is_transient() => {
-                    tracing::warn!(error = %e, "a lease was not renewed");
+                    tracing::warn!(error = %Chain::of(&e), "a lease was not renewed");
                 }
                 Ok(_) => given_up = 0,
                 Err(_) => {}

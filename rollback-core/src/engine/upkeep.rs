@@ -1,7 +1,7 @@
 //! Retention, carried out: records are forgotten, then what only they needed is let go.
 
 use super::inner::Inner;
-use super::planning::NEWEST;
+use super::inner::NEWEST;
 use super::rules::Origin;
 use crate::backend::Instance;
 use crate::deployment::{Deployment, LiveRecord};

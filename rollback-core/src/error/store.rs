@@ -93,8 +93,8 @@ impl StoreError {
         &mut self.detail
     }
 
-    /// Whether it is one record that cannot be read, or is gone: no reason to leave another one open.
-    pub(crate) fn is_of_one_record(&self) -> bool {
+    /// Whether it is one record that is damaged, or gone, and no outage.
+    pub(crate) fn is_damage(&self) -> bool {
         matches!(
             self.kind(),
             StoreErrorKind::Corrupt | StoreErrorKind::NotFound | StoreErrorKind::IllegalEvent
@@ -104,7 +104,7 @@ impl StoreError {
     /// Whether it is one record that this program cannot read: damaged, gone, or of a newer version. For
     /// where it is only passed over.
     pub(crate) fn is_unreadable(&self) -> bool {
-        self.is_of_one_record() || self.kind() == StoreErrorKind::NewerSchema
+        self.is_damage() || self.kind() == StoreErrorKind::NewerSchema
     }
 
     /// What kind of failure this is.

@@ -68,6 +68,9 @@ pub struct Floor {
     pub sequence: Sequence,
     /// The place of the deployment that its release was first brought by, if it was a rollback: what
     /// it went back to is not below the floor, however old.
+    ///
+    /// 0, which is no deployment's, in floors of before this was kept.
+    #[serde(default)]
     pub origin: Sequence,
     /// What stands in the way of older ones, for whom it keeps from going back.
     pub why: ShortText,
@@ -75,4 +78,17 @@ pub struct Floor {
     pub by: Actor,
     /// When they did, by the engine's clock.
     pub at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_floor_of_before_its_origin_was_kept_made_a_workload_unreadable() {
+        let old = r#"{"deployment":"deploy-20260315-143022-a3f2b901","sequence":7,"why":"split",
+                      "by":{"kind":"user","name":"ada"},"at":"2026-03-15T14:30:22Z"}"#;
+        let floor: Floor = serde_json::from_str(old).unwrap();
+        assert_eq!((floor.sequence, floor.origin), (Sequence(7), Sequence(0)));
+    }
 }

@@ -25,6 +25,14 @@ const EXHAUSTIVE: &[(&str, &[&str])] = &[
             "Relation",
             "Rest",
             "Site",
+            // One number, or one table of text, and nothing besides.
+            "Epoch",
+            "Evidence",
+            "Sequence",
+            "Version",
+            // There is one value.
+            "SummaryRules",
+            "SystemClock",
             // So many, or so old.
             "Keep",
             // What the pure rules go by: who calls them has to have an answer to each.
@@ -71,8 +79,31 @@ pub(crate) fn wrong(name: &str, json: &Value) -> Result<Vec<String>, String> {
 
 /// Whether others could write down a value, or match one, without anything left over.
 fn is_open(inner: &Value) -> bool {
-    let plain = &inner["struct"]["kind"]["plain"];
+    let kind = &inner["struct"]["kind"];
+    let plain = &kind["plain"];
     let fields = plain["fields"].as_array();
-    let is_struct = fields.is_some_and(|f| !f.is_empty()) && plain["has_stripped_fields"] == false;
-    is_struct || inner["enum"].is_object()
+    let is_plain = fields.is_some_and(|f| !f.is_empty()) && plain["has_stripped_fields"] == false;
+    // A field that is not public stands there as null.
+    let tuple = kind["tuple"].as_array();
+    let is_tuple = tuple.is_some_and(|f| !f.is_empty() && f.iter().all(|field| !field.is_null()));
+    is_plain || is_tuple || *kind == "unit" || inner["enum"].is_object()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_type_that_others_can_write_down_whole_is_seen() {
+        let plain = |fields: Value, stripped: bool| json!({"struct": {"kind": {"plain": {"fields": fields, "has_stripped_fields": stripped}}}});
+        assert!(is_open(&plain(json!([1]), false)));
+        assert!(!is_open(&plain(json!([1]), true)));
+        assert!(!is_open(&plain(json!([]), true)));
+        assert!(is_open(&json!({"struct": {"kind": {"tuple": [1]}}})));
+        assert!(!is_open(&json!({"struct": {"kind": {"tuple": [1, null]}}})));
+        assert!(is_open(&json!({"struct": {"kind": "unit"}})));
+        assert!(is_open(&json!({"enum": {}})) && !is_open(&json!({"trait": {}})));
+    }
 }

@@ -205,7 +205,7 @@ impl RollbackEngine {
     /// # Errors
     ///
     /// As [`pin`](Self::pin), and [`Store`](ErrorKind::Store) with
-    /// [`TooLarge`](StoreErrorKind::TooLarge) for one note more than a record takes.
+    /// [`TooLarge`](crate::error::StoreErrorKind::TooLarge) for one note more than a record takes.
     pub async fn note(
         &self,
         id: &DeploymentId,

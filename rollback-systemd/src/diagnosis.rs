@@ -53,7 +53,7 @@ impl SystemdBackend {
         let installed = installed.map_err(words)?;
         let of = invocations(installed.as_ref(), &instance.handle, &state.invocation)?;
         let last = Invocation::parse(&state.invocation);
-        let wanted = Wanted {
+        let mut wanted = Wanted {
             unit: &self.config().unit,
             processes: match last {
                 Some(last) if of.contains(&last) => &state.started,
@@ -68,6 +68,13 @@ impl SystemdBackend {
         // Without knowing what to hide nothing is shown.
         let properties = bus.properties_of(self.config().unit.as_str()).await;
         let properties = properties.map_err(words)?;
+        if let Some(last) = Invocation::parse(&state.invocation)
+            && wanted.invocations.contains(&last)
+            && Hidden::is_filed(&properties)?
+        {
+            // What a file had at an earlier start nobody knows any more.
+            wanted.invocations = vec![last];
+        }
         let hidden = self.files(cx, move |unit, _| Ok(Hidden::of(&properties, &unit.config)));
         let hidden = hidden.await.map_err(words)??;
         let journal = Journal::below(&self.config().root);

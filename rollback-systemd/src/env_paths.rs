@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 /// What makes a name one that stands for others (glob(7)).
 const WILD: [char; 4] = ['*', '?', '[', '\\'];
 
+/// Whether a path may stand for several files.
+pub(crate) fn is_pattern(path: &str) -> bool {
+    path.contains(WILD)
+}
+
 /// The files below a root that a path stands for: itself, or those whose names fit its last part.
 ///
 /// # Errors
@@ -15,7 +20,7 @@ const WILD: [char; 4] = ['*', '?', '[', '\\'];
 /// followed here, with brackets or backslashes, or of directories.
 pub(crate) fn named(root: &Path, path: &str) -> Result<Vec<PathBuf>, String> {
     let path = path.trim_start_matches('/');
-    if !path.contains(WILD) {
+    if !is_pattern(path) {
         return Ok(vec![root.join(path)]);
     }
     let (dir, pattern) = path.rsplit_once('/').unwrap_or(("", path));

@@ -25,6 +25,7 @@ async fn a_units_last_words_are_on_record() {
     a_unit_that_failed_to_start_says_why_and_no_more_than_fits(world()).await;
     of_a_release_that_never_ran_nothing_is_told(world()).await;
     where_the_secrets_are_not_known_nothing_is_told(world()).await;
+    the_secrets_that_a_file_had_at_an_earlier_start_were_told(world()).await;
     where_there_is_no_journal_the_deployment_goes_back_all_the_same(world()).await;
 }
 
@@ -189,6 +190,28 @@ async fn where_the_secrets_are_not_known_nothing_is_told(world: Arc<SystemdWorld
     assert!(seen.platform.log.is_empty(), "{seen}");
     let why = &seen.platform.facts["no_log"];
     assert!(why.contains("/etc/gone.env"), "{seen}");
+}
+
+async fn the_secrets_that_a_file_had_at_an_earlier_start_were_told(world: Arc<SystemdWorld>) {
+    let file = world.fixture.root().join("etc/turned.env");
+    fs::write(&file, "TOKEN=f1rst-s3cret\n").unwrap();
+    script(
+        &world,
+        "echo token $TOKEN of $INVOCATION_ID >&2; sleep 0.1; \
+         grep -q second /etc/turned.env || sed -i s/f1rst/second/ /etc/turned.env; exit 1",
+        "EnvironmentFile=/etc/turned.env\nRestart=always\nRestartSec=100ms\nStartLimitIntervalSec=0",
+    );
+    let report = failed(&world).await;
+    let seen = report.diagnosis().unwrap();
+    let record = serde_json::to_string(report.deployment()).unwrap();
+    assert!(!record.contains("-s3cret"), "{seen}");
+    let last = &seen.platform.facts["invocation_id"];
+    let told = log(seen).contains(&format!("token *** of {last}"));
+    let why = seen.platform.facts.get("no_log");
+    assert!(
+        told || why.is_some_and(|why| why.contains("has changed")),
+        "{seen}"
+    );
 }
 
 async fn where_there_is_no_journal_the_deployment_goes_back_all_the_same(world: Arc<SystemdWorld>) {

@@ -15,7 +15,7 @@ use bollard::query_parameters::{
 };
 use bollard::{ClientVersion, Docker};
 use futures_util::StreamExt;
-use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::error::{BackendError, BackendErrorKind, Chain};
 
 use crate::config::DockerConfig;
 use crate::container::Container;
@@ -274,7 +274,7 @@ impl Client {
     /// does not is no reason to stop.
     pub(crate) async fn drop_leftover(&self, container: &Summary) {
         if let Err(e) = self.remove(&container.id).await {
-            tracing::warn!(container = %container.name, error = %e, "a leftover stays");
+            tracing::warn!(container = %container.name, error = %Chain::of(&e), "a leftover stays");
         }
     }
 
@@ -286,18 +286,41 @@ impl Client {
             .tail(&lines.to_string())
             .build();
         let mut stream = self.docker.logs(id, Some(options));
-        let mut text = String::new();
+        let mut tail = Tail::default();
         while let Some(Ok(chunk)) = stream.next().await {
-            text.push_str(&chunk.to_string());
-            if text.len() > MAX_LOG {
-                let mut cut = text.len() - MAX_LOG;
-                while !text.is_char_boundary(cut) {
-                    cut += 1;
-                }
-                text.drain(..cut);
-            }
+            tail.push(&chunk.to_string());
         }
-        text
+        tail.whole_lines()
+    }
+}
+
+/// The end of a log.
+#[derive(Debug, Default)]
+struct Tail {
+    text: String,
+    is_cut: bool,
+}
+
+impl Tail {
+    fn push(&mut self, chunk: &str) {
+        self.text.push_str(chunk);
+        if self.text.len() > MAX_LOG {
+            let mut cut = self.text.len() - MAX_LOG;
+            while !self.text.is_char_boundary(cut) {
+                cut += 1;
+            }
+            self.text.drain(..cut);
+            self.is_cut = true;
+        }
+    }
+
+    /// Without the first line if that is cut: the rest of a secret would not be recognised.
+    fn whole_lines(self) -> String {
+        match self.text.split_once('\n') {
+            _ if !self.is_cut => self.text,
+            Some((_, whole)) => whole.to_owned(),
+            None => String::new(),
+        }
     }
 }
 
@@ -308,4 +331,25 @@ fn busy(name: &str) -> BackendError {
     )
     .on(name)
     .advice("try again; if it stays, restart dockerd")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_of_a_secret_that_a_cut_went_through_was_told() {
+        let tail = |chunks: &[&str]| {
+            let mut tail = Tail::default();
+            chunks.iter().for_each(|chunk| tail.push(chunk));
+            tail.whole_lines()
+        };
+        assert_eq!(tail(&["no table\n", "users"]), "no table\nusers");
+        let long = "x".repeat(MAX_LOG - 10);
+        assert_eq!(
+            tail(&["token hunter2\n", &long, "\n", "users\n"]),
+            format!("{long}\nusers\n")
+        );
+        assert_eq!(tail(&["token hunter2 ", &long, &long]), "");
+    }
 }

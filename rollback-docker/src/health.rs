@@ -161,13 +161,21 @@ async fn failed(client: &Client, container: &Container, why: String) -> View {
 }
 
 /// The text without the values of the container's variables, labels and arguments.
-fn without_secrets(container: &Container, mut text: String) -> String {
+fn without_secrets(container: &Container, text: String) -> String {
     let env = capture::env(container).into_iter();
     let env = env.filter(|(name, _)| name != "PATH").map(|(_, v)| v.0);
     let rows = capture::rows(container).into_iter();
     let rows = rows.filter(|(row, _)| is_secret(row));
     let rows = rows.flat_map(|(row, value)| words(&row, &value));
-    let mut values: Vec<String> = env.chain(rows).collect();
+    masked(text, env.chain(rows).collect())
+}
+
+/// The text without these values, and without each line of one that has several: a log that begins
+/// within it, or a program that says no more of it, shows one without the others.
+fn masked(mut text: String, mut values: Vec<String>) -> String {
+    let lines = values.iter().flat_map(|value| value.lines());
+    let lines: Vec<String> = lines.map(|line| line.trim().to_owned()).collect();
+    values.extend(lines);
     values.retain(|v| v.len() >= SHORTEST_SECRET);
     // The longest first, so that no value's tail outlives its head.
     values.sort_by_key(|v| Reverse(v.len()));
@@ -206,6 +214,19 @@ fn words(row: &str, value: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_a_key_was_shown_without_the_others() {
+        let key = "-----BEGIN-----\r\n  MIIBVgIB\nADAN\n-----END-----\n".to_owned();
+        let text = "it begins with MIIBVgIB: -----BEGIN-----\nADAN";
+        let values = vec![key, "hunter2".to_owned()];
+        assert_eq!(
+            masked(text.to_owned(), values.clone()),
+            "it begins with ***: ***\nADAN"
+        );
+        let whole = format!("{}hunter2", values[0]);
+        assert_eq!(masked(whole, values), "******");
+    }
 
     #[test]
     fn what_may_be_a_secret_in_a_command_line_is_hidden_and_the_rest_is_readable() {

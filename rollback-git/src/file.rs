@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::error::{BackendError, BackendErrorKind, Chain};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -152,7 +152,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, B
 pub(crate) fn read_sound<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, BackendError> {
     match read_json(path) {
         Err(e) if e.kind() == BackendErrorKind::Corrupt => {
-            tracing::warn!(error = %e, "a damaged record is passed over");
+            tracing::warn!(error = %Chain::of(&e), "a damaged record is passed over");
             Ok(None)
         }
         read => read,

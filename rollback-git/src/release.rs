@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rollback_core::context::Context;
-use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::error::{BackendError, BackendErrorKind, Chain};
 use rollback_core::id::DeploymentId;
 use rollback_process::Engine;
 use serde::{Deserialize, Serialize};
@@ -145,7 +145,7 @@ impl Releases {
             Ok(Some(record)) => Ok(Note::Sound(record)),
             Ok(None) => Ok(Note::Missing),
             Err(e) if e.kind() == BackendErrorKind::Corrupt => {
-                tracing::warn!(release = name, error = %e, "a damaged note");
+                tracing::warn!(release = name, error = %Chain::of(&e), "a damaged note");
                 Ok(Note::Damaged)
             }
             Err(e) => Err(e),
@@ -239,7 +239,8 @@ impl Releases {
         if entries.is_empty() {
             return;
         }
-        let say = |what: &Path, e: &dyn std::fmt::Display| {
+        let say = |what: &Path, e: &(dyn std::error::Error + 'static)| {
+            let e = Chain::of(e);
             tracing::warn!(trash = %what.display(), error = %e, "it cannot be deleted now");
             cx.say(format!("{} cannot be deleted now: {e}", what.display()));
         };

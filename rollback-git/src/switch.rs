@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rollback_core::backend::{End, Evidence, Handle, Operation};
 use rollback_core::context::Context;
-use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::error::{BackendError, BackendErrorKind, Chain};
 use rollback_process::Engine;
 
 use crate::file::sync_dir;
@@ -276,7 +276,7 @@ impl Inner {
     fn keep_way_back(&self, is_new: bool) -> Result<(), BackendError> {
         match reserve::keep(&self.root.state()) {
             Err(e) if !is_new => {
-                tracing::warn!(error = %e, "no room can be kept for a way back");
+                tracing::warn!(error = %Chain::of(&e), "no room can be kept for a way back");
                 Ok(())
             }
             kept => kept,

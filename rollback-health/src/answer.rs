@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rollback_core::context::Context;
+use rollback_core::error::Chain;
 use rollback_core::health::{Healthy, Unhealthy};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
@@ -37,13 +38,13 @@ impl Answer {
     ) -> Result<Self, Unhealthy> {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|e| Unhealthy::new(format!("not HTTP: {e}")))?;
+            .map_err(|e| Unhealthy::new(format!("not HTTP: {}", Chain::of(&e))))?;
         let mut connections = JoinSet::new();
         connections.spawn(connection);
         let response = sender
             .send_request(request)
             .await
-            .map_err(|e| Unhealthy::new(format!("no answer: {e}")))?;
+            .map_err(|e| Unhealthy::new(format!("no answer: {}", Chain::of(&e))))?;
         Ok(Self {
             response,
             secrets,

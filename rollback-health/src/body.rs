@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use rollback_core::error::Chain;
 use rollback_core::health::Unhealthy;
 
 /// Most of a body that is read, in bytes: 64 KiB.
@@ -35,7 +36,7 @@ pub(crate) async fn has_text(
             return Ok(false);
         }
         let more = read.more(&mut body, MAX_BODY).await;
-        more.map_err(|e| Unhealthy::new(format!("the body cannot be read: {e}")))?;
+        more.map_err(|e| Unhealthy::new(format!("the body cannot be read: {}", Chain::of(&e))))?;
         if read.whole {
             return Ok(contains(&read.bytes[searched..], wanted));
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rollback_core::deployment::{Deployment, Opening, Phase};
-use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_core::error::{Chain, StoreError, StoreErrorKind as Kind};
 use rollback_core::history::{
     Abandonment, Begun, Damaged, Holder, Lease, Liveness, Query, Sequence, States, Version,
     WorkloadState,
@@ -291,7 +291,7 @@ impl Inner {
             Ok(last) => newest = newest.max(last.unwrap_or_default()),
             // It would say no more than they did, and is about to be replaced.
             Err(error) if all_known && error.kind() != Kind::NewerSchema => {
-                tracing::warn!(%error, "the order's counter is not known");
+                tracing::warn!(error = %Chain::of(&error), "the order's counter is not known");
             }
             Err(error) => return Err(error),
         }
@@ -314,7 +314,9 @@ impl Inner {
                         found.extend((!here.is_empty()).then(|| (workload.clone(), here)));
                     }
                 }
-                Err(error) => tracing::warn!(%workload, %error, "its records cannot be found"),
+                Err(error) => {
+                    tracing::warn!(%workload, error = %Chain::of(&error), "its records cannot be found")
+                }
             }
         }
         let ordered = texts.texts().iter().zip(found).map(|(text, found)| {
@@ -337,7 +339,9 @@ impl Inner {
         for (workload, named) in found {
             match locked(&self.folder(&workload)).numbered(named) {
                 Ok(here) => numbered.extend(here),
-                Err(error) => tracing::warn!(%workload, %error, "its records cannot be found"),
+                Err(error) => {
+                    tracing::warn!(%workload, error = %Chain::of(&error), "its records cannot be found")
+                }
             }
         }
         numbered.sort_by_key(|(sequence, _)| std::cmp::Reverse(*sequence));

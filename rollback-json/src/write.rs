@@ -4,7 +4,7 @@ mod abandon;
 mod forget;
 
 use rollback_core::deployment::{Annotation, Deployment, Opening};
-use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_core::error::{Chain, StoreError, StoreErrorKind as Kind};
 use rollback_core::event::{Event, TimedEvent};
 use rollback_core::history::{
     Amendment as Change, Claim, Epoch, Finish, Holder, Sequence, Version, capped_json,
@@ -34,7 +34,7 @@ impl Writer<'_> {
     fn commit(&mut self, state: &State) -> Result<(), StoreError> {
         self.folder.commit(self.writing, state)?;
         if let Err(error) = self.folder.carry_out(self.writing, &state.pending) {
-            tracing::warn!(workload = %state.workload, %error, "left to the next writer");
+            tracing::warn!(workload = %state.workload, error = %Chain::of(&error), "left to the next writer");
             self.writing.leave();
         }
         Ok(())

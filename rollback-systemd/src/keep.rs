@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rollback_core::backend::{Availability, End, Instance};
 use rollback_core::context::Context;
-use rollback_core::error::BackendError;
+use rollback_core::error::{BackendError, Chain};
 use rollback_core::id::DeploymentId;
 
 use crate::error::file_error;
@@ -67,7 +67,7 @@ impl Unit {
         let Some(aside) = free.next() else {
             return Err(error);
         };
-        tracing::warn!(unit = %own.display(), aside = %aside.display(), %error, "it is put aside");
+        tracing::warn!(unit = %own.display(), aside = %aside.display(), error = %Chain::of(&error), "it is put aside");
         fs::rename(&own, &aside).map_err(|e| file_error("the unit cannot be put aside", &own, e))
     }
 

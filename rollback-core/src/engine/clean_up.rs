@@ -10,7 +10,7 @@ use super::{Workload, ask, recovery};
 use crate::backend::Instance;
 use crate::context::{Cancellation, Context};
 use crate::engine::RollbackEngine;
-use crate::error::{BackendErrorKind, Error, ErrorKind};
+use crate::error::{BackendErrorKind, Chain, Error, ErrorKind};
 use crate::guard::Verb;
 use crate::history::{Epoch, Exclusion, Fence, Liveness, Published, Summary};
 use crate::id::{Actor, DeploymentId, WorkloadId};
@@ -104,7 +104,7 @@ impl RollbackEngine {
         let done = self.let_go_under(&tenure, entry, workload, rules).await;
         // Where it is not said, the exclusion ends by itself.
         if let Err(error) = self.inner().store.readmit(tenure.into_held()).await {
-            tracing::warn!(%workload, %error, "the clean-up's exclusion was not ended");
+            tracing::warn!(%workload, error = %Chain::of(&error), "the clean-up's exclusion was not ended");
         }
         done
     }

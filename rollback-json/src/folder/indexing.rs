@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rollback_core::error::StoreError;
+use rollback_core::error::{Chain, StoreError};
 use rollback_core::history::{Fault, Sequence};
 use rollback_core::id::DeploymentId;
 use rollback_fs::{Locks, make_dir, system};
@@ -145,7 +145,7 @@ impl Folder {
                     index.rows.insert(d.sequence(), Row::of(&d));
                 }
                 Found::Unreadable(e) => {
-                    index.broken.insert(name, e.to_string());
+                    index.broken.insert(name, Chain::of(&e).to_string());
                 }
                 Found::Nothing => {
                     index.broken.remove(&name);
@@ -181,7 +181,8 @@ impl Folder {
                     made.rows.insert(d.sequence(), Row::of(&d));
                 }
                 Found::Unreadable(e) => {
-                    made.broken.insert(file_name(&id), e.to_string());
+                    made.broken
+                        .insert(file_name(&id), Chain::of(&e).to_string());
                 }
                 Found::Nothing => {}
             }
@@ -209,7 +210,7 @@ impl Folder {
         match newest {
             Ok(newest) => Others::UpTo(state.last.max(newest.unwrap_or_default())),
             Err(error) => {
-                tracing::warn!(workload = %self.workload, %error, "its newest record is not known");
+                tracing::warn!(workload = %self.workload, error = %Chain::of(&error), "its newest record is not known");
                 Others::AtLeast(state.last)
             }
         }
@@ -246,7 +247,7 @@ impl Folder {
         if !self.has_index(shard)
             && let Err(error) = self.make_index(shard)
         {
-            tracing::debug!(workload = %self.workload, %error, "an index was not saved");
+            tracing::debug!(workload = %self.workload, error = %Chain::of(&error), "an index was not saved");
         }
     }
 
@@ -269,7 +270,7 @@ impl Folder {
             None => Ok(()),
         });
         if let Err(error) = saved {
-            tracing::debug!(workload = %self.workload, %error, "an index was not saved");
+            tracing::debug!(workload = %self.workload, error = %Chain::of(&error), "an index was not saved");
         }
         self.index(shard).map(drop)
     }

@@ -1,7 +1,7 @@
 //! What cannot be settled any more is given up, on record.
 
 use rollback_core::deployment::LiveRecord;
-use rollback_core::error::{StoreError, StoreErrorKind as Kind};
+use rollback_core::error::{Chain, StoreError, StoreErrorKind as Kind};
 use rollback_core::history::Abandonment;
 use rollback_core::id::DeploymentId;
 
@@ -23,7 +23,7 @@ impl Writer<'_> {
                     Ok(()) => state = self.state()?,
                     // What was committed before stays so, to be carried out with this.
                     Err(error) => {
-                        tracing::warn!(workload = %state.workload, %error, "left as it is");
+                        tracing::warn!(workload = %state.workload, error = %Chain::of(&error), "left as it is");
                     }
                 }
                 let ids = state.in_flight.iter().map(|held| held.deployment.clone());

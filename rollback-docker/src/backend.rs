@@ -14,16 +14,17 @@ use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::health::View;
 use rollback_core::id::{BackendKind, WorkloadId};
 use rollback_core::release::{Artifact, Release, Restore};
-use tokio::sync::Mutex;
 
 use crate::client::Client;
 use crate::config::DockerConfig;
+use crate::connection::{Connection, Daemon};
 use crate::container::Container;
 use crate::fingerprint::Key;
 use crate::health::Watch;
 use crate::inventory::Inventory;
 use crate::myself::Myself;
-use crate::pins::pin_repository;
+use crate::settings::CONTAINER;
+use crate::source::Source;
 use crate::tag::Hold;
 
 /// One workload's container on one Docker daemon.
@@ -37,11 +38,10 @@ use crate::tag::Hold;
 pub struct DockerBackend {
     pub(crate) config: Arc<DockerConfig>,
     kind: BackendKind,
-    client: Mutex<Option<Arc<Client>>>,
+    connection: Connection,
     pub(crate) myself: Myself,
     pub(crate) watch: std::sync::Mutex<Option<Watch>>,
-    /// The repository of this workload's pins.
-    pub(crate) pins: String,
+    pub(crate) source: Source,
 }
 
 impl DockerBackend {
@@ -59,34 +59,26 @@ impl DockerBackend {
                 .because(e)
         })?;
         Ok(Self {
-            pins: pin_repository(&config.workload.to_string()),
+            source: Source::new(&config.workload.to_string(), config.pull),
+            connection: Connection::to(Daemon {
+                socket: config.socket.clone(),
+                credentials: config.credentials.clone(),
+                workload: config.workload.to_string(),
+                live_name: config.container.clone(),
+            }),
             config: Arc::new(config),
             kind,
-            client: Mutex::default(),
             myself: Myself::look(),
             watch: std::sync::Mutex::default(),
         })
     }
 
-    /// The daemon. Its API version is agreed on once, and again when it was away since.
     pub(crate) async fn client(&self) -> Result<Arc<Client>, BackendError> {
-        let mut client = self.client.lock().await;
-        match &*client {
-            Some(known) if !known.is_lost() => Ok(Arc::clone(known)),
-            _ => {
-                let fresh = Arc::new(Client::connect(&self.config).await?);
-                Ok(Arc::clone(client.insert(fresh)))
-            }
-        }
+        self.connection.client().await
     }
 
     pub(crate) async fn key(&self) -> Result<Key, BackendError> {
-        let dir = self.config.state_dir.clone();
-        tokio::task::spawn_blocking(move || Key::load(&dir))
-            .await
-            .map_err(|e| {
-                BackendError::new(BackendErrorKind::Failed, "a step ended abnormally").because(e)
-            })?
+        Key::of_dir(&self.config.state_dir).await
     }
 
     /// A release without configuration.
@@ -121,7 +113,7 @@ impl DockerBackend {
                 let hold = Hold::by(cx, op, release).to_string();
                 let image = &container.summary.image;
                 // One whose image somebody has removed by force starts all the same.
-                client.tag(image, &self.pins, &hold).await?;
+                client.tag(image, &self.source.pins, &hold).await?;
                 container
             }
             None => Arc::new(self.create(cx, client, inventory, op, release).await?),
@@ -255,7 +247,7 @@ impl Backend for DockerBackend {
             Some(live) => Release::new(self.kind.clone(), live.artifact().clone()),
             None => self.bare("", ""),
         };
-        Ok(Some(self.today(&bare, own, &key)))
+        Ok(Some(self.config.wanted.today(CONTAINER, &bare, own, &key)))
     }
 }
 

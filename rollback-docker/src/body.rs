@@ -183,7 +183,7 @@ mod tests {
             .stop_timeout(Duration::from_secs(3))
             .healthcheck(&Healthcheck::new(["/check"]).retries(2));
         config.validate().unwrap();
-        let body = Blueprint::new(&config.rows).unwrap().body;
+        let body = Blueprint::new(&config.wanted.rows).unwrap().body;
         let host = body.host_config.unwrap();
         assert_eq!(body.cmd.unwrap(), ["a", "b c"]);
         assert_eq!(body.stop_timeout, Some(3));

@@ -12,8 +12,8 @@ use crate::fingerprint::Key;
 use crate::network;
 use crate::restart::RestartPolicy;
 use crate::settings::{
-    BY_HAND, CONTAINER, ENV, Env, RESTART, Rows, Table, argv, container_table, env_table,
-    with_rows, with_table,
+    BY_HAND, CONTAINER, ENV, Env, RESTART, Rows, Table, argv, env_table, rows_table, with_rows,
+    with_table,
 };
 
 /// Rows that can change while a container stands (`docker update`).
@@ -65,7 +65,7 @@ pub(crate) fn captured(
     let by_hand: Table = names
         .map(|row| (row, FacetValue::Plain(String::new())))
         .collect();
-    let mut release = with_table(release, CONTAINER, container_table(key, &rows));
+    let mut release = with_table(release, CONTAINER, rows_table(key, &rows));
     release = with_table(&release, ENV, env);
     with_table(&release, BY_HAND, by_hand)
 }

@@ -17,7 +17,7 @@ use bollard::{ClientVersion, Docker};
 use futures_util::StreamExt;
 use rollback_core::error::{BackendError, BackendErrorKind, Chain};
 
-use crate::config::DockerConfig;
+use crate::connection::Daemon;
 use crate::container::Container;
 use crate::credentials::Credentials;
 use crate::error;
@@ -53,9 +53,9 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) async fn connect(config: &DockerConfig) -> Result<Self, BackendError> {
-        let fail = |e| error::docker("cannot connect", config.socket.display(), e).untouched();
-        let path = config.socket.to_string_lossy();
+    pub(crate) async fn connect(daemon: &Daemon) -> Result<Self, BackendError> {
+        let fail = |e| error::docker("cannot connect", daemon.socket.display(), e).untouched();
+        let path = daemon.socket.to_string_lossy();
         let docker =
             Docker::connect_with_unix(&path, TIMEOUT.as_secs(), bollard::API_DEFAULT_VERSION)
                 .map_err(fail)?
@@ -64,9 +64,9 @@ impl Client {
                 .map_err(fail)?;
         Ok(Self {
             docker,
-            credentials: config.credentials.clone(),
-            workload: config.workload.to_string(),
-            live_name: config.container.clone(),
+            credentials: daemon.credentials.clone(),
+            workload: daemon.workload.clone(),
+            live_name: daemon.live_name.clone(),
             lost: AtomicBool::new(false),
         })
     }

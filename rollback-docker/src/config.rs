@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::error::BackendError;
 use rollback_core::id::WorkloadId;
 
 use crate::body::Blueprint;
@@ -14,7 +14,8 @@ use crate::choices::{Healthcheck, PullPolicy};
 use crate::credentials::Credentials;
 use crate::reference::parse_host;
 use crate::restart::RestartPolicy;
-use crate::settings::{self, ENV, Env, Rows, is_secret, kind};
+use crate::settings;
+use crate::wanted::{Wanted, bad};
 
 /// A value that no record, log or error may show.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,11 +40,7 @@ pub struct DockerConfig {
     pub(crate) container: String,
     pub(crate) state_dir: PathBuf,
     pub(crate) socket: PathBuf,
-    pub(crate) env: Env,
-    pub(crate) rows: Rows,
-    /// The kinds of settings that it says anything about.
-    said: BTreeSet<String>,
-    pub(crate) is_complete: bool,
+    pub(crate) wanted: Wanted,
     pub(crate) soak: Duration,
     pub(crate) pull: PullPolicy,
     pub(crate) credentials: Credentials,
@@ -53,17 +50,12 @@ pub struct DockerConfig {
 
 impl fmt::Debug for DockerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |(row, value): (&String, &String)| match is_secret(row) {
-            true => (row.clone(), "***".to_owned()),
-            false => (row.clone(), value.clone()),
-        };
         f.debug_struct("DockerConfig")
             .field("workload", &self.workload)
             .field("container", &self.container)
             .field("state_dir", &self.state_dir)
             .field("socket", &self.socket)
-            .field("env", &self.env)
-            .field("settings", &self.rows.iter().map(shown).collect::<Rows>())
+            .field("wanted", &self.wanted)
             .field("soak", &self.soak)
             .field("pull", &self.pull)
             .field("credentials", &self.credentials)
@@ -84,10 +76,7 @@ impl DockerConfig {
             container: container.into(),
             state_dir: state_dir.into(),
             socket: "/var/run/docker.sock".into(),
-            env: Env::new(),
-            rows: Rows::new(),
-            said: BTreeSet::new(),
-            is_complete: false,
+            wanted: Wanted::default(),
             soak: Duration::from_secs(10),
             pull: PullPolicy::default(),
             credentials: Credentials::default(),
@@ -105,8 +94,7 @@ impl DockerConfig {
     /// A variable. Its value goes to the container and nowhere else.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.env.insert(name.into(), Secret(value.into()));
-        self.said.insert(ENV.to_owned());
+        self.wanted.env(name.into(), value.into());
         self
     }
 
@@ -115,7 +103,7 @@ impl DockerConfig {
     #[must_use]
     pub fn publish(self, host: SocketAddr, port: u16) -> Self {
         let row = format!("port:{port}/tcp");
-        let before = self.rows.get(&row).map(|all| all.split(','));
+        let before = self.wanted.rows.get(&row).map(|all| all.split(','));
         let mut all: BTreeSet<String> = before.into_iter().flatten().map(str::to_owned).collect();
         all.insert(host.to_string());
         self.row(row, Vec::from_iter(all).join(","))
@@ -210,9 +198,7 @@ impl DockerConfig {
     /// `env`, or as a release and an error name them, such as `host:Devices`.
     #[must_use]
     pub fn without(mut self, setting: &str) -> Self {
-        let about = kind(setting).to_owned();
-        self.rows.retain(|row, _| *kind(row) != about);
-        self.said.insert(about);
+        self.wanted.without(setting);
         self
     }
 
@@ -220,7 +206,7 @@ impl DockerConfig {
     /// hand.
     #[must_use]
     pub fn complete(mut self) -> Self {
-        self.is_complete = true;
+        self.wanted.complete();
         self
     }
 
@@ -247,26 +233,12 @@ impl DockerConfig {
         self
     }
 
-    /// Whether it says anything about this kind of settings.
-    pub(crate) fn says(&self, kind: &str) -> bool {
-        self.said.contains(kind)
-    }
-
     fn row(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        let name = name.into();
-        self.said.insert(kind(&name).to_owned());
-        self.rows.insert(name, value.into());
+        self.wanted.row(name, value);
         self
     }
 
     pub(crate) fn validate(&self) -> Result<(), BackendError> {
-        let bad = |what: &str, subject: &str| {
-            Err(
-                BackendError::new(BackendErrorKind::InvalidReference, what.to_owned())
-                    .on(subject.chars().take(80).collect::<String>())
-                    .untouched(),
-            )
-        };
         let word = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
         let name = &self.container;
         if name.len() < 2
@@ -274,27 +246,19 @@ impl DockerConfig {
             || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
             || !name.chars().all(word)
         {
-            return bad("docker does not take this container name", name);
+            return Err(bad("docker does not take this container name", name));
         }
         for path in [&self.state_dir, &self.socket] {
             if !path.is_absolute() {
-                return bad("the path is not absolute", &path.display().to_string());
+                let path = path.display().to_string();
+                return Err(bad("the path is not absolute", &path));
             }
         }
         if let Some(host) = self.bad_hosts.first() {
-            return bad("this is not a registry's host", host);
+            return Err(bad("this is not a registry's host", host));
         }
-        for (name, value) in &self.env {
-            if name.is_empty() || name.contains(['=', '\0']) || value.0.contains('\0') {
-                return bad("this variable cannot be passed to a container", name);
-            }
-        }
-        for name in self.rows.keys() {
-            if name.starts_with("label:rollback.") {
-                return bad("labels that begin with rollback. are reserved", name);
-            }
-        }
-        Blueprint::new(&self.rows).map(drop)
+        self.wanted.validate()?;
+        Blueprint::new(&self.wanted.rows).map(drop)
     }
 }
 

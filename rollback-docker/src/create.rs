@@ -2,23 +2,21 @@
 
 use std::sync::Arc;
 
-use bollard::models::ImageInspect;
 use rollback_core::backend::{End, Operation};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::release::Release;
 
-use crate::backend::{DockerBackend, digests, image_id, lost_values};
+use crate::backend::{DockerBackend, image_id, lost_values};
 use crate::body::Blueprint;
+use crate::capture;
 use crate::client::Client;
 use crate::container::Container;
 use crate::error;
 use crate::inventory::Inventory;
 use crate::marks::Marks;
-use crate::pins::Pins;
-use crate::reference::Reference;
 use crate::settings::{self, Rows};
-use crate::tag::{Hold, artifact_of, pin_name};
+use crate::tag::{Hold, pin_name};
 
 impl DockerBackend {
     pub(crate) async fn create(
@@ -29,12 +27,12 @@ impl DockerBackend {
         op: &Operation,
         release: &Release,
     ) -> Result<Container, BackendError> {
-        let image = self.fetch(cx, client, release).await?;
+        let image = self.source.fetch(cx, client, release).await?;
         let image = image_id(&image)?;
         let made = self.blueprint_from(release, inventory, &op.from).await?;
         cx.check()?;
         let hold = Hold::by(cx, op, release).to_string();
-        if !client.tag(&image, &self.pins, &hold).await? {
+        if !client.tag(&image, &self.source.pins, &hold).await? {
             let what = "the image was removed as it was to be pinned";
             return Err(error::gone(what, release).transient(true));
         }
@@ -79,8 +77,10 @@ impl DockerBackend {
         kept: &[Arc<Container>],
     ) -> Result<Blueprint, BackendError> {
         let key = self.key().await?;
-        let today = (&self.config.rows, &self.config.env);
-        let (rows, env) = settings::values(release, today, kept, &key)
+        let today = (&self.config.wanted.rows, &self.config.wanted.env);
+        let kept = kept.iter().map(|c| (capture::rows(c), capture::env(c)));
+        let kept: Vec<_> = kept.collect();
+        let (rows, env) = settings::values(release, settings::CONTAINER, today, &kept, &key)
             .map_err(|lost| lost_values(&lost, release))?;
         let mut made = Blueprint::new(&rows)?;
         let pairs = env.into_iter();
@@ -134,61 +134,5 @@ impl DockerBackend {
             )
             .on(id)),
         }
-    }
-
-    /// The release's image, if it is here: by its digest, or by the pin that held it when docker
-    /// forgot that.
-    pub(crate) async fn located(
-        &self,
-        client: &Client,
-        release: &Release,
-    ) -> Result<Option<ImageInspect>, BackendError> {
-        if let Some(image) = client.image(&release.artifact().digest).await? {
-            return Ok(Some(image));
-        }
-        let pins = Pins::read(client, &self.pins).await?;
-        match pins.image_of(artifact_of(release)) {
-            Some(id) => client.image(id).await,
-            None => Ok(None),
-        }
-    }
-
-    /// The release's image, pulled by digest if it is not here.
-    async fn fetch(
-        &self,
-        cx: &Context,
-        client: &Client,
-        release: &Release,
-    ) -> Result<ImageInspect, BackendError> {
-        let digest = &release.artifact().digest;
-        let reference = Reference::parse(digest)?;
-        if let Some(image) = self.located(client, release).await? {
-            return Ok(image);
-        }
-        if matches!(reference, Reference::Id(_)) {
-            return Err(error::gone(
-                "the image is gone, and it came from no registry",
-                release,
-            ));
-        }
-        self.may_ask(digest)?;
-        cx.say(format!("pulling {digest}"));
-        client.pull(cx, digest).await.map_err(|e| match e.kind() {
-            BackendErrorKind::NotFound => {
-                error::gone("the registry no longer has the image", digest).because(e)
-            }
-            _ => e,
-        })?;
-        cx.check()?;
-        let image = client.image(digest).await?;
-        image
-            .filter(|i| digests(i).any(|d| d == digest))
-            .ok_or_else(|| {
-                BackendError::new(
-                    BackendErrorKind::Corrupt,
-                    "what was pulled does not have the digest that was asked for",
-                )
-                .on(digest)
-            })
     }
 }

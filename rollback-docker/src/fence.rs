@@ -69,14 +69,14 @@ impl DockerBackend {
         let Some(own) = cx.fence() else {
             return Ok(());
         };
-        let pins = Pins::read(client, &self.pins).await?;
+        let pins = Pins::read(client, &self.source.pins).await?;
         for published in pins.fences() {
             cx.may_publish(Some(published))?;
         }
         let kept = pins.fences().any(|f| f == own);
         if let Some(tag) = tag(own).filter(|_| !kept) {
             cx.check()?;
-            client.mark(image, &self.pins, &tag).await?;
+            client.mark(image, &self.source.pins, &tag).await?;
         }
         Ok(())
     }

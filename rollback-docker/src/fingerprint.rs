@@ -24,6 +24,16 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
+    /// The same as [`load`](Self::load), without holding up the runtime.
+    pub(crate) async fn of_dir(dir: &Path) -> Result<Self, BackendError> {
+        let dir = dir.to_owned();
+        tokio::task::spawn_blocking(move || Self::load(&dir))
+            .await
+            .map_err(|e| {
+                BackendError::new(BackendErrorKind::Failed, "a step ended abnormally").because(e)
+            })?
+    }
+
     /// Reads the key of this directory, or makes one. Two processes that race get the same.
     pub(crate) fn load(dir: &Path) -> Result<Self, BackendError> {
         let path = dir.join("fingerprint.key");

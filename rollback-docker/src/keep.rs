@@ -84,7 +84,7 @@ impl DockerBackend {
         op: &Operation,
         kept: &[&Summary],
     ) -> Result<(), BackendError> {
-        let pins = Pins::read(client, &self.pins).await?;
+        let pins = Pins::read(client, &self.source.pins).await?;
         let needed = |artifact: &str| {
             let to = op.to.release().map(artifact_of) == Some(artifact);
             let made = kept.iter().filter(|c| c.is_made_by(&op.deployment));
@@ -142,46 +142,6 @@ impl DockerBackend {
             cx.check()?;
             client.remove(&container.id).await?;
         }
-        self.pin(cx, client, window, &kept).await
-    }
-
-    /// One pin for each artifact, whoever has taken it away meanwhile (`docker image prune -a`
-    /// takes the names even of images that are in use), and none for any other.
-    async fn pin(
-        &self,
-        cx: &Context,
-        client: &Client,
-        window: &[Instance],
-        kept: &BTreeMap<String, Option<String>>,
-    ) -> Result<(), BackendError> {
-        let pins = Pins::read(client, &self.pins).await?;
-        let mut pinned: Vec<&str> = Vec::new();
-        let mut surplus = Vec::new();
-        for (pin, hold) in pins.holds().filter(|(_, hold)| !hold.is_elsewhere(cx)) {
-            if kept.contains_key(&hold.artifact) && !pinned.contains(&hold.artifact.as_str()) {
-                pinned.push(&hold.artifact);
-            } else {
-                surplus.push(pin);
-            }
-        }
-        let unpinned = |artifact: &&String| !pinned.contains(&artifact.as_str());
-        for artifact in kept.keys().filter(unpinned) {
-            let mut same = window.iter().map(|i| &i.release);
-            let release = same.find(|r| artifact_of(r) == artifact);
-            let named = match release {
-                Some(release) => client.image(&release.artifact().digest).await?,
-                None => None,
-            };
-            let named = named.and_then(|image| image.id);
-            let elsewhere = || pins.image_of(artifact).map(str::to_owned);
-            let image = named.or_else(|| kept[artifact].clone()).or_else(elsewhere);
-            if let Some(image) = image {
-                cx.check()?;
-                let hold = Hold::again(cx, artifact).to_string();
-                // Somebody may have removed it by force; its container runs all the same.
-                client.tag(&image, &self.pins, &hold).await?;
-            }
-        }
-        pins.remove(cx, client, &surplus).await
+        self.source.pin(cx, client, window, &kept).await
     }
 }

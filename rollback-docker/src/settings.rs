@@ -8,13 +8,10 @@
 //! was made by hand, and hold until a configuration says otherwise.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use rollback_core::release::{Facet, FacetValue, Release};
 
-use crate::capture;
 use crate::config::Secret;
-use crate::container::Container;
 use crate::fingerprint::Key;
 
 /// Settings by name, with their values.
@@ -61,7 +58,7 @@ pub(crate) fn value(key: &Key, row: &str, value: &str) -> FacetValue {
     }
 }
 
-pub(crate) fn container_table(key: &Key, rows: &Rows) -> Table {
+pub(crate) fn rows_table(key: &Key, rows: &Rows) -> Table {
     let rows = rows.iter();
     rows.map(|(row, v)| (row.clone(), value(key, row, v)))
         .collect()
@@ -119,20 +116,18 @@ pub(crate) fn with_rows<'a>(
     with_table(release, CONTAINER, table)
 }
 
-/// A release's rows and variables with their values: today's where they have the recorded
-/// fingerprints, else those of a container that still stands. Fails with the names that nobody has.
+/// A release's rows, kept in this facet, and its variables with their values: today's where they
+/// have the recorded fingerprints, else those of what still stands. Fails with the names that nobody
+/// has.
 pub(crate) fn values(
     release: &Release,
+    facet: &str,
     (rows, env): (&Rows, &Env),
-    kept: &[Arc<Container>],
+    kept: &[(Rows, Env)],
     key: &Key,
 ) -> Result<(Rows, Env), Vec<String>> {
-    let kept: Vec<(Rows, Env)> = kept
-        .iter()
-        .map(|c| (capture::rows(c), capture::env(c)))
-        .collect();
     let (mut found, mut variables, mut lost) = (Rows::new(), Env::new(), Vec::new());
-    for (row, value) in table(release, CONTAINER) {
+    for (row, value) in table(release, facet) {
         let known = |print: &str| {
             let all = std::iter::once(rows).chain(kept.iter().map(|(rows, _)| rows));
             let mut all = all.filter_map(|rows| rows.get(&row));

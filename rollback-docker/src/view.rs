@@ -7,7 +7,7 @@ use rollback_core::backend::{
     Availability, End, Evidence, Instance, Live, Observation, Operation, Reuse, Running, Sighting,
 };
 use rollback_core::context::Context;
-use rollback_core::error::{BackendError, BackendErrorKind as Kind, Chain};
+use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use rollback_core::release::Release;
 
 use crate::backend::{DockerBackend, digests, way_back};
@@ -46,7 +46,7 @@ impl DockerBackend {
         for container in &up {
             sightings.push(self.sighting(client, container).await?);
         }
-        let pins = Pins::read(client, &self.pins).await?;
+        let pins = Pins::read(client, &self.source.pins).await?;
         let published = fence::newest(&pins, up.first().map(|c| &c.summary));
         let live = match sightings.len() {
             0 => Live::Nothing,
@@ -199,37 +199,7 @@ impl DockerBackend {
             }
             Err(e) => return Err(e),
         }
-        let digest = &wanted.artifact().digest;
-        let Ok(reference) = Reference::parse(digest) else {
-            return Ok(Availability::Gone("its digest is none of docker's".into()));
-        };
-        if self.located(client, wanted).await?.is_some() {
-            return Ok(Availability::Local);
-        }
-        if matches!(reference, Reference::Id(_)) {
-            return Ok(Availability::Gone(
-                "the image is gone, and it came from no registry".into(),
-            ));
-        }
-        if let Err(e) = self.may_ask(digest) {
-            return Ok(Availability::Gone(e.untouched().to_string()));
-        }
-        let Err(e) = client.remote(cx, digest).await else {
-            return Ok(Availability::Remote);
-        };
-        match e.kind() {
-            Kind::Cancelled | Kind::DeadlineExceeded => Err(e),
-            Kind::NotFound | Kind::Gone => Ok(Availability::Gone(e.untouched().to_string())),
-            // Nobody has said that it is gone: pulling it will show, before anything moves.
-            _ => {
-                cx.say(format!(
-                    "{digest} may have to be fetched: {}",
-                    Chain::of(&e)
-                ));
-                tracing::warn!(%digest, error = %Chain::of(&e), "the registry does not say whether it has it");
-                Ok(Availability::Remote)
-            }
-        }
+        self.source.reach(cx, client, wanted).await
     }
 }
 

@@ -1,0 +1,254 @@
+//! [`Source`]: where the images of a workload come from, and what keeps them here.
+
+use std::collections::BTreeMap;
+
+use bollard::models::ImageInspect;
+use rollback_core::backend::{Availability, Instance};
+use rollback_core::context::Context;
+use rollback_core::error::{BackendError, BackendErrorKind as Kind, Chain};
+use rollback_core::release::{Artifact, Release};
+
+use crate::backend::{digests, image_id};
+use crate::choices::PullPolicy;
+use crate::client::Client;
+use crate::error;
+use crate::pins::{Pins, pin_repository};
+use crate::reference::Reference;
+use crate::tag::{Hold, artifact_of};
+
+/// Where images come from: this daemon, or the registry that their names say.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// The repository of this workload's pins.
+    pub(crate) pins: String,
+    pull: PullPolicy,
+}
+
+/// What a reference means, and what a person should know of how that was found.
+struct Meaning {
+    digest: String,
+    note: Option<String>,
+}
+
+impl Source {
+    pub(crate) fn new(workload: &str, pull: PullPolicy) -> Self {
+        Self {
+            pins: pin_repository(workload),
+            pull,
+        }
+    }
+
+    /// What a reference means, as it was asked for.
+    pub(crate) async fn artifact(
+        &self,
+        cx: &Context,
+        client: &Client,
+        reference: &str,
+    ) -> Result<Artifact, BackendError> {
+        let parsed = Reference::parse(reference)?;
+        let meaning = self.meaning(cx, client, parsed).await?;
+        let artifact = Artifact::new(reference, meaning.digest);
+        Ok(match meaning.note {
+            Some(note) => artifact.noting(note),
+            None => artifact,
+        })
+    }
+
+    async fn meaning(
+        &self,
+        cx: &Context,
+        client: &Client,
+        reference: Reference,
+    ) -> Result<Meaning, BackendError> {
+        let meant = |digest| Meaning { digest, note: None };
+        let (repository, tag) = match reference {
+            Reference::Id(id) => {
+                return match client.image(&id).await? {
+                    Some(image) => image_id(&image).map(meant),
+                    None => Err(not_here(&id)
+                        .advice("an image id is known to one daemon only: load the image first")),
+                };
+            }
+            Reference::Digest { repository, digest } => {
+                let name = format!("{repository}@{digest}");
+                if client.image(&name).await?.is_none() {
+                    self.may_ask(&name)?;
+                    client.remote(cx, &name).await?;
+                }
+                return Ok(meant(name));
+            }
+            Reference::Tag { repository, tag } => (repository, tag),
+        };
+        let name = format!("{repository}:{tag}");
+        let here = match self.pull {
+            PullPolicy::Always => None,
+            PullPolicy::IfMissing | PullPolicy::Never => client.image(&name).await?,
+        };
+        let Some(image) = here else {
+            self.may_ask(&name)?;
+            let digest = client.remote(cx, &name).await?;
+            return Ok(meant(format!("{repository}@{digest}")));
+        };
+        let prefix = format!("{repository}@");
+        let digest = match digests(&image).find(|d| d.starts_with(&prefix)) {
+            Some(digest) => digest.to_owned(),
+            None => image_id(&image)?,
+        };
+        let note = format!(
+            "{name} is what this daemon has by that name; by the pull policy no registry was asked"
+        );
+        Ok(Meaning {
+            digest,
+            note: Some(note),
+        })
+    }
+
+    /// Fails where the registry is never to be asked.
+    fn may_ask(&self, name: &str) -> Result<(), BackendError> {
+        match self.pull {
+            PullPolicy::Always | PullPolicy::IfMissing => Ok(()),
+            PullPolicy::Never => Err(not_here(name)
+                .advice("build or load it here, or use another pull policy than Never")),
+        }
+    }
+
+    /// How near a release's image is.
+    pub(crate) async fn reach(
+        &self,
+        cx: &Context,
+        client: &Client,
+        wanted: &Release,
+    ) -> Result<Availability, BackendError> {
+        let digest = &wanted.artifact().digest;
+        let Ok(reference) = Reference::parse(digest) else {
+            return Ok(Availability::Gone("its digest is none of docker's".into()));
+        };
+        if self.located(client, wanted).await?.is_some() {
+            return Ok(Availability::Local);
+        }
+        if matches!(reference, Reference::Id(_)) {
+            return Ok(Availability::Gone(
+                "the image is gone, and it came from no registry".into(),
+            ));
+        }
+        if let Err(e) = self.may_ask(digest) {
+            return Ok(Availability::Gone(e.untouched().to_string()));
+        }
+        let Err(e) = client.remote(cx, digest).await else {
+            return Ok(Availability::Remote);
+        };
+        match e.kind() {
+            Kind::Cancelled | Kind::DeadlineExceeded => Err(e),
+            Kind::NotFound | Kind::Gone => Ok(Availability::Gone(e.untouched().to_string())),
+            // Nobody has said that it is gone: pulling it will show, before anything moves.
+            _ => {
+                cx.say(format!(
+                    "{digest} may have to be fetched: {}",
+                    Chain::of(&e)
+                ));
+                tracing::warn!(%digest, error = %Chain::of(&e), "the registry does not say whether it has it");
+                Ok(Availability::Remote)
+            }
+        }
+    }
+
+    /// The release's image, if it is here: by its digest, or by the pin that held it when docker
+    /// forgot that.
+    pub(crate) async fn located(
+        &self,
+        client: &Client,
+        release: &Release,
+    ) -> Result<Option<ImageInspect>, BackendError> {
+        if let Some(image) = client.image(&release.artifact().digest).await? {
+            return Ok(Some(image));
+        }
+        let pins = Pins::read(client, &self.pins).await?;
+        match pins.image_of(artifact_of(release)) {
+            Some(id) => client.image(id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The release's image, pulled by digest if it is not here.
+    pub(crate) async fn fetch(
+        &self,
+        cx: &Context,
+        client: &Client,
+        release: &Release,
+    ) -> Result<ImageInspect, BackendError> {
+        let digest = &release.artifact().digest;
+        let reference = Reference::parse(digest)?;
+        if let Some(image) = self.located(client, release).await? {
+            return Ok(image);
+        }
+        if matches!(reference, Reference::Id(_)) {
+            return Err(error::gone(
+                "the image is gone, and it came from no registry",
+                release,
+            ));
+        }
+        self.may_ask(digest)?;
+        cx.say(format!("pulling {digest}"));
+        client.pull(cx, digest).await.map_err(|e| match e.kind() {
+            Kind::NotFound => {
+                error::gone("the registry no longer has the image", digest).because(e)
+            }
+            _ => e,
+        })?;
+        cx.check()?;
+        let image = client.image(digest).await?;
+        image
+            .filter(|i| digests(i).any(|d| d == digest))
+            .ok_or_else(|| {
+                BackendError::new(
+                    Kind::Corrupt,
+                    "what was pulled does not have the digest that was asked for",
+                )
+                .on(digest)
+            })
+    }
+
+    /// One pin for each artifact, whoever has taken it away meanwhile (`docker image prune -a`
+    /// takes the names even of images that are in use), and none for any other.
+    pub(crate) async fn pin(
+        &self,
+        cx: &Context,
+        client: &Client,
+        window: &[Instance],
+        kept: &BTreeMap<String, Option<String>>,
+    ) -> Result<(), BackendError> {
+        let pins = Pins::read(client, &self.pins).await?;
+        let mut pinned: Vec<&str> = Vec::new();
+        let mut surplus = Vec::new();
+        for (pin, hold) in pins.holds().filter(|(_, hold)| !hold.is_elsewhere(cx)) {
+            if kept.contains_key(&hold.artifact) && !pinned.contains(&hold.artifact.as_str()) {
+                pinned.push(&hold.artifact);
+            } else {
+                surplus.push(pin);
+            }
+        }
+        let unpinned = |artifact: &&String| !pinned.contains(&artifact.as_str());
+        for artifact in kept.keys().filter(unpinned) {
+            let mut same = window.iter().map(|i| &i.release);
+            let release = same.find(|r| artifact_of(r) == artifact);
+            let named = match release {
+                Some(release) => client.image(&release.artifact().digest).await?,
+                None => None,
+            };
+            let named = named.and_then(|image| image.id);
+            let elsewhere = || pins.image_of(artifact).map(str::to_owned);
+            let image = named.or_else(|| kept[artifact].clone()).or_else(elsewhere);
+            if let Some(image) = image {
+                cx.check()?;
+                let hold = Hold::again(cx, artifact).to_string();
+                // Somebody may have removed it by force; its container runs all the same.
+                client.tag(&image, &self.pins, &hold).await?;
+            }
+        }
+        pins.remove(cx, client, &surplus).await
+    }
+}
+
+fn not_here(name: &str) -> BackendError {
+    BackendError::new(Kind::NotFound, "no such image here").on(name)
+}

@@ -46,7 +46,7 @@ async fn fill(store: &dyn HistoryStore, count: u32) -> Result<(), Box<dyn Error>
         let lease = store.begin(&new, &holder(), *version).await?.lease;
         let at = new.opened_at.plus(Duration::from_secs(20));
         for event in events(&new) {
-            store.append(&lease, &TimedEvent::new(at, event)).await?;
+            store.append(&lease, &[TimedEvent::new(at, event)]).await?;
         }
         // One in ten is sick, and stays live.
         let outcome = match n % 100 < 10 {
@@ -55,7 +55,7 @@ async fn fill(store: &dyn HistoryStore, count: u32) -> Result<(), Box<dyn Error>
         };
         let mut end = settlement(&new.id, outcome);
         end.live = LiveRecord::Known(new.id.clone());
-        store.finish(&lease, &end, at, &Then::Release).await?;
+        store.finish(&lease, &[], &end, at, &Then::Release).await?;
         (version.0, *former) = (version.0 + 2, end.live);
     }
     println!("{count} deployments");

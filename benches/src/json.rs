@@ -41,7 +41,7 @@ pub(crate) async fn append(dir: &Path) -> Figure {
                     by: None,
                 },
             );
-            let (time, done) = timed(store.append(lease.as_ref().unwrap(), &event)).await;
+            let (time, done) = timed(store.append(lease.as_ref().unwrap(), &[event])).await;
             done.unwrap();
             time
         },

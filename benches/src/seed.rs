@@ -126,11 +126,9 @@ pub(crate) async fn through(store: &dyn HistoryStore, records: impl Iterator<Ite
         let holder = Holder::this_process(record.new.opened_at);
         let begun = store.begin(&record.new, &holder, state.version).await;
         let lease = begun.unwrap().lease;
-        for event in &record.events {
-            store.append(&lease, event).await.unwrap();
-        }
-        let (end, at) = (&record.settlement, record.settled_at);
-        store.finish(&lease, end, at, &Then::Release).await.unwrap();
+        let (events, end) = (&record.events, &record.settlement);
+        let done = store.finish(&lease, events, end, record.settled_at, &Then::Release);
+        done.await.unwrap();
     }
 }
 

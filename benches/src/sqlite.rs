@@ -67,8 +67,8 @@ async fn appended(dir: &Path, file: &str, name: &str, on: On) -> Figure {
                 let holder = Holder::this_process(SystemClock.now());
                 *lease = Some(store.begin(&new, &holder, Version(0)).await.unwrap().lease);
             }
-            let event = event(n);
-            let append = store.append(lease.as_ref().unwrap(), &event);
+            let events = [event(n)];
+            let append = store.append(lease.as_ref().unwrap(), &events);
             let (time, done) = timed(append).await;
             done.unwrap();
             time
@@ -114,7 +114,7 @@ pub(crate) async fn begin_and_finish(dir: &Path) -> Figure {
                 let begun = store.begin(&new, &holder, Version(0)).await.unwrap();
                 let now = SystemClock.now();
                 store
-                    .finish(&begun.lease, &end, now, &Then::Release)
+                    .finish(&begun.lease, &[], &end, now, &Then::Release)
                     .await
                     .unwrap();
             };

@@ -314,15 +314,16 @@ impl HistoryStore for RedbStore {
         .await
     }
 
-    async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
-        lease.claim().may_append(&event.event)?;
-        let (lease, event) = (same(lease), event.clone());
+    async fn append(&self, lease: &Lease, events: &[TimedEvent]) -> Result<Renewal, StoreError> {
+        let (lease, events) = (same(lease), events.to_vec());
         self.write(move |_, tx| {
-            tx.row(lease.workload())?.fence(lease.claim())?;
-            if tx.record(lease.deployment())?.events().last() == Some(&event) {
-                return Ok(()); // the same again, after a commit that was not heard of
-            }
-            tx.apply(lease.deployment(), event)
+            let row = tx.row(lease.workload())?;
+            row.fence(lease.claim())?;
+            let record = tx.record(lease.deployment())?;
+            // None of them is, after a commit that was not heard of.
+            let unwritten = lease.claim().unwritten(&record, &events)?;
+            tx.apply(lease.deployment(), unwritten)?;
+            Ok(Renewal::new(Trust::WhileHeld, row.cancel_requested_by))
         })
         .await
     }
@@ -330,11 +331,12 @@ impl HistoryStore for RedbStore {
     async fn finish(
         &self,
         lease: &Lease,
+        last: &[TimedEvent],
         settlement: &Settlement,
         at: Timestamp,
         then: &Then,
     ) -> Result<Finished, StoreError> {
-        let asked = Finish::new(lease, settlement, at, then)?;
+        let asked = Finish::new(lease, last, settlement, at, then)?;
         let (own, wanted) = (same(lease), asked.clone());
         let opened = self.write(move |_, tx| {
             let _held = own;
@@ -407,7 +409,7 @@ impl HistoryStore for RedbStore {
             let id = inner.left(tx, &row)?;
             // A record that cannot be read is left as it is.
             if let Ok(deployment) = tx.record(&id) {
-                tx.apply(&id, abandonment.settled(&deployment))?;
+                tx.apply(&id, &[abandonment.settled(&deployment)])?;
             }
             row.state.version.0 += 1;
             row.epoch.0 += 1;
@@ -484,17 +486,18 @@ fn finish(tx: &Write, finish: &Finish) -> Result<Option<Sequence>, StoreError> {
     let claim = finish.claim();
     let mut row = tx.row(claim.workload())?;
     let this = Some((claim.deployment().clone(), claim.epoch()));
-    if row.finished == this && row.epoch == claim.epoch() {
+    if row.finished == this {
         let own = tx.record(claim.deployment())?;
-        if let Some(done) = finish.was_made(&own, row.in_flight(), |id| tx.record(id).map(Some))? {
+        let in_flight = row.in_flight().filter(|_| row.epoch == claim.epoch());
+        if let Some(done) = finish.was_made(&own, in_flight, |id| tx.record(id).map(Some))? {
             return Ok(done);
         }
     }
     row.fence(claim)?;
-    tx.apply(claim.deployment(), finish.settled().clone())?;
+    tx.apply(claim.deployment(), finish.events())?;
     if let Some((failed, event)) = finish.amends() {
         claim.reaches(failed, tx.record(failed)?.workload())?;
-        tx.apply(failed, event)?;
+        tx.apply(failed, &[event])?;
     }
     let opened = finish.opens().map(|new| tx.open(new)).transpose()?;
     match (finish.opens(), &mut row.state.in_flight) {

@@ -91,12 +91,9 @@ impl Write {
         Ok(())
     }
 
-    /// Adds an event to a record, if it can follow.
-    pub(crate) fn apply(&self, id: &DeploymentId, event: TimedEvent) -> Result<(), StoreError> {
-        capped_json(id, &event)?;
-        let mut deployment = self.record(id)?;
-        deployment.apply(event)?;
-        self.put_record(&deployment)
+    /// Adds events to a record, if they can follow.
+    pub(crate) fn apply(&self, id: &DeploymentId, events: &[TimedEvent]) -> Result<(), StoreError> {
+        self.put_record(&self.record(id)?.with(events)?)
     }
 
     /// Opens a record, with the next sequence.

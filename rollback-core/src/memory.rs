@@ -14,7 +14,7 @@ use crate::event::TimedEvent;
 use crate::history::{
     Abandonment, Amendment, Annotation, Begun, Epoch, Exclusion, Fault, Finish, Finished,
     HistoryReader, HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States,
-    Stats, Then, Trust, Version, WorkloadState, capped_json, check_version, may_be_forgotten,
+    Stats, Then, Trust, Version, WorkloadState, check_version, may_be_forgotten,
 };
 use crate::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
 use crate::time::Timestamp;
@@ -176,26 +176,24 @@ impl HistoryStore for MemoryStore {
         Ok(Begun::new(lease, sequence))
     }
 
-    async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
+    async fn append(&self, lease: &Lease, events: &[TimedEvent]) -> Result<Renewal, StoreError> {
         let mut inner = self.lock();
         inner.fence(lease.claim())?;
-        capped_json(lease.deployment(), event)?;
-        lease.claim().may_append(&event.event)?;
-        let deployment = inner.deployment_mut(lease.deployment())?;
-        if deployment.events().last() == Some(event) {
-            return Ok(());
-        }
-        Ok(deployment.apply(event.clone())?)
+        let record = inner.deployment_mut(lease.deployment())?;
+        let unwritten = lease.claim().unwritten(record, events)?;
+        *record = record.clone().with(unwritten)?;
+        Ok(inner.confirm(lease.workload()))
     }
 
     async fn finish(
         &self,
         lease: &Lease,
+        last: &[TimedEvent],
         settlement: &Settlement,
         at: Timestamp,
         then: &Then,
     ) -> Result<Finished, StoreError> {
-        let finish = Finish::new(lease, settlement, at, then)?;
+        let finish = Finish::new(lease, last, settlement, at, then)?;
         let mut inner = self.lock();
         let opened = match inner.finished_before(&finish)? {
             Some(opened) => opened,
@@ -210,10 +208,7 @@ impl HistoryStore for MemoryStore {
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
         let mut inner = self.lock();
         inner.fence(lease.claim())?;
-        let trust = inner.renew(lease.workload());
-        let held = inner.entry(lease.workload()).held.as_ref();
-        let by = held.and_then(|h| h.cancel_requested_by.clone());
-        Ok(Renewal::new(trust, by))
+        Ok(inner.confirm(lease.workload()))
     }
 
     async fn take_over(&self, workload: &WorkloadId, holder: &Holder) -> Result<Lease, StoreError> {

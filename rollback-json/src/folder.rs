@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rollback_core::deployment::Deployment;
+use rollback_core::deployment::{Deployment, IllegalEvent};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::id::{DeploymentId, WorkloadId};
 use rollback_fs::system;
@@ -20,7 +20,7 @@ use crate::index::Index;
 use crate::layout::{Layout, Place, file_name, id_of};
 use crate::record::{self, read, unreadable};
 use crate::seal::Unreadable;
-use crate::state::{State, damaged};
+use crate::state::{Amendment, State, damaged};
 
 pub(crate) use ended::has_ended;
 pub(crate) use finding::{Beginnings, Named};
@@ -178,19 +178,15 @@ impl Folder {
                 found = self.look(shard, id);
             }
         }
-        let Found::Record(mut d) = found else {
+        let Found::Record(d) = found else {
             return found;
         };
-        for change in &pending.events {
-            if change.deployment == *id
-                && !d.events().contains(&change.event)
-                && let Err(e) = d.apply(change.event.clone())
-            {
-                // What was committed does not fit what the record says.
-                return Found::Unreadable(e.into());
-            }
+        let changes = pending.events.iter().filter(|c| c.deployment == *id);
+        match amended(*d, changes) {
+            Ok(d) => Found::Record(Box::new(d)),
+            // What was committed does not fit what the record says.
+            Err(e) => Found::Unreadable(e.into()),
         }
-        Found::Record(d)
     }
 
     /// In which shard a deployment's file is, or will get its name.
@@ -276,4 +272,17 @@ pub(crate) fn each_name(dir: &Path, mut take: impl FnMut(&str)) -> Result<(), St
         }
     }
     Ok(())
+}
+
+/// A record with what was committed for it, as far as it is without it.
+fn amended<'a>(
+    mut record: Deployment,
+    changes: impl IntoIterator<Item = &'a Amendment>,
+) -> Result<Deployment, IllegalEvent> {
+    for change in changes {
+        if !record.events().contains(&change.event) {
+            record.apply(change.event.clone())?;
+        }
+    }
+    Ok(record)
 }

@@ -235,20 +235,21 @@ impl HistoryStore for JsonStore {
         self.run(move |s| s.begin(&new, &holder, expected)).await
     }
 
-    async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
-        let (claim, event) = (lease.claim().clone(), event.clone());
-        self.run(move |s| s.write(claim.workload(), |w| w.append(&claim, &event)))
-            .await
+    async fn append(&self, lease: &Lease, events: &[TimedEvent]) -> Result<Renewal, StoreError> {
+        let (claim, events) = (lease.claim().clone(), events.to_vec());
+        let by = self.run(move |s| s.write(claim.workload(), |w| w.append(&claim, &events)));
+        Ok(Renewal::new(Trust::WhileHeld, by.await?))
     }
 
     async fn finish(
         &self,
         lease: &Lease,
+        last: &[TimedEvent],
         settlement: &Settlement,
         at: Timestamp,
         then: &Then,
     ) -> Result<Finished, StoreError> {
-        let asked = Finish::new(lease, settlement, at, then)?;
+        let asked = Finish::new(lease, last, settlement, at, then)?;
         let finish = asked.clone();
         let opened = self
             .run(move |s| {

@@ -108,25 +108,33 @@ impl Writer<'_> {
         Ok((Epoch(state.epoch), sequence))
     }
 
-    pub(crate) fn append(&mut self, claim: &Claim, event: &TimedEvent) -> Result<(), StoreError> {
+    /// Says who has asked for a stop.
+    pub(crate) fn append(
+        &mut self,
+        claim: &Claim,
+        events: &[TimedEvent],
+    ) -> Result<Option<Actor>, StoreError> {
         let state = self.folder.state()?;
-        let shard = state.check(claim)?.shard;
-        capped_json(claim.deployment(), event)?;
-        claim.may_append(&event.event)?;
-        let mut deployment = self.folder.current(shard, claim.deployment())?;
-        if matches!(event.event, Event::SwitchIntended) {
+        let held = state.check(claim)?;
+        let shard = held.shard;
+        let deployment = self.folder.current(shard, claim.deployment())?;
+        let unwritten = claim.unwritten(&deployment, events)?;
+        let all = |is: fn(&Event) -> bool| events.iter().all(|timed| is(&timed.event));
+        if !all(|event| !matches!(event, Event::SwitchIntended)) {
             self.folder.keep_room(shard, &deployment)?;
         }
         // What only tells leaves the room to what ends the deployment.
-        if !matches!(event.event, Event::Diagnosed(_)) {
+        if !all(|event| matches!(event, Event::Diagnosed(_))) {
             self.writing.ends();
         }
-        if deployment.events().last() == Some(event) {
+        if unwritten.is_empty() {
             // Written before, and perhaps not durable: the first attempt may have failed between.
-            return self.folder.sync_shard(self.writing, shard);
+            self.folder.sync_shard(self.writing, shard)?;
+        } else {
+            let deployment = deployment.with(unwritten)?;
+            self.folder.write_current(self.writing, shard, deployment)?;
         }
-        deployment.apply(event.clone())?;
-        self.folder.write_current(self.writing, shard, deployment)
+        Ok(held.cancel_by.clone())
     }
 
     /// Gives the successor's place in the order, if one was opened.
@@ -143,10 +151,10 @@ impl Writer<'_> {
         }
         let held = state.check(claim)?.clone();
         let own = self.folder.current(held.shard, &held.deployment)?;
-        let mut changes = vec![amendment(held.shard, own, finish.settled().clone())?];
+        let mut changes = amendments(held.shard, own, finish.events())?;
         if let Some((failed, event)) = finish.amends() {
             let (shard, failed) = self.committed(&state, failed)?;
-            changes.push(amendment(shard, failed, event)?);
+            changes.extend(amendments(shard, failed, &[event])?);
         }
         state.in_flight = None;
         let mut opened = None;
@@ -183,14 +191,13 @@ impl Writer<'_> {
         let Some(last) = &state.finished else {
             return Ok(None);
         };
-        if last.deployment != *claim.deployment()
-            || last.epoch != claim.epoch().0
-            || state.epoch != claim.epoch().0
-        {
+        if last.deployment != *claim.deployment() || last.epoch != claim.epoch().0 {
             return Ok(None);
         }
         let (_, own) = self.committed(state, claim.deployment())?;
-        finish.was_made(&own, state.deployment_in_flight(), |id| {
+        let in_flight = state.deployment_in_flight();
+        let in_flight = in_flight.filter(|_| state.epoch == claim.epoch().0);
+        finish.was_made(&own, in_flight, |id| {
             let (_, other) = self.committed(state, id)?;
             Ok(Some(other))
         })
@@ -286,17 +293,18 @@ impl Writer<'_> {
     }
 }
 
-/// An event for a record in this shard, if it can follow what the record says.
-fn amendment(
+/// Events for a record in this shard, if they can follow what the record says.
+fn amendments(
     shard: u64,
-    mut record: Deployment,
-    event: TimedEvent,
-) -> Result<Amendment, StoreError> {
-    record.apply(event.clone())?;
-    Ok(Amendment {
+    record: Deployment,
+    events: &[TimedEvent],
+) -> Result<Vec<Amendment>, StoreError> {
+    let record = record.with(events)?;
+    let amendment = |event: &TimedEvent| Amendment {
         deployment: record.id().clone(),
         sequence: record.sequence(),
         shard,
-        event,
-    })
+        event: event.clone(),
+    };
+    Ok(events.iter().map(amendment).collect())
 }

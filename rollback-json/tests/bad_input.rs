@@ -38,7 +38,7 @@ async fn with_records(path: &Path) -> Vec<DeploymentId> {
         let begun = store.begin(&new, &holder(), version).await.unwrap();
         let end = settlement(&new.id, Outcome::Succeeded);
         store
-            .finish(&begun.lease, &end, at(n + 1), &Then::Release)
+            .finish(&begun.lease, &[], &end, at(n + 1), &Then::Release)
             .await
             .unwrap();
         ids.push(new.id);
@@ -328,8 +328,11 @@ async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
                 by: None,
             },
         );
-        match store.append(&begun.lease, &event).await {
-            Ok(()) => acknowledged.push(event),
+        match store
+            .append(&begun.lease, std::slice::from_ref(&event))
+            .await
+        {
+            Ok(_) => acknowledged.push(event),
             Err(e) => break e,
         }
     };
@@ -343,7 +346,7 @@ async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
     assert_eq!(store.verify().await.unwrap(), []);
     let lease = store.take_over(&new.workload, &holder()).await.unwrap();
     let event = TimedEvent::new(at(9_999), Event::PrepareIntended);
-    store.append(&lease, &event).await.unwrap();
+    store.append(&lease, &[event]).await.unwrap();
     let record = store.get(&new.id).await.unwrap().unwrap();
     assert_eq!(record.events().len(), acknowledged.len() + 1);
 }

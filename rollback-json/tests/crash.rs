@@ -77,7 +77,7 @@ async fn a_begin_that_was_not_committed(another_boot: bool) {
     let begun = store.begin(&first, &holder(), Version(0)).await.unwrap();
     let end = settlement(&first.id, Outcome::Succeeded);
     store
-        .finish(&begun.lease, &end, at(2), &Then::Release)
+        .finish(&begun.lease, &[], &end, at(2), &Then::Release)
         .await
         .unwrap();
     let before = Snapshot::of(&root);
@@ -140,7 +140,7 @@ async fn a_settlement_that_was_committed_is_shown_before_its_record_is_written()
     let before = Snapshot::of(&root);
     let end = settlement(&new.id, Outcome::Succeeded);
     store
-        .finish(&begun.lease, &end, at(2), &Then::Release)
+        .finish(&begun.lease, &[], &end, at(2), &Then::Release)
         .await
         .unwrap();
     drop(store);
@@ -185,7 +185,7 @@ async fn an_automatic_rollback_is_amended_with_its_settlement_or_not_at_all() {
     let end = settlement(&failed.id, Outcome::Failed);
     let then = Then::Open(Box::new(back.clone()));
     let Finished::Opened(begun) = store
-        .finish(&begun.lease, &end, at(2), &then)
+        .finish(&begun.lease, &[], &end, at(2), &then)
         .await
         .unwrap()
     else {
@@ -195,7 +195,7 @@ async fn an_automatic_rollback_is_amended_with_its_settlement_or_not_at_all() {
     let end = settlement(&back.id, Outcome::Succeeded);
     let then = Then::ReleaseAndAmend(failed.id.clone());
     store
-        .finish(&begun.lease, &end, at(4), &then)
+        .finish(&begun.lease, &[], &end, at(4), &then)
         .await
         .unwrap();
     let after = Snapshot::of(&root);
@@ -235,7 +235,7 @@ async fn what_was_forgotten_stays_forgotten_before_its_file_is_removed() {
         let begun = store.begin(new, &holder(), version).await.unwrap();
         let end = settlement(&new.id, Outcome::Succeeded);
         store
-            .finish(&begun.lease, &end, at(9), &Then::Release)
+            .finish(&begun.lease, &[], &end, at(9), &Then::Release)
             .await
             .unwrap();
     }
@@ -265,7 +265,7 @@ async fn a_forgotten_record_that_lost_its_file_before_its_line_is_no_fault() {
     let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
     let end = settlement(&new.id, Outcome::Failed);
     store
-        .finish(&begun.lease, &end, at(9), &Then::Release)
+        .finish(&begun.lease, &[], &end, at(9), &Then::Release)
         .await
         .unwrap();
     let before = Snapshot::of(&root);
@@ -288,7 +288,7 @@ async fn temporary_files_of_a_killed_writer_are_removed_by_the_next() {
     let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
     let end = settlement(&new.id, Outcome::Succeeded);
     store
-        .finish(&begun.lease, &end, at(2), &Then::Release)
+        .finish(&begun.lease, &[], &end, at(2), &Then::Release)
         .await
         .unwrap();
     let left: Vec<_> = ["", "records/000000", "index"]
@@ -327,7 +327,7 @@ async fn an_index_of_another_boot_a_torn_one_or_none_is_made_anew() {
     let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
     let end = settlement(&new.id, Outcome::Succeeded);
     store
-        .finish(&begun.lease, &end, at(2), &Then::Release)
+        .finish(&begun.lease, &[], &end, at(2), &Then::Release)
         .await
         .unwrap();
     // A later write has carried the settlement out: the index alone can be behind now.

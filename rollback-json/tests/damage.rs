@@ -78,7 +78,7 @@ async fn base(root: &Path) -> Base {
     }
     let end = settlement(&held.id, Outcome::Failed);
     store
-        .finish(&lease, &end, at(55), &Then::Release)
+        .finish(&lease, &[], &end, at(55), &Then::Release)
         .await
         .unwrap();
     drop(begin(&store, &sample("web@web-1", 57)).await);
@@ -198,7 +198,9 @@ async fn go_on(store: &JsonStore, workload: &WorkloadId, n: u64) -> Result<Deplo
     let begun = store.begin(&new, &holder(), version).await;
     let lease = begun.map_err(|e| e.kind())?.lease;
     let end = settlement(&new.id, Outcome::Succeeded);
-    let done = store.finish(&lease, &end, at(n + 1), &Then::Release).await;
+    let done = store
+        .finish(&lease, &[], &end, at(n + 1), &Then::Release)
+        .await;
     done.map_err(|e| e.kind())?;
     Ok(new.id)
 }

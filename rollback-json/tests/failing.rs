@@ -77,9 +77,12 @@ async fn insist(store: &JsonStore) {
         return told(&e);
     }
     let event = TimedEvent::new(at(72), Event::PrepareIntended);
-    if let Err(e) = store.append(&begun.lease, &event).await {
+    if let Err(e) = store
+        .append(&begun.lease, std::slice::from_ref(&event))
+        .await
+    {
         told(&e);
-        store.append(&begun.lease, &event).await.unwrap();
+        store.append(&begun.lease, &[event]).await.unwrap();
         say("appended -");
     }
     // As if killed: nothing else comes after it.
@@ -119,13 +122,16 @@ async fn work(store: &JsonStore) {
         };
         say(&format!("begun {}", new.id));
         let event = TimedEvent::new(at(n + 1), Event::PrepareIntended);
-        if let Err(e) = store.append(&lease, &event).await {
+        if let Err(e) = store.append(&lease, &[event]).await {
             told(&e);
             continue;
         }
         say(&format!("appended {}", new.id));
         let end = settlement(&new.id, Outcome::Succeeded);
-        match store.finish(&lease, &end, at(n + 2), &Then::Release).await {
+        match store
+            .finish(&lease, &[], &end, at(n + 2), &Then::Release)
+            .await
+        {
             Ok(_) => say(&format!("settled {}", new.id)),
             Err(e) => told(&e),
         }
@@ -303,7 +309,9 @@ async fn fail(error: &str, call: &Call) -> bool {
     if state.in_flight.is_some() {
         let lease = store.take_over(&state.workload, &holder()).await.unwrap();
         let end = settlement(lease.deployment(), Outcome::Failed);
-        let done = store.finish(&lease, &end, at(90), &Then::Release).await;
+        let done = store
+            .finish(&lease, &[], &end, at(90), &Then::Release)
+            .await;
         done.unwrap_or_else(|e| panic!("{context}: {e}"));
     }
     settle(&store, &sample("api@web-1", 95)).await;

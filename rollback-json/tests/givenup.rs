@@ -35,7 +35,7 @@ async fn left_by_the_dead(root: &Path) -> (JsonStore, [rollback_core::id::Deploy
     let new = sample("api@web-1", 21);
     let lease = begin(&store, &new).await.lease;
     let event = TimedEvent::new(at(22), Event::PrepareIntended);
-    store.append(&lease, &event).await.unwrap();
+    store.append(&lease, &[event]).await.unwrap();
     drop(lease);
     (store, [first, new.id])
 }
@@ -50,7 +50,10 @@ async fn what_had_been_committed_before_and_not_carried_out_was_thrown_away_by_a
     let back = sample("api@web-1", 31);
     let end = settlement(&first.id, Outcome::Failed);
     let then = Then::Open(Box::new(back.clone()));
-    let done = store.finish(&lease, &end, at(32), &then).await.unwrap();
+    let done = store
+        .finish(&lease, &[], &end, at(32), &then)
+        .await
+        .unwrap();
     // Both leases share the guard.
     drop((done, lease));
     // As it was committed, by one who was killed at once: the first has no end in its file, and the

@@ -55,7 +55,7 @@ async fn an_older_program_dropped_the_fields_of_a_newer_one() {
     let lease = begin(&store, &new).await.lease;
     let append = async |n, event| {
         let event = TimedEvent::new(at(n), event);
-        store.append(&lease, &event).await.unwrap();
+        store.append(&lease, &[event]).await.unwrap();
     };
     append(12, Event::PrepareIntended).await;
     let state = root.join("workloads/api@web-1/state.json");
@@ -76,7 +76,7 @@ async fn an_older_program_dropped_the_fields_of_a_newer_one() {
     append(14, Event::TakenOver { decision, by: None }).await;
     let end = settlement(&new.id, Outcome::Succeeded);
     store
-        .finish(&lease, &end, at(15), &Then::Release)
+        .finish(&lease, &[], &end, at(15), &Then::Release)
         .await
         .unwrap();
     store.annotate(&new.id, &Annotation::Pin).await.unwrap();
@@ -140,7 +140,7 @@ async fn a_history_of_format_1_is_read_and_written_on() {
     let lease = store.take_over(&db.workload, &holder()).await.unwrap();
     let end = settlement(lease.deployment(), Outcome::Failed);
     store
-        .finish(&lease, &end, at(40), &Then::Release)
+        .finish(&lease, &[], &end, at(40), &Then::Release)
         .await
         .unwrap();
     let new = sample("api@web-1", 41);
@@ -206,7 +206,7 @@ async fn a_history_of_format_2_is_read_written_on_and_sealed_by_its_rules() {
     let lease = store.take_over(&queue, &holder()).await.unwrap();
     let end = settlement(lease.deployment(), Outcome::Interrupted);
     store
-        .finish(&lease, &end, at(200), &Then::Release)
+        .finish(&lease, &[], &end, at(200), &Then::Release)
         .await
         .unwrap();
     let new = sample("queue@web-3", 210);
@@ -286,7 +286,7 @@ async fn a_backup_that_was_put_back_was_taken_for_the_history_itself() {
     assert_eq!(restored.verify().await.unwrap(), []);
     // Who has the former directory open writes nothing here.
     let event = TimedEvent::new(at(61), Event::PrepareIntended);
-    let error = store.append(&lease, &event).await.unwrap_err();
+    let error = store.append(&lease, &[event]).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unusable, "{error}");
     assert!(
         restored

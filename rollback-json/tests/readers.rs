@@ -102,14 +102,14 @@ async fn verify_cried_wolf_while_others_wrote() {
                 let then = Then::Open(Box::new(next.clone()));
                 let end = settlement(&failed.id, Outcome::Failed);
                 let rollback_core::history::Finished::Opened(begun) =
-                    store.finish(&lease, &end, at(n), &then).await.unwrap()
+                    store.finish(&lease, &[], &end, at(n), &then).await.unwrap()
                 else {
                     panic!("the successor was to be opened");
                 };
                 let end = settlement(&next.id, Outcome::Succeeded);
                 let then = Then::ReleaseAndAmend(failed.id.clone());
                 store
-                    .finish(&begun.lease, &end, at(n), &then)
+                    .finish(&begun.lease, &[], &end, at(n), &then)
                     .await
                     .unwrap();
                 store

@@ -41,24 +41,24 @@ async fn a_disk_that_fills_up_after_the_switch_was_begun_left_an_unjudged_releas
         (3, prepared(&failed)),
         (4, Event::SwitchIntended),
     ] {
-        store.append(&lease, &timed(n, event)).await.unwrap();
+        store.append(&lease, &[timed(n, event)]).await.unwrap();
     }
     fill(mount.path());
     let cause = Cause::Cancelled {
         by: rollback_core::id::Actor::user("ann").ok(),
     };
     let turned = Event::GoingBack(cause);
-    store.append(&lease, &timed(5, turned)).await.unwrap();
+    store.append(&lease, &[timed(5, turned)]).await.unwrap();
     let end = settlement(&failed.id, Outcome::Failed);
     let then = Then::Open(Box::new(back.clone()));
-    let done = store.finish(&lease, &end, at(6), &then).await.unwrap();
+    let done = store.finish(&lease, &[], &end, at(6), &then).await.unwrap();
     let rollback_core::history::Finished::Opened(begun) = done else {
         panic!("the successor was to be opened");
     };
     let end = settlement(&back.id, Outcome::Succeeded);
     let then = Then::ReleaseAndAmend(failed.id.clone());
     store
-        .finish(&begun.lease, &end, at(7), &then)
+        .finish(&begun.lease, &[], &end, at(7), &then)
         .await
         .unwrap();
     assert_eq!(store.verify().await.unwrap(), []);
@@ -104,23 +104,25 @@ async fn a_switch_was_begun_that_there_was_no_room_to_go_back_from() {
     let new = sample("api@web-1", 1);
     let lease = begin(&store, &new).await.lease;
     for (n, event) in [(2, Event::PrepareIntended), (3, prepared(&new))] {
-        store.append(&lease, &timed(n, event)).await.unwrap();
+        store.append(&lease, &[timed(n, event)]).await.unwrap();
     }
     // What was reserved has been used up by then.
     fs::remove_file(root.join("workloads/api@web-1/reserve")).unwrap();
     fill(mount.path());
-    let error = store.append(&lease, &timed(4, Event::SwitchIntended)).await;
+    let error = store
+        .append(&lease, &[timed(4, Event::SwitchIntended)])
+        .await;
     assert_eq!(error.unwrap_err().kind(), Kind::Full);
     let shown = store.get(&new.id).await.unwrap().unwrap();
     assert!(!shown.switch_began());
     fs::remove_file(mount.path().join("theirs")).unwrap();
     store
-        .append(&lease, &timed(4, Event::SwitchIntended))
+        .append(&lease, &[timed(4, Event::SwitchIntended)])
         .await
         .unwrap();
     let end = settlement(&new.id, Outcome::Failed);
     store
-        .finish(&lease, &end, at(6), &Then::Release)
+        .finish(&lease, &[], &end, at(6), &Then::Release)
         .await
         .unwrap();
     assert_eq!(store.verify().await.unwrap(), []);

@@ -21,7 +21,7 @@ async fn a_list_of_a_long_history_reads_no_record_that_it_does_not_show() {
         let version = Version(n * 2);
         let lease = store.begin(&new, &holder(), version).await.unwrap().lease;
         let end = settlement(&new.id, Outcome::Succeeded);
-        let done = store.finish(&lease, &end, at(n), &Then::Release);
+        let done = store.finish(&lease, &[], &end, at(n), &Then::Release);
         done.await.unwrap();
     }
     // None of the older ones can be read, and nobody notices.

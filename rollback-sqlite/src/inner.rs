@@ -11,7 +11,7 @@ use rollback_core::history::{
     Abandonment, Begun, Claim, Damaged, Exclusion, Finish, Holder, Lease, Liveness, Sequence,
     States, Version, WorkloadState,
 };
-use rollback_core::id::{DeploymentId, WorkloadId};
+use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_fs::{Held, Locks, Shared};
 use rusqlite::Connection;
 
@@ -93,22 +93,27 @@ impl Inner {
         Ok(writer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn append(&self, claim: &Claim, event: &TimedEvent) -> Result<(), StoreError> {
-        if matches!(event.event, Event::SwitchIntended) {
+    pub(crate) fn append(
+        &self,
+        claim: &Claim,
+        events: &[TimedEvent],
+    ) -> Result<Option<Actor>, StoreError> {
+        let all = |is: fn(&Event) -> bool| events.iter().all(|timed| is(&timed.event));
+        if !all(|event| !matches!(event, Event::SwitchIntended)) {
             // What could not be gone back from is not switched to.
             self.room.keep_to_go_back()?;
         }
         let mut writer = self.writer()?;
         let mut known = writer.known(claim);
-        let step = |tx: &Connection| write::append(tx, claim, event, known.take());
+        let step = |tx: &Connection| write::append(tx, claim, events, known.take());
         // What only tells leaves the room to what ends the deployment.
-        let spare = match event.event {
-            Event::Diagnosed(_) => Spare::Keep,
-            _ => Spare::Use,
+        let spare = match all(|event| matches!(event, Event::Diagnosed(_))) {
+            true => Spare::Keep,
+            false => Spare::Use,
         };
-        let record = self.insist(&mut writer, spare, step)?;
+        let (record, cancel_by) = self.insist(&mut writer, spare, step)?;
         writer.keep(claim.epoch(), record);
-        Ok(())
+        Ok(cancel_by)
     }
 
     pub(crate) fn finish(&self, finish: &Finish) -> Result<Option<Sequence>, StoreError> {

@@ -21,9 +21,8 @@ use rusqlite::Connection;
 use crate::error::{Failure, unreadable};
 use crate::inner::Inner;
 use crate::open::{Opened, locks_beside};
-use crate::record::{decode, keyed, load};
+use crate::record::{keyed, load};
 use crate::room::Room;
-use crate::state::Entry;
 use crate::write;
 use crate::writer::Writer;
 use crate::{find, open, read, restore, stats, summaries, verify};
@@ -234,19 +233,21 @@ impl HistoryStore for SqliteStore {
         self.run(move |s| s.begin(&new, &holder, expected)).await
     }
 
-    async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
-        let (claim, event) = (lease.claim().clone(), event.clone());
-        self.run(move |s| s.append(&claim, &event)).await
+    async fn append(&self, lease: &Lease, events: &[TimedEvent]) -> Result<Renewal, StoreError> {
+        let (claim, events) = (lease.claim().clone(), events.to_vec());
+        let by = self.run(move |s| s.append(&claim, &events)).await?;
+        Ok(Renewal::new(Trust::WhileHeld, by))
     }
 
     async fn finish(
         &self,
         lease: &Lease,
+        last: &[TimedEvent],
         settlement: &Settlement,
         at: Timestamp,
         then: &Then,
     ) -> Result<Finished, StoreError> {
-        let asked = Finish::new(lease, settlement, at, then)?;
+        let asked = Finish::new(lease, last, settlement, at, then)?;
         let finish = asked.clone();
         let opened = self.run(move |s| s.finish(&finish)).await?;
         Ok(asked.done(lease, opened))
@@ -254,16 +255,8 @@ impl HistoryStore for SqliteStore {
 
     async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {
         let claim = lease.claim().clone();
-        self.run(move |s| {
-            s.read(|c| {
-                let by = Entry::claimed(c, &claim)?.cancel_by;
-                let by = by
-                    .map(|by| decode::<Actor>(claim.workload(), &by))
-                    .transpose()?;
-                Ok(Renewal::new(Trust::WhileHeld, by))
-            })
-        })
-        .await
+        let by = self.run(move |s| s.read(|c| write::renew(c, &claim)));
+        Ok(Renewal::new(Trust::WhileHeld, by.await?))
     }
 
     async fn take_over(&self, workload: &WorkloadId, holder: &Holder) -> Result<Lease, StoreError> {

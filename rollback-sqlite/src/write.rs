@@ -10,7 +10,7 @@ use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::{Failure, unreadable};
-use crate::record::{Sealed, encode, insert, load, load_sealed, push};
+use crate::record::{Sealed, decode, encode, insert, load, load_sealed, push};
 use crate::seal::Seal;
 use crate::state::Entry;
 use crate::summaries;
@@ -42,40 +42,58 @@ pub(crate) fn begin(
     Ok((entry.epoch(), sequence))
 }
 
-/// Gives the record as it is afterwards. `known` is what the caller remembers of it.
+/// Gives the record as it is afterwards, and who has asked for a stop. `known` is what the caller
+/// remembers of the record.
 pub(crate) fn append(
     tx: &Connection,
     claim: &Claim,
-    event: &TimedEvent,
+    events: &[TimedEvent],
     known: Option<Sealed>,
-) -> Result<Sealed, Failure> {
-    let mut record = claimed(tx, claim, known)?;
-    claim.may_append(&event.event)?;
-    if record.deployment.events().last() != Some(event) {
+) -> Result<(Sealed, Option<Actor>), Failure> {
+    let (mut record, cancel_by) = claimed(tx, claim, known)?;
+    for event in claim.unwritten(&record.deployment, events)? {
         push(tx, &mut record, event, None)?;
     }
-    Ok(record)
+    Ok((record, canceller(claim, cancel_by)?))
+}
+
+/// Who has asked the lease's holder to stop.
+pub(crate) fn renew(connection: &Connection, claim: &Claim) -> Result<Option<Actor>, Failure> {
+    canceller(claim, Entry::claimed(connection, claim)?.cancel_by)
+}
+
+fn canceller(claim: &Claim, cancel_by: Option<String>) -> Result<Option<Actor>, Failure> {
+    let by = cancel_by.map(|by| decode(claim.workload(), &by));
+    Ok(by.transpose()?)
 }
 
 /// The record of a lease that still holds: what the caller remembers of it, if as many events are
 /// stored. Nobody but the lease's holder adds any, but two store values may share a lease.
-fn claimed(tx: &Connection, claim: &Claim, known: Option<Sealed>) -> Result<Sealed, Failure> {
+fn claimed(
+    tx: &Connection,
+    claim: &Claim,
+    known: Option<Sealed>,
+) -> Result<(Sealed, Option<String>), Failure> {
     if let Some(known) = known
-        && is_current(tx, claim, &known)?
+        && let Some(cancel_by) = is_current(tx, claim, &known)?
     {
-        return Ok(known);
+        return Ok((known, cancel_by));
     }
-    Entry::claimed(tx, claim)?;
-    stored(tx, claim.deployment())
+    let entry = Entry::claimed(tx, claim)?;
+    Ok((stored(tx, claim.deployment())?, entry.cancel_by))
 }
 
-/// Whether the claim holds and the record is as it is stored, in one look.
-fn is_current(tx: &Connection, claim: &Claim, known: &Sealed) -> Result<bool, Failure> {
+/// Whether the claim holds and the record is as it is stored, in one look: if so, who asked for a stop.
+fn is_current(
+    tx: &Connection,
+    claim: &Claim,
+    known: &Sealed,
+) -> Result<Option<Option<String>>, Failure> {
     let known = &known.deployment;
     let signed_len = i64::try_from(known.events().len()).unwrap_or(i64::MAX);
     let current = tx
         .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM workloads WHERE id = ?1 AND epoch = ?2 AND in_flight = ?3)
+            "SELECT cancel_by FROM workloads WHERE id = ?1 AND epoch = ?2 AND in_flight = ?3
                AND (SELECT coalesce(max(ordinal) + 1, 0) FROM events WHERE deployment = ?4) = ?5",
         )?
         .query_row(
@@ -87,7 +105,8 @@ fn is_current(tx: &Connection, claim: &Claim, known: &Sealed) -> Result<bool, Fa
                 signed_len
             ],
             |row| row.get(0),
-        )?;
+        )
+        .optional()?;
     Ok(current)
 }
 
@@ -100,7 +119,9 @@ pub(crate) fn finish(tx: &Connection, finish: &Finish) -> Result<Option<Sequence
     let claim = finish.claim();
     let mut entry = Entry::claimed(tx, claim)?;
     let mut own = stored(tx, claim.deployment())?;
-    push(tx, &mut own, finish.settled(), Some(claim.epoch()))?;
+    for event in finish.events() {
+        push(tx, &mut own, event, Some(claim.epoch()))?;
+    }
     if let Some((failed, event)) = finish.amends() {
         let mut failed = stored(tx, failed)?;
         let of = &failed.deployment;

@@ -28,7 +28,7 @@ async fn settle(store: &SqliteStore, workload: &str, n: u64) {
     let version = store.workload(&new.workload).await.unwrap().version;
     let begun = store.begin(&new, &holder(), version).await.unwrap();
     let end = settlement(&new.id, Outcome::Succeeded);
-    let done = store.finish(&begun.lease, &end, at(n + 1), &Then::Release);
+    let done = store.finish(&begun.lease, &[], &end, at(n + 1), &Then::Release);
     done.await.unwrap();
 }
 
@@ -95,7 +95,7 @@ async fn what_was_in_flight_is_recoverable_in_the_copy_and_goes_on_in_the_origin
     let begun = store.begin(&new, &holder(), Version(2)).await.unwrap();
     let event = |event| TimedEvent::new(at(6), event);
     let step = event(Event::PrepareIntended);
-    store.append(&begun.lease, &step).await.unwrap();
+    store.append(&begun.lease, &[step]).await.unwrap();
     let to = dir.path().join("copies");
     fs::create_dir(&to).unwrap();
     store.backup(to.join("copy.db")).await.unwrap();
@@ -111,14 +111,14 @@ async fn what_was_in_flight_is_recoverable_in_the_copy_and_goes_on_in_the_origin
     assert_eq!(state.in_flight.unwrap().liveness, Liveness::Dead);
     let lease = copy.take_over(&new.workload, &holder()).await.unwrap();
     let end = settlement(&new.id, Outcome::Interrupted);
-    let done = copy.finish(&lease, &end, at(7), &Then::Release).await;
+    let done = copy.finish(&lease, &[], &end, at(7), &Then::Release).await;
     done.unwrap();
 
     let state = store.workload(&new.workload).await.unwrap();
     assert_eq!(state.in_flight.unwrap().liveness, Liveness::Alive);
     let decision = "goes on".to_owned();
     let next = event(Event::TakenOver { decision, by: None });
-    store.append(&begun.lease, &next).await.unwrap();
+    store.append(&begun.lease, &[next]).await.unwrap();
 }
 
 #[tokio::test]

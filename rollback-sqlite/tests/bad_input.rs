@@ -29,7 +29,7 @@ async fn with_one_record(path: &Path) {
     let begun = store.begin(&new, &holder(), Version(0)).await.unwrap();
     let end = settlement(&new.id, rollback_core::deployment::Outcome::Succeeded);
     let done = store
-        .finish(&begun.lease, &end, at(2), &Then::Release)
+        .finish(&begun.lease, &[], &end, at(2), &Then::Release)
         .await;
     done.unwrap();
 }
@@ -132,7 +132,7 @@ async fn one_unreadable_record_hides_no_other() {
         let at = at(2);
         let event = Event::PrepareIntended;
         let step = TimedEvent::new(at, event);
-        store.append(&begun.lease, &step).await.unwrap();
+        store.append(&begun.lease, &[step]).await.unwrap();
     }
     let connection = support::by_hand(&path);
     let damage = "UPDATE deployments SET header = '{' WHERE workload = 'b@x';
@@ -322,8 +322,11 @@ async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
         let at = at(acknowledged.len() as u64);
         let decision = "x".repeat(20_000);
         let event = TimedEvent::new(at, Event::TakenOver { decision, by: None });
-        match store.append(&begun.lease, &event).await {
-            Ok(()) => acknowledged.push(event),
+        match store
+            .append(&begun.lease, std::slice::from_ref(&event))
+            .await
+        {
+            Ok(_) => acknowledged.push(event),
             Err(e) => break e,
         }
     };
@@ -338,7 +341,7 @@ async fn a_full_file_system_loses_nothing_that_was_acknowledged() {
     assert_eq!(record.events(), acknowledged);
     let lease = store.take_over(&new.workload, &holder()).await.unwrap();
     let event = TimedEvent::new(at(9_999), Event::PrepareIntended);
-    store.append(&lease, &event).await.unwrap();
+    store.append(&lease, &[event]).await.unwrap();
 }
 
 /// Fills a file system to its last byte.
@@ -367,26 +370,34 @@ async fn on_a_full_disk_what_had_begun_could_not_be_ended() {
     let filler = fill(&mount);
     // A whole run, with an automatic rollback, and the recovery of another.
     for n in 6..30 {
-        store.append(&begun.lease, &support::step(n)).await.unwrap();
+        store
+            .append(&begun.lease, &[support::step(n)])
+            .await
+            .unwrap();
     }
     let mut next = sample("api@x", 30);
     next.to.clone_from(&new.to);
     let end = settlement(&new.id, rollback_core::deployment::Outcome::Failed);
     let then = Then::Open(Box::new(next.clone()));
-    let done = store.finish(&begun.lease, &end, at(31), &then).await;
+    let done = store.finish(&begun.lease, &[], &end, at(31), &then).await;
     let rollback_core::history::Finished::Opened(begun) = done.unwrap() else {
         panic!()
     };
     for n in 32..50 {
-        store.append(&begun.lease, &support::step(n)).await.unwrap();
+        store
+            .append(&begun.lease, &[support::step(n)])
+            .await
+            .unwrap();
     }
     let end = settlement(&next.id, rollback_core::deployment::Outcome::Succeeded);
     let then = Then::ReleaseAndAmend(new.id.clone());
-    let done = store.finish(&begun.lease, &end, at(51), &then).await;
+    let done = store.finish(&begun.lease, &[], &end, at(51), &then).await;
     done.unwrap();
     let lease = store.take_over(&other.workload, &holder()).await.unwrap();
     let end = settlement(&other.id, rollback_core::deployment::Outcome::Interrupted);
-    let done = store.finish(&lease, &end, at(52), &Then::Release).await;
+    let done = store
+        .finish(&lease, &[], &end, at(52), &Then::Release)
+        .await;
     done.unwrap();
     // But nothing begins that might not be ended.
     fill(&mount);
@@ -411,7 +422,7 @@ async fn nothing_is_switched_without_the_room_to_go_back() {
     let event = |n, event| TimedEvent::new(at(n), event);
     let lease = &begun.lease;
     let step = event(2, Event::PrepareIntended);
-    store.append(lease, &step).await.unwrap();
+    store.append(lease, &[step]).await.unwrap();
     let prepared = Event::Prepared(rollback_core::backend::Prepared::new(
         rollback_core::backend::Rollout::Replace,
         rollback_core::backend::Instance::new(
@@ -419,15 +430,18 @@ async fn nothing_is_switched_without_the_room_to_go_back() {
             rollback_core::backend::Handle::new("place"),
         ),
     ));
-    store.append(lease, &event(3, prepared)).await.unwrap();
+    store.append(lease, &[event(3, prepared)]).await.unwrap();
     // Somebody else has used up everything.
     fs::remove_file(mount.path().join("history.db.locks/reserve")).unwrap();
     let filler = fill(&mount);
     let switch = event(4, Event::SwitchIntended);
-    let refused = store.append(lease, &switch).await.unwrap_err();
+    let refused = store
+        .append(lease, std::slice::from_ref(&switch))
+        .await
+        .unwrap_err();
     assert_eq!(refused.kind(), Kind::Full, "{refused}");
     fs::remove_file(filler).unwrap();
-    store.append(lease, &switch).await.unwrap();
+    store.append(lease, &[switch]).await.unwrap();
     let record = store.get(&new.id).await.unwrap().unwrap();
     assert_eq!(record.events().len(), 3);
 }
@@ -449,7 +463,7 @@ async fn on_a_full_disk_the_clean_up_that_frees_space_failed() {
         ids.push(new.id.clone());
         let end = settlement(&new.id, rollback_core::deployment::Outcome::Failed);
         match store
-            .finish(&begun.lease, &end, at(n + 1), &Then::Release)
+            .finish(&begun.lease, &[], &end, at(n + 1), &Then::Release)
             .await
         {
             Ok(_) => {}

@@ -29,9 +29,9 @@ async fn history(path: &Path) -> Vec<DeploymentId> {
         let begun = store.begin(&new, &holder(), version).await.unwrap();
         let event = Event::PrepareIntended;
         let step = TimedEvent::new(at(n), event);
-        store.append(&begun.lease, &step).await.unwrap();
+        store.append(&begun.lease, &[step]).await.unwrap();
         let end = settlement(&new.id, Outcome::Succeeded);
-        let done = store.finish(&begun.lease, &end, at(n + 1), &Then::Release);
+        let done = store.finish(&begun.lease, &[], &end, at(n + 1), &Then::Release);
         done.await.unwrap();
         ids.push(new.id);
     }
@@ -149,7 +149,7 @@ async fn a_damaged_page_of_records_is_named_and_every_other_record_is_served() {
         .await
         .unwrap();
     let end = settlement(&new.id, Outcome::Succeeded);
-    let done = store.finish(&begun.lease, &end, at(100), &Then::Release);
+    let done = store.finish(&begun.lease, &[], &end, at(100), &Then::Release);
     done.await.unwrap();
     // A copy of damage is no copy.
     let error = store
@@ -392,10 +392,10 @@ async fn eventful(path: &Path) -> DeploymentId {
     let new = sample("api@x", 1);
     let begun = begin(&store, &new).await.unwrap();
     for n in 2..6 {
-        store.append(&begun.lease, &step(n)).await.unwrap();
+        store.append(&begun.lease, &[step(n)]).await.unwrap();
     }
     let end = settlement(&new.id, Outcome::Succeeded);
-    let done = store.finish(&begun.lease, &end, at(7), &Then::Release);
+    let done = store.finish(&begun.lease, &[], &end, at(7), &Then::Release);
     done.await.unwrap();
     new.id
 }
@@ -452,7 +452,7 @@ async fn a_changed_event_of_what_is_in_flight_was_recovered_from_as_if_it_had_ha
     let new = sample("api@x", 1);
     let begun = begin(&store, &new).await.unwrap();
     for n in 2..5 {
-        store.append(&begun.lease, &step(n)).await.unwrap();
+        store.append(&begun.lease, &[step(n)]).await.unwrap();
     }
     drop(begun);
     let edit = "UPDATE events SET body = replace(body, 'step 4', 'step 9') WHERE ordinal = 2";
@@ -460,7 +460,7 @@ async fn a_changed_event_of_what_is_in_flight_was_recovered_from_as_if_it_had_ha
     let error = store.get(&new.id).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt, "{error}");
     let lease = store.take_over(&new.workload, &holder()).await.unwrap();
-    let error = store.append(&lease, &step(10)).await.unwrap_err();
+    let error = store.append(&lease, &[step(10)]).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt, "{error}");
 }
 
@@ -540,7 +540,7 @@ async fn a_deployment_in_flight_whose_record_cannot_be_read_bricked_its_workload
     for (n, readable) in [(1, true), (10, false)] {
         let new = sample("api@x", n);
         let begun = begin(&store, &new).await.unwrap();
-        store.append(&begun.lease, &step(n)).await.unwrap();
+        store.append(&begun.lease, &[step(n)]).await.unwrap();
         let refused = store
             .abandon(&new.workload, &abandonment)
             .await

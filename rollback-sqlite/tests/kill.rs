@@ -102,11 +102,14 @@ async fn insist(store: &SqliteStore) {
         }
     }
     let lease = begun.unwrap();
-    while let Err(e) = store.append(&lease, &step(21)).await {
+    while let Err(e) = store.append(&lease, &[step(21)]).await {
         assert!(e.is_transient(), "{e}");
     }
     let end = settlement(&new.id, Outcome::Succeeded);
-    while let Err(e) = store.finish(&lease, &end, at(22), &Then::Release).await {
+    while let Err(e) = store
+        .finish(&lease, &[], &end, at(22), &Then::Release)
+        .await
+    {
         assert!(e.is_transient(), "{e}");
     }
 }

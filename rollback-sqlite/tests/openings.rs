@@ -65,8 +65,8 @@ fn child() {
                 // What the documentation forbids.
                 fs::copy(&place, place.with_extension("by-hand")).unwrap();
             }
-            match store.append(&begun.lease, &step(n)).await {
-                Ok(()) => say("done"),
+            match store.append(&begun.lease, &[step(n)]).await {
+                Ok(_) => say("done"),
                 Err(e) => say(&format!("{:?}: {e}", e.kind())),
             }
         }
@@ -164,7 +164,7 @@ async fn writes_to_a_history_that_was_moved_away_were_acknowledged() {
                 fs::rename(state, dir.path().join("state-2")).unwrap();
             }
         }
-        let error = store.append(&begun.lease, &step(6)).await.unwrap_err();
+        let error = store.append(&begun.lease, &[step(6)]).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Unusable, "{change}: {error}");
         assert!(!error.is_transient());
         let text = error.to_string();

@@ -34,9 +34,9 @@ impl Three {
             let begun = store.begin(new, &holder(), Version(0)).await.unwrap();
             let event = Event::PrepareIntended;
             let step = TimedEvent::new(at(2), event);
-            store.append(&begun.lease, &step).await.unwrap();
+            store.append(&begun.lease, &[step]).await.unwrap();
             let end = settlement(&new.id, Outcome::Succeeded);
-            let done = store.finish(&begun.lease, &end, at(3), &Then::Release);
+            let done = store.finish(&begun.lease, &[], &end, at(3), &Then::Release);
             done.await.unwrap();
         }
         Self {

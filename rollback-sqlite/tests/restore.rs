@@ -188,7 +188,9 @@ async fn nothing_is_restored_while_anybody_has_the_history_open_or_runs_a_deploy
             let workload = "api@x".parse().unwrap();
             let lease = store.take_over(&workload, &holder()).await.unwrap();
             let end = settlement(lease.deployment(), Outcome::Interrupted);
-            let done = store.finish(&lease, &end, at(60), &Then::Release).await;
+            let done = store
+                .finish(&lease, &[], &end, at(60), &Then::Release)
+                .await;
             done.unwrap();
         }
     }
@@ -296,7 +298,7 @@ async fn what_was_in_flight_in_the_copy_is_recoverable_though_its_process_lives(
     let store = SqliteStore::open(&path).await.unwrap();
     let new = sample("api@x", 1);
     let begun = begin(&store, &new).await.unwrap();
-    store.append(&begun.lease, &step(2)).await.unwrap();
+    store.append(&begun.lease, &[step(2)]).await.unwrap();
     store.backup(&copy).await.unwrap();
     SqliteStore::restore(&copy, &elsewhere).await.unwrap();
     let restored = SqliteStore::open(&elsewhere).await.unwrap();

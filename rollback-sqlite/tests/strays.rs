@@ -19,7 +19,10 @@ async fn an_event_that_damage_gave_to_a_number_to_come_stopped_another_workload(
     let version = store.workload(&first.workload).await.unwrap().version;
     let begun = store.begin(&first, &holder(), version).await.unwrap();
     let step = TimedEvent::new(at(2), Event::PrepareIntended);
-    store.append(&begun.lease, &step).await.unwrap();
+    store
+        .append(&begun.lease, std::slice::from_ref(&step))
+        .await
+        .unwrap();
     drop((begun, store));
     // As one bit of a page does it: the next record, and the one after it, have an event already.
     let by_hand = Connection::open(&path).unwrap();
@@ -36,7 +39,10 @@ async fn an_event_that_damage_gave_to_a_number_to_come_stopped_another_workload(
     let version = store.workload(&other.workload).await.unwrap().version;
     let begun = store.begin(&other, &holder(), version).await.unwrap();
     assert_eq!(begun.sequence.0, 4);
-    store.append(&begun.lease, &step).await.unwrap();
+    store
+        .append(&begun.lease, std::slice::from_ref(&step))
+        .await
+        .unwrap();
     let record = store.get(&other.id).await.unwrap().unwrap();
     assert_eq!(record.events(), [step]);
 }
@@ -64,7 +70,7 @@ async fn a_damaged_trigger_went_unnoticed_and_what_it_stopped_was_called_a_defec
     let version = store.workload(&new.workload).await.unwrap().version;
     let begun = store.begin(&new, &holder(), version).await.unwrap();
     let step = TimedEvent::new(at(2), Event::PrepareIntended);
-    let e = store.append(&begun.lease, &step).await.unwrap_err();
+    let e = store.append(&begun.lease, &[step]).await.unwrap_err();
     assert_eq!(e.kind(), StoreErrorKind::Corrupt, "{e}");
     assert!(e.to_string().contains("restore a copy"), "{e}");
 }

@@ -59,11 +59,14 @@ async fn two_store_values_that_share_a_lease_agree() {
         let event = step(n);
         for store in both.iter().cycle().skip(n as usize / 2).take(2) {
             // The second finds it stored.
-            store.append(&begun.lease, &event).await.unwrap();
+            store
+                .append(&begun.lease, std::slice::from_ref(&event))
+                .await
+                .unwrap();
         }
     }
     let end = settlement(&new.id, Outcome::Succeeded);
-    let done = both[0].finish(&begun.lease, &end, at(10), &Then::Release);
+    let done = both[0].finish(&begun.lease, &[], &end, at(10), &Then::Release);
     done.await.unwrap();
     let record = both[1].get(&new.id).await.unwrap().unwrap();
     assert!(record.events()[..9].iter().cloned().eq((0..9).map(step)));

@@ -34,7 +34,7 @@ impl Long {
             let version = Version(n * 2);
             let lease = store.begin(&new, &holder(), version).await.unwrap().lease;
             let end = settlement(&new.id, Outcome::Succeeded);
-            let done = store.finish(&lease, &end, at(n), &Then::Release);
+            let done = store.finish(&lease, &[], &end, at(n), &Then::Release);
             done.await.unwrap();
         }
         let workload = "api@x".parse().unwrap();
@@ -182,12 +182,12 @@ async fn a_pin_given_while_a_deployment_was_in_flight_was_missing_from_its_summa
     let begun = long.store.begin(&new, &holder(), Version(12)).await;
     let lease = begun.unwrap().lease;
     let event = TimedEvent::new(at(7), Event::PrepareIntended);
-    long.store.append(&lease, &event).await.unwrap();
+    long.store.append(&lease, &[event]).await.unwrap();
     // By another process, as far as the lease's holder can tell.
     let other = SqliteStore::open(long.path()).await.unwrap();
     other.annotate(&new.id, &Annotation::Pin).await.unwrap();
     let end = settlement(&new.id, Outcome::Failed);
-    let done = long.store.finish(&lease, &end, at(8), &Then::Release);
+    let done = long.store.finish(&lease, &[], &end, at(8), &Then::Release);
     done.await.unwrap();
     assert_eq!(other.verify().await.unwrap(), Vec::new());
     let record = other.get(&new.id).await.unwrap().unwrap();

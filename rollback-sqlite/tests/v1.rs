@@ -392,7 +392,7 @@ async fn a_history_of_version_3_is_read_written_on_and_sealed_by_its_rules() {
     let lease = store.take_over(&queue.workload, &holder()).await.unwrap();
     let end = settlement(lease.deployment(), Outcome::Interrupted);
     store
-        .finish(&lease, &end, at(200), &Then::Release)
+        .finish(&lease, &[], &end, at(200), &Then::Release)
         .await
         .unwrap();
     let recall = Amend::Recall {
@@ -417,7 +417,7 @@ async fn a_history_of_version_3_is_read_written_on_and_sealed_by_its_rules() {
     let begun = store.begin(&new, &holder(), state.version).await.unwrap();
     let end = settlement(&new.id, Outcome::Succeeded);
     store
-        .finish(&begun.lease, &end, at(211), &Then::Release)
+        .finish(&begun.lease, &[], &end, at(211), &Then::Release)
         .await
         .unwrap();
     store

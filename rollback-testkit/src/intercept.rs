@@ -23,7 +23,8 @@ pub struct Write<'a> {
     pub workload: &'a WorkloadId,
     /// Whose record is written.
     pub deployment: &'a DeploymentId,
-    /// What it says then: `begun`, an event's name, `settled`.
+    /// What it says then: `begun`, an event's name, `settled`. What is written in one atomic step is
+    /// asked for one by one, in order.
     pub what: &'a str,
 }
 
@@ -85,14 +86,30 @@ impl<I: Intercept> InterceptedStore<I> {
 
     async fn write<T>(
         &self,
-        write: Write<'_>,
+        workload: &WorkloadId,
+        deployment: &DeploymentId,
+        what: Vec<&str>,
         made: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
-        let passed = self.interceptor.before(write)?;
+        let write = |what| Write {
+            workload,
+            deployment,
+            what,
+        };
+        let mut passed = Vec::new();
+        for &what in &what {
+            passed.push(self.interceptor.before(write(what))?);
+        }
         let value = made.await?;
-        self.interceptor.after(write, passed)?;
+        for (&what, passed) in what.iter().zip(passed) {
+            self.interceptor.after(write(what), passed)?;
+        }
         Ok(value)
     }
+}
+
+fn names(events: &[TimedEvent]) -> Vec<&'static str> {
+    events.iter().map(|timed| timed.event.name()).collect()
 }
 
 #[async_trait]
@@ -159,37 +176,29 @@ impl<I: Intercept> HistoryStore for InterceptedStore<I> {
         holder: &Holder,
         expected: Version,
     ) -> Result<Begun, StoreError> {
-        let write = Write {
-            workload: &new.workload,
-            deployment: &new.id,
-            what: "begun",
-        };
-        self.write(write, self.inner.begin(new, holder, expected))
+        let made = self.inner.begin(new, holder, expected);
+        self.write(&new.workload, &new.id, vec!["begun"], made)
             .await
     }
 
-    async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
-        let write = Write {
-            workload: lease.workload(),
-            deployment: lease.deployment(),
-            what: event.event.name(),
-        };
-        self.write(write, self.inner.append(lease, event)).await
+    async fn append(&self, lease: &Lease, events: &[TimedEvent]) -> Result<Renewal, StoreError> {
+        let made = self.inner.append(lease, events);
+        self.write(lease.workload(), lease.deployment(), names(events), made)
+            .await
     }
 
     async fn finish(
         &self,
         lease: &Lease,
+        last: &[TimedEvent],
         settlement: &Settlement,
         at: Timestamp,
         then: &Then,
     ) -> Result<Finished, StoreError> {
-        let write = Write {
-            workload: lease.workload(),
-            deployment: lease.deployment(),
-            what: "settled",
-        };
-        self.write(write, self.inner.finish(lease, settlement, at, then))
+        let mut what = names(last);
+        what.push("settled");
+        let made = self.inner.finish(lease, last, settlement, at, then);
+        self.write(lease.workload(), lease.deployment(), what, made)
             .await
     }
 

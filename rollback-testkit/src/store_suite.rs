@@ -23,6 +23,7 @@
 
 mod agreement;
 mod amending;
+mod appending;
 pub mod counted;
 mod full;
 mod keys;
@@ -101,9 +102,13 @@ pub async fn test_all(fresh: impl Fn() -> Box<dyn StoreHarness>) {
         writing::finish_again_with_the_same_value_stores_nothing_twice,
         writing::a_lease_that_was_finished_is_over,
         writing::who_reacts_to_a_settlement_finds_the_workload_free,
-        writing::append_again_with_the_same_value_stores_it_once,
-        writing::an_impossible_event_is_refused,
-        writing::append_refuses_what_finish_writes,
+        appending::append_again_with_the_same_value_stores_it_once,
+        appending::an_impossible_event_is_refused,
+        appending::append_refuses_what_finish_writes,
+        appending::several_events_are_added_in_one_step_or_none_is,
+        appending::append_answers_as_renew_does,
+        appending::finish_adds_what_is_not_on_record_yet,
+        appending::finish_is_known_again_after_another_has_begun,
         writing::a_known_id_cannot_begin_again,
         writing::an_oversized_record_is_refused,
         writing::holds_and_policies_last_and_move_the_version,

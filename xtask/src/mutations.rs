@@ -133,7 +133,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         file: "rollback-json/src/write.rs",
         what: "a settlement that is repeated is of the same epoch",
-        find: "            || last.epoch != claim.epoch().0\n            || state.epoch != claim.epoch().0\n",
+        find: " || last.epoch != claim.epoch().0",
         replace: "",
         proofs: &[TEST_JSON_SUITE],
     },
@@ -147,8 +147,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         file: "rollback-sqlite/src/write.rs",
         what: "an appended event's epoch is compared",
-        find: "WHERE id = ?1 AND epoch = ?2 AND in_flight = ?3)",
-        replace: "WHERE id = ?1 AND ?2 IS NOT NULL AND in_flight = ?3)",
+        find: "WHERE id = ?1 AND epoch = ?2 AND in_flight = ?3\n",
+        replace: "WHERE id = ?1 AND ?2 IS NOT NULL AND in_flight = ?3\n",
         proofs: &[TEST_SQLITE_SUITE],
     },
     Mutation {
@@ -238,7 +238,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         file: "rollback-core/src/engine/runner.rs",
         what: "a stop is heard before the preparation",
-        find: "        if let Some(step) = self.stop_before_effect().await? {\n            return Ok(step);\n        }\n        self.journal(Event::PrepareIntended).await?;\n",
+        find: "        self.journal(Event::PrepareIntended).await?;\n        if let Some(step) = self.stop_if_asked().await? {\n            return Ok(step);\n        }\n",
         replace: "        self.journal(Event::PrepareIntended).await?;\n",
         proofs: &[
             TEST_CORE,
@@ -250,7 +250,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     Mutation {
         file: "rollback-core/src/engine/runner.rs",
         what: "a stop is heard before the successor is started",
-        find: "        if let Some(step) = self.stop_before_effect().await? {\n            return Ok(step);\n        }\n        self.journal(Event::StartIntended).await?;\n",
+        find: "        self.journal(Event::StartIntended).await?;\n        if let Some(step) = self.stop_if_asked().await? {\n            return Ok(step);\n        }\n",
         replace: "        self.journal(Event::StartIntended).await?;\n",
         proofs: &[
             TEST_CORE,

@@ -34,7 +34,7 @@ async fn wordy(kind: &str) -> Left {
         // The last one is in flight.
         if n < 3 {
             let ended = settlement(&new.id, Outcome::FailedAndRolledBack);
-            let done = store.finish(&begun.lease, &ended, at(n + 1), &Then::Release);
+            let done = store.finish(&begun.lease, &[], &ended, at(n + 1), &Then::Release);
             done.await.unwrap();
         }
     }

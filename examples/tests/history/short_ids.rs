@@ -34,7 +34,7 @@ async fn recorded(kind: &str) -> Left {
         let begun = store.begin(&new, &holder(), version).await.unwrap();
         let ended = settlement(&new.id, Outcome::Failed);
         let at = new.opened_at;
-        let done = store.finish(&begun.lease, &ended, at, &Then::Release);
+        let done = store.finish(&begun.lease, &[], &ended, at, &Then::Release);
         done.await.unwrap();
     }
     left

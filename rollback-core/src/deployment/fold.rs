@@ -178,6 +178,18 @@ impl Deployment {
         }
     }
 
+    /// The record with these events at its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`allows`](Self::allows).
+    pub fn with(mut self, events: &[TimedEvent]) -> Result<Self, IllegalEvent> {
+        for event in events {
+            self.apply(event.clone())?;
+        }
+        Ok(self)
+    }
+
     /// Adds an event.
     ///
     /// # Errors

@@ -45,7 +45,7 @@ impl Runner {
             },
             cause => cause,
         };
-        self.journal(Event::GoingBack(cause)).await?;
+        self.note(Event::GoingBack(cause))?;
         // The way back is not cancelled by what made us take it.
         self.cancellation = Cancellation::new();
         Ok(self.way_back())
@@ -68,7 +68,7 @@ impl Runner {
         let error = 'trying: loop {
             let mut error = match self.switch_to(op.clone()).await? {
                 Ok(evidence) => {
-                    self.journal(Event::SwitchedBack { evidence }).await?;
+                    self.note(Event::SwitchedBack { evidence })?;
                     return Ok(Step::RetireBack);
                 }
                 Err(e) if e.kind() == BackendErrorKind::Fenced => return self.fenced(&e).await,
@@ -185,7 +185,7 @@ impl Runner {
     async fn put_away(&mut self, op: Operation) -> Result<Option<Step>, Error> {
         self.journal(Event::RetireIntended).await?;
         match self.retire_op(op).await? {
-            Ok(()) => self.journal(Event::Retired).await?,
+            Ok(()) => self.note(Event::Retired)?,
             Err(e) if e.kind() == BackendErrorKind::Fenced => {
                 return self.fenced(&e).await.map(Some);
             }
@@ -205,7 +205,7 @@ impl Runner {
             retired => retired,
         };
         if retired.is_ok() {
-            self.journal(Event::Retired).await?;
+            self.note(Event::Retired)?;
         }
         let switched = self.deployment.switch_began();
         let (mut outcome, mut summary) = match self.deployment.cause() {

@@ -94,7 +94,7 @@ impl Runner {
             (Ok(()), true) => Outcome::Failed,
         };
         if retired.is_ok() {
-            self.journal(Event::Retired).await?;
+            self.note(Event::Retired)?;
             self.retain().await?;
         }
         if !self.deployment.verdict().is_failed() {

@@ -51,12 +51,8 @@ impl Runner {
                 (Verdict::Passed, Some(by)) => Verdict::Healed { by },
                 (verdict, _) => verdict,
             };
-            self.journal(Event::Judged {
-                site: Site::Live,
-                verdict: verdict.clone(),
-                notes: judged.notes,
-            })
-            .await?;
+            self.judged(Site::Live, verdict.clone(), judged.notes)
+                .await?;
             let Verdict::Failed { diagnostic } = verdict else {
                 return Ok(Step::Conclude);
             };
@@ -71,6 +67,26 @@ impl Runner {
                     return Ok(stop.unwrap_or(Step::Conclude));
                 }
             }
+        }
+    }
+
+    /// Records a verdict: a bad one at once, as much is done because of it.
+    pub(super) async fn judged(
+        &mut self,
+        site: Site,
+        verdict: Verdict,
+        notes: Vec<String>,
+    ) -> Result<(), Error> {
+        let is_failed = verdict.is_failed();
+        let event = Event::Judged {
+            site,
+            verdict,
+            notes,
+        };
+        if is_failed {
+            self.journal(event).await
+        } else {
+            self.note(event)
         }
     }
 

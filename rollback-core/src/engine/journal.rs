@@ -43,12 +43,19 @@ impl Runner {
         .on(self.deployment.id())
     }
 
-    /// Confirms the lease right before an effect. If somebody asked to stop: the way back.
+    /// Confirms the lease right before an effect that cannot be left as if it had not begun. If
+    /// somebody asked to stop: the way back.
     pub(super) async fn stop_before_effect(&mut self) -> Result<Option<Step>, Error> {
-        let renewal = self.confirm().await?;
-        let by = renewal.cancel_requested_by;
-        if self.is_cancellable() && (by.is_some() || self.cancellation.is_cancelled()) {
-            return self.go_back(Cause::Cancelled { by }).await.map(Some);
+        self.confirm().await?;
+        self.stop_if_asked().await
+    }
+
+    /// If somebody has asked to stop, by what the store last said: the way back.
+    pub(super) async fn stop_if_asked(&mut self) -> Result<Option<Step>, Error> {
+        let is_asked = self.cancellation.is_cancelled() || self.tenure.is_cancelled();
+        if self.is_cancellable() && is_asked {
+            // By whom, the way back asks.
+            return self.go_back(Cause::Cancelled { by: None }).await.map(Some);
         }
         Ok(None)
     }
@@ -66,27 +73,44 @@ impl Runner {
         }
     }
 
-    /// Makes an event durable, then true.
+    /// What an effect has left, where the next intent follows at once: it becomes durable with that. A
+    /// crash before is one right after the effect, which recovery finds at the platform.
+    pub(super) fn note(&mut self, event: Event) -> Result<(), Error> {
+        let timed = TimedEvent {
+            at: self.inner.clock.now(),
+            event,
+        };
+        let applied = self.deployment.apply(timed.clone());
+        applied.map_err(|e| self.bug(&e))?;
+        self.noted.push(timed);
+        Ok(())
+    }
+
+    /// Makes an event durable with what was noted before it, then true.
     pub(super) async fn journal(&mut self, event: Event) -> Result<(), Error> {
         self.deployment.allows(&event).map_err(|e| self.bug(&e))?;
         let timed = TimedEvent {
             at: self.inner.clock.now(),
             event,
         };
+        let mut events = self.noted.clone();
+        events.push(timed.clone());
         let mut retry = Retry::times(3);
         loop {
             self.holds()?;
-            let appended = self.inner.store.append(self.tenure.held(), &timed);
-            match self.in_time(appended).await? {
-                Ok(()) => break,
-                // The same value again: a store that had kept it keeps it once.
+            match self.in_time(self.tenure.append(&events)).await? {
+                Ok(_) => break,
+                // The same values again: a store that had kept them keeps them once.
                 Err(e) if e.is_transient() && retry.again().await => {}
                 Err(e) => return Err(self.unrecorded(e)),
             }
         }
-        let applied = self.deployment.apply(timed.clone());
+        self.noted.clear();
+        let applied = self.deployment.apply(timed);
         applied.map_err(|e| self.bug(&e))?;
-        self.announce(Some(timed));
+        for event in events {
+            self.announce(Some(event));
+        }
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::context::{Cancellation, Context, ProgressSink, Said};
 use crate::deployment::{Deployment, LiveRecord, NotAttempted, Outcome, Phase, Settlement};
 use crate::engine::Workload;
 use crate::error::{BackendError, BackendErrorKind, Chain, Error, LiveImpact};
-use crate::event::{Cause, Event};
+use crate::event::{Cause, Event, TimedEvent};
 use crate::health::{Site, Verdict};
 use crate::history::{Holder, Identity, Lease, Then};
 use crate::id::DeploymentId;
@@ -52,6 +52,8 @@ pub(super) struct Runner {
     /// The lease that all of it is done under.
     pub(super) tenure: Tenure<Lease>,
     pub(super) deployment: Deployment,
+    /// What of it is to become durable with the next intent.
+    pub(super) noted: Vec<TimedEvent>,
     pub(super) cancellation: Cancellation,
     pub(super) phase: watch::Sender<(DeploymentId, Phase)>,
     pub(super) progress: ProgressSink,
@@ -78,6 +80,7 @@ impl Runner {
             tenure,
             phase: watch::Sender::new((deployment.id().clone(), deployment.phase())),
             deployment,
+            noted: Vec::new(),
             cancellation: Cancellation::new(),
             progress,
             said,
@@ -182,12 +185,7 @@ impl Runner {
                 return Ok(Step::Settle(Box::new(settlement), Box::new(Then::Release)));
             }
         };
-        self.journal(Event::Judged {
-            site: Site::Live,
-            verdict: verdict.clone(),
-            notes,
-        })
-        .await?;
+        self.judged(Site::Live, verdict.clone(), notes).await?;
         // Adopting what is sick is right: it is what is live. Its verdict keeps it from being
         // anybody's last healthy release.
         let live = LiveRecord::Known(self.deployment.id().clone());
@@ -198,10 +196,10 @@ impl Runner {
     }
 
     async fn prepare(&mut self) -> Result<Step, Error> {
-        if let Some(step) = self.stop_before_effect().await? {
+        self.journal(Event::PrepareIntended).await?;
+        if let Some(step) = self.stop_if_asked().await? {
             return Ok(step);
         }
-        self.journal(Event::PrepareIntended).await?;
         let op = self.deployment.operation();
         let backend = Arc::clone(&self.workload.backend);
         let limits = self.limits(self.deadlines().prepare, true);
@@ -212,7 +210,7 @@ impl Runner {
         };
         match self.act_forward(limits, prepare).await? {
             Ok(prepared) if Some(prepared.to.release.digest()) == planned => {
-                self.journal(Event::Prepared(prepared)).await?;
+                self.note(Event::Prepared(prepared))?;
                 Ok(Step::Tasks)
             }
             Ok(prepared) => {
@@ -262,10 +260,10 @@ impl Runner {
     }
 
     async fn start(&mut self) -> Result<Step, Error> {
-        if let Some(step) = self.stop_before_effect().await? {
+        self.journal(Event::StartIntended).await?;
+        if let Some(step) = self.stop_if_asked().await? {
             return Ok(step);
         }
-        self.journal(Event::StartIntended).await?;
         let op = self.deployment.operation();
         let backend = Arc::clone(&self.workload.backend);
         let limits = self.limits(self.deadlines().switch, true);
@@ -280,12 +278,8 @@ impl Runner {
         match self.judge(Site::Beside).await? {
             Ok(judged) => {
                 let verdict = judged.verdict;
-                self.journal(Event::Judged {
-                    site: Site::Beside,
-                    verdict: verdict.clone(),
-                    notes: judged.notes,
-                })
-                .await?;
+                self.judged(Site::Beside, verdict.clone(), judged.notes)
+                    .await?;
                 match verdict {
                     Verdict::Failed { diagnostic } => {
                         self.diagnose(judged.attempts).await?;

@@ -47,7 +47,8 @@ impl Runner {
         let (finished, asked) = loop {
             let asked = Instant::now();
             let lease = self.tenure.held();
-            let done = self.inner.store.finish(lease, &settlement, at, &then);
+            let store = &self.inner.store;
+            let done = store.finish(lease, &self.noted, &settlement, at, &then);
             // Once it may be settled, that the lease is over says nothing: the answer does.
             match self.in_time(done).await? {
                 Ok(finished) => break (finished, asked),
@@ -75,6 +76,9 @@ impl Runner {
         };
         let applied = self.deployment.apply(timed.clone());
         applied.map_err(|e| self.bug(&e))?;
+        for event in std::mem::take(&mut self.noted) {
+            self.announce(Some(event));
+        }
         self.announce(Some(timed));
         self.inner.forget_running(self.deployment.id());
         if let (Then::ReleaseAndAmend(_), Some(failed)) = (&then, &mut self.failed) {

@@ -12,6 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::error::{Chain, StoreError, StoreErrorKind};
+use crate::event::TimedEvent;
 use crate::history::{Exclusion, HistoryStore, Keep, Lease, Renewal, Trust};
 
 /// How often a lease is renewed, or oftener where it is trusted for less than three times this: so
@@ -214,6 +215,11 @@ impl<T: Held> Tenure<T> {
         renew(self.store.as_ref(), &self.held, &self.state).await
     }
 
+    /// Whether another process has asked for a stop, by what is known.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.state.borrow().is_cancelled
+    }
+
     /// An error if it is over.
     pub(super) fn holds(&self) -> Result<(), Over> {
         self.state.borrow().over().map_or(Ok(()), Err)
@@ -267,15 +273,31 @@ impl<T: Held> Tenure<T> {
     }
 }
 
+impl Tenure<Lease> {
+    /// Adds events to the record, which renews the lease.
+    pub(super) async fn append(&self, events: &[TimedEvent]) -> Result<Renewal, StoreError> {
+        let answer = self.store.append(&self.held, events);
+        noted(&self.state, answer).await
+    }
+}
+
+/// Waits for an answer, and notes what it says of what is held.
+async fn noted(
+    state: &watch::Sender<State>,
+    answer: impl Future<Output = Result<Renewal, StoreError>>,
+) -> Result<Renewal, StoreError> {
+    let asked = Instant::now();
+    let answer = answer.await;
+    state.send_modify(|state| state.note(asked, &answer));
+    answer
+}
+
 async fn renew<T: Held>(
     store: &dyn HistoryStore,
     held: &T,
     state: &watch::Sender<State>,
 ) -> Result<Renewal, StoreError> {
-    let asked = Instant::now();
-    let answer = held.renew(store).await;
-    state.send_modify(|state| state.note(asked, &answer));
-    answer
+    noted(state, held.renew(store)).await
 }
 
 /// Renews until it is over: what nobody acts under any more is not kept from others.

@@ -1,8 +1,9 @@
 //! [`Claim`]: a lease by name, and what each write under it is checked against.
 
-use super::Epoch;
+use super::{Epoch, capped_json};
+use crate::deployment::Deployment;
 use crate::error::{StoreError, StoreErrorKind as Kind};
-use crate::event::Event;
+use crate::event::{Event, TimedEvent};
 use crate::id::{DeploymentId, WorkloadId};
 
 /// For stores: what a lease is of, without what keeps its holder alive, to go with a write into
@@ -59,22 +60,30 @@ impl Claim {
         Err(StoreError::fenced(&self.deployment))
     }
 
-    /// Whether `append` may write this event, where its timeline allows it.
+    /// What of these events `append` has to write, where the timeline allows them: all, or none if the
+    /// record ends with them already.
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::IllegalEvent`](Kind::IllegalEvent) for what only `finish` writes.
-    pub fn may_append(&self, event: &Event) -> Result<(), StoreError> {
-        if !matches!(event, Event::Settled(_) | Event::RolledBackBy { .. }) {
-            return Ok(());
+    /// [`StoreErrorKind::IllegalEvent`](Kind::IllegalEvent) for what only `finish` writes;
+    /// [`StoreErrorKind::TooLarge`](Kind::TooLarge).
+    pub fn unwritten<'e>(
+        &self,
+        record: &Deployment,
+        events: &'e [TimedEvent],
+    ) -> Result<&'e [TimedEvent], StoreError> {
+        for timed in events {
+            capped_json(&self.deployment, timed)?;
+            if matches!(timed.event, Event::Settled(_) | Event::RolledBackBy { .. }) {
+                let name = timed.event.name();
+                let what = format!("only finish writes the event {name}; nothing was written");
+                return Err(StoreError::new(Kind::IllegalEvent, what)
+                    .on(&self.deployment)
+                    .advice("settle it with finish"));
+            }
         }
-        let what = format!(
-            "only finish writes the event {}; nothing was written",
-            event.name()
-        );
-        Err(StoreError::new(Kind::IllegalEvent, what)
-            .on(&self.deployment)
-            .advice("settle it with finish"))
+        let is_written = record.events().ends_with(events);
+        Ok(if is_written { &[] } else { events })
     }
 
     /// Whether the lease reaches a deployment which is of this workload.

@@ -29,15 +29,16 @@ pub enum Finished {
     Opened(Begun),
 }
 
-/// For stores: a settlement and what follows it. A store writes, in one atomic step: the event
-/// [`settled`](Self::settled) on the claim's own record, the event that it
+/// For stores: a settlement and what follows it. A store writes, in one atomic step: the
+/// [`events`](Self::events) that end the claim's own record, the event that it
 /// [`amends`](Self::amends) another one by, the record that it [`opens`](Self::opens), and the
 /// workload's state: its next version, what is [`live`](Self::live), and as in flight what was opened,
 /// or nothing.
 #[derive(Debug, Clone)]
 pub struct Finish {
     claim: Claim,
-    settled: TimedEvent,
+    events: Vec<TimedEvent>,
+    at: Timestamp,
     live: LiveRecord,
     then: Then,
 }
@@ -52,6 +53,7 @@ impl Finish {
     /// [`StoreErrorKind::TooLarge`](Kind::TooLarge).
     pub fn new(
         lease: &Lease,
+        last: &[TimedEvent],
         settlement: &Settlement,
         at: Timestamp,
         then: &Then,
@@ -68,11 +70,15 @@ impl Finish {
             }
             Then::ReleaseAndAmend(_) | Then::Release => {}
         }
-        let settled = TimedEvent::new(at, Event::Settled(settlement.clone()));
-        capped_json(claim.deployment(), &settled)?;
+        let mut events = last.to_vec();
+        events.push(TimedEvent::new(at, Event::Settled(settlement.clone())));
+        for event in &events {
+            capped_json(claim.deployment(), event)?;
+        }
         Ok(Self {
             claim,
-            settled,
+            events,
+            at,
             live: settlement.live.clone(),
             then: then.clone(),
         })
@@ -83,9 +89,9 @@ impl Finish {
         &self.claim
     }
 
-    /// The last event of the claim's own record.
-    pub fn settled(&self) -> &TimedEvent {
-        &self.settled
+    /// What the claim's own record ends with: what was not on record yet, and the settlement.
+    pub fn events(&self) -> &[TimedEvent] {
+        &self.events
     }
 
     /// What is live from now on.
@@ -101,7 +107,7 @@ impl Finish {
         };
         let deployment = self.claim.deployment().clone();
         let event = Event::RolledBackBy { deployment };
-        Some((failed, TimedEvent::new(self.settled.at, event)))
+        Some((failed, TimedEvent::new(self.at, event)))
     }
 
     /// The successor, in flight from now on under the same lease.
@@ -127,7 +133,12 @@ impl Finish {
         in_flight: Option<&DeploymentId>,
         get: impl FnOnce(&DeploymentId) -> Result<Option<Deployment>, E>,
     ) -> Result<Option<Option<Sequence>>, E> {
-        if !own.events().contains(&self.settled) {
+        // What came after the settlement is of other deployments.
+        if !own
+            .events()
+            .windows(self.events.len())
+            .any(|these| these == self.events)
+        {
             return Ok(None);
         }
         Ok(match &self.then {

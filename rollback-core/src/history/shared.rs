@@ -93,18 +93,23 @@ macro_rules! forward {
                 (**self).begin(new, holder, expected).await
             }
 
-            async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
-                (**self).append(lease, event).await
+            async fn append(
+                &self,
+                lease: &Lease,
+                events: &[TimedEvent],
+            ) -> Result<Renewal, StoreError> {
+                (**self).append(lease, events).await
             }
 
             async fn finish(
                 &self,
                 lease: &Lease,
+                last: &[TimedEvent],
                 settlement: &Settlement,
                 at: Timestamp,
                 then: &Then,
             ) -> Result<Finished, StoreError> {
-                (**self).finish(lease, settlement, at, then).await
+                (**self).finish(lease, last, settlement, at, then).await
             }
 
             async fn renew(&self, lease: &Lease) -> Result<Renewal, StoreError> {

@@ -83,19 +83,24 @@ pub trait HistoryStore: HistoryReader {
         expected: Version,
     ) -> Result<Begun, StoreError>;
 
-    /// Adds an event. Not for `Settled` and `RolledBackBy`, which `finish` writes.
+    /// Adds events to the end of the record: all of them in one atomic step, or none. Not for `Settled`
+    /// and `RolledBackBy`, which `finish` writes. What the record ends with already is not added again,
+    /// so that a caller who did not hear the answer can ask again.
+    ///
+    /// It confirms the lease as [`renew`](Self::renew) does, and answers like it.
     ///
     /// # Errors
     ///
     /// As of [all writes](HistoryStore#errors-of-all-writes), and:
     ///
     /// - [`Fenced`](crate::error::StoreErrorKind::Fenced): the lease's epoch is over.
-    /// - [`IllegalEvent`](crate::error::StoreErrorKind::IllegalEvent): the event cannot follow, or
+    /// - [`IllegalEvent`](crate::error::StoreErrorKind::IllegalEvent): one of them cannot follow, or
     ///   is one that `finish` writes.
-    async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError>;
+    async fn append(&self, lease: &Lease, events: &[TimedEvent]) -> Result<Renewal, StoreError>;
 
     /// Settles the deployment, states what is live, and frees the lease or opens the successor.
-    /// The successor's timeline begins at the settlement's instant.
+    /// `last` are the events before the settlement that are not on record yet; they are added in the
+    /// same atomic step. The successor's timeline begins at the settlement's instant.
     ///
     /// The lease is over then, and free when this returns ([`Lease::end`]), unless something
     /// [keeps](Lease::keep) it: nobody has to wait until the caller drops it. Only the same `finish`
@@ -116,6 +121,7 @@ pub trait HistoryStore: HistoryReader {
     async fn finish(
         &self,
         lease: &Lease,
+        last: &[TimedEvent],
         settlement: &Settlement,
         at: Timestamp,
         then: &Then,

@@ -8,10 +8,9 @@ use tokio::time::Instant;
 
 use crate::deployment::{Deployment, LiveRecord, Opening, Phase};
 use crate::error::{StoreError, StoreErrorKind as Kind};
-use crate::event::TimedEvent;
 use crate::history::{
-    Claim, Epoch, Exclusion, Finish, Holder, Identity, InFlight, Lease, Liveness, Sequence,
-    Settings, Trust, Version, WorkloadState, capped_json,
+    Claim, Epoch, Exclusion, Finish, Holder, Identity, InFlight, Lease, Liveness, Renewal,
+    Sequence, Settings, Trust, Version, WorkloadState, capped_json,
 };
 use crate::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
 
@@ -182,6 +181,13 @@ impl Inner {
         Trust::For(span)
     }
 
+    /// What the holder of a lease is told with each answer.
+    pub(super) fn confirm(&mut self, workload: &WorkloadId) -> Renewal {
+        let trust = self.renew(workload);
+        let held = self.entry(workload).held.as_ref();
+        Renewal::new(trust, held.and_then(|h| h.cancel_requested_by.clone()))
+    }
+
     /// An exclusion, to be kept by the caller.
     pub(super) fn exclusion(&mut self, workload: &WorkloadId) -> (Excluded, Exclusion) {
         let entry = self.entry(workload);
@@ -219,10 +225,12 @@ impl Inner {
     pub(super) fn finish(&mut self, finish: &Finish) -> Result<Option<Sequence>, StoreError> {
         let claim = finish.claim();
         self.fence(claim)?;
-        let mut changed = vec![self.with(claim.deployment(), finish.settled().clone())?];
+        let own = self.deployment_mut(claim.deployment())?.clone();
+        let mut changed = vec![own.with(finish.events())?];
         if let Some((failed, event)) = finish.amends() {
-            claim.reaches(failed, self.deployment_mut(failed)?.workload())?;
-            changed.push(self.with(failed, event)?);
+            let failed = self.deployment_mut(failed)?.clone();
+            claim.reaches(failed.id(), failed.workload())?;
+            changed.push(failed.with(&[event])?);
         }
         let opened = finish.opens().map(|new| self.open(new)).transpose()?;
         for deployment in changed {
@@ -242,13 +250,6 @@ impl Inner {
         Ok(opened)
     }
 
-    /// A record as it is with one more event.
-    fn with(&mut self, id: &DeploymentId, event: TimedEvent) -> Result<Deployment, StoreError> {
-        let mut deployment = self.deployment_mut(id)?.clone();
-        deployment.apply(event)?;
-        Ok(deployment)
-    }
-
     /// Whether this very `finish` was made before, with the successor's sequence if it opened one.
     pub(super) fn finished_before(
         &self,
@@ -257,13 +258,12 @@ impl Inner {
         let claim = finish.claim();
         let last = Some((claim.deployment().clone(), claim.epoch().0));
         let entry = self.workloads.get(claim.workload());
-        let entry = entry.filter(|e| e.finished == last && e.epoch == claim.epoch().0);
+        let entry = entry.filter(|e| e.finished == last);
         let (Some(entry), Some(own)) = (entry, self.deployment(claim.deployment())) else {
             return Ok(None);
         };
-        finish.was_made(own, entry.in_flight(), |id| {
-            Ok(self.deployment(id).cloned())
-        })
+        let in_flight = entry.in_flight().filter(|_| entry.epoch == claim.epoch().0);
+        finish.was_made(own, in_flight, |id| Ok(self.deployment(id).cloned()))
     }
 
     pub(super) fn state(&self, workload: &WorkloadId) -> WorkloadState {

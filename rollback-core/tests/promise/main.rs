@@ -45,7 +45,7 @@ async fn left_by_the_dead(b: &Bench, reference: &str, events: Vec<Event>) -> Dep
     for event in events {
         let at = SystemClock.now();
         let timed = TimedEvent::new(at, event);
-        b.store.append(&begun.lease, &timed).await.unwrap();
+        b.store.append(&begun.lease, &[timed]).await.unwrap();
     }
     new.id
 }

@@ -13,7 +13,7 @@ use rollback_fs::{Held, Locks, durable, make_dir, owner, system};
 use rustix::fs::{CWD, RenameFlags};
 
 use super::ended::Note;
-use super::{Current, Folder, Found, is_of_one, names};
+use super::{Current, Folder, Found, amended, is_of_one, names};
 use crate::index::{self, Line, Row};
 use crate::layout::{file_name, id_of};
 use crate::record::{self, read};
@@ -194,24 +194,26 @@ impl Folder {
         if let Some(opened) = &pending.opened {
             self.publish(writing, opened)?;
         }
-        for change in &pending.events {
-            let id = &change.deployment;
-            let path = self.place.record(change.shard, id);
+        for of_one in pending.events.chunk_by(|a, b| a.deployment == b.deployment) {
+            let (id, shard) = (&of_one[0].deployment, of_one[0].shard);
+            let path = self.place.record(shard, id);
             // One that was lost or damaged meanwhile stays as it is: the state has its end.
             let Some(bytes) = read(&path)? else { continue };
             let Ok(known) = self.decode(&path, &bytes, id) else {
                 continue;
             };
-            let mut deployment = known.clone();
-            if !deployment.events().contains(&change.event) {
-                if let Err(why) = deployment.apply(change.event.clone()) {
+            let deployment = match amended(known.clone(), of_one) {
+                Ok(deployment) => deployment,
+                Err(why) => {
                     tracing::warn!(deployment = %id, %why, "its record is not as it was committed");
                     continue;
                 }
+            };
+            if deployment != known {
                 let bytes = record::encode_again(&bytes, &known, &deployment)?;
                 self.write(writing, &path, &bytes)?;
             }
-            self.add_line(change.shard, &Line::Again(Row::of(&deployment)))?;
+            self.add_line(shard, &Line::Again(Row::of(&deployment)))?;
         }
         for gone in &pending.forget {
             let path = self.place.record(gone.shard, &gone.deployment);

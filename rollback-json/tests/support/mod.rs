@@ -32,7 +32,9 @@ pub(crate) async fn begin(store: &JsonStore, new: &Opening) -> Begun {
 pub(crate) async fn settle(store: &JsonStore, new: &Opening) {
     let lease = begin(store, new).await.lease;
     let end = settlement(&new.id, Outcome::Succeeded);
-    let done = store.finish(&lease, &end, at(99), &Then::Release).await;
+    let done = store
+        .finish(&lease, &[], &end, at(99), &Then::Release)
+        .await;
     done.unwrap();
 }
 

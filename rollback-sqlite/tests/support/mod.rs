@@ -29,7 +29,7 @@ pub(crate) async fn settle(store: &SqliteStore, workload: &str, n: u64) -> Openi
     let new = sample(workload, n);
     let begun = begin(store, &new).await.unwrap();
     let end = settlement(&new.id, Outcome::Succeeded);
-    let done = store.finish(&begun.lease, &end, at(n + 1), &Then::Release);
+    let done = store.finish(&begun.lease, &[], &end, at(n + 1), &Then::Release);
     done.await.unwrap();
     new
 }
@@ -42,9 +42,9 @@ pub(crate) async fn try_settle(
 ) -> Result<(), StoreError> {
     let new = sample(workload, n);
     let begun = begin(store, &new).await?;
-    store.append(&begun.lease, &step(n)).await?;
+    store.append(&begun.lease, &[step(n)]).await?;
     let end = settlement(&new.id, Outcome::Succeeded);
-    let done = store.finish(&begun.lease, &end, at(n + 1), &Then::Release);
+    let done = store.finish(&begun.lease, &[], &end, at(n + 1), &Then::Release);
     done.await.map(drop)
 }
 

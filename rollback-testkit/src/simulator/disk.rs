@@ -35,8 +35,15 @@ struct Content {
 #[derive(Debug, Clone)]
 pub(super) enum Written {
     Begun(Box<Opening>, Holder, Version),
-    Appended(WorkloadId, DeploymentId, TimedEvent),
-    Finished(WorkloadId, DeploymentId, Settlement, Timestamp, Then),
+    Appended(WorkloadId, DeploymentId, Vec<TimedEvent>),
+    Finished(
+        WorkloadId,
+        DeploymentId,
+        Vec<TimedEvent>,
+        Settlement,
+        Timestamp,
+        Then,
+    ),
     TakenOver(WorkloadId, Holder),
     CancelRequested(DeploymentId, Actor),
     Annotated(DeploymentId, Annotation),
@@ -103,8 +110,12 @@ impl Written {
     fn name(&self) -> String {
         match self {
             Self::Begun(new, ..) => format!("begun ({})", new.trigger.kind()),
-            Self::Appended(_, _, event) => event.event.name().to_owned(),
-            Self::Finished(..) => "settled".to_owned(),
+            Self::Appended(_, _, events) => names(events).join(", "),
+            Self::Finished(_, _, last, ..) => {
+                let mut names = names(last);
+                names.push("settled");
+                names.join(", ")
+            }
             Self::TakenOver(..) => "taken over".to_owned(),
             Self::CancelRequested(..) => "cancel requested".to_owned(),
             Self::Annotated(..) => "annotated".to_owned(),
@@ -124,10 +135,12 @@ impl Written {
                 }
                 Err(e) => Err(e),
             },
-            Self::Appended(workload, _, event) => store.append(&leases[workload], event).await,
-            Self::Finished(workload, _, settlement, at, then) => {
+            Self::Appended(workload, _, events) => {
+                store.append(&leases[workload], events).await.map(drop)
+            }
+            Self::Finished(workload, _, last, settlement, at, then) => {
                 let lease = leases.remove(workload).expect("a lease");
-                match store.finish(&lease, settlement, *at, then).await {
+                match store.finish(&lease, last, settlement, *at, then).await {
                     Ok(Finished::Opened(begun)) => {
                         leases.insert(workload.clone(), begun.lease);
                         Ok(())
@@ -173,22 +186,34 @@ impl Written {
             Self::Begun(new, holder, version) => {
                 Self::Begun(Box::new(age.reads(&*new)), holder, version)
             }
-            Self::Appended(workload, id, event) => Self::Appended(workload, id, age.reads(&event)),
-            Self::Finished(workload, id, settlement, at, then) => {
-                Self::Finished(workload, id, age.reads(&settlement), at, then)
+            Self::Appended(workload, id, events) => {
+                Self::Appended(workload, id, events.iter().map(|e| age.reads(e)).collect())
+            }
+            Self::Finished(workload, id, last, settlement, at, then) => {
+                let last = last.iter().map(|e| age.reads(e)).collect();
+                Self::Finished(workload, id, last, age.reads(&settlement), at, then)
             }
             other => other,
         }
     }
 
     /// What it says of a deployment's timeline.
-    pub(super) fn event(&self) -> Option<(&DeploymentId, Event)> {
+    pub(super) fn events(&self) -> Option<(&DeploymentId, Vec<Event>)> {
+        let events = |of: &[TimedEvent]| of.iter().map(|timed| timed.event.clone()).collect();
         match self {
-            Self::Appended(_, id, event) => Some((id, event.event.clone())),
-            Self::Finished(_, id, settlement, ..) => Some((id, Event::Settled(settlement.clone()))),
+            Self::Appended(_, id, written) => Some((id, events(written))),
+            Self::Finished(_, id, last, settlement, ..) => {
+                let mut events: Vec<Event> = events(last);
+                events.push(Event::Settled(settlement.clone()));
+                Some((id, events))
+            }
             _ => None,
         }
     }
+}
+
+fn names(events: &[TimedEvent]) -> Vec<&'static str> {
+    events.iter().map(|timed| timed.event.name()).collect()
 }
 
 /// A store as one process sees it: each write is a point on either side.
@@ -283,15 +308,16 @@ impl HistoryStore for DiskStore {
             .await
     }
 
-    async fn append(&self, lease: &Lease, event: &TimedEvent) -> Result<(), StoreError> {
+    async fn append(&self, lease: &Lease, events: &[TimedEvent]) -> Result<Renewal, StoreError> {
         let (workload, id) = (lease.workload().clone(), lease.deployment().clone());
-        let write = Written::Appended(workload, id, event.clone());
-        self.write(write, self.inner.append(lease, event)).await
+        let write = Written::Appended(workload, id, events.to_vec());
+        self.write(write, self.inner.append(lease, events)).await
     }
 
     async fn finish(
         &self,
         lease: &Lease,
+        last: &[TimedEvent],
         settlement: &Settlement,
         at: Timestamp,
         then: &Then,
@@ -299,11 +325,12 @@ impl HistoryStore for DiskStore {
         let write = Written::Finished(
             lease.workload().clone(),
             lease.deployment().clone(),
+            last.to_vec(),
             settlement.clone(),
             at,
             then.clone(),
         );
-        self.write(write, self.inner.finish(lease, settlement, at, then))
+        self.write(write, self.inner.finish(lease, last, settlement, at, then))
             .await
     }
 

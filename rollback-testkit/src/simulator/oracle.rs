@@ -203,10 +203,10 @@ pub(super) async fn nothing_acknowledged_is_lost(machine: &Machine, breaches: &m
         .flatten()
         .collect();
     for write in &written {
-        let (id, event) = match write {
-            Written::Begun(new, ..) => (&new.id, None),
-            other => match other.event() {
-                Some((id, event)) => (id, Some(event)),
+        let (id, events) = match write {
+            Written::Begun(new, ..) => (&new.id, Vec::new()),
+            other => match other.events() {
+                Some(acknowledged) => acknowledged,
                 None => continue,
             },
         };
@@ -216,10 +216,10 @@ pub(super) async fn nothing_acknowledged_is_lost(machine: &Machine, breaches: &m
             }
             continue;
         };
-        if let Some(event) = event
-            && !record.events().iter().any(|e| e.event == event)
-        {
-            breaches.push(Breach::new("an acknowledged event is lost", event.name()));
+        for event in events {
+            if !record.events().iter().any(|e| e.event == event) {
+                breaches.push(Breach::new("an acknowledged event is lost", event.name()));
+            }
         }
     }
 }

@@ -177,7 +177,9 @@ impl Agreement<'_> {
             let timed = TimedEvent::new(at(now), event.clone());
             let mut answers = Vec::new();
             for (store, lease) in self.stores.iter().zip(&self.leases[i].1) {
-                answers.push(kind(&store.append(lease, &timed).await));
+                answers.push(kind(
+                    &store.append(lease, std::slice::from_ref(&timed)).await,
+                ));
             }
             self.same("append", &answers);
         }
@@ -214,7 +216,7 @@ impl Agreement<'_> {
         };
         let (mut answers, mut open, mut back) = (Vec::new(), Vec::new(), Vec::new());
         for (store, lease) in self.stores.iter().zip(leases) {
-            match store.finish(&lease, &settled, at(now), &then).await {
+            match store.finish(&lease, &[], &settled, at(now), &then).await {
                 Ok(Finished::Released) => answers.push((Ok(()), None)),
                 Ok(Finished::Opened(begun)) => {
                     answers.push((Ok(()), Some(begun.sequence)));

@@ -48,7 +48,7 @@ pub(super) async fn no_sequence_up_to_an_advance_is_given(harness: &dyn StoreHar
     let id = first.lease.deployment().clone();
     let end = settlement(&id, Outcome::Succeeded);
     let then = rollback_core::history::Then::Release;
-    let done = store.finish(&first.lease, &end, at(2), &then).await;
+    let done = store.finish(&first.lease, &[], &end, at(2), &then).await;
     done.unwrap();
     drop(store);
     let store = harness.store().await;
@@ -158,7 +158,10 @@ pub(super) async fn what_a_dead_holder_left_can_be_abandoned(harness: &dyn Store
     let new = sample(API, 3);
     let begun = begin(&*store, &new).await;
     let step = timed(4, Event::PrepareIntended);
-    store.append(&begun.lease, &step).await.unwrap();
+    store
+        .append(&begun.lease, std::slice::from_ref(&step))
+        .await
+        .unwrap();
     let epoch = begun.lease.epoch();
     let before = store.workload(&api).await.unwrap().version;
     harness.die(begun.lease).await;
@@ -180,7 +183,7 @@ pub(super) async fn what_a_dead_holder_left_can_be_abandoned(harness: &dyn Store
     assert_eq!(last.what, what);
     // What a process holds that was wrongly thought dead.
     let old = Lease::new(api, new.id.clone(), epoch, ());
-    refused(store.append(&old, &step).await, Kind::Fenced);
+    refused(store.append(&old, &[step]).await, Kind::Fenced);
     refused(store.renew(&old).await, Kind::Fenced);
     // And life goes on.
     settle(&*store, &sample(API, 9), Outcome::Succeeded, 1).await;

@@ -44,7 +44,7 @@ pub fn child(open: impl Open) {
         for n in 0..=APPENDS {
             let decision = format!("a line such as events have, number {n}");
             let event = TimedEvent::new(at(2), Event::TakenOver { decision, by: None });
-            store.append(&begun.lease, &event).await.unwrap();
+            store.append(&begun.lease, &[event]).await.unwrap();
             // The first one fills what is remembered.
             if n == 0 {
                 say("ready");

@@ -79,11 +79,13 @@ async fn ends(store: &dyn HistoryStore, new: &Opening, lease: Lease) -> Settleme
     ];
     for (n, step) in (4..).zip(steps) {
         let name = step.name();
-        let done = store.append(&lease, &timed(n, step)).await;
+        let done = store.append(&lease, &[timed(n, step)]).await;
         done.unwrap_or_else(|e| panic!("{name} cannot be written on a full disk: {e}"));
     }
     let end = settlement(&new.id, Outcome::FailedAndRolledBack);
-    let done = store.finish(&lease, &end, at(20), &Then::Release).await;
+    let done = store
+        .finish(&lease, &[], &end, at(20), &Then::Release)
+        .await;
     done.unwrap_or_else(|e| panic!("it cannot be settled on a full disk: {e}"));
     end
 }

@@ -36,7 +36,7 @@ pub(super) async fn a_key_is_taken_once_whoever_asks(harness: &dyn StoreHarness)
     let end = super::settlement(&first.id, Outcome::Failed);
     let then = rollback_core::history::Then::Release;
     other
-        .finish(&dead, &end, super::at(3), &then)
+        .finish(&dead, &[], &end, super::at(3), &then)
         .await
         .unwrap();
     settle(
@@ -84,7 +84,7 @@ pub(super) async fn of_eight_begins_at_once_with_one_key_one_wins(harness: &dyn 
                     Ok(begun) => {
                         let end = super::settlement(&new.id, Outcome::Succeeded);
                         let then = rollback_core::history::Then::Release;
-                        let done = store.finish(&begun.lease, &end, super::at(n + 20), &then);
+                        let done = store.finish(&begun.lease, &[], &end, super::at(n + 20), &then);
                         done.await.unwrap();
                         return true;
                     }

@@ -267,7 +267,9 @@ impl<'a, O: Open> Sweep<'a, O> {
             let asked = store.renew(&lease).await.unwrap().cancel_requested_by;
             assert_eq!(asked.is_some(), self.verb == Verb::RequestCancel);
             let end = settlement(lease.deployment(), Outcome::Failed);
-            let done = store.finish(&lease, &end, at(20), &Then::Release).await;
+            let done = store
+                .finish(&lease, &[], &end, at(20), &Then::Release)
+                .await;
             done.unwrap();
         }
         settle(store, &sample(API, 21), Outcome::Succeeded, 1).await;

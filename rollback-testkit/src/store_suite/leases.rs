@@ -25,7 +25,10 @@ pub(super) async fn a_deployment_begins_goes_on_and_settles(harness: &dyn StoreH
     assert_eq!(in_flight.epoch, begun.lease.epoch());
     assert_eq!(in_flight.holder.pid, std::process::id());
     for (n, event) in [(2, Event::PrepareIntended), (3, prepared(&new))] {
-        store.append(&begun.lease, &timed(n, event)).await.unwrap();
+        store
+            .append(&begun.lease, &[timed(n, event)])
+            .await
+            .unwrap();
     }
     let record = store.get(&new.id).await.unwrap().unwrap();
     assert_eq!(record.opening(), &new);
@@ -34,7 +37,7 @@ pub(super) async fn a_deployment_begins_goes_on_and_settles(harness: &dyn StoreH
     assert_eq!(record.outcome(), None);
     let end = settlement(&new.id, Outcome::Succeeded);
     let done = store
-        .finish(&begun.lease, &end, at(9), &Then::Release)
+        .finish(&begun.lease, &[], &end, at(9), &Then::Release)
         .await
         .unwrap();
     assert!(matches!(done, Finished::Released));
@@ -70,7 +73,7 @@ pub(super) async fn a_held_lease_is_a_living_conflict_and_is_never_taken_over(
     let new = sample("api@web-1", 1);
     let begun = begin(&*store, &new).await;
     let step = timed(2, Event::PrepareIntended);
-    store.append(&begun.lease, &step).await.unwrap();
+    store.append(&begun.lease, &[step]).await.unwrap();
     for store in [&store, &other] {
         let second = sample("api@web-1", 3);
         let error = store
@@ -120,7 +123,7 @@ pub(super) async fn a_dropped_lease_is_a_dead_conflict_and_is_taken_over(
         Kind::Conflict,
     );
     let end = settlement(&new.id, Outcome::Interrupted);
-    let done = other.finish(&lease, &end, at(3), &Then::Release).await;
+    let done = other.finish(&lease, &[], &end, at(3), &Then::Release).await;
     done.unwrap();
     refused(
         other.take_over(&new.workload, &holder()).await,
@@ -154,7 +157,7 @@ pub(super) async fn a_lease_that_is_renewed_outlives_its_span(harness: &dyn Stor
     // Opening the successor renews it, too.
     let then = Then::Open(Box::new(next.clone()));
     let end = settlement(&new.id, Outcome::Failed);
-    let done = store.finish(&begun.lease, &end, at(3), &then).await;
+    let done = store.finish(&begun.lease, &[], &end, at(3), &then).await;
     let Finished::Opened(begun) = done.unwrap() else {
         panic!("the successor is open")
     };
@@ -210,10 +213,10 @@ pub(super) async fn a_lease_that_was_taken_over_is_fenced(harness: &dyn StoreHar
     for old in [epoch, Epoch(fresh.epoch().0 + 1)] {
         let old = Lease::new(new.workload.clone(), new.id.clone(), old, ());
         let step = timed(2, Event::PrepareIntended);
-        refused(store.append(&old, &step).await, Kind::Fenced);
+        refused(store.append(&old, &[step]).await, Kind::Fenced);
         refused(store.renew(&old).await, Kind::Fenced);
         let end = settlement(&new.id, Outcome::Failed);
-        let done = store.finish(&old, &end, at(3), &Then::Release).await;
+        let done = store.finish(&old, &[], &end, at(3), &Then::Release).await;
         refused(done, Kind::Fenced);
     }
     let record = store.get(&new.id).await.unwrap().unwrap();
@@ -228,20 +231,23 @@ pub(super) async fn a_lease_is_fenced_though_its_record_is_as_its_holder_left_it
     let new = sample("api@web-1", 1);
     let begun = begin(&*store, &new).await;
     let step = timed(2, Event::PrepareIntended);
-    store.append(&begun.lease, &step).await.unwrap();
+    store
+        .append(&begun.lease, std::slice::from_ref(&step))
+        .await
+        .unwrap();
     let epoch = begun.lease.epoch();
     harness.die(begun.lease).await;
     // Whoever takes over has written nothing yet, and the first store may remember the record.
     let fresh = other.take_over(&new.workload, &holder()).await.unwrap();
     let old = Lease::new(new.workload.clone(), new.id.clone(), epoch, ());
     for event in [step, timed(3, Event::SwitchIntended)] {
-        refused(store.append(&old, &event).await, Kind::Fenced);
+        refused(store.append(&old, &[event]).await, Kind::Fenced);
     }
     let end = settlement(&new.id, Outcome::Failed);
-    let done = other.finish(&fresh, &end, at(4), &Then::Release).await;
+    let done = other.finish(&fresh, &[], &end, at(4), &Then::Release).await;
     done.unwrap();
     // It is settled, and this is what settled it; but not under this lease.
-    let done = store.finish(&old, &end, at(4), &Then::Release).await;
+    let done = store.finish(&old, &[], &end, at(4), &Then::Release).await;
     refused(done, Kind::Fenced);
 }
 
@@ -258,7 +264,7 @@ pub(super) async fn a_holder_lives_as_long_as_anybody_keeps_its_lease(harness: &
     let end = settlement(&new.id, Outcome::Failed);
     let then = Then::Open(Box::new(next.clone()));
     let finished = store
-        .finish(&begun.lease, &end, at(3), &then)
+        .finish(&begun.lease, &[], &end, at(3), &then)
         .await
         .unwrap();
     drop((finished, begun));
@@ -344,7 +350,7 @@ pub(super) async fn a_cancellation_is_seen_by_renew(harness: &dyn StoreHarness) 
     assert_eq!(after.cancel_requested_by, Some(ann.clone()));
     let end = settlement(&new.id, Outcome::Cancelled);
     let done = store
-        .finish(&begun.lease, &end, at(2), &Then::Release)
+        .finish(&begun.lease, &[], &end, at(2), &Then::Release)
         .await;
     done.unwrap();
     refused(other.request_cancel(&new.id, &ann).await, Kind::NotFound);
@@ -360,7 +366,7 @@ pub(super) async fn two_workloads_do_not_interfere(harness: &dyn StoreHarness) {
     let second = store.begin(&two, &holder(), Version(0)).await.unwrap();
     assert!(second.sequence > first.sequence);
     let end = settlement(&two.id, Outcome::Succeeded);
-    let done = store.finish(&second.lease, &end, at(3), &Then::Release);
+    let done = store.finish(&second.lease, &[], &end, at(3), &Then::Release);
     done.await.unwrap();
     store.renew(&first.lease).await.unwrap();
     let state = store.workload(&workload("api@web-1")).await.unwrap();

@@ -44,7 +44,7 @@ pub async fn child(open: impl Open) {
         Ok(begun) => {
             say(new.id.as_str());
             for n in 0.. {
-                store.append(&begun.lease, &step(n)).await.unwrap();
+                store.append(&begun.lease, &[step(n)]).await.unwrap();
                 say(&n.to_string());
             }
         }
@@ -82,7 +82,7 @@ pub async fn what_a_killed_process_was_acknowledged_is_kept_and_its_deployment_t
         assert_eq!(in_flight.holder.pid, other.id());
         let lease = store.take_over(record.workload(), &holder()).await.unwrap();
         assert!(lease.epoch() > in_flight.epoch);
-        store.append(&lease, &step(stored)).await.unwrap();
+        store.append(&lease, &[step(stored)]).await.unwrap();
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn a_reopened_store_shows_everything(harness: &dyn StoreHarness
     settle(&*store, &old, Outcome::Succeeded, 1).await;
     let begun = begin(&*store, &new).await;
     let step = timed(6, Event::PrepareIntended);
-    store.append(&begun.lease, &step).await.unwrap();
+    store.append(&begun.lease, &[step]).await.unwrap();
     let before = store.list(&Query::default()).await.unwrap();
     drop((begun, store));
     let store = harness.store().await;
@@ -102,7 +102,10 @@ pub(super) async fn a_summary_follows_its_deployment_to_its_end(harness: &dyn St
             evidence: Evidence::default(),
         },
     ] {
-        store.append(&begun.lease, &timed(9, event)).await.unwrap();
+        store
+            .append(&begun.lease, &[timed(9, event)])
+            .await
+            .unwrap();
         same_summaries(&*store).await;
     }
     let newest = store

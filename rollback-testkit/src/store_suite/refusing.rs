@@ -15,12 +15,12 @@ pub(super) async fn a_deployment_was_rolled_back_by_itself(harness: &dyn StoreHa
     let lease = begin(&*store, &new).await.lease;
     let end = settlement(&new.id, Outcome::Failed);
     let then = Then::ReleaseAndAmend(new.id.clone());
-    let done = store.finish(&lease, &end, at(2), &then).await;
+    let done = store.finish(&lease, &[], &end, at(2), &then).await;
     refused(done, Kind::IllegalEvent);
     let record = store.get(&new.id).await.unwrap().unwrap();
     assert!(record.events().is_empty());
     // The lease is what it was.
-    let done = store.finish(&lease, &end, at(2), &Then::Release).await;
+    let done = store.finish(&lease, &[], &end, at(2), &Then::Release).await;
     done.unwrap();
     let record = store.get(&new.id).await.unwrap().unwrap();
     assert_eq!(record.outcome(), Some(Outcome::Failed));
@@ -37,7 +37,7 @@ pub(super) async fn a_settlement_reached_into_another_workload(harness: &dyn Sto
         Then::ReleaseAndAmend(other.id.clone()),
         Then::Open(Box::new(sample("api@web-2", 3))),
     ] {
-        let done = store.finish(&lease, &end, at(4), &then).await;
+        let done = store.finish(&lease, &[], &end, at(4), &then).await;
         refused(done, Kind::IllegalEvent);
     }
     assert_eq!(store.get(&other.id).await.unwrap(), before);

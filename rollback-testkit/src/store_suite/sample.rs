@@ -94,7 +94,7 @@ pub(super) async fn settle(store: &dyn HistoryStore, new: &Opening, outcome: Out
     let end = new.opened_at.plus(Duration::from_secs(took));
     let settlement = settlement(&new.id, outcome);
     let done = store
-        .finish(&begun.lease, &settlement, end, &Then::Release)
+        .finish(&begun.lease, &[], &settlement, end, &Then::Release)
         .await;
     assert!(matches!(done, Ok(Finished::Released)), "{done:?}");
 }

@@ -9,8 +9,8 @@ use rollback_core::policy::Policy;
 
 use super::StoreHarness;
 use super::sample::{
-    amend, at, begin, by_ann, holder, note, prepared, refused, sample, sample_of, settle,
-    settlement, timed, workload,
+    amend, at, begin, by_ann, holder, note, refused, sample, sample_of, settle, settlement, timed,
+    workload,
 };
 
 pub(super) async fn finish_opens_the_successor_under_the_same_lease(harness: &dyn StoreHarness) {
@@ -25,7 +25,7 @@ pub(super) async fn finish_opens_the_successor_under_the_same_lease(harness: &dy
     let end = settlement(&failed.id, Outcome::Failed);
     let then = Then::Open(Box::new(back.clone()));
     let done = store
-        .finish(&begun.lease, &end, at(5), &then)
+        .finish(&begun.lease, &[], &end, at(5), &then)
         .await
         .unwrap();
     let Finished::Opened(begun) = done else {
@@ -44,7 +44,7 @@ pub(super) async fn finish_opens_the_successor_under_the_same_lease(harness: &dy
         "the cancellation was of the failed one"
     );
     store
-        .append(&begun.lease, &timed(6, Event::PrepareIntended))
+        .append(&begun.lease, &[timed(6, Event::PrepareIntended)])
         .await
         .unwrap();
     refused(
@@ -67,7 +67,7 @@ pub(super) async fn finish_amends_the_failed_deployment(harness: &dyn StoreHarne
     let end = settlement(&failed.id, Outcome::Failed);
     let then = Then::Open(Box::new(back.clone()));
     let done = store
-        .finish(&begun.lease, &end, at(3), &then)
+        .finish(&begun.lease, &[], &end, at(3), &then)
         .await
         .unwrap();
     let Finished::Opened(begun) = done else {
@@ -76,7 +76,7 @@ pub(super) async fn finish_amends_the_failed_deployment(harness: &dyn StoreHarne
     let then = Then::ReleaseAndAmend(failed.id.clone());
     let end = settlement(&back.id, Outcome::Succeeded);
     store
-        .finish(&begun.lease, &end, at(4), &then)
+        .finish(&begun.lease, &[], &end, at(4), &then)
         .await
         .unwrap();
     let record = store.get(&failed.id).await.unwrap().unwrap();
@@ -106,7 +106,7 @@ pub(super) async fn a_refused_finish_changes_nothing(harness: &dyn StoreHarness)
             Kind::NotFound,
         ),
     ] {
-        refused(store.finish(&lease, &end, at(4), &then).await, kind);
+        refused(store.finish(&lease, &[], &end, at(4), &then).await, kind);
         let record = store.get(&new.id).await.unwrap().unwrap();
         assert!(record.events().is_empty());
         let state = store.workload(&new.workload).await.unwrap();
@@ -114,7 +114,7 @@ pub(super) async fn a_refused_finish_changes_nothing(harness: &dyn StoreHarness)
     }
     // The lease is what it was.
     store
-        .finish(&lease, &end, at(4), &Then::Release)
+        .finish(&lease, &[], &end, at(4), &Then::Release)
         .await
         .unwrap();
 }
@@ -127,11 +127,11 @@ pub(super) async fn finish_again_with_the_same_value_stores_nothing_twice(
     let lease = begin(&*store, &failed).await.lease;
     let end = settlement(&failed.id, Outcome::Failed);
     let then = Then::Open(Box::new(back.clone()));
-    let done = store.finish(&lease, &end, at(5), &then).await.unwrap();
+    let done = store.finish(&lease, &[], &end, at(5), &then).await.unwrap();
     let Finished::Opened(first) = done else {
         panic!("the successor is open: {done:?}")
     };
-    let done = store.finish(&lease, &end, at(5), &then).await.unwrap();
+    let done = store.finish(&lease, &[], &end, at(5), &then).await.unwrap();
     let Finished::Opened(second) = done else {
         panic!("the successor is still open: {done:?}")
     };
@@ -140,11 +140,11 @@ pub(super) async fn finish_again_with_the_same_value_stores_nothing_twice(
     let end = settlement(&back.id, Outcome::Succeeded);
     let then = Then::ReleaseAndAmend(failed.id.clone());
     store
-        .finish(&first.lease, &end, at(6), &then)
+        .finish(&first.lease, &[], &end, at(6), &then)
         .await
         .unwrap();
     let done = store
-        .finish(&first.lease, &end, at(6), &then)
+        .finish(&first.lease, &[], &end, at(6), &then)
         .await
         .unwrap();
     assert!(matches!(done, Finished::Released));
@@ -163,11 +163,11 @@ pub(super) async fn a_lease_that_was_finished_is_over(harness: &dyn StoreHarness
         let (lease, store) = (lease.pass_on(lease.deployment().clone()), store.clone());
         async move {
             let step = timed(7, Event::PrepareIntended);
-            refused(store.append(&lease, &step).await, Kind::Fenced);
+            refused(store.append(&lease, &[step]).await, Kind::Fenced);
             refused(store.renew(&lease).await, Kind::Fenced);
             let other = settlement(lease.deployment(), Outcome::Degraded);
             for then in [Then::Release, Then::Open(Box::new(sample("api@web-1", 8)))] {
-                let done = store.finish(&lease, &other, at(8), &then).await;
+                let done = store.finish(&lease, &[], &other, at(8), &then).await;
                 refused(done, Kind::Fenced);
             }
         }
@@ -175,17 +175,17 @@ pub(super) async fn a_lease_that_was_finished_is_over(harness: &dyn StoreHarness
     let lease = begin(&*store, &failed).await.lease;
     let end = settlement(&failed.id, Outcome::Failed);
     let then = Then::Open(Box::new(back.clone()));
-    let done = store.finish(&lease, &end, at(5), &then).await.unwrap();
+    let done = store.finish(&lease, &[], &end, at(5), &then).await.unwrap();
     let Finished::Opened(begun) = done else {
         panic!("the successor is open: {done:?}")
     };
     over(&lease).await;
     // The same settlement with something else after it is another `finish`.
-    let done = store.finish(&lease, &end, at(5), &Then::Release).await;
+    let done = store.finish(&lease, &[], &end, at(5), &Then::Release).await;
     refused(done, Kind::Fenced);
     store.renew(&begun.lease).await.unwrap();
     let end = settlement(&back.id, Outcome::Succeeded);
-    let done = store.finish(&begun.lease, &end, at(6), &Then::Release);
+    let done = store.finish(&begun.lease, &[], &end, at(6), &Then::Release);
     done.await.unwrap();
     over(&lease).await;
     over(&begun.lease).await;
@@ -200,12 +200,12 @@ pub(super) async fn who_reacts_to_a_settlement_finds_the_workload_free(harness: 
     let lease = begin(&*store, &first).await.lease;
     let end = settlement(&first.id, Outcome::Failed);
     let then = Then::Open(Box::new(second.clone()));
-    let done = store.finish(&lease, &end, at(2), &then).await.unwrap();
+    let done = store.finish(&lease, &[], &end, at(2), &then).await.unwrap();
     let Finished::Opened(begun) = done else {
         panic!("the successor is open: {done:?}")
     };
     let end = settlement(&second.id, Outcome::Succeeded);
-    let done = store.finish(&begun.lease, &end, at(3), &Then::Release);
+    let done = store.finish(&begun.lease, &[], &end, at(3), &Then::Release);
     done.await.unwrap();
     // Both leases are over, and still there: nobody has to wait until they are dropped.
     let excluded = other.exclude(&first.workload).await.unwrap();
@@ -214,50 +214,6 @@ pub(super) async fn who_reacts_to_a_settlement_finds_the_workload_free(harness: 
     for over in [lease, begun.lease] {
         refused(store.renew(&over).await, Kind::Fenced);
     }
-}
-
-pub(super) async fn append_again_with_the_same_value_stores_it_once(harness: &dyn StoreHarness) {
-    let store = harness.store().await;
-    let new = sample("api@web-1", 1);
-    let lease = begin(&*store, &new).await.lease;
-    let seen = |n| {
-        let decision = "go on".to_owned();
-        timed(n, Event::TakenOver { decision, by: None })
-    };
-    // Equal to the last one: stored once. Equal to an earlier one, or at another time: new.
-    for n in [2, 2, 3, 3, 2] {
-        store.append(&lease, &seen(n)).await.unwrap();
-    }
-    let record = store.get(&new.id).await.unwrap().unwrap();
-    assert_eq!(record.events(), [seen(2), seen(3), seen(2)]);
-}
-
-pub(super) async fn an_impossible_event_is_refused(harness: &dyn StoreHarness) {
-    let store = harness.store().await;
-    let new = sample("api@web-1", 1);
-    let lease = begin(&*store, &new).await.lease;
-    for event in [Event::SwitchIntended, Event::Retired, prepared(&new)] {
-        let refusal = store.append(&lease, &timed(2, event)).await;
-        refused(refusal, Kind::IllegalEvent);
-    }
-    let record = store.get(&new.id).await.unwrap().unwrap();
-    assert!(record.events().is_empty());
-}
-
-pub(super) async fn append_refuses_what_finish_writes(harness: &dyn StoreHarness) {
-    let store = harness.store().await;
-    let new = sample("api@web-1", 1);
-    let lease = begin(&*store, &new).await.lease;
-    let deployment = new.id.clone();
-    for event in [
-        Event::Settled(settlement(&new.id, Outcome::Succeeded)),
-        Event::RolledBackBy { deployment },
-    ] {
-        let refusal = store.append(&lease, &timed(2, event)).await;
-        refused(refusal, Kind::IllegalEvent);
-    }
-    let record = store.get(&new.id).await.unwrap().unwrap();
-    assert!(record.events().is_empty());
 }
 
 pub(super) async fn a_known_id_cannot_begin_again(harness: &dyn StoreHarness) {
@@ -293,7 +249,7 @@ pub(super) async fn an_oversized_record_is_refused(harness: &dyn StoreHarness) {
     let lease = begin(&*store, &new).await.lease;
     let decision = "x".repeat(1 << 20);
     let refusal = store
-        .append(&lease, &timed(2, Event::TakenOver { decision, by: None }))
+        .append(&lease, &[timed(2, Event::TakenOver { decision, by: None })])
         .await;
     refused(refusal, Kind::TooLarge);
     let record = store.get(&new.id).await.unwrap().unwrap();
@@ -374,11 +330,11 @@ pub(super) async fn what_a_newer_version_wrote_is_kept(harness: &dyn StoreHarnes
     let begun = begin(&*store, &new).await;
     let newer: Event = serde_json::from_str(r#"{"event":"weighed","of":{"a":[1]}}"#).unwrap();
     store
-        .append(&begun.lease, &timed(2, newer.clone()))
+        .append(&begun.lease, &[timed(2, newer.clone())])
         .await
         .unwrap();
     store
-        .append(&begun.lease, &timed(3, Event::PrepareIntended))
+        .append(&begun.lease, &[timed(3, Event::PrepareIntended)])
         .await
         .unwrap();
     store

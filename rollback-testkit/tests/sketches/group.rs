@@ -104,7 +104,9 @@ async fn settle(
     let why = "Another member of its group could not be opened.";
     let live = opened.fallback.clone();
     let settlement = Settlement::new(Outcome::Cancelled, Verdict::Unknown, live, why);
-    store.finish(lease, &settlement, at, &Then::Release).await?;
+    store
+        .finish(lease, &[], &settlement, at, &Then::Release)
+        .await?;
     Ok(())
 }
 
@@ -181,7 +183,7 @@ async fn the_decision_of_a_group_is_kept_by_a_program_that_has_no_groups() {
             let event = decision.event();
             assert!(matches!(event, Event::Newer(_)));
             let decided = TimedEvent::new(at, event);
-            store.append(coordinator, &decided).await.unwrap();
+            store.append(coordinator, &[decided]).await.unwrap();
             let record = record().await;
             assert_eq!(Decision::of(&record), Some(decision));
             assert!(record.is_newer(), "an older program touches nothing of it");

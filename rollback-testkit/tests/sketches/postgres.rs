@@ -157,13 +157,14 @@ impl HistoryStore for Postgres {
         sketched("update workload … where version = $1 and deployment is null; insert")
     }
 
-    async fn append(&self, _: &Lease, _: &TimedEvent) -> Result<(), StoreError> {
+    async fn append(&self, _: &Lease, _: &[TimedEvent]) -> Result<Renewal, StoreError> {
         sketched("insert into event … where the workload's epoch = $1")
     }
 
     async fn finish(
         &self,
         _: &Lease,
+        _: &[TimedEvent],
         _: &Settlement,
         _: Timestamp,
         _: &Then,

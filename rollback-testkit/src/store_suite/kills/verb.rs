@@ -107,7 +107,7 @@ impl Verb {
             (Self::FinishAndAmend, Some(lease)) => {
                 let end = settlement(lease.deployment(), Outcome::Failed);
                 let then = Then::Open(Box::new(successor()));
-                match store.finish(&lease, &end, at(5), &then).await.unwrap() {
+                match store.finish(&lease, &[], &end, at(5), &then).await.unwrap() {
                     Finished::Opened(begun) => Some(begun.lease),
                     Finished::Released => panic!("the successor was to be opened"),
                 }
@@ -209,11 +209,11 @@ impl Verb {
             _ => {
                 let decision = "goes on".into();
                 let event = timed(5, Event::TakenOver { decision, by: None });
-                return store.append(lease, &event).await;
+                return store.append(lease, &[event]).await.map(drop);
             }
         };
         let end = settlement(lease.deployment(), outcome);
-        store.finish(lease, &end, at(8), &then).await.map(drop)
+        store.finish(lease, &[], &end, at(8), &then).await.map(drop)
     }
 
     /// Does it again, in a process that has only just opened the store: who needs a lease takes

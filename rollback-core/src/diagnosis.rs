@@ -57,7 +57,7 @@ pub struct Attempt {
 }
 
 /// A platform's own words about an instance: how it ended, and what it said last. The backend keeps
-/// secrets out.
+/// secrets out, with [`Secrets`](crate::masking::Secrets).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Words {

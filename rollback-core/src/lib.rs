@@ -42,7 +42,7 @@
 //! | read what happened | [`deployment`], [`event`], [`diagnosis`], [`lineage`], [`compare`] |
 //! | know what would happen | [`plan`], [`planner`], [`points`], [`drift`] |
 //! | know what is kept | [`retention`] |
-//! | write a backend | [`backend`], [`context`], [`release`] |
+//! | write a backend | [`backend`], [`context`], [`release`], [`masking`] |
 //! | write a store | [`history`]; [`memory`] is a small one to read first |
 //! | hook into runs | [`guard`], [`health`], [`policy`], [`dependencies`], [`breaker`] |
 //! | know what a crash leads to | [`recover`] |
@@ -69,6 +69,7 @@ pub mod health;
 pub mod history;
 pub mod id;
 pub mod lineage;
+pub mod masking;
 pub mod memory;
 mod newer;
 mod no_point;

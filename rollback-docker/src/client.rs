@@ -21,6 +21,7 @@ use crate::connection::Daemon;
 use crate::container::Container;
 use crate::credentials::Credentials;
 use crate::error;
+use crate::log::LogTail;
 use crate::marks::WORKLOAD;
 use crate::restart::RestartPolicy;
 use crate::summary::Summary;
@@ -30,8 +31,6 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a name or a port may stay busy after it was freed.
 const BUSY_TRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(150);
-/// Most log that is read, in bytes.
-const MAX_LOG: usize = 16 * 1024;
 
 /// The first API version in which an endpoint's hardware address is shown whoever chose it.
 const CHOSEN_MACS: ClientVersion = ClientVersion {
@@ -279,48 +278,18 @@ impl Client {
     }
 
     /// The last lines that a container wrote. Best effort: no log is no error.
-    pub(crate) async fn log_tail(&self, id: &str, lines: u32) -> String {
+    pub(crate) async fn log_tail(&self, id: &str, lines: u32) -> LogTail {
         let options = LogsOptionsBuilder::default()
             .stdout(true)
             .stderr(true)
             .tail(&lines.to_string())
             .build();
         let mut stream = self.docker.logs(id, Some(options));
-        let mut tail = Tail::default();
+        let mut tail = LogTail::default();
         while let Some(Ok(chunk)) = stream.next().await {
             tail.push(&chunk.to_string());
         }
-        tail.whole_lines()
-    }
-}
-
-/// The end of a log.
-#[derive(Debug, Default)]
-struct Tail {
-    text: String,
-    is_cut: bool,
-}
-
-impl Tail {
-    fn push(&mut self, chunk: &str) {
-        self.text.push_str(chunk);
-        if self.text.len() > MAX_LOG {
-            let mut cut = self.text.len() - MAX_LOG;
-            while !self.text.is_char_boundary(cut) {
-                cut += 1;
-            }
-            self.text.drain(..cut);
-            self.is_cut = true;
-        }
-    }
-
-    /// Without the first line if that is cut: the rest of a secret would not be recognised.
-    fn whole_lines(self) -> String {
-        match self.text.split_once('\n') {
-            _ if !self.is_cut => self.text,
-            Some((_, whole)) => whole.to_owned(),
-            None => String::new(),
-        }
+        tail
     }
 }
 
@@ -331,25 +300,4 @@ fn busy(name: &str) -> BackendError {
     )
     .on(name)
     .advice("try again; if it stays, restart dockerd")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rest_of_a_secret_that_a_cut_went_through_was_told() {
-        let tail = |chunks: &[&str]| {
-            let mut tail = Tail::default();
-            chunks.iter().for_each(|chunk| tail.push(chunk));
-            tail.whole_lines()
-        };
-        assert_eq!(tail(&["no table\n", "users"]), "no table\nusers");
-        let long = "x".repeat(MAX_LOG - 10);
-        assert_eq!(
-            tail(&["token hunter2\n", &long, "\n", "users\n"]),
-            format!("{long}\nusers\n")
-        );
-        assert_eq!(tail(&["token hunter2 ", &long, &long]), "");
-    }
 }

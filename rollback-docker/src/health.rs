@@ -1,6 +1,5 @@
 //! The platform's own view: Docker's health check where there is one, a soak where there is none.
 
-use std::cmp::Reverse;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use rollback_core::context::Context;
 use rollback_core::diagnosis::{MAX_LOG_LINES, Words};
 use rollback_core::error::BackendError;
 use rollback_core::health::View;
+use rollback_core::masking::{Part, Secrets};
 use rollback_core::time::{Clock, SystemClock, Timestamp};
 use tokio::time::Instant;
 
@@ -21,8 +21,6 @@ use crate::inventory::Inventory;
 use crate::settings::is_secret;
 
 const LOG_LINES: u32 = 20;
-/// Shorter values occur by chance, and hiding them would make the log unreadable.
-const SHORTEST_SECRET: usize = 6;
 
 /// Since when a container is watched, and how long it had been running by then.
 #[derive(Debug, Clone)]
@@ -64,7 +62,7 @@ impl DockerBackend {
             }
             Some((_, log)) => {
                 let why = format!("its health check is still starting: {}", last(&log));
-                View::NotYet(without_secrets(&now, why))
+                View::NotYet(secrets(&now).tell(&why, Part::Whole))
             }
             None if soaks => View::NotYet(format!(
                 "it has no health check and was not watched for long enough: it has run for {} s \
@@ -89,6 +87,7 @@ impl DockerBackend {
         };
         let lines = u32::try_from(MAX_LOG_LINES).unwrap_or(u32::MAX);
         let log = client.log_tail(&now.summary.id, lines).await;
+        let secrets = secrets(&now);
         let mut words = Words::default()
             .fact("container", &now.summary.id)
             .fact("restarts", now.restarts());
@@ -105,14 +104,15 @@ impl DockerBackend {
             ];
             for (name, value) in facts {
                 if let Some(value) = value {
-                    words = words.fact(name, without_secrets(&now, value));
+                    words = words.fact(name, secrets.tell(&value, Part::Whole));
                 }
             }
         }
         if let Some((_, looks)) = now.health() {
-            words = words.fact("health_check", without_secrets(&now, last(&looks)));
+            let said = secrets.tell(&last(&looks), Part::Whole);
+            words = words.fact("health_check", said);
         }
-        Ok(words.log(&without_secrets(&now, log)))
+        Ok(words.log(&log.without(&secrets)))
     }
 
     /// How long it has been running. The wall clock is asked once, at the first look: if somebody
@@ -151,38 +151,25 @@ fn last(log: &[HealthcheckResult]) -> String {
 
 /// The reason and the end of the log, without what may be a secret.
 async fn failed(client: &Client, container: &Container, why: String) -> View {
+    let secrets = secrets(container);
     let log = client.log_tail(&container.summary.id, LOG_LINES).await;
-    let mut text = why;
+    let mut text = secrets.tell(&why, Part::Whole);
+    let log = log.without(&secrets);
     if !log.trim().is_empty() {
         text.push_str("\nlast lines of its log:\n");
         text.push_str(log.trim_end());
     }
-    View::failed(without_secrets(container, text))
+    View::failed(text)
 }
 
-/// The text without the values of the container's variables, labels and arguments.
-fn without_secrets(container: &Container, text: String) -> String {
+/// The values of the container's variables, labels and arguments.
+fn secrets(container: &Container) -> Secrets {
     let env = capture::env(container).into_iter();
     let env = env.filter(|(name, _)| name != "PATH").map(|(_, v)| v.0);
     let rows = capture::rows(container).into_iter();
     let rows = rows.filter(|(row, _)| is_secret(row));
     let rows = rows.flat_map(|(row, value)| words(&row, &value));
-    masked(text, env.chain(rows).collect())
-}
-
-/// The text without these values, and without each line of one that has several: a log that begins
-/// within it, or a program that says no more of it, shows one without the others.
-fn masked(mut text: String, mut values: Vec<String>) -> String {
-    let lines = values.iter().flat_map(|value| value.lines());
-    let lines: Vec<String> = lines.map(|line| line.trim().to_owned()).collect();
-    values.extend(lines);
-    values.retain(|v| v.len() >= SHORTEST_SECRET);
-    // The longest first, so that no value's tail outlives its head.
-    values.sort_by_key(|v| Reverse(v.len()));
-    for value in values {
-        text = text.replace(&value, "***");
-    }
-    text
+    env.chain(rows).fold(Secrets::default(), Secrets::found)
 }
 
 /// Those parts of a row that may be a secret: a label's value; of a command line the arguments,
@@ -214,19 +201,6 @@ fn words(row: &str, value: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_of_a_key_was_shown_without_the_others() {
-        let key = "-----BEGIN-----\r\n  MIIBVgIB\nADAN\n-----END-----\n".to_owned();
-        let text = "it begins with MIIBVgIB: -----BEGIN-----\nADAN";
-        let values = vec![key, "hunter2".to_owned()];
-        assert_eq!(
-            masked(text.to_owned(), values.clone()),
-            "it begins with ***: ***\nADAN"
-        );
-        let whole = format!("{}hunter2", values[0]);
-        assert_eq!(masked(whole, values), "******");
-    }
 
     #[test]
     fn what_may_be_a_secret_in_a_command_line_is_hidden_and_the_rest_is_readable() {

@@ -46,6 +46,7 @@ mod health;
 mod images;
 mod inventory;
 mod keep;
+mod log;
 mod marks;
 mod myself;
 mod network;

@@ -10,12 +10,13 @@ use hyper_util::rt::TokioIo;
 use rollback_core::context::Context;
 use rollback_core::error::Chain;
 use rollback_core::health::{Healthy, Unhealthy};
+use rollback_core::masking::Secrets;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
 use crate::body::{Read, has_text, head};
 use crate::error::quote;
-use crate::excerpt::{NEEDED, Secrets};
+use crate::excerpt::{NEEDED, excerpt};
 
 /// How long the body of an answer that is a no may take: it only explains it.
 const EXPLAINING: Duration = Duration::from_millis(500);
@@ -65,7 +66,7 @@ impl Answer {
         Err(Unhealthy::new(format!(
             "answered {status} without {}{}",
             quote(wanted),
-            self.secrets.excerpt(&read)
+            excerpt(&read, &self.secrets)
         )))
     }
 
@@ -74,6 +75,6 @@ impl Answer {
     pub(crate) async fn excerpt(self, cx: &Context) -> String {
         let allowed = EXPLAINING.min(cx.remaining() / 2);
         let read = head(self.response.into_body(), NEEDED, allowed).await;
-        self.secrets.excerpt(&read)
+        excerpt(&read, &self.secrets)
     }
 }

@@ -12,12 +12,12 @@ use hyper::{Request, StatusCode};
 use rollback_core::backend::Address;
 use rollback_core::context::Context;
 use rollback_core::health::{Aim, HealthCheck, Healthy, Probe, Site, Unhealthy};
+use rollback_core::masking::Secrets;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::address::{of, parse};
 use crate::answer::Answer;
 use crate::error::{InvalidCheck, InvalidCheckKind, quote, quote_url};
-use crate::excerpt::Secrets;
 use crate::within::within;
 
 /// Healthy when a GET answers 200. The path is `/healthz` unless the URL has one. Redirects are
@@ -264,7 +264,7 @@ impl HttpCheck {
     async fn ask(&self, at: &Endpoint, path: &PathAndQuery) -> Result<Answer, Unhealthy> {
         let no_connection = |e| Unhealthy::new(format!("no connection: {e}"));
         let request = self.request(path)?;
-        let secrets = Secrets::of(self.headers.iter().map(|(_, value)| value), path);
+        let secrets = self.secrets(path);
         match at {
             Endpoint::Tcp(address) => {
                 let stream = TcpStream::connect((address.host.as_str(), address.port))
@@ -276,6 +276,18 @@ impl HttpCheck {
                 let stream = UnixStream::connect(socket).await.map_err(no_connection)?;
                 Answer::over(stream, request, secrets).await
             }
+        }
+    }
+
+    /// What is sent in confidence: an answer may send it back.
+    fn secrets(&self, path: &PathAndQuery) -> Secrets {
+        let values = self.headers.iter().map(|(_, value)| value.as_bytes());
+        let secrets = values.fold(Secrets::default(), |secrets, value| {
+            secrets.header(String::from_utf8_lossy(value))
+        });
+        match path.query() {
+            Some(query) => secrets.query(query),
+            None => secrets,
         }
     }
 

@@ -10,12 +10,13 @@ use std::process::Stdio;
 use rollback_core::backend::Operation;
 use rollback_core::context::Context;
 use rollback_core::health::{Probe, Site};
+use rollback_core::masking::Secrets;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
 use crate::engine::Engine;
 use crate::leftovers::{DEPLOYMENT, ENGINE, end_leftovers};
-use crate::output::{Last, MAX_ANSWER, MAX_OUTPUT, Secrets, overflow, said, unnamed_file};
+use crate::output::{Last, MAX_ANSWER, MAX_OUTPUT, overflow, said, unnamed_file};
 use crate::unsuccessful::{Ending, InvalidProgram, Unsuccessful};
 
 /// What a program finds in its environment besides what it is given.
@@ -36,7 +37,7 @@ pub struct Program {
     args: Vec<OsString>,
     environment: Environment,
     env: Vec<(OsString, OsString)>,
-    masked: Vec<OsString>,
+    secrets: Secrets,
     dir: Option<PathBuf>,
     release: Option<PathBuf>,
 }
@@ -76,33 +77,35 @@ impl Program {
             args,
             environment: Environment::Path,
             env: Vec::new(),
-            masked: Vec::new(),
+            secrets: Secrets::default(),
             dir: None,
             release: None,
         })
     }
 
-    /// Sets a variable, `PATH` too. Its value is shown nowhere, and masked in the program's output
-    /// if it is four bytes or longer.
+    /// Sets a variable, `PATH` too. Its value is shown nowhere, and [masked](Secrets::given) in the
+    /// program's output if it is four bytes or longer.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.env.push((name.into(), value.into()));
+        let value = value.into();
+        self.secrets = self.secrets.given(value.to_string_lossy());
+        self.env.push((name.into(), value));
         self
     }
 
-    /// Gives it all that this process has in its environment. Of its output, what follows a name
-    /// such as `token` is then hidden, and passwords in URLs.
+    /// Gives it all that this process has in its environment. Of its output, the rest of a line that
+    /// follows a name such as `token` is then [hidden](Secrets::unlisted).
     #[must_use]
     pub fn inheriting(mut self) -> Self {
         self.environment = Environment::Inherited;
+        self.secrets = self.secrets.unlisted();
         self
     }
 
-    /// Masks these values in its output, if they are four bytes or longer: it was not given them, and
-    /// may come upon them.
+    /// Masks these in its output as well: it was not given them, and may come upon them.
     #[must_use]
-    pub fn masking<V: Into<OsString>>(mut self, values: impl IntoIterator<Item = V>) -> Self {
-        self.masked.extend(values.into_iter().map(Into::into));
+    pub fn masking(mut self, secrets: &Secrets) -> Self {
+        self.secrets = self.secrets.and(secrets);
         self
     }
 
@@ -261,15 +264,10 @@ impl Program {
                 Err("it said more than 4 MiB and was killed")
             }
         };
-        let given = self.env.iter().map(|(_, value)| value);
-        let values = Secrets::values(given.chain(&self.masked).map(OsString::as_os_str));
-        let secrets = match self.environment {
-            Environment::Path => Secrets::Values(values),
-            Environment::Inherited => Secrets::Lookalikes(values),
-        };
+        let secrets = &self.secrets;
         // Of one that did not succeed: why, if it says so where errors are said.
-        let mut words = |last| match said(&mut errors, last, &secrets, MAX_OUTPUT) {
-            nothing if nothing.is_empty() => said(&mut output, last, &secrets, MAX_OUTPUT),
+        let mut words = |last| match said(&mut errors, last, secrets, MAX_OUTPUT) {
+            nothing if nothing.is_empty() => said(&mut output, last, secrets, MAX_OUTPUT),
             words => words,
         };
         let status = match ended {
@@ -288,7 +286,7 @@ impl Program {
         match (status, wanted) {
             (Ok(status), Wanted::Nothing) if status.success() => Ok(String::new()),
             (Ok(status), Wanted::Answer) if status.success() => {
-                Ok(said(&mut output, Last::Whole, &secrets, MAX_ANSWER))
+                Ok(said(&mut output, Last::Whole, secrets, MAX_ANSWER))
             }
             (Ok(status), _) => {
                 // By a signal somebody else has killed it.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use rollback_core::context::Context;
+use rollback_core::masking::Secrets;
 use rollback_process::{Ending, MAX_ANSWER, MAX_OUTPUT, Program};
 
 const CHILD: &str = "ROLLBACK_PROCESS_NO_TMP";
@@ -37,7 +38,11 @@ fn without_a_temporary_directory_no_program_could_be_run() {
 async fn what_a_program_answered_was_lost_when_it_succeeded() {
     let cx = Context::new(Duration::from_secs(10));
     let program = Program::new("/bin/sh", ["-c", "echo one hunter2; echo two >&2"]).unwrap();
-    let said = program.masking(["hunter2"]).answer(&cx).await.unwrap();
+    let said = program
+        .masking(&Secrets::default().given("hunter2"))
+        .answer(&cx)
+        .await
+        .unwrap();
     assert_eq!(said, "one ***");
     let silent = Program::new("/bin/true", [""; 0]).unwrap();
     assert_eq!(silent.answer(&cx).await.unwrap(), "");
@@ -47,7 +52,7 @@ async fn what_a_program_answered_was_lost_when_it_succeeded() {
 async fn a_warning_was_taken_for_the_answer() {
     let cx = Context::new(Duration::from_secs(10));
     let script = |script: &str| Program::new("/bin/sh", ["-c", script]).unwrap();
-    let masked = |text: &str| script(text).masking(["hunter2"]);
+    let masked = |text: &str| script(text).masking(&Secrets::default().given("hunter2"));
     let warned = masked("printf hunt; echo a warning >&2; echo er2; exit $E");
     assert_eq!(warned.answer(&cx).await.unwrap(), "***");
     let only = script("echo a warning >&2");
@@ -69,7 +74,7 @@ async fn the_last_word_of_a_whole_answer_was_masked_for_a_secret_that_begins_lik
     let says = |end: &str| {
         let script = format!("echo cannot open /srv; {end}");
         let program = Program::new("/bin/sh", ["-c", &script]).unwrap();
-        program.masking(["/srv/keys/of-ours"])
+        program.masking(&Secrets::default().given("/srv/keys/of-ours"))
     };
     let said = says("printf 'see /srv/keys'").answer(&cx).await.unwrap();
     assert_eq!(said, "cannot open /srv\nsee /srv/keys");
@@ -91,7 +96,7 @@ async fn an_answer_without_an_end_filled_the_disk() {
     let cx = Context::new(Duration::from_secs(60));
     let endless = Program::new("/usr/bin/yes", ["hunter2-and-more"]).unwrap();
     let stopped = endless
-        .masking(["hunter2-and-more"])
+        .masking(&Secrets::default().given("hunter2-and-more"))
         .answer(&cx)
         .await
         .unwrap_err();

@@ -1,12 +1,12 @@
 //! [`Hidden`]: what a unit's log must not show.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use rollback_core::error::Chain;
+use rollback_core::masking::Secrets;
 use zbus::{OwnedVariant, Variant};
 
 use crate::config::SystemdConfig;
@@ -15,12 +15,6 @@ use crate::env_paths::{is_pattern, named};
 use crate::files;
 use crate::release::MAX_UNIT;
 use crate::state::taken;
-
-/// Shorter values occur by chance, and hiding them would make the log unreadable.
-const SHORTEST_SECRET: usize = 6;
-
-/// More values than this take too long to look for.
-const MOST_SECRETS: usize = 1000;
 
 /// In these a unit is given what cannot be known here: it is encrypted, it has been read from
 /// elsewhere, or it is the manager's own.
@@ -48,7 +42,7 @@ const NO_FILE: &str = "there is no such file, or no more";
 /// unquoted, drop-ins included. Variables that are called plain are none of them.
 #[derive(Clone, Default)]
 pub(crate) struct Hidden {
-    values: BTreeSet<String>,
+    secrets: Secrets,
     /// How many bytes were read for it.
     given: usize,
 }
@@ -97,11 +91,7 @@ impl Hidden {
                     .map_err(|why| format!("what has to be hidden in it is in {path}: {why}"))?;
             }
         }
-        if hidden.values.len() > MOST_SECRETS {
-            return Err(format!(
-                "more than {MOST_SECRETS} values have to be hidden in it"
-            ));
-        }
+        hidden.secrets = hidden.secrets.bounded().map_err(|e| e.to_string())?;
         Ok(hidden)
     }
 
@@ -154,40 +144,19 @@ impl Hidden {
         }
     }
 
-    /// Hides a value, each line of it by itself, and the password in it if it is a URL: a program
-    /// shows one without the others. A line's end may be written as `\n`, for the program to turn it
-    /// into one: keys in PEM are handed on so.
     fn value(&mut self, value: &str) {
-        let lines = value.lines().flat_map(|line| line.split("\\n"));
-        let lines = lines.map(|line| line.trim_end_matches("\\r"));
-        let parts = lines.chain([value]).chain(password(value));
-        let parts = parts.map(str::trim);
-        let parts = parts.filter(|part| part.len() >= SHORTEST_SECRET);
-        self.values.extend(parts.map(str::to_owned));
+        self.secrets = std::mem::take(&mut self.secrets).found(value);
     }
 
-    pub(crate) fn values(&self) -> &BTreeSet<String> {
-        &self.values
-    }
-
-    /// The text without them.
-    pub(crate) fn mask(&self, text: String) -> String {
-        let mut values: Vec<&String> = self.values.iter().collect();
-        // The longest first, so that no value's tail outlives its head.
-        values.sort_by_key(|value| Reverse(value.len()));
-        let mask = |text: String, value: &String| match text.contains(value.as_str()) {
-            true => text.replace(value.as_str(), "***"),
-            false => text,
-        };
-        values.into_iter().fold(text, mask)
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     #[cfg(test)]
     pub(crate) fn values_of(values: &[&str]) -> Self {
-        Self {
-            values: values.iter().map(|&value| value.to_owned()).collect(),
-            given: 0,
-        }
+        let mut hidden = Self::default();
+        values.iter().for_each(|value| hidden.value(value));
+        hidden
     }
 }
 
@@ -222,44 +191,18 @@ fn changed(path: &Path) -> io::Result<i64> {
     Ok(of(fs::symlink_metadata(path)?).max(of(fs::metadata(path)?)))
 }
 
-/// `hunter2` of `postgres://api:hunter2@db/api`.
-fn password(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-    let (user, _) = authority.rsplit_once('@')?;
-    Some(user.split_once(':')?.1)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, SystemTime};
 
+    use rollback_core::masking::{MOST_SECRETS, Part};
+
     use super::*;
 
-    fn hides(value: &str) -> Vec<String> {
-        let mut hidden = Hidden::default();
-        hidden.variable("X", value, &BTreeSet::from(["PORT".to_owned()]));
-        hidden.values.into_iter().collect()
-    }
-
-    #[test]
-    fn a_part_of_a_secret_was_shown_where_a_program_says_no_more_of_it() {
-        assert_eq!(
-            hides("postgres://api:hunter2@db:5432/x?a=b@c"),
-            ["hunter2", "postgres://api:hunter2@db:5432/x?a=b@c"]
-        );
-        assert_eq!(hides("http://db/a:b@c").len(), 1);
-        let key = "-----BEGIN-----\nMIIBVgIB\nADAN\n";
-        assert_eq!(hides(key).len(), 3);
-        assert_eq!(
-            hides("-----BEGIN-----\\r\\nMIIBVgIB\\nADAN\\n"),
-            [
-                "-----BEGIN-----",
-                "-----BEGIN-----\\r\\nMIIBVgIB\\nADAN\\n",
-                "MIIBVgIB"
-            ]
-        );
-        assert_eq!(hides("8080"), [""; 0], "it would garble every number");
+    impl Hidden {
+        fn masks(&self, text: &str) -> String {
+            self.secrets.mask(text, Part::Whole).unwrap()
+        }
     }
 
     #[test]
@@ -268,7 +211,11 @@ mod tests {
         let mut hidden = Hidden::default();
         hidden.variable("VERSION", "2026.11.30", &plain);
         hidden.variable("PATH", "/usr/bin:/bin", &plain);
-        assert!(hidden.values().is_empty());
+        hidden.variable("X", "hunter11", &plain);
+        assert_eq!(
+            hidden.masks("2026.11.30 in /usr/bin:/bin: hunter11"),
+            "2026.11.30 in /usr/bin:/bin: ***"
+        );
     }
 
     #[test]
@@ -282,11 +229,10 @@ mod tests {
         let hides = |path: &str, optional: bool| {
             let all = properties(vec![(path.to_owned(), optional)]);
             let hidden = Hidden::of(&all, &config(dir.path()))?;
-            Ok::<_, String>(hidden.values.into_iter().collect::<Vec<_>>())
+            Ok::<_, String>(hidden.masks("hunter11 hunter22 hunter33"))
         };
-        assert_eq!(hides("/a.env", false).unwrap(), ["hunter11", "hunter22"]);
-        let both = hides("/*.env", false).unwrap();
-        assert_eq!(both, ["hunter11", "hunter22", "hunter33"]);
+        assert_eq!(hides("/a.env", false).unwrap(), "*** *** hunter33");
+        assert_eq!(hides("/*.env", false).unwrap(), "*** *** ***");
         for gone in ["/gone", "/gone/*", "/*.gone"] {
             for optional in [true, false] {
                 let why = hides(gone, optional).unwrap_err();

@@ -1,0 +1,106 @@
+//! How far a value goes that stands behind a name.
+//!
+//! Where that is in doubt it goes further: a mask that is too long costs a word, one that is too short
+//! a secret.
+
+use std::ops::Range;
+
+/// A list or an object that goes on for longer is hidden up to the end of the line.
+const LONGEST_LIST: usize = 1024;
+
+/// The value that begins there: quoted, a list or an object, or a word.
+pub(super) fn value(text: &[u8], at: usize) -> Range<usize> {
+    let rest = &text[at.min(text.len())..];
+    let some = at + if rest.starts_with(b"Some(") { 5 } else { 0 };
+    let backslashes = text[some..].iter().take_while(|b| **b == b'\\').count();
+    match text.get(some + backslashes) {
+        Some(quote @ (b'"' | b'\'' | b'`')) => {
+            let begin = some + backslashes + 1;
+            begin..quoted_end(text, begin, *quote, backslashes)
+        }
+        Some(b'[' | b'{') if backslashes == 0 => some..list_end(text, some),
+        _ => at..unquoted_end(text, at),
+    }
+}
+
+/// Where a quote closes that stands behind as many backslashes; else where the line ends.
+fn quoted_end(text: &[u8], begin: usize, quote: u8, backslashes: usize) -> usize {
+    let mut at = begin;
+    let mut before = 0;
+    while let Some(byte) = text.get(at).copied().filter(|b| *b != b'\n') {
+        let closes = match backslashes {
+            0 => before % 2 == 0,
+            _ => before <= backslashes,
+        };
+        if byte == quote && closes {
+            // Doubled, as in SQL, it is one of the value's.
+            let doubled = backslashes == 0 && at > begin && text.get(at + 1) == Some(&quote);
+            if !doubled {
+                return at - before.min(backslashes);
+            }
+            at += 1;
+        }
+        before = if byte == b'\\' { before + 1 } else { 0 };
+        at += 1;
+    }
+    at.min(text.len())
+}
+
+/// Where a list or an object closes that opens there.
+fn list_end(text: &[u8], begin: usize) -> usize {
+    let mut depth = 0_usize;
+    let mut at = begin;
+    while at < text.len().min(begin + LONGEST_LIST) {
+        match text[at] {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth -= 1,
+            b'"' => at = quoted_end(text, at + 1, b'"', 0),
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return at.min(text.len());
+        }
+    }
+    line_end(text, begin)
+}
+
+/// Where a word ends that may be a secret: at a blank, or at what can hardly be a part of it, as a
+/// quote that closes what it stands in, and what begins the next of several values.
+pub(super) fn unquoted_end(text: &[u8], begin: usize) -> usize {
+    let mut at = begin;
+    while let Some(byte) = text.get(at).filter(|b| !is_blank(**b)) {
+        let after = &text[at + 1..];
+        let over = match byte {
+            b'"' | b'\'' | b'`' => after
+                .first()
+                .is_none_or(|b| is_blank(*b) || b",;:)]}>\\".contains(b)),
+            b'\\' => matches!(after, [b'"' | b'\'', ..]),
+            b',' | b';' | b')' | b']' | b'}' if after.first().is_none_or(|b| is_blank(*b)) => true,
+            b'&' | b';' | b',' => is_named(after),
+            _ => false,
+        };
+        if over {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Whether another value follows, with its name.
+fn is_named(text: &[u8]) -> bool {
+    let name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    let length = text.iter().take(64).take_while(|b| name(b)).count();
+    length > 0 && text.get(length) == Some(&b'=')
+}
+
+/// Where the line ends.
+pub(super) fn line_end(text: &[u8], at: usize) -> usize {
+    let newline = text[at..].iter().position(|b| *b == b'\n');
+    newline.map_or(text.len(), |length| at + length)
+}
+
+pub(super) fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace()
+}

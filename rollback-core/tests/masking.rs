@@ -1,0 +1,530 @@
+//! Secrets in texts that go on record, in whatever form and wherever they are cut.
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+use rollback_core::masking::{MAX_SECRETS, MOST_SECRETS, Part, Secrets};
+
+fn mask(secrets: &Secrets, text: &str) -> String {
+    secrets.mask(text, Part::Whole).unwrap()
+}
+
+fn given(values: &[&str]) -> Secrets {
+    values.iter().fold(Secrets::default(), Secrets::given)
+}
+
+fn found(values: &[&str]) -> Secrets {
+    values.iter().fold(Secrets::default(), Secrets::found)
+}
+
+fn headers(values: &[&str]) -> Secrets {
+    values.iter().fold(Secrets::default(), Secrets::header)
+}
+
+/// Without a value: what looks secret.
+fn looks(text: &str) -> String {
+    mask(&Secrets::default(), text)
+}
+
+#[test]
+fn the_beginning_of_a_secret_was_shown_where_a_program_was_killed_within_it() {
+    let secrets = given(&["hunter2-and-more", "hunters"]);
+    let broken = |text: &str| secrets.mask(text, Part::Head).unwrap();
+    assert_eq!(broken("hunter2-and-more, hunter2-and"), "***, ***");
+    assert_eq!(broken("the hunte"), "the ***");
+    assert_eq!(broken("the hun"), "the ***");
+    assert_eq!(broken("a hunter "), "a hunter ");
+    assert_eq!(broken(r"the hun\u0074\u00"), "the ***");
+    assert_eq!(broken("the hun%74%"), "the ***");
+    assert_eq!(mask(&secrets, "the hunte"), "the hunte");
+}
+
+#[test]
+fn what_is_left_of_a_secret_was_shown_where_a_log_was_cut_within_it() {
+    let secrets = found(&["hunter2-hunter2"]);
+    let tail = |text: &str| secrets.mask(text, Part::Tail).unwrap();
+    assert_eq!(tail("er2-hunter2\nno table\nusers"), "no table\nusers");
+    // Of one long line the rest is told.
+    let line = format!("er2-hunter2{} no table\n", ".".repeat(200));
+    assert_eq!(tail(&line), " no table\n");
+    assert_eq!(tail("er2-hunter2"), "");
+    let unlisted = Secrets::default().unlisted();
+    assert_eq!(unlisted.mask("er2 no table", Part::Tail).unwrap(), "");
+}
+
+#[test]
+fn a_part_of_a_secret_was_shown_where_a_program_says_no_more_of_it() {
+    let url = "postgres://api:hunter2@db:5432/x?a=b@c";
+    assert_eq!(
+        mask(&found(&[url]), &format!("no {url}, hunter2 db:5432")),
+        "no ***, *** db:5432"
+    );
+    let encoded = found(&["https://api:hunt%40er2@db/"]);
+    assert_eq!(mask(&encoded, "hunt@er2 hunt%40er2"), "*** ***");
+    let key = "-----BEGIN-----\r\n  MIIBVgIB\nADAN\n-----END-----\n";
+    let secrets = found(&[key, "hunter2"]);
+    let text = "it begins with MIIBVgIB: -----BEGIN-----\nADAN";
+    assert_eq!(mask(&secrets, text), "it begins with ***: ***\nADAN");
+    assert_eq!(mask(&secrets, &format!("{key}hunter2")), "******");
+    for written in [
+        "-----BEGIN-----\\r\\nMIIBVgIB\\nADAN\\n",
+        r#"{"private_key": "-----BEGIN-----\nMIIBVgIB\nADAN\n"}"#,
+    ] {
+        let secrets = found(&[written]);
+        assert_eq!(
+            mask(&secrets, "x MIIBVgIB -----BEGIN----- ADAN"),
+            "x *** *** ADAN",
+            "{written}"
+        );
+    }
+    let dsn = found(&["host=db password='hunter 22' dbname=api"]);
+    assert_eq!(mask(&dsn, "hunter 22 of api"), "*** of api");
+}
+
+#[test]
+fn what_is_short_would_garble_every_number() {
+    assert_eq!(
+        mask(&found(&["8080", " 12345\n"]), "8080 12345"),
+        "8080 12345"
+    );
+    assert_eq!(
+        mask(&given(&["808", "  \n  \n"]), "808  \n  \n"),
+        "808  \n  \n"
+    );
+    assert_eq!(mask(&given(&["hunt"]), "the hunt"), "the ***");
+}
+
+#[test]
+fn a_secret_with_a_colour_in_it_was_told() {
+    let secrets = found(&["hunter2"]);
+    for text in [
+        "hun\u{1b}[1mter2",
+        "hunt\rer2",
+        "hunt\u{7}er2",
+        "hunt\u{202e}er2",
+        "hun\u{9b}0mter2",
+        "hun\u{1b}(Bter2",
+        r"hun\u001b[1mter2",
+    ] {
+        assert_eq!(
+            mask(&secrets, &format!("no {text}!")),
+            "no ***!",
+            "{text:?}"
+        );
+    }
+}
+
+#[test]
+fn a_secret_in_another_form_was_shown() {
+    let secrets = given(&["a/b/c\\d\"e"]);
+    assert_eq!(
+        mask(&secrets, r#"{"no":"a\/b\/c\\d\"e", "a/b/c\\d\"e"}"#),
+        r#"{"no":"***", "***"}"#
+    );
+    assert_eq!(
+        mask(
+            &secrets,
+            r#"\"a\\/b/c\\\\d\\\"e\" a\u002Fb\x2fc\u005cd\u0022e"#
+        ),
+        r#"\"***\" ***"#
+    );
+    assert_eq!(mask(&secrets, "x=a%2Fb%2fc%5Cd%22e&y"), "x=***&y");
+    let secrets = given(&["hun ter2é"]);
+    assert_eq!(mask(&secrets, "hun+ter2%C3%A9 hun%20ter2é"), "*** ***");
+    // In base64, by itself and in something longer, wherever that begins, and broken over lines.
+    let secrets = given(&["hunter2?>"]);
+    for encoded in [
+        "aHVudGVyMj8-",
+        "x/aHVudGVyMj8-",
+        "aHVudGVyMj8+",
+        "YTpodW50ZXIyPz4",
+        "YWI6aHVudGVyMj8+Y2Q=",
+        "YWJjOmh1bnRlcjI/Pg==",
+        "YWJjOmh1bnR\nlcjI/Pg==",
+        r"YWJjOmh1bnRlcjI\/Pg==",
+    ] {
+        let shown = mask(&secrets, &format!("data: {encoded}"));
+        assert!(shown.contains("***") && shown.len() < 20, "{shown}");
+    }
+}
+
+#[test]
+fn what_was_sent_in_confidence_came_back_in_an_error_page() {
+    let secrets = headers(&["Bearer t0ken-of-ours", "session=c00kie; theme=dark", "yes"]);
+    let secrets = secrets.query("key=qu3ry%2Fvalue&n=1");
+    assert_eq!(
+        mask(
+            &secrets,
+            "bad t0ken-of-ours, c00kie; cannot GET /up?key=qu3ry%2Fvalue&n=1, qu3ry/value: yes 1"
+        ),
+        "bad ***, ***; cannot GET /up?***, ***: yes 1"
+    );
+    let query = Secrets::default().query("key=a+b%2Bc");
+    assert_eq!(
+        mask(&query, "no a+b%2Bc, a b+c, a+b+c, a%20b"),
+        "no ***, ***, ***, a%20b"
+    );
+    // Of `api:hun/ter2?`.
+    for basic in ["Basic YXBpOmh1bi90ZXIyPw==", "basic YXBpOmh1bi90ZXIyPw"] {
+        assert_eq!(
+            mask(
+                &headers(&[basic]),
+                "api:hun/ter2? hun/ter2? YXBpOmh1bi90ZXIyPw"
+            ),
+            "*** *** ***"
+        );
+    }
+    // Of `operator:pw`.
+    let user = headers(&["Basic b3BlcmF0b3I6cHc="]);
+    assert_eq!(mask(&user, "no operator here"), "no *** here");
+}
+
+#[test]
+fn a_password_in_the_url_of_what_cannot_be_reached_was_shown() {
+    for (text, shown) in [
+        (r"no amqp://api:hun\ter2@mq", "no amqp://***@mq"),
+        (
+            "no postgres://api:hunter2@db/x, see http://help:80/me@home",
+            "no postgres://***@db/x, see http://help:80/me@home",
+        ),
+        (
+            r#"{"db":"postgres:\/\/api:hunter2@db\/x","at":"http:\/\/a\/b@c"}"#,
+            r#"{"db":"postgres:\/\/***@db\/x","at":"http:\/\/a\/b@c"}"#,
+        ),
+        ("GET http://ghp_x@h/x", "GET http://***@h/x"),
+        ("at postgres://api:hun/ter2@db/x", "at postgres://***@db/x"),
+        ("at postgres://api:hun@t/er2@db/x", "at postgres://***@db/x"),
+        ("at postgres://api:h?u#n@db/x", "at postgres://***@db/x"),
+        ("see http://help:80", "see http://help:80"),
+        (
+            "see http://[::1]:80/a@b, http://h:80, x@y",
+            "see http://[::1]:80/a@b, http://h:80, x@y",
+        ),
+        ("amqp://a:b@x,amqp://c:d@y", "amqp://***@y"),
+    ] {
+        assert_eq!(looks(text), shown);
+    }
+    let head = |text: &str| Secrets::default().mask(text, Part::Head).unwrap();
+    // What is before the colon may be a token.
+    assert_eq!(head("no http://ghp-ghp"), "no http://***");
+    assert_eq!(head("no amqp://api:hun/t"), "no amqp://***");
+    assert_eq!(head("no http://help:80/x"), "no http://help:80/x");
+}
+
+#[test]
+fn what_stands_behind_the_name_of_a_secret_was_shown() {
+    for (text, shown) in [
+        ("DB_PASSWORD=hunter2 x", "DB_PASSWORD=*** x"),
+        ("password: hunter2, x", "password: ***, x"),
+        ("password = hun&t;er2", "password = ***"),
+        ("/up?token=hunter2&n=1", "/up?token=***&n=1"),
+        (
+            "host=db password=hunter2 dbname=x",
+            "host=db password=*** dbname=x",
+        ),
+        (r"password='hun\'ter 2' x", "password='***' x"),
+        ("password='hun''ter 2' x", "password='***' x"),
+        (
+            "jdbc:x://h/d;user=a;password=hunter2;b=c",
+            "jdbc:x://h/d;user=a;password=***;b=c",
+        ),
+        (
+            "jdbc:x://h/d?user=a&password=hunter2",
+            "jdbc:x://h/d?user=a&password=***",
+        ),
+        (
+            r#"{"api_key": "hun\"ter2", "n": 1}"#,
+            r#"{"api_key": "***", "n": 1}"#,
+        ),
+        (r#"{"apiKey":"hunter2","n":1}"#, r#"{"apiKey":"***","n":1}"#),
+        (
+            r#""{\"token\":\"hunter2\",\"n\":1}""#,
+            r#""{\"token\":\"***\",\"n\":1}""#,
+        ),
+        (
+            r#"{"tokens": ["hun]", "ter"], "n": 1}"#,
+            r#"{"tokens": ***, "n": 1}"#,
+        ),
+        (
+            r#"{"\u0070assword":"hunter2"}"#,
+            r#"{"\u0070assword":"***"}"#,
+        ),
+        ("{:password=>\"hunter2\"}", "{:password=>\"***\"}"),
+        (
+            "Db { password: Some(\"hunter2\"), n: 1 }",
+            "Db { password: Some(\"***\"), n: 1 }",
+        ),
+        ("env['TOKEN'] = 'hunter2'", "env['TOKEN'] = '***'"),
+        ("q=password%3Dhunter2", "q=password%3D***"),
+        ("mysql -u me -phunter2 db", "mysql -u me -p*** db"),
+        (
+            r#"["mariadb","-phunter2","db"]"#,
+            r#"["mariadb","-p***","db"]"#,
+        ),
+        ("docker -p8080:80", "docker -p8080:80"),
+        ("x --password hunter2 y", "x --password *** y"),
+        ("x --password=hunter2 y", "x --password=*** y"),
+        (
+            r#"["--requirepass","hunter2","y"]"#,
+            r#"["--requirepass","***","y"]"#,
+        ),
+        ("x --no-password --verbose", "x --no-password --verbose"),
+        ("Authorization: Bearer abc def\nx", "Authorization: ***\nx"),
+        ("curl -H 'Cookie: a=b; c=d' -v", "curl -H 'Cookie: ***' -v"),
+        (
+            r#"{"authorization":["Bearer a"],"n":1}"#,
+            r#"{"authorization":***,"n":1}"#,
+        ),
+        (
+            r#"{"Authorization": "Basic abc d"}"#,
+            r#"{"Authorization": "***"}"#,
+        ),
+        ("sent Bearer ab12cd34ef", "sent Bearer ***"),
+        (
+            "x -----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY----- y",
+            "x -----BEGIN PRIVATE KEY-----***-----END PRIVATE KEY----- y",
+        ),
+    ] {
+        assert_eq!(looks(text), shown, "{text}");
+    }
+}
+
+#[test]
+fn what_names_no_secret_stays_readable() {
+    for text in [
+        "",
+        "no such unit",
+        "FATAL: password authentication failed for user \"api\"",
+        "duplicate key value violates unique constraint \"users_pkey\"",
+        "error[E0433]: auth::login is not found",
+        "2026-03-15T14:30:22+0000 key[42]: no table",
+        "Bearer authentication failed, author: me",
+        "PWD=/srv/api level=info",
+        "schön, 正常\t***\n\n",
+        "C:\\new\\table a%20b 100% \\u12",
+    ] {
+        assert_eq!(looks(text), text);
+    }
+}
+
+#[test]
+fn of_an_environment_that_nobody_has_listed_what_looks_secret_is_hidden() {
+    let redacted = |text: &str| mask(&Secrets::default().unlisted(), text);
+    assert_eq!(redacted("DB_PASSWORD=hunter2 x"), "DB_PASSWORD=***");
+    assert_eq!(redacted("GET http://a:b@h/x"), "GET http://***@h/x");
+    assert_eq!(redacted("Authorization: Bearer abc"), "Authorization:***");
+    assert_eq!(redacted("no such unit\nor two"), "no such unit\nor two");
+    assert_eq!(redacted("the token is hunter2\nx"), "the token ***\nx");
+    assert_eq!(
+        redacted("postgres://api:hunter2@db/x: password authentication failed"),
+        "postgres://***@db/x: password ***"
+    );
+    assert_eq!(
+        redacted("cloning https://bot:ghp_x@git.example/x: authentication required"),
+        "cloning https://***@git.example/x: authentication ***"
+    );
+    assert_eq!(redacted("GET http://ghp_x@h/x"), "GET http://***@h/x");
+    // What one rule hides is what the other goes by: neither undoes the other.
+    assert_eq!(redacted("http://h/x?token=a@b c"), "http://***");
+    assert_eq!(redacted("http://bot:a_key:b@h/x"), "http://***");
+    assert_eq!(redacted("token=x http://a:b@h"), "token=***");
+}
+
+#[test]
+fn of_secrets_without_an_end_nothing_is_told() {
+    let of = |count: usize| {
+        let values = (0..count).map(|n| format!("hunter{n:06}"));
+        values.fold(Secrets::default(), Secrets::found)
+    };
+    let text = "hunter000000 hunter001000";
+    assert_eq!(
+        of(MOST_SECRETS).mask(text, Part::Whole).unwrap(),
+        "*** hunter001000"
+    );
+    of(MOST_SECRETS + 1).mask(text, Part::Whole).unwrap_err();
+    let told = of(MOST_SECRETS + 1).tell(text, Part::Whole);
+    assert!(
+        told.contains("more than 1000") && !told.contains("hunter"),
+        "{told}"
+    );
+    of(MOST_SECRETS)
+        .and(&of(1))
+        .and(&given(&["other"]))
+        .bounded()
+        .unwrap_err();
+    given(&[&"x".repeat(MAX_SECRETS + 1)])
+        .bounded()
+        .unwrap_err();
+    let two = of(1).and(&given(&["other"]).unlisted());
+    assert_eq!(
+        mask(&two, "hunter000000 other token x"),
+        "*** *** token ***"
+    );
+}
+
+#[test]
+fn secrets_are_not_shown_by_debug() {
+    let shown = format!("{:?}", given(&["hunter2"]));
+    assert!(!shown.contains("hunter2") && shown.contains('1'), "{shown}");
+}
+
+/// Were any of it quadratic this would not end.
+#[test]
+fn a_long_text_and_many_values_take_no_longer_than_they_are_long() {
+    let values = (0..MOST_SECRETS).map(|n| "a".repeat(n / 2 + 6) + "b" + &n.to_string());
+    let secrets = values.fold(Secrets::default(), Secrets::found);
+    for piece in [
+        "a",
+        "http://",
+        "x://a:b@c",
+        "token:",
+        "token=\"",
+        "token:[",
+        "'cookie: ",
+        "-p",
+        "\\u",
+        "%",
+        "PRIVATE KEY-----",
+    ] {
+        let text = piece.repeat(1024 * 1024 / 4 / piece.len());
+        for part in [Part::Whole, Part::Middle] {
+            secrets.mask(&text, part).unwrap();
+        }
+    }
+}
+
+/// Characters that a secret has, and what it stands in does not.
+fn secret() -> impl Strategy<Value = String> {
+    "[A-Z2-9!/+%&;\"'\\\\@?é€]{8,24}"
+}
+
+/// As JSON has it, without the quotes.
+fn in_json(text: &str) -> String {
+    let quoted = serde_json::to_string(text).unwrap();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+fn form(secret: &str, form: u8) -> String {
+    let bytes = secret.bytes();
+    match form {
+        0 => secret.to_owned(),
+        1 => bytes.map(|b| format!("%{b:02X}")).collect(),
+        2 => in_json(secret),
+        3 => {
+            let units = secret.encode_utf16();
+            units.map(|unit| format!("\\u{unit:04x}")).collect()
+        }
+        4 => secret.chars().map(|c| format!("{c}\u{1b}[0m")).collect(),
+        5 => {
+            let byte = |b: u8| match b.is_ascii_alphanumeric() {
+                true => char::from(b).to_string(),
+                false => format!("%{b:02x}"),
+            };
+            bytes.map(byte).collect()
+        }
+        6 => secret.chars().map(|c| format!("{c}\r")).collect(),
+        _ => in_json(&in_json(secret)),
+    }
+}
+
+proptest! {
+    /// No character of it is shown, wherever it stands and wherever the text is cut.
+    #[test]
+    fn a_secret_is_told_in_no_form(
+        secret in secret(),
+        others in prop::collection::vec(secret(), 0..4),
+        around in prop::collection::vec("[a-e\n ]{0,30}", 2..5),
+        written in 0..8_u8,
+        head in 0..200_usize,
+        tail in 0..200_usize,
+    ) {
+        prop_assume!(!others.iter().any(|other| other.contains(&secret)));
+        let secrets = others.iter().fold(Secrets::default().given(&secret), Secrets::given);
+        let text = around.join(&form(&secret, written));
+        let boundary = |mut at: usize| {
+            at = at.min(text.len());
+            while !text.is_char_boundary(at) { at -= 1 }
+            at
+        };
+        let (from, to) = (boundary(tail), boundary(text.len().saturating_sub(head)));
+        let cuts = [
+            (&text[..], Part::Whole),
+            (&text[from..], Part::Tail),
+            (&text[..to], Part::Head),
+            (&text[from.min(to)..to], Part::Middle),
+        ];
+        for (text, part) in cuts {
+            let shown = secrets.mask(text, part).unwrap();
+            let rest = shown.replace("***", "");
+            let is_around = |c: char| "abcde\n ".contains(c);
+            let kept = rest.trim_end_matches(|c| !is_around(c));
+            // Less than one character of it, of which the end is cut off.
+            let begun = match (part, written) {
+                (Part::Head | Part::Middle, 1..) => rest.len() - kept.len(),
+                _ => 0,
+            };
+            let foreign = rest.chars().filter(|c| !is_around(*c)).count();
+            prop_assert!(foreign == begun && begun < 6, "{:?} of {:?} {:?}", shown, text, part);
+        }
+    }
+
+    /// In base64 its neighbours go with it, and no more.
+    #[test]
+    fn a_secret_in_base64_is_found(secret in secret(), before in "[a-e]{0,5}", after in "[a-e]{0,5}") {
+        let encoded = base64(format!("{before}{secret}{after}").as_bytes());
+        let shown = mask(&Secrets::default().given(&secret), &format!("x {encoded} y"));
+        prop_assert!(shown.contains("***"));
+        prop_assert!(shown.len() <= 7 + before.len() * 2 + after.len() * 2 + 4, "{}", shown);
+    }
+
+    #[test]
+    fn a_text_without_secrets_comes_out_as_it_went_in(
+        text in "[a-e \n\t.,;\"'\\\\/%+@é€0-9_-]{0,200}",
+        values in prop::collection::vec("[A-Z]{8,12}", 0..4),
+    ) {
+        let secrets = values.iter().fold(Secrets::default(), Secrets::found);
+        prop_assert_eq!(mask(&secrets, &text), text);
+    }
+
+    #[test]
+    fn what_looks_secret_is_hidden_in_whatever_it_stands(
+        secret in "[A-Z2-9]{4,12}",
+        before in "[a-e \n\"'{]{0,20}",
+        after in "[a-e \n]{0,20}",
+        shape in 0..10_usize,
+    ) {
+        let text = [
+            "password={}", "\"token\": \"{}\"", "api-key: {}", "x://u:{}@h", "--password {}",
+            "mysql -p{}", "Cookie: a={}", "?auth={}&n=a", "Bearer {}a2cdefgh", "dbpass='{} {}'",
+        ][shape].replace("{}", &secret);
+        let text = format!("{before} {text} {after}");
+        for part in [Part::Whole, Part::Head] {
+            let shown = Secrets::default().mask(&text, part).unwrap();
+            prop_assert!(!shown.contains(&secret), "{}", shown);
+        }
+    }
+
+    /// Whatever comes: no panic, and what comes out is masked already.
+    #[test]
+    fn any_text_can_be_masked(text in "(?s).{0,200}|[=:\"'\\\\\\[\\]{}@/%&;,a-z -]{0,200}", value in ".{0,20}") {
+        let secrets = Secrets::default().given(value).unlisted();
+        for part in [Part::Whole, Part::Head, Part::Tail, Part::Middle] {
+            secrets.mask(&text, part).unwrap();
+        }
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits = chunk
+            .iter()
+            .fold(0_u32, |bits, b| bits << 8 | u32::from(*b))
+            << (8 * (3 - chunk.len()));
+        for digit in 0..=chunk.len() {
+            let at = (bits >> (18 - 6 * digit)) & 63;
+            out.push(char::from(DIGITS[at as usize]));
+        }
+    }
+    out
+}

@@ -1,0 +1,58 @@
+//! [`LogTail`]: the end of a container's log.
+
+use rollback_core::masking::{Part, Secrets};
+
+/// Most of a log that is kept, in bytes, from the end: 16 KiB.
+const MAX_LOG: usize = 16 * 1024;
+
+/// The end of a log. To be read only without what is secret.
+pub(crate) struct LogTail {
+    text: String,
+    part: Part,
+}
+
+impl Default for LogTail {
+    fn default() -> Self {
+        let (text, part) = (String::new(), Part::Whole);
+        Self { text, part }
+    }
+}
+
+impl LogTail {
+    pub(crate) fn push(&mut self, chunk: &str) {
+        self.text.push_str(chunk);
+        if self.text.len() > MAX_LOG {
+            let mut cut = self.text.len() - MAX_LOG;
+            while !self.text.is_char_boundary(cut) {
+                cut += 1;
+            }
+            self.text.drain(..cut);
+            self.part = Part::Tail;
+        }
+    }
+
+    /// What it says, without these.
+    pub(crate) fn without(&self, secrets: &Secrets) -> String {
+        secrets.tell(&self.text, self.part)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_of_a_secret_that_a_cut_went_through_was_told() {
+        let tail = |chunks: &[&str]| {
+            let mut tail = LogTail::default();
+            chunks.iter().for_each(|chunk| tail.push(chunk));
+            tail.without(&Secrets::default())
+        };
+        assert_eq!(tail(&["no table\n", "users"]), "no table\nusers");
+        let long = "x".repeat(MAX_LOG - 10);
+        assert_eq!(
+            tail(&["token hunter2\n", &long, "\n", "users\n"]),
+            format!("{long}\nusers\n")
+        );
+    }
+}

@@ -20,7 +20,7 @@ use crate::release::{Release, Restore};
 
 pub use address::{Address, Addresses};
 pub use observation::{Availability, Live, Observation, RollingOut, Running, Sighting};
-pub use operation::{End, Handle, Instance, Operation, Reuse};
+pub use operation::{End, Handle, Instance, Operation, Reuse, Tasks};
 pub use place::Place;
 pub use prepared::{Evidence, Prepared, Rollout, Started, WayBack};
 

@@ -26,7 +26,7 @@ pub use trigger::{Trigger, TriggerKind};
 pub use version::RecordVersion;
 pub use watch::{MAX_SIGNALS, Watch, WatchVerdict};
 
-use crate::backend::{Addresses, End, Evidence, Instance, Operation, Prepared, Reuse};
+use crate::backend::{Addresses, End, Evidence, Instance, Operation, Prepared, Reuse, Tasks};
 use crate::diagnosis::Diagnosis;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::{Cause, Event, TimedEvent};
@@ -263,6 +263,7 @@ impl Deployment {
                 Trigger::Redeploy { .. } => Reuse::Never,
                 _ => self.new.reuse,
             },
+            tasks: Tasks::Possible,
             to: match &self.fold.prepared {
                 Some(prepared) => End::Placed(prepared.to.clone()),
                 None => self.new.to.clone(),

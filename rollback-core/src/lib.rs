@@ -94,7 +94,7 @@ pub use request::{Goal, Request};
 pub mod prelude {
     pub use crate::backend::{
         Address, Addresses, Availability, Backend, End, Evidence, Handle, Instance, Live,
-        Observation, Operation, Place, Prepared, Reuse, Rollout, Running, Sighting, Started,
+        Observation, Operation, Place, Prepared, Reuse, Rollout, Running, Sighting, Started, Tasks,
         WayBack,
     };
     pub use crate::context::Context;

@@ -18,6 +18,7 @@ use rollback_process::end_leftovers;
 use crate::command;
 use crate::config::GitConfig;
 use crate::inner::Inner;
+use crate::switch::Rest;
 
 /// Makes commits of a local repository live under a deploy root.
 #[derive(Debug, Clone)]
@@ -146,9 +147,11 @@ impl Backend for GitBackend {
             command::run(cx, op, &argv, &dir).await?;
             self.inner.remember(&swapped.state);
         }
-        let state = swapped.state.clone();
-        self.blocking(cx, move |inner, cx| inner.seal(cx, &state))
-            .await?;
+        if swapped.rest == Rest::Seal {
+            let state = swapped.state.clone();
+            self.blocking(cx, move |inner, cx| inner.seal(cx, &state))
+                .await?;
+        }
         Ok(swapped.evidence())
     }
 

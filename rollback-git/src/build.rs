@@ -1,6 +1,6 @@
 //! `prepare`: a release is taken where it stands, or written from its commit.
 
-use rollback_core::backend::{Handle, Instance, Operation, Prepared, Reuse, Rollout};
+use rollback_core::backend::{Handle, Instance, Operation, Prepared, Reuse, Rollout, Tasks};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::release::Release;
@@ -84,6 +84,9 @@ impl Inner {
             // Whoever wrote it may not have lived to make it durable.
             self.releases.sync_notes()?;
             record
+        } else if looked.as_ref().is_some_and(|looked| self.rests(op, looked)) {
+            // As durable as the settlement of who made it; `switch` makes sure of it.
+            record
         } else {
             self.taken(cx, lazy, op, name, record, looked)?
         };
@@ -96,6 +99,16 @@ impl Inner {
             _ => cx.say(format!("{name} stands, and its commit cannot be kept")),
         }
         Ok(handle)
+    }
+
+    /// Whether nothing of its own will come of taking it: nothing is built there, and its seal has
+    /// nothing to learn. Then it is not taken down, and need not be sealed: what changes there from
+    /// this look on is seen as what it is, somebody else's doing.
+    fn rests(&self, op: &Operation, looked: &Looked) -> bool {
+        op.tasks == Tasks::None
+            && self.config.restart.is_empty()
+            && looked.changes.is_empty()
+            && looked.seal.knows(&looked.scan)
     }
 
     /// Notes what has been changed by hand before this deployment has anything done there, by this

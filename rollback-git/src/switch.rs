@@ -27,8 +27,19 @@ pub(crate) struct Swapped {
     pub(crate) state: Switched,
     /// What is to be run now, and where.
     pub(crate) command: Option<(Vec<String>, PathBuf)>,
+    /// What is left to do after that.
+    pub(crate) rest: Rest,
     /// What there is to say of the command that was not run.
     remark: Option<&'static str>,
+}
+
+/// What a switch whose link has been moved has left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// What was built in the release since it was taken is its own, and has to be sealed.
+    Seal,
+    /// Nothing was built there, and all is on record.
+    Nothing,
 }
 
 impl Swapped {
@@ -118,6 +129,7 @@ impl Inner {
             return Ok(Swapped {
                 state,
                 command: None,
+                rest: Rest::Seal,
                 remark: None,
             });
         }
@@ -126,7 +138,7 @@ impl Inner {
         cx.check().map_err(untouched)?;
         let is_new = self.is_new(name).map_err(untouched)?;
         self.keep_way_back(is_new).map_err(untouched)?;
-        self.take_live(cx, op, name).map_err(untouched)?;
+        let rest = self.take_live(cx, op, name, &next).map_err(untouched)?;
         cx.check().map_err(untouched)?;
         state.restart = match next {
             Next::Run { deaths } => Restart::Begun {
@@ -154,11 +166,13 @@ impl Inner {
             Next::Run { .. } => Swapped {
                 state,
                 command,
+                rest,
                 remark: None,
             },
             Next::Not(remark) => Swapped {
                 state,
                 command: None,
+                rest,
                 remark,
             },
         })
@@ -283,23 +297,38 @@ impl Inner {
         }
     }
 
-    /// Notes that a release of ours goes live, and what was changed there by hand before.
+    /// Notes that a release of ours goes live, and, where anything is built there, what was changed
+    /// by hand before.
     fn take_live(
         &self,
         cx: &Context,
         op: &Operation,
         name: Option<&str>,
-    ) -> Result<(), BackendError> {
-        let Some(name) = name else { return Ok(()) };
-        let Some(mut record) = self.releases.record(name)? else {
-            return Ok(());
+        next: &Next,
+    ) -> Result<Rest, BackendError> {
+        let alone = match next {
+            Next::Not(None) => Rest::Nothing,
+            Next::Not(Some(_)) | Next::Run { .. } => Rest::Seal,
         };
-        if !record.went_live {
+        let Some(name) = name else { return Ok(alone) };
+        let Some(mut record) = self.releases.record(name)? else {
+            return Ok(alone);
+        };
+        let is_new = !record.went_live;
+        if is_new {
             record.went_live = true;
             self.releases.write_record(name, &record)?;
         }
-        self.taken(cx, &Lazy::default(), op, name, record, None)
-            .map(|_| ())
+        if alone == Rest::Seal || record.taken_by(&op.deployment) {
+            return self
+                .taken(cx, &Lazy::default(), op, name, record, None)
+                .map(|_| Rest::Seal);
+        }
+        if !is_new {
+            // Whoever wrote it may not have lived to make it durable.
+            self.releases.sync_notes()?;
+        }
+        Ok(alone)
     }
 
     /// Notes that the command has succeeded, where no disk can fail.
@@ -321,7 +350,8 @@ impl Inner {
         let Some(mut record) = self.releases.record(name)? else {
             return Ok(());
         };
-        let Some(taken) = record.taken.take() else {
+        let taken = record.taken.take_if(|taken| taken.by == state.deployment);
+        let Some(taken) = taken else {
             return self.releases.sync_notes();
         };
         let since = Some(self.releases.clock()?);

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use rollback_core::backend::{Backend, End, Operation};
+use rollback_core::backend::{Backend, End, Operation, Tasks};
 use rollback_core::error::{BackendErrorKind, LiveImpact};
 use rollback_testkit::world::{Build, World};
 use support::{GitWorld, Site, cx};
@@ -87,4 +87,31 @@ async fn what_a_person_linked_there_and_the_operation_knows_is_switched_from_and
     link(&w, &place);
     w.git().switch(&cx(), &op).await.unwrap();
     assert_eq!(w.serves().as_deref(), Some("v2"));
+}
+
+/// Goes back to v1, of which v2 took the place, and changes it between `prepare` and `switch`; gives
+/// whether that is drift afterwards.
+async fn is_drift(tasks: Tasks, restart: &[String]) -> bool {
+    let mut w = GitWorld::new();
+    w.restart = restart.to_vec();
+    let one = w.deploy(1, End::Nothing, Build::V1).await;
+    let two = w.deploy(2, End::Placed(one.clone()), Build::V2).await;
+    let op = w
+        .operation(3, End::Placed(two), End::Placed(one.clone()))
+        .tasks(tasks);
+    let prepared = w.git().prepare(&cx(), &op).await.unwrap();
+    assert_eq!(prepared.to, one);
+    let dir = w.root().join("releases").join(one.handle.as_str());
+    fs::write(dir.join("app/conf/settings.ini"), "by hand").unwrap();
+    w.git().switch(&cx(), &op).await.unwrap();
+    let seen = w.git().observe(&cx()).await.unwrap();
+    seen.live_instance() != Some(&one)
+}
+
+#[tokio::test]
+async fn a_change_by_hand_while_a_rollback_was_under_way_became_part_of_the_release() {
+    assert!(is_drift(Tasks::None, &[]).await);
+    // Where something may build there nobody can tell whose it is.
+    assert!(!is_drift(Tasks::Possible, &[]).await);
+    assert!(!is_drift(Tasks::None, &["/bin/true".to_owned()]).await);
 }

@@ -98,6 +98,10 @@ pub struct Operation {
     pub to: End,
     /// Whether `prepare` may take what was kept.
     pub reuse: Reuse,
+    /// Whether anything may be built in what is prepared before it goes live. The engine says so to
+    /// `prepare` alone, by the tasks of the program that goes on with it.
+    #[serde(default, skip_serializing_if = "Tasks::are_possible")]
+    pub tasks: Tasks,
 }
 
 /// Whether `prepare` may take a standby, or whatever else was kept of an older deployment.
@@ -119,6 +123,24 @@ impl Reuse {
     }
 }
 
+/// Whether release tasks work in what is prepared, between `prepare` and `switch`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tasks {
+    /// They may: what changes there meanwhile belongs to the release.
+    #[default]
+    Possible,
+    /// None does: what changes there meanwhile is somebody else's doing.
+    None,
+}
+
+impl Tasks {
+    /// Whether this is the default.
+    fn are_possible(&self) -> bool {
+        *self == Self::Possible
+    }
+}
+
 impl Operation {
     /// What a deployment does, from `from` to `to`; it may take what was kept.
     pub fn new(
@@ -135,6 +157,7 @@ impl Operation {
             from,
             to,
             reuse: Reuse::Kept,
+            tasks: Tasks::Possible,
         }
     }
 
@@ -149,6 +172,13 @@ impl Operation {
     #[must_use]
     pub fn reuse(mut self, reuse: Reuse) -> Self {
         self.reuse = reuse;
+        self
+    }
+
+    /// The same, and this is what works in it before it goes live.
+    #[must_use]
+    pub fn tasks(mut self, tasks: Tasks) -> Self {
+        self.tasks = tasks;
         self
     }
 

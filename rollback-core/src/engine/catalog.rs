@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, Reuse};
-use crate::deployment::Trigger;
+use crate::backend::{Backend, Reuse, Tasks};
+use crate::deployment::{Trigger, TriggerKind};
 use crate::guard::{Guard, MigrationLog, ReleaseTask, Remediation, Restart};
 use crate::health::{Gate, HealthCheck};
 use crate::id::WorkloadId;
@@ -33,8 +33,16 @@ impl Workload {
             Trigger::Redeploy { .. } => Reuse::Never,
             // What a task breaks is then this deployment's own. A rollback takes what stands by all
             // the same: to build it anew may need what is not there any more.
-            Trigger::Deploy if self.tasks.iter().any(|task| task.runs_on(kind)) => Reuse::Never,
+            Trigger::Deploy if self.tasks_on(kind) == Tasks::Possible => Reuse::Never,
             _ => Reuse::Kept,
+        }
+    }
+
+    /// Whether release tasks work in what a deployment prepares that is set off by this.
+    pub(super) fn tasks_on(&self, trigger: TriggerKind) -> Tasks {
+        match self.tasks.iter().any(|task| task.runs_on(trigger)) {
+            true => Tasks::Possible,
+            false => Tasks::None,
         }
     }
 

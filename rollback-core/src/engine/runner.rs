@@ -200,7 +200,8 @@ impl Runner {
         if let Some(step) = self.stop_if_asked().await? {
             return Ok(step);
         }
-        let op = self.deployment.operation();
+        let tasks = self.workload.tasks_on(self.deployment.trigger().kind());
+        let op = self.deployment.operation().tasks(tasks);
         let backend = Arc::clone(&self.workload.backend);
         let limits = self.limits(self.deadlines().prepare, true);
         let planned = op.to.release().map(crate::release::Release::digest);

@@ -232,7 +232,10 @@ async fn a_container_gets_its_own_time_to_stop() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_words_of_a_container_that_crashed_went_away_with_it() {
     let Some(w) = world() else { return };
-    let workload = Workload::new(w.docker()).auto_rollback().gate(
+    // A key, in PEM: each of its lines is a secret.
+    let key = format!("-----BEGIN-----\n{TOKEN}\n{TOKEN}-more\n-----END-----\n");
+    let backend = DockerBackend::new(w.config().env("TOKEN", key)).unwrap();
+    let workload = Workload::new(backend).auto_rollback().gate(
         Gate::default()
             .interval(Duration::from_millis(200))
             .retries(1),
@@ -263,4 +266,11 @@ async fn the_last_words_of_a_container_that_crashed_went_away_with_it() {
     }
     assert_ne!(facts["exit_code"], "0", "{seen}");
     assert!(!format!("{seen:?}").contains(TOKEN));
+    let log = seen.platform.log.join("\n");
+    assert!(
+        log.contains("cannot start: told to exit; token is ***"),
+        "{seen}"
+    );
+    let record = serde_json::to_string(&stored).unwrap();
+    assert!(!record.contains(TOKEN), "{record}");
 }

@@ -5,6 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use rollback_core::health::HealthCheck;
 use rollback_health::{HttpCheck, Strictness};
 use support::{LONG, look, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -115,6 +116,26 @@ async fn credentials_that_an_error_page_repeats_are_masked() {
         );
         assert!(!said.contains("s3cret"), "{said}");
     }
+}
+
+#[tokio::test]
+async fn credentials_were_shown_where_a_page_repeats_them_in_another_form() {
+    // Of `api:canary-pass`, and what the page says of it: decoded, in JSON, in colour, in a URL.
+    let basic = "Basic YXBpOmNhbmFyeS1wYXNz";
+    let page = br#"{"no": "canary-pass", "sent": "YXBpOmNhbmFyeS1wYXNz", "key": "canary%2fkey",
+                   "at": "canary\/key", "db": "x:\/\/a:canary@db", "tty": "canary-\u001b[1mpass"}"#;
+    let port = http("401 No", page).await;
+    let check = HttpCheck::new(&format!("http://127.0.0.1:{port}/up?key=canary%2Fkey"));
+    let check = check.unwrap().header("authorization", basic).unwrap();
+    let said = look(&check, LONG).await.unwrap_err();
+    assert!(
+        said.ends_with(
+            r#"{"no": "***", "sent": "***", "key": "***", "at": "***", "db": "x:\/\/***@db", "tty": "***"}"#
+        ),
+        "{said}"
+    );
+    let shown = format!("{check:?} {}", HealthCheck::name(&check));
+    assert!(!shown.contains("canary"), "{shown}");
 }
 
 #[tokio::test]

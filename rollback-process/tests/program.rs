@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rollback_core::context::Context;
-use rollback_core::masking::Secrets;
+use rollback_core::masking::{MOST_SECRETS, Secrets};
 use rollback_process::{Ending, MAX_ANSWER, MAX_OUTPUT, Program};
 
 const CHILD: &str = "ROLLBACK_PROCESS_NO_TMP";
@@ -89,6 +89,45 @@ async fn the_last_word_of_a_whole_answer_was_masked_for_a_secret_that_begins_lik
     let late = late.unwrap_err();
     assert_eq!(late.ending, Ending::Stopped);
     assert!(late.output.ends_with("***"), "{late}");
+}
+
+#[tokio::test]
+async fn a_secret_was_told_in_another_form_or_in_part() {
+    const CANARY: &str = "canary-that-sings";
+    let cx = Context::new(Duration::from_secs(10));
+    // In this order: a line of a key, base64, a colour, an escape, and one that nobody gave.
+    let script = "echo \"$KEY\" | tail -n 1; printf $TOKEN | base64; \
+                  printf 'canary-\\033[1mthat-sings\\n'; echo 'canary\\u002dthat-sings'; \
+                  echo $URL | cut -d: -f3; echo password=unlisted-$TOKEN; exit 3";
+    let program = Program::new("/bin/sh", ["-c", script]).unwrap();
+    let program = program
+        .env("KEY", format!("-----BEGIN-----\n{CANARY}-key"))
+        .env("TOKEN", CANARY)
+        .env("URL", format!("postgres://api:{CANARY}-url@db/"));
+    let failed = program.run(&cx).await.unwrap_err();
+    assert_eq!(failed.output, "***\n***=\n***\n***\n***@db/\npassword=***");
+    let shown = format!("{failed:?} {failed} {program:?} {}", program.name());
+    assert!(!shown.contains("canary"), "{shown}");
+}
+
+#[tokio::test]
+async fn more_secrets_than_can_be_masked_were_told() {
+    let cx = Context::new(Duration::from_secs(10));
+    let program = Program::new("/bin/sh", ["-c", "echo hunter2; exit 3"]).unwrap();
+    let values = (0..=MOST_SECRETS).map(|n| format!("secret{n:06}"));
+    let many = values.fold(Secrets::default(), Secrets::given);
+    let failed = program.masking(&many).run(&cx).await.unwrap_err();
+    assert!(failed.output.contains("not told"), "{failed}");
+    assert!(!failed.output.contains("hunter2"), "{failed}");
+}
+
+#[tokio::test]
+async fn of_what_a_program_inherited_the_rest_of_a_line_was_told() {
+    let cx = Context::new(Duration::from_secs(10));
+    let script = "echo the token is hunter2 indeed; echo no table; exit 3";
+    let program = Program::new("/bin/sh", ["-c", script]).unwrap();
+    let failed = program.inheriting().run(&cx).await.unwrap_err();
+    assert_eq!(failed.output, "the token ***\nno table");
 }
 
 #[tokio::test]

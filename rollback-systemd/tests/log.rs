@@ -69,7 +69,8 @@ async fn what_a_unit_said_before_it_failed_was_lost_when_it_was_replaced(world: 
     let below = |path: &str| world.fixture.root().join(path);
     fs::write(
         below("etc/secrets.env"),
-        "# it's of the service\nGREETING=It's up\nFILED='fi1ed-s3cret'\n",
+        "# it's of the service\nGREETING=It's up\nFILED='fi1ed-s3cret'\n\
+         KEY=\"1ine-0ne-s3cret\n1ine-2wo-s3cret\"\n",
     )
     .unwrap();
     fs::create_dir(below("etc/more.d")).unwrap();
@@ -89,6 +90,8 @@ async fn what_a_unit_said_before_it_failed_was_lost_when_it_was_replaced(world: 
         &world,
         "echo no table called users >&2; echo \"token $TOKEN url $URL file $FILED in $DROPPED\" >&2; \
          echo \"$GREETING; more $MORE and $LAST\" >&2; \
+         echo form $(echo -n \"$FILED\" | base64) line $(echo \"$KEY\" | tail -n 1) >&2; \
+         echo user=me password=anyb0dys api_key: anyb0dys, x >&2; \
          echo pass $(echo $URL | cut -d: -f3 | cut -d@ -f1) >&2; printf \"\\\\033[31mcolours\\\\033[0m \\\\007\\\\n\"; exit 3",
         "Environment=\"TOKEN=s3cret with spaces\"\nEnvironment=URL=postgres://me:hunter2@db/x\n\
          EnvironmentFile=/etc/secrets.env\nEnvironmentFile=/etc/more.d/*.env",
@@ -101,6 +104,8 @@ async fn what_a_unit_said_before_it_failed_was_lost_when_it_was_replaced(world: 
         "no table called users",
         "token *** url *** file *** in ***",
         "***; more *** and ***",
+        "form *** line ***",
+        "user=me password=*** api_key: ***, x",
         "pass ***",
         "colours \u{fffd}",
         "Failed with result",
@@ -115,7 +120,7 @@ async fn what_a_unit_said_before_it_failed_was_lost_when_it_was_replaced(world: 
     assert!(before("no table", "pass"), "oldest first: {seen}");
     assert!(!seen.platform.facts.contains_key("no_log"), "{seen}");
     let record = serde_json::to_string(report.deployment()).unwrap();
-    for secret in ["s3cret", "hunter2", "with spaces"] {
+    for secret in ["s3cret", "hunter2", "with spaces", "ZmkxZWQ"] {
         assert!(!record.contains(secret), "{secret} is on record: {seen}");
     }
 }

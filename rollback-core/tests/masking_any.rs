@@ -73,7 +73,7 @@ proptest! {
     fn a_secret_is_told_in_no_form(
         secret in secret(),
         others in prop::collection::vec(secret(), 0..4),
-        around in prop::collection::vec("[a-e\n ]{0,30}", 2..5),
+        around in prop::collection::vec("[ghi\n ]{0,30}", 2..5),
         written in 0..8_u8,
         head in 0..200_usize,
         tail in 0..200_usize,
@@ -96,7 +96,7 @@ proptest! {
         for (text, part) in cuts {
             let shown = secrets.mask(text, part).unwrap();
             let rest = shown.replace("***", "");
-            let is_around = |c: char| "abcde\n ".contains(c);
+            let is_around = |c: char| "ghi\n ".contains(c);
             let kept = rest.trim_end_matches(|c| !is_around(c));
             // Less than one character of it, of which the end is cut off.
             let begun = match (part, written) {

@@ -25,6 +25,8 @@ const EXHAUSTIVE: &[(&str, &[&str])] = &[
             "Relation",
             "Rest",
             "Site",
+            // A text is whole, or cut at one end, or at both.
+            "Part",
             // One number, or one table of text, and nothing besides.
             "Epoch",
             "Evidence",

@@ -53,6 +53,7 @@ const TEST_SQLITE_SUITE: Proof = Proof::Test(&["-p", "rollback-sqlite", "--test"
 const CHAOS_SYNC_SQLITE: Proof = Proof::Chaos(&["--kind", "sync", "--store", "sqlite"]);
 const TEST_GIT: Proof = Proof::Test(&["-p", "rollback-git"]);
 const TEST_CORE: Proof = Proof::Test(&["-p", "rollback-core", "--tests"]);
+const TEST_CORE_MASKING: Proof = Proof::Test(&["-p", "rollback-core", "--test", "masking"]);
 const TEST_TESTKIT_ASKS: Proof = Proof::Test(&["-p", "rollback-testkit", "--test", "asks"]);
 const TEST_TESTKIT_RULES: Proof = Proof::Test(&["-p", "rollback-testkit", "--test", "rules"]);
 const TEST_TESTKIT_SIMULATOR: Proof =
@@ -344,5 +345,19 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         find: "(Some(own), Some(published)) if !own.admits(published) =>",
         replace: "(Some(own), Some(published)) if !own.admits(published) && false =>",
         proofs: &[TEST_CORE, TEST_GIT],
+    },
+    Mutation {
+        file: "rollback-core/src/masking.rs",
+        what: "of a text that was cut the first line is left out",
+        find: "            return line;\n",
+        replace: "            return line.min(0);\n",
+        proofs: &[TEST_CORE_MASKING],
+    },
+    Mutation {
+        file: "rollback-core/src/masking.rs",
+        what: "where there are too many secrets nothing is told",
+        find: "self.count > MOST_SECRETS ||",
+        replace: "self.count > usize::MAX - 1 ||",
+        proofs: &[TEST_CORE_MASKING],
     },
 ];

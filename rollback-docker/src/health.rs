@@ -9,16 +9,15 @@ use rollback_core::context::Context;
 use rollback_core::diagnosis::{MAX_LOG_LINES, Words};
 use rollback_core::error::BackendError;
 use rollback_core::health::View;
-use rollback_core::masking::{Part, Secrets};
+use rollback_core::masking::Part;
 use rollback_core::time::{Clock, SystemClock, Timestamp};
 use tokio::time::Instant;
 
 use crate::backend::DockerBackend;
-use crate::capture;
 use crate::client::Client;
 use crate::container::Container;
 use crate::inventory::Inventory;
-use crate::settings::is_secret;
+use crate::secrets;
 
 const LOG_LINES: u32 = 20;
 
@@ -62,7 +61,7 @@ impl DockerBackend {
             }
             Some((_, log)) => {
                 let why = format!("its health check is still starting: {}", last(&log));
-                View::NotYet(secrets(&now).tell(&why, Part::Whole))
+                View::NotYet(secrets::of(&now).tell(&why, Part::Whole))
             }
             None if soaks => View::NotYet(format!(
                 "it has no health check and was not watched for long enough: it has run for {} s \
@@ -87,7 +86,7 @@ impl DockerBackend {
         };
         let lines = u32::try_from(MAX_LOG_LINES).unwrap_or(u32::MAX);
         let log = client.log_tail(&now.summary.id, lines).await;
-        let secrets = secrets(&now);
+        let secrets = secrets::of(&now);
         let mut words = Words::default()
             .fact("container", &now.summary.id)
             .fact("restarts", now.restarts());
@@ -151,7 +150,7 @@ fn last(log: &[HealthcheckResult]) -> String {
 
 /// The reason and the end of the log, without what may be a secret.
 async fn failed(client: &Client, container: &Container, why: String) -> View {
-    let secrets = secrets(container);
+    let secrets = secrets::of(container);
     let log = client.log_tail(&container.summary.id, LOG_LINES).await;
     let mut text = secrets.tell(&why, Part::Whole);
     let log = log.without(&secrets);
@@ -160,59 +159,4 @@ async fn failed(client: &Client, container: &Container, why: String) -> View {
         text.push_str(log.trim_end());
     }
     View::failed(text)
-}
-
-/// The values of the container's variables, labels and arguments.
-fn secrets(container: &Container) -> Secrets {
-    let env = capture::env(container).into_iter();
-    let env = env.filter(|(name, _)| name != "PATH").map(|(_, v)| v.0);
-    let rows = capture::rows(container).into_iter();
-    let rows = rows.filter(|(row, _)| is_secret(row));
-    let rows = rows.flat_map(|(row, value)| words(&row, &value));
-    env.chain(rows).fold(Secrets::default(), Secrets::found)
-}
-
-/// Those parts of a row that may be a secret: a label's value; of a command line the arguments,
-/// and what they set, but neither the program nor the names of options.
-fn words(row: &str, value: &str) -> Vec<String> {
-    let Ok(json) = serde_json::from_str::<serde_json::Value>(value) else {
-        return vec![value.to_owned()];
-    };
-    if row.starts_with("label:") {
-        return vec![value.to_owned()];
-    }
-    let list = json.get("Test").unwrap_or(&json).as_array().cloned();
-    let list = list.unwrap_or_default();
-    let names = match (row, list.first().and_then(|w| w.as_str())) {
-        ("command", _) => 0,
-        ("healthcheck", Some("CMD")) => 2,
-        _ => 1,
-    };
-    let words = list.into_iter().skip(names);
-    words
-        .filter_map(|word| word.as_str().map(str::to_owned))
-        .filter_map(|word| match word.split_once('=') {
-            Some((_, set)) => Some(set.to_owned()),
-            None => (!word.starts_with(['-', '/'])).then_some(word),
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_be_a_secret_in_a_command_line_is_hidden_and_the_rest_is_readable() {
-        let command = r#"["redis-server","--requirepass","hunter2","--user=somebody","/etc/x"]"#;
-        assert_eq!(
-            words("command", command),
-            ["redis-server", "hunter2", "somebody"]
-        );
-        let check = r#"{"Test":["CMD","/server","check","s3cret-value"]}"#;
-        assert_eq!(words("healthcheck", check), ["check", "s3cret-value"]);
-        let shell = r#"{"Test":["CMD-SHELL","curl -u me:hunter2 http://x"]}"#;
-        assert_eq!(words("healthcheck", shell), ["curl -u me:hunter2 http://x"]);
-        assert_eq!(words("label:key", "123456789"), ["123456789"]);
-    }
 }

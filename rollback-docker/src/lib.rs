@@ -55,6 +55,7 @@ mod recreate;
 mod reference;
 mod remediation;
 mod restart;
+mod secrets;
 mod settings;
 mod source;
 mod summary;

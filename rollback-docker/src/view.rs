@@ -17,6 +17,7 @@ use crate::inventory::Inventory;
 use crate::pins::Pins;
 use crate::reference::Reference;
 use crate::restart::RestartPolicy;
+use crate::secrets;
 use crate::summary::Summary;
 use crate::{capture, fence, settings};
 
@@ -66,7 +67,7 @@ impl DockerBackend {
     ) -> Result<Sighting, BackendError> {
         let release = self.seen(client, container, container.restart()).await?;
         let instance = Instance::new(release, container.summary.handle());
-        let running = container.running();
+        let running = secrets::running(container);
         let evidence = match running {
             Running::Yes => container.evidence(),
             _ => Evidence::default(),

@@ -1,0 +1,92 @@
+//! What must not be shown of a container: in its log, and in what dockerd says of it.
+
+use rollback_core::backend::Running;
+use rollback_core::masking::{Part, Secrets};
+
+use crate::capture;
+use crate::container::Container;
+use crate::settings::is_secret;
+
+/// Whether it runs, and else why not, without secrets: dockerd repeats a command that it cannot run.
+pub(crate) fn running(container: &Container) -> Running {
+    match container.running() {
+        Running::No(why) => Running::No(of(container).tell(&why, Part::Whole)),
+        running => running,
+    }
+}
+
+/// The values of the container's variables, labels and arguments.
+pub(crate) fn of(container: &Container) -> Secrets {
+    let env = capture::env(container).into_iter();
+    let env = env.filter(|(name, _)| name != "PATH").map(|(_, v)| v.0);
+    let rows = capture::rows(container).into_iter();
+    let rows = rows.filter(|(row, _)| is_secret(row));
+    let rows = rows.flat_map(|(row, value)| words(&row, &value));
+    env.chain(rows).fold(Secrets::default(), Secrets::found)
+}
+
+/// Those parts of a row that may be a secret: a label's value; of a command line the arguments,
+/// and what they set, but neither the program nor the names of options.
+fn words(row: &str, value: &str) -> Vec<String> {
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(value) else {
+        return vec![value.to_owned()];
+    };
+    if row.starts_with("label:") {
+        return vec![value.to_owned()];
+    }
+    let list = json.get("Test").unwrap_or(&json).as_array().cloned();
+    let list = list.unwrap_or_default();
+    let names = match (row, list.first().and_then(|w| w.as_str())) {
+        ("command", _) => 0,
+        ("healthcheck", Some("CMD")) => 2,
+        _ => 1,
+    };
+    let words = list.into_iter().skip(names);
+    words
+        .filter_map(|word| word.as_str().map(str::to_owned))
+        .filter_map(|word| match word.split_once('=') {
+            Some((_, set)) => Some(set.to_owned()),
+            None => (!word.starts_with(['-', '/'])).then_some(word),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_a_secret_in_a_command_line_is_hidden_and_the_rest_is_readable() {
+        let command = r#"["redis-server","--requirepass","hunter2","--user=somebody","/etc/x"]"#;
+        assert_eq!(
+            words("command", command),
+            ["redis-server", "hunter2", "somebody"]
+        );
+        let check = r#"{"Test":["CMD","/server","check","s3cret-value"]}"#;
+        assert_eq!(words("healthcheck", check), ["check", "s3cret-value"]);
+        let shell = r#"{"Test":["CMD-SHELL","curl -u me:hunter2 http://x"]}"#;
+        assert_eq!(words("healthcheck", shell), ["curl -u me:hunter2 http://x"]);
+        assert_eq!(words("label:key", "123456789"), ["123456789"]);
+    }
+
+    #[test]
+    fn a_secret_in_what_dockerd_says_of_how_a_container_ended_was_told() {
+        let inspect = serde_json::json!({
+            "Id": "a", "Name": "/api", "Image": "sha256:a",
+            "State": {
+                "StartedAt": "2026-03-15T14:30:22Z", "ExitCode": 127,
+                "Error": "exec: \"--pw=hunter2\": not found, TOKEN s3cret-value"
+            },
+            "Config": {"Env": ["TOKEN=s3cret-value"], "Cmd": ["serve", "--pw=hunter2"]}
+        });
+        let inspect = serde_json::from_value(inspect).unwrap();
+        let container = Container::new("api@web-1", inspect).unwrap();
+        let Running::No(why) = running(&container) else {
+            panic!("it has exited")
+        };
+        assert_eq!(
+            why,
+            "it exited with code 127 (exec: \"--pw=***\": not found, TOKEN ***)"
+        );
+    }
+}

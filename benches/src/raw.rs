@@ -17,7 +17,7 @@ pub(crate) struct Raw {
 /// A row of the events, made before the clock runs.
 pub(crate) struct EventRow {
     at: i64,
-    name: &'static str,
+    pub(crate) name: &'static str,
     body: String,
 }
 
@@ -151,8 +151,9 @@ impl Raw {
         })
     }
 
-    pub(crate) fn append(&mut self, sequence: i64, ordinal: usize, event: &EventRow) {
-        self.commit(|tx| insert(tx, sequence, ordinal, event));
+    /// In one transaction; the first of them at this place.
+    pub(crate) fn append(&mut self, sequence: i64, ordinal: usize, events: &[EventRow]) {
+        self.commit(|tx| insert(tx, sequence, ordinal, events));
     }
 
     /// The last event, the columns that queries filter on, and the lease.
@@ -161,16 +162,19 @@ impl Raw {
         sequence: i64,
         row: &DeploymentRow,
         ordinal: usize,
-        event: &EventRow,
+        events: &[EventRow],
     ) {
+        let Some(settled) = events.last() else {
+            return;
+        };
         self.commit(|tx| {
-            insert(tx, sequence, ordinal, event);
+            insert(tx, sequence, ordinal, events);
             tx.prepare_cached(
                 "UPDATE deployments SET outcome = 'succeeded', verdict = 'passed',
                    settled_us = ?2, duration_ms = 1, settled_epoch = 1 WHERE sequence = ?1",
             )
             .unwrap()
-            .execute(params![sequence, event.at])
+            .execute(params![sequence, settled.at])
             .unwrap();
             tx.prepare_cached(
                 "UPDATE workloads SET version = version + 1, live = ?2, in_flight = NULL,
@@ -182,28 +186,32 @@ impl Raw {
         });
     }
 
-    /// All transactions of a deployment.
-    pub(crate) fn deploy(&mut self, row: &DeploymentRow, events: &[EventRow]) {
+    /// All transactions of a deployment; what is in one of these steps is written in one.
+    pub(crate) fn deploy(&mut self, row: &DeploymentRow, steps: &[&[EventRow]]) {
         let sequence = self.begin(row);
-        let (last, before) = events.split_last().unwrap();
-        for (ordinal, event) in before.iter().enumerate() {
-            self.append(sequence, ordinal, event);
+        let (last, before) = steps.split_last().unwrap();
+        let mut ordinal = 0;
+        for step in before {
+            self.append(sequence, ordinal, step);
+            ordinal += step.len();
         }
-        self.finish(sequence, row, before.len(), last);
+        self.finish(sequence, row, ordinal, last);
     }
 }
 
-fn insert(tx: &Connection, sequence: i64, ordinal: usize, event: &EventRow) {
-    tx.prepare_cached(
-        "INSERT INTO events (deployment, ordinal, at_us, name, body) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )
-    .unwrap()
-    .execute(params![
-        sequence,
-        i64::try_from(ordinal).unwrap(),
-        event.at,
-        event.name,
-        event.body
-    ])
-    .unwrap();
+fn insert(tx: &Connection, sequence: i64, ordinal: usize, events: &[EventRow]) {
+    for (ordinal, event) in (ordinal..).zip(events) {
+        tx.prepare_cached(
+            "INSERT INTO events (deployment, ordinal, at_us, name, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )
+        .unwrap()
+        .execute(params![
+            sequence,
+            i64::try_from(ordinal).unwrap(),
+            event.at,
+            event.name,
+            event.body
+        ])
+        .unwrap();
+    }
 }

@@ -83,7 +83,7 @@ async fn appended(dir: &Path, file: &str, name: &str, on: On) -> Figure {
             let raw = Arc::clone(raw);
             let step = move || {
                 let (raw, sequence) = &mut *raw.lock().unwrap();
-                raw.append(*sequence, n % EVENTS, &event);
+                raw.append(*sequence, n % EVENTS, std::slice::from_ref(&event));
             };
             match on {
                 On::ThisThread => clocked(step),
@@ -125,7 +125,7 @@ pub(crate) async fn begin_and_finish(dir: &Path) -> Figure {
             let row = DeploymentRow::from(&new);
             let end = settled(SystemClock.now(), &settlement(&new.id, Outcome::Succeeded));
             let raw = &mut *raw.lock().unwrap();
-            clocked(|| raw.deploy(&row, &[end]))
+            clocked(|| raw.deploy(&row, &[&[end]]))
         },
     )
     .await

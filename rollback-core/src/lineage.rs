@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::deployment::{Deployment, LiveRecord};
+use crate::deployment::{Deployment, LiveRecord, Origin};
 use crate::history::{Sequence, Summarized, Summary};
 use crate::id::DeploymentId;
 use crate::no_point::NoPoint;
@@ -120,8 +120,7 @@ impl<'a, R: Summarized> Lineage<'a, R> {
     /// Why a release is withheld from rollbacks: by its artifact, or by where it first came from.
     pub(crate) fn withheld_at(&self, i: usize) -> Option<NoPoint> {
         let artifact = self.facts[i].release.as_ref().map(|r| &*r.artifact);
-        let origin = self.facts[self.links.origin[i]].sequence;
-        self.withheld.why(artifact, origin)
+        self.withheld.why(artifact, self.origin_at(i).sequence)
     }
 
     /// What a bare rollback of this workload restores; everything, unless set.
@@ -159,18 +158,24 @@ impl<'a, R: Summarized> Lineage<'a, R> {
         self.live.known().and_then(|id| self.at(id))
     }
 
-    /// The deployment that first brought this one's release: a rollback leads back to its
-    /// target, and so on.
-    pub fn origin(&self, deployment: &'a R) -> &'a R {
-        self.at(deployment.id())
-            .map_or(deployment, |i| &self.records[self.links.origin[i]])
+    /// The deployment that first brought the release of one of these: a rollback leads back to its
+    /// target, and so on, and what is live, deployed once more, to where it came from. `None`: it is
+    /// none of these.
+    pub fn origin(&self, deployment: &DeploymentId) -> Option<Origin> {
+        Some(self.origin_at(self.at(deployment)?))
+    }
+
+    fn origin_at(&self, i: usize) -> Origin {
+        let first = &self.facts[self.links.origin[i]];
+        let said = self.facts[i].origin.as_ref().or(first.origin.as_ref());
+        let itself = || Origin::new(first.id.clone(), first.sequence, first.replaces.clone());
+        said.cloned().unwrap_or_else(itself)
     }
 
     /// From where `LastHealthy` looks back: before the live release's origin.
     pub fn anchor(&self) -> Sequence {
-        self.live_at().map_or(Sequence(u64::MAX), |i| {
-            self.facts[self.links.origin[i]].sequence
-        })
+        let live = self.live_at();
+        live.map_or(Sequence(u64::MAX), |i| self.origin_at(i).sequence)
     }
 
     /// The last release that was live before this deployment's and differs from it, following
@@ -188,16 +193,16 @@ impl<'a, R: Summarized> Lineage<'a, R> {
         if self.facts[i].release.is_none() {
             return way;
         }
-        let mut at = self.links.origin[i];
-        while let Some(before) = self.facts[at].replaces.known().and_then(|id| self.at(id)) {
-            if self.facts[before].sequence >= self.facts[at].sequence {
+        let mut origin = self.origin_at(i);
+        while let Some(before) = origin.replaces.known().and_then(|id| self.at(id)) {
+            if self.facts[before].sequence >= origin.sequence {
                 break;
             }
             way.push(before);
             if self.differs(before, i) {
                 break;
             }
-            at = self.links.origin[before];
+            origin = self.origin_at(before);
         }
         way
     }

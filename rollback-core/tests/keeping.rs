@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rollback_core::engine::{CanRollBack, Origin, Report, RollbackEngine, Workload};
+use rollback_core::engine::{CanRollBack, PolicySource, Report, RollbackEngine, Workload};
 use rollback_core::error::HookError;
 use rollback_core::guard::Remediation;
 use rollback_core::lineage::Standing;
@@ -184,8 +184,8 @@ async fn a_policy_is_previewed_set_for_good_and_taken_back() {
     );
     let rules = b.engine.rules(&b.api).await.unwrap();
     assert_eq!(
-        (rules.policy.rollback, rules.origin),
-        (RollbackMode::Record, Origin::Catalog)
+        (rules.policy.rollback, rules.source),
+        (RollbackMode::Record, PolicySource::Catalog)
     );
     let done = b
         .engine
@@ -203,8 +203,8 @@ async fn a_policy_is_previewed_set_for_good_and_taken_back() {
         .unwrap();
     let rules = other.rules(&b.api).await.unwrap();
     assert_eq!(
-        (rules.policy.rollback, rules.origin),
-        (RollbackMode::Auto, Origin::Store)
+        (rules.policy.rollback, rules.source),
+        (RollbackMode::Auto, PolicySource::Store)
     );
     assert_eq!(rules.set, done.rules.set, "who set it lasts");
     b.deploy("v1").await;

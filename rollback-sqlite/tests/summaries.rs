@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use rollback_core::deployment::{Annotation, Deployment, Opening, Outcome};
 use rollback_core::engine::RollbackEngine;
 use rollback_core::event::{Event, TimedEvent};
-use rollback_core::history::{HistoryReader, HistoryStore, Query, Summary, Then, Version};
+use rollback_core::history::{
+    HistoryReader, HistoryStore, Query, Summary, SummaryRules, Then, Version,
+};
 use rollback_core::id::WorkloadId;
 use rollback_core::lineage::Standing;
 use rollback_sqlite::SqliteStore;
@@ -170,8 +172,12 @@ async fn a_history_of_before_there_were_summaries_is_given_them_when_it_is_opene
 async fn a_summary_made_by_another_librarys_rules_is_not_believed() {
     let long = Long::new().await;
     let before = long.told().await;
-    let other = "UPDATE summaries SET body = replace(replace(body, '\"v\":2', '\"v\":99'), 'passed', 'failed')";
-    assert_eq!(long.by_hand(other), 6);
+    let own = SummaryRules::NUMBER;
+    let other = format!(
+        "UPDATE summaries
+         SET body = replace(replace(body, '\"v\":{own}', '\"v\":99'), 'passed', 'failed')"
+    );
+    assert_eq!(long.by_hand(&other), 6);
     assert_eq!(long.told().await, before);
 }
 

@@ -23,7 +23,10 @@ use rollback_testkit::faults::{FaultyStore, Side, Trap};
 struct Model {
     beside: bool,
     next: usize,
-    /// Settled lives: digest, healthy, and the index of the life whose release it repeats.
+    /// What was last deployed again.
+    again: Option<String>,
+    /// Settled lives: digest, healthy, and the index of the life whose release it brings back, or goes
+    /// on with.
     lives: Vec<(String, bool, Option<usize>)>,
     /// After a fault the model no longer knows which way it went; the invariants still hold.
     in_doubt: bool,
@@ -126,7 +129,10 @@ impl ReferenceStateMachine for Model {
             }
             Act::Again { index } if !state.lives.is_empty() => {
                 let (digest, healthy, _) = state.lives[index % state.lives.len()].clone();
-                state.lives.push((digest, healthy, None));
+                let goes_on = state.live() == Some(&*digest);
+                let live = state.lives.len() - 1;
+                state.again = Some(digest.clone());
+                state.lives.push((digest, healthy, goes_on.then_some(live)));
                 if !healthy {
                     let to = state.last_healthy();
                     state.rolled_back(to);
@@ -215,9 +221,7 @@ impl StateMachineTest for Real {
                     real.request(request).await.unwrap();
                 }
                 Act::Again { .. } => {
-                    // The model has added the life already; its release is what to deploy.
-                    let again = model.lives.iter().rev().find(|l| l.2.is_none());
-                    if let Some((digest, ..)) = again {
+                    if let Some(digest) = &model.again {
                         let request = Request::deploy(api, digest.clone(), Self::me());
                         real.request(request).await.unwrap();
                     }

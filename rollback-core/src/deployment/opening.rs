@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
 use super::composition::Composition;
+use super::origin::Origin;
 use super::outcome::LiveRecord;
 use super::trigger::Trigger;
 use super::version::RecordVersion;
@@ -62,6 +63,10 @@ pub struct Opening {
     pub opened_at: Timestamp,
     /// What was live on record when it was opened.
     pub replaces: LiveRecord,
+    /// Where its release first came from, if it brings it again; `None`: from itself, or in records of
+    /// before this was kept from where the one came that it restores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// What is live on record if it goes back: the same, unless drift made the record untrue.
     pub fallback: LiveRecord,
     /// What was live at the platform.
@@ -130,6 +135,7 @@ impl Opening {
             reason: None,
             opened_at,
             replaces: LiveRecord::Nothing,
+            origin: None,
             fallback: LiveRecord::Nothing,
             from: End::Nothing,
             to: End::Nothing,

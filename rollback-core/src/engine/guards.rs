@@ -163,8 +163,8 @@ pub(super) fn withheld(
 ) -> Vec<(GuardName, String)> {
     let recalled = to.and_then(|to| withheld.recalled(&to.artifact().digest));
     let recalled = recalled.map(|why| format!("the artifact is recalled: {why}"));
-    let target = target.and_then(|id| lineage.get(id));
-    let below = target.and_then(|d| withheld.below_floor(lineage.origin(d).sequence));
+    let origin = target.and_then(|id| lineage.origin(id));
+    let below = origin.and_then(|origin| withheld.below_floor(origin.sequence));
     let recalled = recalled.map(|why| (GuardName::recall(), why));
     recalled
         .into_iter()

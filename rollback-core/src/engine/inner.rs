@@ -180,6 +180,11 @@ impl Inner {
 
     /// The place of the deployment that first brought a record's release, as far as the records tell.
     pub(super) async fn origin(&self, of: &Deployment) -> Result<Sequence, Error> {
+        let said = |d: &Deployment| d.opening().origin.as_ref().map(|origin| origin.sequence);
+        if let Some(origin) = said(of) {
+            return Ok(origin);
+        }
+        // Records of before it was kept.
         let (mut origin, mut next) = (of.sequence(), of.trigger().restores().cloned());
         while let Some(id) = next {
             let target = match self.store.get(&id).await {
@@ -188,6 +193,9 @@ impl Inner {
                 Err(e) if e.is_unreadable() => break,
                 Err(e) => return Err(e.into()),
             };
+            if let Some(origin) = said(&target) {
+                return Ok(origin);
+            }
             origin = target.sequence();
             next = target.trigger().restores().cloned();
         }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::rules::{Origin, Rules};
+use super::rules::{PolicySource, Rules};
 use crate::deployment::{Annotation, Note};
 use crate::engine::RollbackEngine;
 use crate::error::{Error, ErrorKind};
@@ -65,8 +65,8 @@ impl RollbackEngine {
         let entry = self.inner().workload(workload)?;
         let before = self.rules(workload).await?;
         let (after, origin) = match policy {
-            Some(policy) => (policy.clone(), Origin::Store),
-            None => (entry.policy.clone(), Origin::Catalog),
+            Some(policy) => (policy.clone(), PolicySource::Store),
+            None => (entry.policy.clone(), PolicySource::Catalog),
         };
         after.check_with(&entry.gate).map_err(|e| {
             Error::new(ErrorKind::InvalidRequest, e.to_string())

@@ -56,6 +56,6 @@ pub use query::{CanRollBack, History, Row};
 pub use report::{AutomaticRollback, Recovered, Report};
 
 pub use crate::deployment::NotAttempted;
-pub use rules::{Origin, Rules};
+pub use rules::{PolicySource, Rules};
 pub use run::{Progress, Run};
 pub use supervise::Supervision;

@@ -9,8 +9,8 @@ use super::warnings::{migrations, not_judged_beside, reference_stays, warnings};
 use super::wished::{Asking, Chosen};
 use crate::backend::Observation;
 use crate::compare::Diff;
-use crate::deployment::Deployment;
-use crate::drift::{Change, changes, drift};
+use crate::deployment::{Deployment, Origin};
+use crate::drift::{Change, Drift, changes, drift};
 use crate::error::{Error, StoreError};
 use crate::history::{Conflict, Published, Sequence, Summaries, Summary, WorkloadState};
 use crate::id::{DeploymentId, WorkloadId};
@@ -124,6 +124,10 @@ impl Asking<'_> {
         let mut new = workload.opening(trigger, request.actor.clone(), now, rules);
         new.reason = request.reason.clone();
         new.replaces = state.live.clone();
+        new.origin = match new.trigger.restores() {
+            Some(target) => lineage.origin(target),
+            None => goes_on(&choice, &lineage, &drift),
+        };
         new.fallback = choose::fallback(&state.live, recorded, &from);
         new.to = choose::fresh_if_live(choice.to, &from);
         new.from = from;
@@ -213,6 +217,15 @@ fn is_enough(lineage: &Lineage<'_, Summary>, request: &Request, rules: &Rules) -
             Wish::Redeploy { of } => lineage.get(of).is_some(),
             Wish::Rollback { goal } => lineage.answers(goal, restore),
         }
+}
+
+/// Where the release of what is live first came from, if that is deployed once more.
+fn goes_on(choice: &Choice, lineage: &Lineage<'_, Summary>, drift: &Drift) -> Option<Origin> {
+    let live = lineage.live().filter(|_| *drift == Drift::None)?;
+    let digest = choice.to.release().map(Release::digest)?;
+    lineage
+        .origin(&live.id)
+        .filter(|_| live.digest() == Some(&digest))
 }
 
 /// The earlier deployment whose release a deploy brings back without saying so, among the newest ones.

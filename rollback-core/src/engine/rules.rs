@@ -23,7 +23,7 @@ pub struct Rules {
     /// What a bare rollback restores: what the policy says, or else the backend's default.
     pub restore: Restore,
     /// Where the policy comes from.
-    pub origin: Origin,
+    pub source: PolicySource,
     /// Who set it, and when, where it comes from the store.
     pub set: Option<PolicySet>,
 }
@@ -32,7 +32,7 @@ pub struct Rules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Origin {
+pub enum PolicySource {
     /// The program that composed the engine.
     Catalog,
     /// [`RollbackEngine::configure`](super::RollbackEngine::configure): it lasts in the store.
@@ -43,15 +43,15 @@ impl Rules {
     /// What holds for a workload that this program does not run: what the store has of it.
     pub(super) fn of_stranger(state: &WorkloadState) -> Self {
         let stored = state.policy.clone();
-        let (policy, origin, set) = match stored {
-            Some(stored) => (stored.policy, Origin::Store, stored.set),
-            None => (Policy::default(), Origin::Catalog, None),
+        let (policy, source, set) = match stored {
+            Some(stored) => (stored.policy, PolicySource::Store, stored.set),
+            None => (Policy::default(), PolicySource::Catalog, None),
         };
         Self {
             gate: policy.gate.clone().unwrap_or_default(),
             restore: policy.restore.clone().unwrap_or(Restore::Everything),
             policy,
-            origin,
+            source,
             set,
         }
     }
@@ -63,14 +63,14 @@ impl Workload {
         match &state.policy {
             Some(stored) => Rules {
                 set: stored.set.clone(),
-                ..self.rules_by(stored.policy.clone(), Origin::Store)
+                ..self.rules_by(stored.policy.clone(), PolicySource::Store)
             },
-            None => self.rules_by(self.policy.clone(), Origin::Catalog),
+            None => self.rules_by(self.policy.clone(), PolicySource::Catalog),
         }
     }
 
     /// The rules that this policy makes here.
-    pub(super) fn rules_by(&self, policy: Policy, origin: Origin) -> Rules {
+    pub(super) fn rules_by(&self, policy: Policy, source: PolicySource) -> Rules {
         Rules {
             gate: policy.gate.clone().unwrap_or_else(|| self.gate.clone()),
             restore: policy
@@ -78,7 +78,7 @@ impl Workload {
                 .clone()
                 .unwrap_or_else(|| self.backend.default_restore()),
             policy,
-            origin,
+            source,
             set: None,
         }
     }

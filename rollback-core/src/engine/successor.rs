@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::inner::Inner;
 use super::inner::NEWEST;
-use super::rules::{Origin, Rules};
+use super::rules::{PolicySource, Rules};
 use super::wished;
 use super::{ask, choose, warnings};
 use crate::deployment::{Deployment, LiveRecord, NotAttempted, Opening, Trigger};
@@ -71,7 +71,7 @@ pub(super) async fn successor(
     let sick = failed_end.release().map(ReleaseSummary::of);
     let configured = today.as_ref().map(ReleaseSummary::of);
     let mut past = past;
-    let (target, choice) = loop {
+    let (target, choice, origin) = loop {
         let lineage = Lineage::new(&past.summaries, &live).withholding(Withheld::of(&state));
         let selection = Selection {
             workload: failed.workload(),
@@ -85,7 +85,10 @@ pub(super) async fn successor(
         };
         let seen = observed.clone();
         match choose::candidate(inner, backend, &selection, today.as_ref(), seen).await {
-            Ok(found) => break found,
+            Ok((target, choice)) => {
+                let origin = lineage.origin(target.id());
+                break (target, choice, origin);
+            }
             // Older ones may answer what none of these does.
             Err(e) if e.refusal().is_some() && !past.is_whole => {
                 past = inner.summaries(failed.workload(), usize::MAX).await?;
@@ -108,11 +111,12 @@ pub(super) async fn successor(
     };
     let rules = Rules {
         gate: own.gate.clone(),
-        ..workload.rules_by(policy, Origin::Catalog)
+        ..workload.rules_by(policy, PolicySource::Catalog)
     };
     let actor = Actor::engine("automatic-rollback");
     let mut new = workload.opening(trigger, actor, now, &rules);
     new.replaces = live.clone();
+    new.origin = origin;
     new.fallback = live.clone();
     new.from = failed_end;
     new.to = choice.to;

@@ -2,7 +2,7 @@
 
 use super::inner::Inner;
 use super::inner::NEWEST;
-use super::rules::Origin;
+use super::rules::PolicySource;
 use crate::backend::Instance;
 use crate::deployment::{Deployment, LiveRecord};
 use crate::engine::Workload;
@@ -32,7 +32,7 @@ pub(super) async fn shrink(
         *copy = Summary::of(own);
     }
     let policy = &own.opening().policy;
-    let rules = workload.rules_by(policy.clone(), Origin::Catalog);
+    let rules = workload.rules_by(policy.clone(), PolicySource::Catalog);
     let state = inner.store.workload(own.workload()).await?;
     let lineage = Lineage::new(&records, &live)
         .restoring(rules.restore)

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Fault, Sequence};
-use crate::deployment::{Deployment, LiveRecord, Note, Outcome, Trigger, TriggerKind};
+use crate::deployment::{Deployment, LiveRecord, Note, Origin, Outcome, Trigger, TriggerKind};
 use crate::event::Event;
 use crate::health::VerdictKind;
 use crate::id::{BackendKind, DeploymentId, IdempotencyKey};
@@ -41,6 +41,9 @@ pub struct Summary {
     pub failed: Option<DeploymentId>,
     /// What was live on record when it was opened.
     pub replaces: LiveRecord,
+    /// Where its release first came from, if it brings it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// What is live on record if it goes back.
     pub fallback: LiveRecord,
     /// How it was settled; `None` while it is in flight.
@@ -80,7 +83,7 @@ pub struct SummaryRules;
 
 impl SummaryRules {
     /// Grows whenever the same record is summarized otherwise.
-    pub const NUMBER: u32 = 2;
+    pub const NUMBER: u32 = 3;
 }
 
 impl From<SummaryRules> for u32 {
@@ -169,6 +172,7 @@ impl Summary {
                 _ => None,
             },
             replaces: new.replaces.clone(),
+            origin: new.origin.clone(),
             fallback: new.fallback.clone(),
             settled: settling(d),
             verdict: d.verdict().kind(),

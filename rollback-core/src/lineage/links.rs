@@ -9,7 +9,7 @@ use crate::id::DeploymentId;
 /// For each record, by its place in the order (newest first), the place of another one.
 #[derive(Debug)]
 pub(super) struct Links {
-    /// The one that first brought its release.
+    /// The one that first brought its release, as far as it is among these.
     pub(super) origin: Vec<usize>,
     /// The next one that went live and found it live.
     pub(super) replaced_by: Vec<Option<usize>>,
@@ -30,8 +30,10 @@ impl Links {
         let mut replaced_by = vec![None; facts.len()];
         // Oldest first, so that a target's own origin is known.
         for i in (0..facts.len()).rev() {
-            if let Some(target) = target(i) {
-                origin[i] = origin[target];
+            let first = facts[i].origin.as_ref();
+            let first = first.and_then(|o| index.get(&o.deployment).copied());
+            if let Some(first) = first.or_else(|| target(i).map(|t| origin[t])) {
+                origin[i] = first;
             }
             let found = facts[i].replaces.known().filter(|_| facts[i].went_live());
             if let Some(before) = found.and_then(|id| index.get(id)) {

@@ -1,6 +1,6 @@
 //! What is armed, what is kept, and that a configuration lasts.
 
-use rollback_core::engine::{AutomaticRollback, NotAttempted, Origin};
+use rollback_core::engine::{AutomaticRollback, NotAttempted, PolicySource};
 use rollback_core::points::NoPoint;
 use rollback_core::policy::{Keep, PolicyChange, Retention};
 use rollback_core::prelude::*;
@@ -101,8 +101,8 @@ async fn a_dry_run_says_what_would_change_and_changes_nothing() {
         assert_eq!(changes, wanted);
         assert_eq!(b.state().await, before);
         assert_eq!(
-            b.engine.rules(&api()).await.unwrap().origin,
-            Origin::Catalog
+            b.engine.rules(&api()).await.unwrap().source,
+            PolicySource::Catalog
         );
 
         let did = b.engine.configure(&api(), Some(&policy), &me()).await;
@@ -124,14 +124,14 @@ async fn a_configuration_lasts_across_engines_until_it_is_taken_back() {
         let b = setup.engine();
         let rules = b.engine.rules(&api()).await.unwrap();
         assert_eq!(
-            (rules.origin, rules.policy),
-            (Origin::Store, policy.clone())
+            (rules.source, rules.policy),
+            (PolicySource::Store, policy.clone())
         );
         let v1 = b.deploy("v1").await;
         assert_eq!(v1.deployment().opening().policy, policy);
         b.engine.configure(&api(), None, &me()).await.unwrap();
         let rules = setup.engine().engine.rules(&api()).await.unwrap();
-        assert_eq!(rules.origin, Origin::Catalog);
+        assert_eq!(rules.source, PolicySource::Catalog);
         assert_eq!(rules.policy.rollback, RollbackMode::Record);
     })
     .await;
@@ -189,12 +189,12 @@ async fn which_workloads_are_armed_can_be_asked() {
     for state in b.engine.workloads().await.unwrap().states {
         let rules = b.engine.rules(&state.workload).await.unwrap();
         if rules.policy.rollback == RollbackMode::Auto {
-            armed.push((state.workload.to_string(), rules.origin));
+            armed.push((state.workload.to_string(), rules.source));
         }
     }
     let expected = [
-        ("api@fake".to_owned(), Origin::Catalog),
-        ("web@fake".to_owned(), Origin::Store),
+        ("api@fake".to_owned(), PolicySource::Catalog),
+        ("web@fake".to_owned(), PolicySource::Store),
     ];
     assert_eq!(armed, expected);
 }

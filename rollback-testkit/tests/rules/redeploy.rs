@@ -124,3 +124,28 @@ async fn one_whose_artifact_is_lost_leaves_what_is_live_alone() {
     assert_eq!(b.live(), "v2");
     b.at_rest().await;
 }
+
+#[tokio::test]
+async fn a_rollback_after_a_redeploy_of_what_was_rolled_back_to_went_to_what_was_abandoned() {
+    on_every_store(async |setup| {
+        let b = setup.engine();
+        b.deploy("v1").await;
+        let v2 = b.deploy("v2").await;
+        b.deploy("v3").await;
+        let back = b
+            .run(Request::rollback(api(), Goal::LastHealthy, me()))
+            .await;
+        let of = back.unwrap().deployment().id().clone();
+        let again = b.engine.redeploy(&of, me()).await.unwrap().await.unwrap();
+        let origin = again.deployment().opening().origin.clone().unwrap();
+        assert_eq!(origin.deployment, *v2.deployment().id());
+        for goal in [Goal::Previous, Goal::LastHealthy] {
+            let request = Request::rollback(api(), goal, me());
+            let plan = b.engine.preview(&request).await.unwrap();
+            let to = plan.release().unwrap();
+            assert_eq!(to.artifact().digest, "v1", "v3 was gone back from");
+        }
+        b.at_rest().await;
+    })
+    .await;
+}

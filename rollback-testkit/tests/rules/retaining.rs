@@ -4,7 +4,7 @@ use rollback_core::policy::{Keep, Retention};
 use rollback_core::prelude::*;
 use rollback_testkit::faults::ManualClock;
 
-use crate::support::Setup;
+use crate::support::{Setup, api, me};
 
 const MINUTE: i64 = 60 * 1_000_000;
 /// More records than a plan reads at first.
@@ -60,4 +60,28 @@ async fn another_policy_is_applied_by_the_next_deployment() {
     let fewer = with(KEPT - 2);
     fewer.deploy("same").await;
     assert_eq!(fewer.rows().await.len(), KEPT - 2);
+}
+
+#[tokio::test]
+async fn each_redeploy_of_what_is_live_was_kept_for_the_sake_of_the_release_before() {
+    for in_place in [true, false] {
+        let setup = Setup::new().await;
+        if in_place {
+            setup.target.now_in_place();
+        }
+        let b = setup.with(|w| {
+            let (records, artifacts) = (Keep::new(5, 0), Keep::new(2, 0));
+            w.policy(Policy::default().retention(Retention::new(records, artifacts)))
+        });
+        let before = b.deploy("before").await;
+        for _ in 0..20 {
+            b.deploy("same").await;
+        }
+        let rows = b.rows().await;
+        assert_eq!(rows.len(), 5 + 1, "in place: {in_place}");
+        let request = Request::rollback(api(), Goal::Previous, me());
+        let plan = b.engine.preview(&request).await.unwrap();
+        assert_eq!(plan.rollback_point(), Some(before.deployment().id()));
+        b.at_rest().await;
+    }
 }

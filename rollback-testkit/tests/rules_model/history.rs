@@ -81,6 +81,8 @@ pub(crate) struct History {
     pub(crate) plain: Vec<Plain>,
     pub(crate) live: Live,
     pub(crate) day: u64,
+    /// From this one on, records say where their release first came from.
+    pub(crate) origins_since: usize,
 }
 
 /// One line a deployment: a failure is read by a person.
@@ -102,7 +104,8 @@ impl fmt::Debug for History {
                 write!(f, ", {mark}")?;
             }
         }
-        write!(f, "\nlive: {:?} on day {}", self.live, self.day)
+        write!(f, "\nlive: {:?} on day {}", self.live, self.day)?;
+        write!(f, ", origins since {}", self.origins_since)
     }
 }
 
@@ -133,7 +136,11 @@ fn act() -> impl Strategy<Value = Act> {
 /// Any history of at most `longest` acts, the last deployment in flight or not.
 pub(crate) fn histories(longest: usize) -> impl Strategy<Value = History> {
     let acts = proptest::collection::vec(act(), 0..longest);
-    (acts, any::<bool>()).prop_map(|(acts, in_flight)| History::of(&acts, in_flight))
+    let origins_since = prop_oneof![2 => Just(0), 1 => 0..longest];
+    (acts, any::<bool>(), origins_since).prop_map(|(acts, in_flight, origins_since)| History {
+        origins_since,
+        ..History::of(&acts, in_flight)
+    })
 }
 
 impl History {
@@ -142,6 +149,7 @@ impl History {
             plain: Vec::new(),
             live: Live::Nothing,
             day: 0,
+            origins_since: 0,
         };
         let mut off = false;
         for act in acts {

@@ -8,17 +8,26 @@ use rollback_core::policy::{Keep, Retention};
 use crate::history::{History, Live, Plain};
 
 impl History {
-    fn restoring(&self, mut i: usize) -> usize {
-        while let Some(target) = self.plain[i].restores {
-            i = target;
+    /// The one that first brought its release: what a rollback goes back to, and what is deployed once
+    /// more, came from there.
+    pub(crate) fn first(&self, mut i: usize) -> usize {
+        while let Some(from) = self.plain[i].restores.or_else(|| self.goes_on(i)) {
+            i = from;
         }
         i
+    }
+
+    /// What was live already, and was deployed once more.
+    fn goes_on(&self, i: usize) -> Option<usize> {
+        let p = &self.plain[i];
+        let live = p.before.known().filter(|_| i >= self.origins_since)?;
+        (!p.adopted && self.plain[live].release == p.release).then_some(live)
     }
 
     /// What a person would call the way here: what was live, one upon the other. A deploy goes on
     /// top; a rollback stands where its target stood.
     fn way(&self, i: usize) -> Vec<usize> {
-        let at = self.restoring(i);
+        let at = self.first(i);
         let mut way = match self.plain[at].before {
             Live::Known(below) => self.way(below),
             _ => Vec::new(),
@@ -50,7 +59,7 @@ impl History {
     /// The proof that health is judged at all.
     pub(crate) fn newest_judged(&self) -> Option<usize> {
         let live = self.live.known();
-        let end = live.map_or(self.plain.len(), |live| self.restoring(live));
+        let end = live.map_or(self.plain.len(), |live| self.first(live));
         let judged = |i: &usize| self.plain[*i].went_live && self.plain[*i].verdict.is_some();
         (0..end).rev().find(judged)
     }
@@ -67,7 +76,7 @@ impl History {
 
     pub(crate) fn last_healthy(&self, or_unjudged: bool) -> Option<usize> {
         let live = self.live.known();
-        let end = live.map_or(self.plain.len(), |live| self.restoring(live));
+        let end = live.map_or(self.plain.len(), |live| self.first(live));
         let earlier = || (0..end).rev().filter(|i| self.plain[*i].went_live);
         let can = |i: &usize| {
             let p = &self.plain[*i];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rollback_core::backend::{End, Evidence, Handle, Instance, Prepared, Rollout};
 use rollback_core::deployment::{
-    Annotations, Deployment, LiveRecord, Note, Opening, Outcome, Settlement, Trigger,
+    Annotations, Deployment, LiveRecord, Note, Opening, Origin, Outcome, Settlement, Trigger,
 };
 use rollback_core::event::{Cause, Event, TimedEvent};
 use rollback_core::health::{Site, Verdict};
@@ -51,6 +51,11 @@ impl History {
         let mut new = Opening::new(id(i), workload, trigger, actor, opened_at(p.day, i));
         new.replaces = record_of(p.before);
         new.fallback = record_of(p.before);
+        let first = self.first(i);
+        if i >= self.origins_since && first != i {
+            let replaces = record_of(self.plain[first].before);
+            new.origin = Some(Origin::new(id(first), Sequence(first as u64 + 1), replaces));
+        }
         new.to = End::Planned(release(p.release));
         new.policy.rollback = match p.off {
             true => RollbackMode::Off,

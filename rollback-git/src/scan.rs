@@ -3,14 +3,16 @@
 
 use std::fs;
 use std::io;
+use std::num::NonZero;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::thread::Builder;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use git2::{ObjectType, Oid};
 use rollback_core::context::Context;
-use rollback_core::error::BackendError;
+use rollback_core::error::{BackendError, BackendErrorKind};
 use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
@@ -21,6 +23,12 @@ use crate::tree::{Content, Files, Kind};
 
 /// How many files are looked at between two looks at the deadline.
 const STRIDE: usize = 64;
+
+/// So many directories take longer to look into than another thread to begin.
+const WORTH_A_THREAD: usize = 16;
+
+/// The host has something else to do, too.
+const MOST_THREADS: usize = 4;
 
 /// No file system's clock is coarser, and no kernel stamps further behind.
 const COARSEST: Duration = Duration::from_secs(2);
@@ -85,20 +93,23 @@ impl Scan {
         since: Option<Instant>,
     ) -> Result<Self, BackendError> {
         let since = since.unwrap_or_else(long_ago);
-        let mut walk = Walk {
+        let look = Look {
             cx,
             dir,
             ignored,
             known,
-            near: 0,
-            seen: 0,
-            found: Vec::with_capacity(known.found.len()),
-            todo: vec![Relative::default()],
         };
-        while let Some(relative) = walk.todo.pop() {
-            walk.directory(&relative)?;
+        let mut found = Vec::with_capacity(known.found.len());
+        let mut todo = vec![Relative::default()];
+        while !todo.is_empty() {
+            let mut below = Vec::new();
+            for walk in look.through(&todo)? {
+                found.extend(walk.found);
+                below.extend(walk.below);
+            }
+            todo = below;
         }
-        let found = Listing::of(walk.found);
+        let found = Listing::of(found);
         Ok(Self { since, found })
     }
 
@@ -115,21 +126,75 @@ impl Scan {
 }
 
 /// One look at a directory, under way.
-struct Walk<'a> {
+#[derive(Clone, Copy)]
+struct Look<'a> {
     cx: &'a Context,
     dir: &'a Path,
     ignored: &'a Ignored,
     known: &'a Scan,
+}
+
+impl<'a> Look<'a> {
+    /// Looks into directories of one depth: several at once where there are many, for nearly all of
+    /// the time goes into one call to the kernel for each file.
+    fn through(self, dirs: &[Relative]) -> Result<Vec<Walk<'a>>, BackendError> {
+        let most = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = (dirs.len() / WORTH_A_THREAD).clamp(1, most.min(MOST_THREADS));
+        let parts: Vec<_> = dirs.chunks(dirs.len().div_ceil(threads)).collect();
+        let (own, others) = parts.split_first().unwrap_or((&dirs, &[]));
+        std::thread::scope(|scope| {
+            let walk = |part| move || Walk::through(self, part);
+            let others: Vec<_> = others
+                .iter()
+                .map(|part| {
+                    let began = Builder::new().spawn_scoped(scope, walk(part));
+                    // There is no other thread to be had.
+                    began.map_err(|_| walk(part)())
+                })
+                .collect();
+            let mut walks = vec![walk(own)()];
+            walks.extend(others.into_iter().map(|other| match other {
+                Ok(other) => other.join().unwrap_or_else(|_| Err(broke_off())),
+                Err(walk) => walk,
+            }));
+            walks.into_iter().collect()
+        })
+    }
+}
+
+fn broke_off() -> BackendError {
+    let what = "a look at the release ended abnormally";
+    BackendError::new(BackendErrorKind::Failed, what)
+}
+
+/// What one thread has found of some directories.
+struct Walk<'a> {
+    look: Look<'a>,
     /// Where in what is known the last path was.
     near: usize,
     seen: usize,
     found: Vec<(Relative, Found)>,
-    todo: Vec<Relative>,
+    /// The directories in those.
+    below: Vec<Relative>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn through(look: Look<'a>, dirs: &[Relative]) -> Result<Self, BackendError> {
+        let mut walk = Self {
+            look,
+            near: 0,
+            seen: 0,
+            found: Vec::new(),
+            below: Vec::new(),
+        };
+        for relative in dirs {
+            walk.directory(relative)?;
+        }
+        Ok(walk)
+    }
+
     fn directory(&mut self, relative: &Relative) -> Result<(), BackendError> {
-        let here = self.dir.join(relative.as_path());
+        let here = self.look.dir.join(relative.as_path());
         let fail = |e| error::io("cannot read the release", here.display(), e);
         let dir = match open(&here, relative) {
             Err(e) if relative.is_top() || !may_be_passed_over(&e) => return Err(fail(e)),
@@ -149,16 +214,13 @@ impl Walk<'_> {
         }
         // In the order of what is known.
         entries.sort_unstable_by(|a, b| a.file_name().cmp(b.file_name()));
-        let below = self.todo.len();
         for entry in &entries {
             self.seen += 1;
             if self.seen.is_multiple_of(STRIDE) {
-                self.cx.check()?;
+                self.look.cx.check()?;
             }
             self.entry(&dir, relative, entry).map_err(fail)?;
         }
-        // The first of them is taken next.
-        self.todo[below..].reverse();
         Ok(())
     }
 
@@ -168,11 +230,11 @@ impl Walk<'_> {
             return Ok(());
         }
         let path = above.join(name.to_bytes());
-        if path.as_bytes() == b".git" || self.ignored.covers(path.as_path()) {
+        if path.as_bytes() == b".git" || self.look.ignored.covers(path.as_path()) {
             return Ok(());
         }
         if entry.file_type() == FileType::Directory {
-            self.todo.push(path);
+            self.below.push(path);
             return Ok(());
         }
         // By the open directory: the kernel need not find the way to it for each file.
@@ -182,14 +244,14 @@ impl Walk<'_> {
         };
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             // Not every file system tells it with the name.
-            self.todo.push(path);
+            self.below.push(path);
             return Ok(());
         }
         let mark = Mark::of(&stat);
-        let known = self.known.found.get_near(&mut self.near, &path);
-        let content = match known.filter(|known| self.known.vouches(known, &mark)) {
+        let known = self.look.known.found.get_near(&mut self.near, &path);
+        let content = match known.filter(|known| self.look.known.vouches(known, &mark)) {
             Some(known) => known.content,
-            None => match read(&self.dir.join(path.as_path()), mark.mode) {
+            None => match read(&self.look.dir.join(path.as_path()), mark.mode) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => OPAQUE,
                 content => content?,
@@ -261,4 +323,46 @@ fn read(path: &Path, mode: u32) -> io::Result<Content> {
         oid => oid.map_err(other)?,
     };
     Ok((kind, oid))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::tree::differences;
+
+    #[test]
+    fn many_directories_are_looked_into_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let many = WORTH_A_THREAD * 5 / 2;
+        for n in 0..many {
+            // What is below comes before and after what lies beside it.
+            for path in [
+                format!("d{n}/m"),
+                format!("d{n}/a/x"),
+                format!("d{n}/z/y/x"),
+            ] {
+                let path = dir.path().join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, n.to_string()).unwrap();
+            }
+        }
+        let cx = Context::new(Duration::from_secs(60));
+        let none = Ignored::default();
+        let look = |known: &Scan| Scan::of(&cx, dir.path(), &none, known, None).unwrap();
+        let first = look(&Scan::default());
+        assert_eq!(first.found.len(), 3 * many);
+        assert_eq!(look(&first).files(), first.files());
+        for n in [0, many / 2, many - 1] {
+            let changed = format!("d{n}/z/y/x");
+            fs::write(dir.path().join(&changed), "changed").unwrap();
+            let content = |found: &Found| found.content;
+            let seen = differences(&first.found, content, &look(&first), &none);
+            assert!(
+                seen.iter()
+                    .any(|(path, _)| path.as_bytes() == changed.as_bytes()),
+                "{changed}"
+            );
+        }
+    }
 }

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rollback_core::backend::Instance;
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 
@@ -11,7 +12,8 @@ use crate::backend::SystemdBackend;
 use crate::error::file_error;
 use crate::files;
 use crate::manager::Bus;
-use crate::search;
+use crate::record::{Loaded, Shelved};
+use crate::search::{self, DropIns};
 use crate::state::UnitState;
 use crate::syntax::Syntax;
 use crate::unit::{Ready, Unit};
@@ -22,8 +24,11 @@ const LOOKS: u32 = 3;
 const GRAIN: Duration = Duration::from_millis(20);
 
 impl SystemdBackend {
-    /// Refuses what the manager would not load or not start by hand. Drop-ins are not looked at:
-    /// they belong to the unit's own name.
+    /// Refuses what the manager would not load or not start by hand. Drop-ins are not looked at, but
+    /// for those of all services: they belong to the unit's own name.
+    ///
+    /// What this very manager has loaded before is not asked about again. What it makes of the unit
+    /// itself is read back before it is restarted all the same.
     pub(crate) async fn check_loads(
         &self,
         cx: &Context,
@@ -34,6 +39,18 @@ impl SystemdBackend {
         let syntax = Syntax::of(&text);
         // Two units cannot wait for one name on the bus; the copy would be refused for that alone.
         if syntax.service("BusName").is_some() {
+            return Ok(());
+        }
+        let (boot, version) = (bus.boot().await?, bus.version().await?);
+        let to = ready.to.clone();
+        let (now, known) = self
+            .files(cx, move |unit, _| {
+                let now = unit.loading(boot, version)?;
+                let known = unit.has_loaded(&to, &now)?;
+                Ok((now, known))
+            })
+            .await?;
+        if known {
             return Ok(());
         }
         let Some(state) = self.loaded_copy(cx, bus, &ready.content).await? else {
@@ -69,6 +86,12 @@ impl SystemdBackend {
         if let Some(refuses) = state.refuses {
             let what = format!("the unit cannot be restarted by hand: it has {refuses}=");
             return refuse(Kind::Unsupported, what, "take that out of the unit");
+        }
+        let to = ready.to.clone();
+        let noted = self.files(cx, move |unit, cx| unit.note_loaded(cx, &to, now));
+        if let Err(error) = noted.await {
+            // It is asked again the next time.
+            tracing::debug!(unit = %self.config().unit, %error, "that it loads is not on record");
         }
         Ok(())
     }
@@ -128,6 +151,37 @@ impl Copy {
 }
 
 impl Unit {
+    /// By what this manager would load the unit now.
+    fn loading(&self, boot: u64, version: String) -> Result<Loaded, BackendError> {
+        Ok(Loaded {
+            boot,
+            version,
+            drop_ins: DropIns::find(&self.config)?.recorded(&self.shelf.key()?),
+        })
+    }
+
+    fn has_loaded(&self, to: &Instance, now: &Loaded) -> Result<bool, BackendError> {
+        let shelved = self.shelf.get(&to.handle)?;
+        let is_it = |shelved: &Shelved| shelved.release.artifact() == to.release.artifact();
+        Ok(shelved
+            .filter(is_it)
+            .is_some_and(|shelved| shelved.loaded.as_ref() == Some(now)))
+    }
+
+    /// Remembers by what the manager has loaded it, if that is so still: nobody knows what it has
+    /// seen of what changed meanwhile.
+    fn note_loaded(&self, cx: &Context, to: &Instance, by: Loaded) -> Result<(), BackendError> {
+        let _held = self.shelf.hold(cx)?;
+        let still = self.loading(by.boot, by.version.clone())? == by;
+        match self.shelf.get(&to.handle)? {
+            Some(mut shelved) if still => {
+                shelved.loaded = Some(by);
+                self.shelf.put(&to.handle, &shelved)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// How the names of our own copies begin, and nobody else's.
     pub(crate) fn copies(&self) -> Result<String, BackendError> {
         let whose = self.shelf.key()?.fingerprint(b"copies of units");

@@ -103,6 +103,7 @@ impl Unit {
             was_live: false,
             drop_ins: None,
             edited: true,
+            loaded: None,
         };
         self.shelf.put(&handle, &shelved)
     }

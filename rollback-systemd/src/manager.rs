@@ -57,6 +57,8 @@ pub(crate) trait Manager {
     #[zbus(property(emits_changed_signal = "false"))]
     fn userspace_timestamp(&self) -> zbus::Result<u64>;
     #[zbus(property(emits_changed_signal = "false"))]
+    fn version(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"))]
     fn system_state(&self) -> zbus::Result<String>;
 }
 
@@ -146,6 +148,12 @@ impl Bus {
     pub(crate) async fn boot(&self) -> Result<u64, BackendError> {
         let started = self.manager().await?.userspace_timestamp().await;
         started.map_err(|e| bus_error("the manager does not say when it was started", e))
+    }
+
+    /// Which systemd it is, its package's revision included.
+    pub(crate) async fn version(&self) -> Result<String, BackendError> {
+        let version = self.manager().await?.version().await;
+        version.map_err(|e| bus_error("the manager does not say which it is", e))
     }
 
     /// Whether the machine is about to be down.

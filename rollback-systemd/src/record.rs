@@ -31,6 +31,21 @@ pub(crate) struct Shelved {
     /// what it was.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) edited: bool,
+    /// By what a manager has loaded a copy of its unit, with nothing against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) loaded: Option<Loaded>,
+}
+
+/// All that decides, beside a unit's own content, whether a manager loads it: where it is the same
+/// once more, to ask again would prove nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Loaded {
+    /// When that manager was started, in microseconds since 1970.
+    pub(crate) boot: u64,
+    /// Which it is: it may be another one after `daemon-reexec`.
+    pub(crate) version: String,
+    /// The drop-ins of the unit, those of all services among them.
+    pub(crate) drop_ins: BTreeMap<String, String>,
 }
 
 impl Shelved {
@@ -45,6 +60,7 @@ impl Shelved {
             was_live: false,
             drop_ins: None,
             edited: false,
+            loaded: None,
         }
     }
 }

@@ -198,6 +198,7 @@ impl Unit {
             was_live: true,
             drop_ins: Some(place.accepted),
             edited: place.edited,
+            loaded: None,
         };
         self.shelf.put(&handle, &shelved)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -14,7 +15,6 @@ use bollard::query_parameters::{
     StartContainerOptions, StopContainerOptionsBuilder,
 };
 use bollard::{ClientVersion, Docker};
-use futures_util::StreamExt;
 use rollback_core::error::{BackendError, BackendErrorKind, Chain};
 
 use crate::connection::Daemon;
@@ -23,6 +23,7 @@ use crate::credentials::Credentials;
 use crate::error;
 use crate::log::LogTail;
 use crate::marks::WORKLOAD;
+use crate::raw;
 use crate::restart::RestartPolicy;
 use crate::summary::Summary;
 
@@ -31,6 +32,8 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a name or a port may stay busy after it was freed.
 const BUSY_TRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(150);
+/// Longest wait for the log of a task that may be on another node.
+const LOG_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The first API version in which an endpoint's hardware address is shown whoever chose it.
 const CHOSEN_MACS: ClientVersion = ClientVersion {
@@ -47,6 +50,7 @@ pub(crate) struct Client {
     pub(crate) credentials: Credentials,
     workload: String,
     pub(crate) live_name: String,
+    socket: PathBuf,
     /// Whether the daemon was away: what comes back may be another version.
     lost: AtomicBool,
 }
@@ -66,6 +70,7 @@ impl Client {
             credentials: daemon.credentials.clone(),
             workload: daemon.workload.clone(),
             live_name: daemon.live_name.clone(),
+            socket: daemon.socket.clone(),
             lost: AtomicBool::new(false),
         })
     }
@@ -86,6 +91,26 @@ impl Client {
             self.lost.store(true, Ordering::Relaxed);
         }
         error::docker(what, subject, e)
+    }
+
+    /// What dockerd says at this path, as it is; `None` if there is nothing.
+    pub(crate) async fn raw(
+        &self,
+        path: &str,
+        what: &str,
+        subject: &str,
+    ) -> Result<Option<serde_json::Value>, BackendError> {
+        let path = format!("/v{}{path}", self.docker.client_version());
+        let asked = raw::get(&self.socket, &path, what, subject);
+        let answer = tokio::time::timeout(TIMEOUT, asked).await;
+        let answer = answer.unwrap_or_else(|e| {
+            let e = bollard::errors::Error::from(std::io::Error::other(e));
+            Err(error::docker(what, subject, e))
+        });
+        answer.inspect_err(|e| {
+            let lost = e.kind() == BackendErrorKind::Unreachable;
+            self.lost.fetch_or(lost, Ordering::Relaxed);
+        })
     }
 
     /// The container of this id or name; `None` if there is none.
@@ -284,12 +309,20 @@ impl Client {
             .stderr(true)
             .tail(&lines.to_string())
             .build();
-        let mut stream = self.docker.logs(id, Some(options));
-        let mut tail = LogTail::default();
-        while let Some(Ok(chunk)) = stream.next().await {
-            tail.push(&chunk.to_string());
-        }
-        tail
+        LogTail::read(self.docker.logs(id, Some(options))).await
+    }
+
+    /// The same of a task of a service, on whichever node it ran: one that is away may not answer.
+    pub(crate) async fn task_log_tail(&self, id: &str, lines: u32) -> LogTail {
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .tail(&lines.to_string())
+            .build();
+        let log = LogTail::read(self.docker.task_logs(id, Some(options)));
+        tokio::time::timeout(LOG_TIMEOUT, log)
+            .await
+            .unwrap_or_default()
     }
 }
 

@@ -94,7 +94,7 @@ pub(crate) fn of_config(
     }
 }
 
-fn says_nothing(value: &Value) -> bool {
+pub(crate) fn says_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(is) => !is,

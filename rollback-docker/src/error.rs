@@ -134,6 +134,11 @@ pub(crate) fn is_port_busy(e: &Bollard) -> bool {
     text.contains("address already in use") || text.contains("port is already allocated")
 }
 
+/// Whether a change was refused because it says to be based on what is no longer so.
+pub(crate) fn is_out_of_sequence(e: &Bollard) -> bool {
+    status(e) == Some(409) || text(e).contains("update out of sequence")
+}
+
 pub(crate) fn status(e: &Bollard) -> Option<u16> {
     match e {
         Bollard::DockerResponseServerError { status_code, .. } => Some(*status_code),
@@ -141,7 +146,7 @@ pub(crate) fn status(e: &Bollard) -> Option<u16> {
     }
 }
 
-fn text(e: &Bollard) -> String {
+pub(crate) fn text(e: &Bollard) -> String {
     let text = match e {
         Bollard::DockerResponseServerError { message, .. } => message.clone(),
         Bollard::DockerStreamError { error } => error.clone(),

@@ -9,9 +9,8 @@ use rollback_core::error::BackendError;
 use crate::backend::DockerBackend;
 use crate::client::Client;
 use crate::inventory::Inventory;
-use crate::pins::{Pin, Pins};
 use crate::summary::Summary;
-use crate::tag::{Hold, artifact_of};
+use crate::tag::artifact_of;
 
 impl DockerBackend {
     /// Touches only what the operation names and what its deployment made. Whatever else runs,
@@ -84,18 +83,13 @@ impl DockerBackend {
         op: &Operation,
         kept: &[&Summary],
     ) -> Result<(), BackendError> {
-        let pins = Pins::read(client, &self.source.pins).await?;
         let needed = |artifact: &str| {
             let to = op.to.release().map(artifact_of) == Some(artifact);
             let made = kept.iter().filter(|c| c.is_made_by(&op.deployment));
             let mut made = made.filter_map(|c| c.ours.as_ref());
             to || made.any(|m| artifact_of(&m.release) == artifact)
         };
-        let undone = |(pin, hold): (_, &Hold)| {
-            (hold.is_of(cx, op) && !needed(&hold.artifact)).then_some(pin)
-        };
-        let undone: Vec<&Pin> = pins.holds().filter_map(undone).collect();
-        pins.remove(cx, client, &undone).await?;
+        let pins = self.source.unpin_undone(cx, client, op, needed).await?;
         self.supersede(cx, client, &pins).await
     }
 

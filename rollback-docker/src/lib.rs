@@ -1,4 +1,4 @@
-//! Docker image swap for rollback: one container, replaced and put back.
+//! Docker image swap for rollback: one container, replaced and put back, or one service of a Swarm.
 //!
 //! [`DockerBackend`] runs one workload as one container with a fixed name. A tag is resolved once
 //! to `repository@digest`; from then on only the digest is pulled and run. The successor is pulled,
@@ -24,9 +24,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`SwarmBackend`] runs one workload as one service of a Swarm: the whole specification is written
+//! down at the Swarm itself, and made live by one update that the managers roll out.
+//!
 //! Values of variables are never recorded: a release holds a keyed fingerprint of each. Going
 //! back to older values takes them from today's configuration or from a container that is still
-//! kept; where neither has them, the error names the variables.
+//! kept, or from a Swarm's record; where none has them, the error names the variables.
 
 mod backend;
 mod body;
@@ -51,6 +54,7 @@ mod marks;
 mod myself;
 mod network;
 mod pins;
+mod raw;
 mod recreate;
 mod reference;
 mod remediation;
@@ -59,6 +63,7 @@ mod secrets;
 mod settings;
 mod source;
 mod summary;
+mod swarm;
 mod switch;
 mod tag;
 mod today;
@@ -71,6 +76,7 @@ pub use config::DockerConfig;
 pub use recreate::RecreateContainer;
 pub use remediation::RestartContainer;
 pub use restart::RestartPolicy;
+pub use swarm::{SwarmBackend, SwarmConfig, UpdateOrder};
 
 /// What the README shows compiles.
 #[cfg(doctest)]

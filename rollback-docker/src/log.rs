@@ -1,5 +1,8 @@
 //! [`LogTail`]: the end of a container's log.
 
+use bollard::container::LogOutput;
+use bollard::errors::Error;
+use futures_util::{Stream, StreamExt};
 use rollback_core::masking::{Part, Secrets};
 
 /// Most of a log that is kept, in bytes, from the end: 16 KiB.
@@ -19,7 +22,16 @@ impl Default for LogTail {
 }
 
 impl LogTail {
-    pub(crate) fn push(&mut self, chunk: &str) {
+    /// Reads a log to its end, or to where it breaks off: no log is no error.
+    pub(crate) async fn read(log: impl Stream<Item = Result<LogOutput, Error>>) -> Self {
+        let (mut log, mut tail) = (std::pin::pin!(log), Self::default());
+        while let Some(Ok(chunk)) = log.next().await {
+            tail.push(&chunk.to_string());
+        }
+        tail
+    }
+
+    fn push(&mut self, chunk: &str) {
         self.text.push_str(chunk);
         if self.text.len() > MAX_LOG {
             let mut cut = self.text.len() - MAX_LOG;

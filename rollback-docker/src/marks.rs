@@ -8,15 +8,15 @@ use rollback_core::history::Fence;
 use rollback_core::release::Release;
 
 pub(crate) const WORKLOAD: &str = "rollback.workload";
-const DEPLOYMENT: &str = "rollback.deployment";
+pub(crate) const DEPLOYMENT: &str = "rollback.deployment";
 const RELEASE: &str = "rollback.release";
 const SPEC: &str = "rollback.spec";
 const IMAGE: &str = "rollback.image";
 const PARK: &str = "rollback.park";
 /// On a container that was made anew in place of another: the handle that it takes over.
-const HANDLE: &str = "rollback.handle";
+pub(crate) const HANDLE: &str = "rollback.handle";
 /// The fencing token under which it was made.
-const FENCE: &str = "rollback.fence";
+pub(crate) const FENCE: &str = "rollback.fence";
 
 /// This crate's labels.
 #[derive(Debug, Clone)]

@@ -1,11 +1,12 @@
-//! What must not be shown of a container: in its log, and in what dockerd says of it.
+//! What must not be shown of a container or a service: in its log, and in what dockerd says of it.
 
 use rollback_core::backend::Running;
 use rollback_core::masking::{Part, Secrets};
+use serde_json::Value;
 
 use crate::capture;
 use crate::container::Container;
-use crate::settings::is_secret;
+use crate::settings::{Env, Rows, is_secret, kind};
 
 /// Whether it runs, and else why not, without secrets: dockerd repeats a command that it cannot run.
 pub(crate) fn running(container: &Container) -> Running {
@@ -17,10 +18,14 @@ pub(crate) fn running(container: &Container) -> Running {
 
 /// The values of the container's variables, labels and arguments.
 pub(crate) fn of(container: &Container) -> Secrets {
-    let env = capture::env(container).into_iter();
+    among(capture::rows(container), capture::env(container))
+}
+
+/// The values of these variables, and of those rows that may hold a secret.
+pub(crate) fn among(rows: Rows, env: Env) -> Secrets {
+    let env = env.into_iter();
     let env = env.filter(|(name, _)| name != "PATH").map(|(_, v)| v.0);
-    let rows = capture::rows(container).into_iter();
-    let rows = rows.filter(|(row, _)| is_secret(row));
+    let rows = rows.into_iter().filter(|(row, _)| is_secret(row));
     let rows = rows.flat_map(|(row, value)| words(&row, &value));
     env.chain(rows).fold(Secrets::default(), Secrets::found)
 }
@@ -31,8 +36,12 @@ fn words(row: &str, value: &str) -> Vec<String> {
     let Ok(json) = serde_json::from_str::<serde_json::Value>(value) else {
         return vec![value.to_owned()];
     };
-    if row.starts_with("label:") {
+    if matches!(kind(row), "label" | "container_label") {
         return vec![value.to_owned()];
+    }
+    if !matches!(row, "command" | "entrypoint" | "healthcheck") {
+        let flat = matches!(row, "host:StorageOpt" | "host:Annotations");
+        return if flat { told(&json) } else { options(&json) };
     }
     let list = json.get("Test").unwrap_or(&json).as_array().cloned();
     let list = list.unwrap_or_default();
@@ -48,6 +57,28 @@ fn words(row: &str, value: &str) -> Vec<String> {
             Some((_, set)) => Some(set.to_owned()),
             None => (!word.starts_with(['-', '/'])).then_some(word),
         })
+        .collect()
+}
+
+/// The values of what drivers are told: of a log, of a volume.
+fn options(json: &Value) -> Vec<String> {
+    match json {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(name, value)| match (name.as_str(), value) {
+                ("Options" | "Config", Value::Object(_)) => told(value),
+                _ => options(value),
+            })
+            .collect(),
+        Value::Array(all) => all.iter().flat_map(options).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn told(options: &Value) -> Vec<String> {
+    let values = options.as_object().into_iter().flat_map(|o| o.values());
+    values
+        .filter_map(|value| value.as_str().map(str::to_owned))
         .collect()
 }
 
@@ -67,6 +98,21 @@ mod tests {
         let shell = r#"{"Test":["CMD-SHELL","curl -u me:hunter2 http://x"]}"#;
         assert_eq!(words("healthcheck", shell), ["curl -u me:hunter2 http://x"]);
         assert_eq!(words("label:key", "123456789"), ["123456789"]);
+        assert_eq!(words("container_label:key", "123456789"), ["123456789"]);
+    }
+
+    #[test]
+    fn what_drivers_are_told_was_shown() {
+        let log = r#"{"Type":"splunk","Config":{"splunk-token":"hunter2"}}"#;
+        assert_eq!(words("host:LogConfig", log), ["hunter2"]);
+        let log = r#"{"Name":"splunk","Options":{"splunk-token":"hunter2"}}"#;
+        assert_eq!(words("task:LogDriver", log), ["hunter2"]);
+        let note = r#"{"key":"hunter2"}"#;
+        assert_eq!(words("host:Annotations", note), ["hunter2"]);
+        let volume = r#"{"Target":"/data","Type":"volume","VolumeOptions":{"DriverConfig":{"Name":"local","Options":{"o":"username=a,password=hunter2"}}}}"#;
+        let told = ["username=a,password=hunter2"];
+        assert_eq!(words("mount:/data", volume), told);
+        assert_eq!(words("host:Mounts", &format!("[{volume}]")), told);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! A container's settings as rows, and how a release records them.
+//! A container's or a service's settings as rows, and how a release records them.
 //!
 //! A row is a name such as `port:80/tcp`, `bind:/data` or `restart`, and a value. A release keeps
-//! them in the table `container`, variables in the table `env`. Where a value may be a secret
+//! them in the table `container` or `service`, variables in the table `env`. Where a value may be a secret
 //! (variables, command lines, health checks, labels, log options) it keeps a keyed fingerprint, and
 //! the value comes from today's configuration or from a container that still stands. A third table,
 //! `by_hand`, names the rows that no configuration has set: they were found on a container that
@@ -22,6 +22,7 @@ pub(crate) type Env = BTreeMap<String, Secret>;
 pub(crate) type Table = BTreeMap<String, FacetValue>;
 
 pub(crate) const CONTAINER: &str = "container";
+pub(crate) const SERVICE: &str = "service";
 pub(crate) const ENV: &str = "env";
 pub(crate) const BY_HAND: &str = "by_hand";
 pub(crate) const RESTART: &str = "restart";
@@ -37,6 +38,9 @@ pub(crate) fn is_secret(row: &str) -> bool {
         "host:Mounts",
         "host:StorageOpt",
         "host:Annotations",
+        "container_label",
+        "mount",
+        "task:LogDriver",
     ];
     secret.contains(&kind(row))
 }
@@ -44,7 +48,7 @@ pub(crate) fn is_secret(row: &str) -> bool {
 /// What a row is about. A configuration that says anything about it says everything about it.
 pub(crate) fn kind(row: &str) -> &str {
     match row.split_once(':') {
-        Some(("host" | "config", _)) | None => row,
+        Some(("host" | "config" | "service" | "task" | "container", _)) | None => row,
         Some((kind, _)) => kind,
     }
 }

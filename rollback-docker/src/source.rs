@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bollard::models::ImageInspect;
-use rollback_core::backend::{Availability, Instance};
+use rollback_core::backend::{Availability, Instance, Operation};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind, Chain};
 use rollback_core::release::{Artifact, Release};
@@ -12,7 +12,7 @@ use crate::backend::{digests, image_id};
 use crate::choices::PullPolicy;
 use crate::client::Client;
 use crate::error;
-use crate::pins::{Pins, pin_repository};
+use crate::pins::{Pin, Pins, pin_repository};
 use crate::reference::Reference;
 use crate::tag::{Hold, artifact_of};
 
@@ -206,6 +206,23 @@ impl Source {
                 )
                 .on(digest)
             })
+    }
+
+    /// Removes the pins of this deployment for what nobody needs. What was pinned before that.
+    pub(crate) async fn unpin_undone(
+        &self,
+        cx: &Context,
+        client: &Client,
+        op: &Operation,
+        needed: impl Fn(&str) -> bool,
+    ) -> Result<Pins, BackendError> {
+        let pins = Pins::read(client, &self.pins).await?;
+        let undone = |(pin, hold): (_, &Hold)| {
+            (hold.is_of(cx, op) && !needed(&hold.artifact)).then_some(pin)
+        };
+        let undone: Vec<&Pin> = pins.holds().filter_map(undone).collect();
+        pins.remove(cx, client, &undone).await?;
+        Ok(pins)
     }
 
     /// One pin for each artifact, whoever has taken it away meanwhile (`docker image prune -a`

@@ -29,6 +29,8 @@ use rollback_testkit::world::{Build, World};
 
 pub const TOKEN: &str = "a-token-that-nobody-may-see";
 
+pub mod swarm;
+
 static WORLDS: AtomicU64 = AtomicU64::new(1);
 static SEQUENCE: AtomicU64 = AtomicU64::new(1);
 

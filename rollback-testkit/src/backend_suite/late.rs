@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rollback_core::backend::{Live, Operation};
+use rollback_core::backend::{Instance, Live, Operation, Rollout};
 use rollback_core::context::{Cancellation, Context};
 use rollback_core::error::{BackendErrorKind, LiveImpact};
 use rollback_core::history::{Epoch, Fence, HistoryId, Keep};
@@ -156,8 +156,14 @@ pub(super) async fn a_dropped_verb_keeps_its_lease_until_it_acts_no_more(world: 
     }
 }
 
-async fn look(d: &Driver, world: &dyn World) -> (Live, usize) {
-    (d.observe().await.live, world.running().await)
+/// What is live, and how many run. A platform goes on by itself with what it was asked for: there it
+/// is what was asked for last.
+async fn look(d: &Driver, world: &dyn World) -> (Result<Live, Option<Instance>>, usize) {
+    let seen = d.observe().await;
+    match d.backend().rollout() {
+        Rollout::Managed => (Err(seen.heading().map(|s| s.instance.clone())), 0),
+        _ => (Ok(seen.live), world.running().await),
+    }
 }
 
 /// Begins a verb, drops it, and waits until nothing keeps its lease any more.

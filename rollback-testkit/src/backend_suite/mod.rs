@@ -18,8 +18,10 @@ mod today;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
+use tokio::task::JoinSet;
 
 use crate::world::World;
 
@@ -30,7 +32,16 @@ pub use driver::{Driver, Step};
 pub trait WorldBuilder: Send + Sync {
     /// A fresh world with nothing live.
     async fn build(&self) -> Box<dyn World>;
+
+    /// How many of its worlds may be there at a time: more than one where most of the time is spent
+    /// waiting for the platform.
+    fn at_once(&self) -> usize {
+        1
+    }
 }
+
+/// Runs only cases whose name contains this.
+const CASE: &str = "ROLLBACK_CASE";
 
 type Case = fn(Arc<dyn World>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -101,25 +112,44 @@ pub async fn test_matching(builder: &dyn WorldBuilder, part: &str) {
     run(builder, CASES, part).await;
 }
 
-async fn run(builder: &dyn WorldBuilder, cases: &[(&str, Case)], part: &str) {
-    let mut failed = Vec::new();
-    let mut ran = 0;
-    for (name, case) in cases.iter().filter(|(name, _)| name.contains(part)) {
+async fn run(builder: &dyn WorldBuilder, cases: &'static [(&str, Case)], part: &str) {
+    let (mut failed, mut ran) = (Vec::new(), 0);
+    let only = std::env::var(CASE).unwrap_or_default();
+    let wanted = |name: &str| name.contains(part) && name.contains(&only);
+    let mut running = JoinSet::new();
+    for (name, case) in cases.iter().filter(|(name, _)| wanted(name)) {
+        while running.len() >= builder.at_once() {
+            failed.extend(ended(&mut running).await);
+        }
         let world: Arc<dyn World> = Arc::from(builder.build().await);
         ran += 1;
-        match tokio::spawn(case(world)).await {
-            Ok(()) => eprintln!("ok {name}"),
-            Err(_) => {
-                eprintln!("FAILED {name}");
-                failed.push(*name);
+        running.spawn(async move {
+            let began = Instant::now();
+            let passed = tokio::spawn(case(world)).await.is_ok();
+            match passed {
+                true => eprintln!("ok {name} ({:.1?})", began.elapsed()),
+                false => eprintln!("FAILED {name}"),
             }
-        }
+            (!passed).then_some(*name)
+        });
     }
-    assert!(ran > 0, "no case is called like {part:?}");
+    while !running.is_empty() {
+        failed.extend(ended(&mut running).await);
+    }
+    // Of several suites one alone may have what is looked for.
+    assert!(
+        ran > 0 || !only.is_empty(),
+        "no case is called like {part:?}"
+    );
     assert!(
         failed.is_empty(),
         "{} of {ran} cases failed: {}",
         failed.len(),
         failed.join(", ")
     );
+}
+
+/// The name of the case that ended next, if it failed.
+async fn ended(running: &mut JoinSet<Option<&'static str>>) -> Option<&'static str> {
+    running.join_next().await?.ok()?
 }

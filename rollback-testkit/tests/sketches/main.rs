@@ -9,7 +9,6 @@ mod blue_green;
 mod group;
 mod kubernetes;
 mod postgres;
-mod swarm;
 
 use std::sync::Arc;
 

@@ -1,0 +1,61 @@
+//! What dockerd answers, as it is: for what the client library reads and loses.
+
+use std::io;
+use std::path::Path;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::header::HOST;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use rollback_core::error::BackendError;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+
+/// Longest answer that is read, in bytes.
+const MAX: usize = 16 * 1024 * 1024;
+
+/// An answer: its status, and its JSON.
+type Answer = Result<(StatusCode, Value), Box<dyn std::error::Error + Send + Sync>>;
+
+/// Asks a daemon for something, which is `subject` to people. `None` if there is none.
+pub(crate) async fn get(
+    socket: &Path,
+    path: &str,
+    what: &str,
+    subject: &str,
+) -> Result<Option<Value>, BackendError> {
+    let (status, answer) = ask(socket, path).await.map_err(|e| {
+        let e = e.downcast::<io::Error>();
+        let e = e.map_or_else(io::Error::other, |e| *e);
+        crate::error::docker(what, subject, e.into())
+    })?;
+    if status.is_success() {
+        return Ok(Some(answer));
+    }
+    if status == StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
+    let message = answer["message"].as_str().unwrap_or_default().to_owned();
+    let e = bollard::errors::Error::DockerResponseServerError {
+        status_code: status.as_u16(),
+        message,
+    };
+    Err(crate::error::docker(what, subject, e))
+}
+
+async fn ask(socket: &Path, path: &str) -> Answer {
+    let stream = UnixStream::connect(socket).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with this call, whether that ends or is dropped.
+    let mut connections = JoinSet::new();
+    connections.spawn(connection);
+    let request = Request::get(path)
+        .header(HOST, "docker")
+        .body(Empty::<bytes::Bytes>::new())?;
+    let answer = sender.send_request(request).await?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MAX).collect().await?;
+    Ok((status, serde_json::from_slice(&body.to_bytes())?))
+}

@@ -1,0 +1,177 @@
+//! The platform's own view: what Swarm says of the tasks, and a soak where there is no health check.
+
+use std::time::Duration;
+
+use bollard::models::Task;
+use rollback_core::backend::Instance;
+use rollback_core::context::Context;
+use rollback_core::diagnosis::{MAX_LOG_LINES, Words};
+use rollback_core::error::BackendError;
+use rollback_core::health::View;
+use rollback_core::masking::{Part, Secrets};
+use rollback_core::time::{Clock, SystemClock};
+
+use super::backend::SwarmBackend;
+use super::nodes::Down;
+use super::rows;
+use super::service::{Seen, Update, container, image};
+use super::tasks::{Standing, at};
+use crate::client::Client;
+use crate::secrets;
+
+const LOG_LINES: u32 = 20;
+
+impl SwarmBackend {
+    pub(super) async fn judge(
+        &self,
+        cx: &Context,
+        instance: &Instance,
+    ) -> Result<View, BackendError> {
+        cx.check()?;
+        let client = &self.client().await?;
+        let Some((seen, now)) = self.standing_of(client, instance).await? else {
+            return Ok(View::failed("the service is gone, or is another release"));
+        };
+        if let Update::Paused(message) = &seen.update {
+            return Ok(self.sick(client, &seen, &now, message).await);
+        }
+        if now.desired == 0 {
+            return Ok(View::failed("it is scaled to no task"));
+        }
+        if now.running.len() < now.desired {
+            if !now.failed.is_empty() {
+                return Ok(self.sick(client, &seen, &now, "a task failed").await);
+            }
+            return Ok(View::NotYet(now.progress(&seen.update).to_string()));
+        }
+        if seen.update == Update::Rolling {
+            return Ok(View::NotYet("Swarm is watching its new tasks".into()));
+        }
+        // With a health check a task counts as running once it passes.
+        if self.has_check(client, &seen).await? {
+            return Ok(View::Healthy);
+        }
+        let has_run = now.running.iter().map(has_run).min().unwrap_or_default();
+        if has_run >= self.config.soak {
+            return Ok(View::Healthy);
+        }
+        if !now.failed.is_empty() {
+            let why = "a task failed and was replaced since it was rolled out";
+            return Ok(self.sick(client, &seen, &now, why).await);
+        }
+        Ok(View::NotYet(format!(
+            "it has no health check and was not watched for long enough: it has run for {} s of {} s",
+            has_run.as_secs(),
+            self.config.soak.as_secs()
+        )))
+    }
+
+    /// What Swarm has to say of an instance that failed.
+    pub(super) async fn words(
+        &self,
+        cx: &Context,
+        instance: &Instance,
+    ) -> Result<Words, BackendError> {
+        cx.check()?;
+        let client = &self.client().await?;
+        let Some((seen, now)) = self.standing_of(client, instance).await? else {
+            return Ok(Words::default().fact("service", "is gone, or is another release"));
+        };
+        let mut words = Words::default()
+            .fact("service", &seen.id)
+            .fact("tasks", now.progress(&seen.update))
+            .fact("failed_tasks", now.failed.len());
+        if let Update::Paused(message) | Update::Reverting(message) | Update::Reverted(message) =
+            &seen.update
+        {
+            words = words.fact("update", self.without_secrets(&seen, message));
+        }
+        if let Some(error) = now.last_failure() {
+            words = words.fact("error", self.without_secrets(&seen, &error));
+        }
+        let Some(task) = now.failed.last().or(now.running.last()) else {
+            return Ok(words);
+        };
+        let status = task
+            .status
+            .as_ref()
+            .and_then(|s| s.container_status.as_ref());
+        if let Some(code) = status.and_then(|s| s.exit_code) {
+            words = words.fact("exit_code", code);
+        }
+        let lines = u32::try_from(MAX_LOG_LINES).unwrap_or(u32::MAX);
+        let log = self.log(client, &seen, task, lines).await;
+        Ok(words.log(&log))
+    }
+
+    async fn standing_of(
+        &self,
+        client: &Client,
+        instance: &Instance,
+    ) -> Result<Option<(Seen, Standing)>, BackendError> {
+        let workload = self.config.workload.to_string();
+        let seen = Seen::look(client, &workload, &self.config.service).await?;
+        let Some(seen) = seen.filter(|seen| seen.handle() == instance.handle) else {
+            return Ok(None);
+        };
+        let tasks = client.tasks(&self.config.service).await?;
+        let now = Standing::of(&seen, tasks, &Down::default());
+        Ok(Some((seen, now)))
+    }
+
+    /// The service's own, or its image's where that is here to be asked.
+    async fn has_check(&self, client: &Client, seen: &Seen) -> Result<bool, BackendError> {
+        let own = container(&seen.spec).and_then(|c| c.health_check.as_ref());
+        let says = |test: Option<&Vec<String>>| {
+            test.and_then(|test| test.first())
+                .is_some_and(|first| first != "NONE")
+        };
+        if let Some(test) = own.and_then(|check| check.test.as_ref()) {
+            return Ok(says(Some(test)));
+        }
+        let of_image = client.image(image(&seen.spec)).await?;
+        let of_image = of_image.and_then(|i| i.config).and_then(|c| c.healthcheck);
+        Ok(says(
+            of_image.as_ref().and_then(|check| check.test.as_ref()),
+        ))
+    }
+
+    /// The reason and the end of the log, without what may be a secret.
+    async fn sick(&self, client: &Client, seen: &Seen, now: &Standing, why: &str) -> View {
+        let mut text = why.to_owned();
+        if let Some(failure) = now.last_failure() {
+            text.push_str(&format!(": {failure}"));
+        }
+        let text = self.without_secrets(seen, &text);
+        let log = match now.failed.last() {
+            Some(task) => self.log(client, seen, task, LOG_LINES).await,
+            None => String::new(),
+        };
+        match log.trim_end() {
+            "" => View::failed(text),
+            log => View::failed(format!("{text}\nlast lines of its log:\n{log}")),
+        }
+    }
+
+    async fn log(&self, client: &Client, seen: &Seen, task: &Task, lines: u32) -> String {
+        let id = task.id.as_deref().unwrap_or_default();
+        client
+            .task_log_tail(id, lines)
+            .await
+            .without(&secrets_of(seen))
+    }
+
+    /// The text without the values of the service's variables, labels and arguments.
+    pub(super) fn without_secrets(&self, seen: &Seen, text: &str) -> String {
+        secrets_of(seen).tell(text, Part::Whole)
+    }
+}
+
+fn secrets_of(seen: &Seen) -> Secrets {
+    secrets::among(rows::rows(&seen.spec), rows::env(&seen.spec))
+}
+
+/// For how long a task has been running, by its node's clock and this one's.
+fn has_run(task: &Task) -> Duration {
+    at(task).map_or(Duration::ZERO, |at| SystemClock.now().since(at))
+}

@@ -1,0 +1,24 @@
+//! Services of a Swarm: a backend for workloads that Docker itself rolls out, task by task.
+
+mod api;
+mod backend;
+mod build;
+mod config;
+mod fence;
+mod follow;
+mod health;
+mod keep;
+mod marks;
+mod nodes;
+mod prepare;
+mod record;
+mod rows;
+mod service;
+mod spec;
+mod survey;
+mod switch;
+mod tasks;
+mod view;
+
+pub use backend::SwarmBackend;
+pub use config::{SwarmConfig, UpdateOrder};

@@ -1,0 +1,252 @@
+//! [`Standing`]: how far a service's tasks are what it says.
+
+use bollard::models::{Task, TaskSpec, TaskState as State};
+use rollback_core::backend::Evidence;
+use rollback_core::context::RolloutProgress;
+use rollback_core::time::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use super::nodes::Down;
+use super::service::{Seen, Update, replicas};
+use crate::fingerprint;
+
+/// Most tasks that evidence names one by one.
+const NAMED: usize = 4;
+
+/// A service's tasks, looked at once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Standing {
+    /// How many are to run.
+    pub(super) desired: usize,
+    /// Those of today's specification that run; with a health check, those that pass it.
+    pub(super) running: Vec<Task>,
+    /// Those of today's specification that have failed, the last one last.
+    pub(super) failed: Vec<Task>,
+    /// Any others that have not ended yet.
+    pub(super) leaving: usize,
+    /// Whether some failed, and each of them while the one whose place it took had not ended: which
+    /// says nothing of it, for both may want the same port.
+    pub(super) is_collision: bool,
+}
+
+impl Standing {
+    pub(super) fn of(seen: &Seen, tasks: Vec<Task>, down: &Down) -> Self {
+        let mut out = Self::default();
+        let mut wanted = 0;
+        let template = bare(seen.template.clone());
+        let mut others = Vec::new();
+        for task in tasks {
+            let own = task.service_id.as_ref() == Some(&seen.id);
+            let own = own && task.spec.clone().map(bare).as_ref() == Some(&template);
+            let stays = own && task.desired_state.is_some_and(|desired| !is_over(desired));
+            wanted += usize::from(stays);
+            match state(&task) {
+                State::RUNNING if stays => out.running.push(task),
+                State::FAILED | State::REJECTED if own => out.failed.push(task),
+                _ if stays => {}
+                other => {
+                    out.leaving += usize::from(!is_over(other) && !down.has(&task));
+                    others.push(task);
+                }
+            }
+        }
+        let collided = |failed: &Task| others.iter().any(|other| overlap(failed, other));
+        out.is_collision = !out.failed.is_empty() && out.failed.iter().all(collided);
+        out.desired = match replicas(&seen.spec) {
+            Some(replicas) => usize::try_from(replicas).unwrap_or(0),
+            // One for each node that takes any: the managers know which.
+            None => wanted,
+        };
+        out.failed.sort_by_key(at);
+        out.running.sort_by(|a, b| a.id.cmp(&b.id));
+        out
+    }
+
+    /// Whether all that is to run does, and nothing else.
+    pub(super) fn is_complete(&self) -> bool {
+        self.running.len() == self.desired && self.leaving == 0
+    }
+
+    /// Whether some of those that are to run do not, and have failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.running.len() < self.desired && !self.failed.is_empty()
+    }
+
+    pub(super) fn progress(&self, update: &Update) -> RolloutProgress {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let ready = count(self.running.len());
+        let available = match update {
+            Update::None | Update::Done => ready,
+            _ => 0,
+        };
+        RolloutProgress::new(count(self.desired), ready, available)
+    }
+
+    /// What the last one that failed says, in a few words.
+    pub(super) fn last_failure(&self) -> Option<String> {
+        let status = self.failed.last()?.status.as_ref()?;
+        let text = status.err.as_ref().filter(|e| !e.is_empty());
+        Some(
+            text.or(status.message.as_ref())
+                .cloned()
+                .unwrap_or_default(),
+        )
+    }
+
+    /// Proof of what runs. Neither the number of tasks, which others change, nor the version of the
+    /// service, which tells of no start.
+    pub(super) fn evidence(&self, seen: &Seen) -> Evidence {
+        let ids = self.running.iter().filter_map(|task| task.id.as_deref());
+        let ids: Vec<&str> = ids.collect();
+        let tasks = match ids.len() {
+            0..=NAMED => ids.join(","),
+            _ => fingerprint::hex(&Sha256::digest(ids.join(","))[..16]),
+        };
+        Evidence::default()
+            .with("service", &seen.id)
+            .with("image", super::service::image(&seen.spec))
+            .with("tasks", tasks)
+    }
+}
+
+/// Whether a task failed before another had ended.
+fn overlap(failed: &Task, other: &Task) -> bool {
+    let same_node = failed.node_id.is_some() && failed.node_id == other.node_id;
+    same_node && (!is_over(state(other)) || at(other) >= at(failed))
+}
+
+/// How many of these have not ended.
+pub(super) fn alive(tasks: &[Task], down: &Down) -> usize {
+    let alive = |task: &&Task| !is_over(state(task)) && !down.has(task);
+    tasks.iter().filter(alive).count()
+}
+
+/// When a task came to the state it is in.
+pub(super) fn at(task: &Task) -> Option<Timestamp> {
+    task.status.as_ref()?.timestamp.as_ref()?.parse().ok()
+}
+
+/// A task's copy of its service's specification lacks what is the same for all.
+fn bare(spec: TaskSpec) -> TaskSpec {
+    let runtime = spec.runtime.filter(|runtime| runtime != "container");
+    TaskSpec { runtime, ..spec }
+}
+
+fn state(task: &Task) -> State {
+    let status = task.status.as_ref();
+    status.and_then(|s| s.state).unwrap_or(State::NEW)
+}
+
+fn is_over(state: State) -> bool {
+    matches!(
+        state,
+        State::COMPLETE
+            | State::SHUTDOWN
+            | State::FAILED
+            | State::REJECTED
+            | State::REMOVE
+            | State::ORPHANED
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn seen(mode: Value) -> Seen {
+        let shown = json!({
+            "ID": "s", "Version": {"Index": 7},
+            "Spec": {"Mode": mode, "TaskTemplate": {
+                "ContainerSpec": {"Image": "b"}, "ForceUpdate": 2, "Runtime": "container",
+            }},
+        });
+        Seen::new("api@web-1", shown).unwrap()
+    }
+
+    /// A task of today's specification, or of another image, in a state since a second.
+    fn task(image: &str, state: &str, desired: &str, second: u32) -> Task {
+        let at = format!("2026-03-15T14:30:{second:02}Z");
+        serde_json::from_value(json!({
+            "ID": format!("{image}{second}"), "ServiceID": "s", "NodeID": "n",
+            "Spec": {"ContainerSpec": {"Image": image}, "ForceUpdate": 2},
+            "Status": {"State": state, "Timestamp": at, "Err": "exit"},
+            "DesiredState": desired,
+        }))
+        .unwrap()
+    }
+
+    fn one() -> Value {
+        json!({"Replicated": {"Replicas": 1}})
+    }
+
+    #[test]
+    fn a_rollout_is_over_when_the_new_tasks_run_and_all_others_have_ended() {
+        let is_complete =
+            |tasks: Vec<Task>| Standing::of(&seen(one()), tasks, &Down::default()).is_complete();
+        let (new, old) = (task("b", "running", "running", 2), "a");
+        assert!(!is_complete(vec![task(old, "running", "running", 1)]));
+        assert!(!is_complete(vec![
+            new.clone(),
+            task(old, "running", "shutdown", 1)
+        ]));
+        assert!(is_complete(vec![
+            new.clone(),
+            task(old, "shutdown", "shutdown", 1)
+        ]));
+        // One of the same that was told to stop is no longer of it.
+        assert!(!is_complete(vec![new, task("b", "running", "shutdown", 1)]));
+        assert!(!is_complete(vec![task("b", "starting", "running", 2)]));
+    }
+
+    #[test]
+    fn where_every_node_has_one_as_many_are_wanted_as_there_are() {
+        let tasks = vec![
+            task("b", "running", "running", 1),
+            task("b", "preparing", "running", 2),
+            task("b", "failed", "shutdown", 0),
+        ];
+        let now = Standing::of(&seen(json!({"Global": {}})), tasks, &Down::default());
+        let progress = now.progress(&Update::Rolling);
+        assert_eq!(progress, RolloutProgress::new(2, 1, 0));
+    }
+
+    #[test]
+    fn a_failure_beside_one_that_was_still_stopping_says_nothing() {
+        let is_collision =
+            |tasks: Vec<Task>| Standing::of(&seen(one()), tasks, &Down::default()).is_collision;
+        let failed = task("b", "failed", "shutdown", 5);
+        assert!(is_collision(vec![
+            failed.clone(),
+            task("a", "running", "shutdown", 1)
+        ]));
+        assert!(is_collision(vec![
+            failed.clone(),
+            task("a", "shutdown", "shutdown", 6)
+        ]));
+        assert!(!is_collision(vec![
+            failed.clone(),
+            task("a", "shutdown", "shutdown", 4)
+        ]));
+        let again = task("b", "failed", "shutdown", 8);
+        let old = task("a", "shutdown", "shutdown", 6);
+        assert!(!is_collision(vec![failed, again, old.clone()]));
+        assert!(!is_collision(vec![old]));
+    }
+
+    #[test]
+    fn evidence_changes_with_the_tasks_and_with_nothing_else() {
+        let evidence = |second| {
+            let tasks = vec![task("b", "running", "running", second)];
+            Standing::of(&seen(one()), tasks, &Down::default()).evidence(&seen(one()))
+        };
+        assert_eq!(evidence(1), evidence(1));
+        assert_ne!(evidence(1), evidence(2));
+        let tasks = (0..9).map(|n| task("b", "running", "running", n));
+        let many =
+            Standing::of(&seen(one()), tasks.collect(), &Down::default()).evidence(&seen(one()));
+        assert_eq!(many.0["tasks"].len(), 32);
+    }
+}

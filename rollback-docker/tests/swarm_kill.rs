@@ -1,0 +1,105 @@
+//! The engine's process is killed at every event boundary of a deployment to a Swarm; a new one
+//! recovers, with a real SQLite history.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rollback_core::engine::Workload;
+use rollback_core::prelude::*;
+use rollback_docker::{SwarmBackend, SwarmConfig};
+use rollback_sqlite::SqliteStore;
+use rollback_testkit::kill::{Assemble, KillWorld, Parts, Scenario, play_child, sweep_of};
+use rollback_testkit::world::{Build, World};
+use support::swarm::{SwarmWorld, swarm};
+
+/// Runs every scenario, which takes a quarter of an hour: Swarm lets each task that stops wait for two
+/// seconds.
+const ALL: &str = "ROLLBACK_SWEEP_ALL";
+
+struct Swarm(SwarmWorld);
+
+impl Swarm {
+    fn history(&self) -> PathBuf {
+        self.0.fixture.dir().join("history.db")
+    }
+}
+
+impl KillWorld for Swarm {
+    fn world(&self) -> &dyn World {
+        &self.0
+    }
+
+    fn place(&self) -> String {
+        let fixture = &self.0.fixture;
+        let state = fixture.dir().join("state").join(&self.0.name);
+        [
+            fixture.socket().display().to_string(),
+            fixture.registry().to_string(),
+            self.0.port.to_string(),
+            state.display().to_string(),
+            self.history().display().to_string(),
+        ]
+        .join("\n")
+    }
+}
+
+/// The first world of a test binary's process has this name.
+const NAME: &str = "s1";
+
+struct Parted;
+
+#[async_trait]
+impl Assemble for Parted {
+    async fn assemble(&self, place: &str) -> Parts {
+        let lines: Vec<&str> = place.lines().collect();
+        let [socket, _, port, state, history] = lines[..] else {
+            panic!("five lines: {place}")
+        };
+        let config = SwarmConfig::new(self.workload(), NAME, Path::new(state))
+            .socket(socket)
+            .network("host")
+            .env("PORT", port)
+            .env("TOKEN", support::TOKEN)
+            .monitor(Duration::from_millis(300))
+            .soak(Duration::from_millis(300));
+        let gate = Gate::default().interval(Duration::from_millis(50));
+        Parts {
+            store: Arc::new(SqliteStore::open(history).await.unwrap()),
+            workload: Workload::new(SwarmBackend::new(config).unwrap())
+                .gate(gate)
+                .auto_rollback(),
+        }
+    }
+
+    fn workload(&self) -> WorkloadId {
+        format!("{NAME}@web-1").parse().unwrap()
+    }
+
+    fn reference(&self, place: &str, build: Build) -> String {
+        let registry = place.lines().nth(1).unwrap();
+        format!("{registry}/{NAME}:{}", build.answer())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn child() {
+    play_child(&Parted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_event_boundary_recovery_leaves_one_release_live_and_loses_nothing() {
+    let Some(fixture) = swarm() else { return };
+    let (scenarios, least) = match std::env::var_os(ALL) {
+        Some(_) => (&Scenario::ALL[..], 2 * (9 + 9 + 15)),
+        None => (&[Scenario::Deploy][..], 2 * 9),
+    };
+    let world = Swarm(SwarmWorld::new(&Arc::new(fixture)));
+    let points = sweep_of(scenarios, &world, &Parted, "child").await;
+    assert!(points >= least, "only {points} points were killed at");
+}

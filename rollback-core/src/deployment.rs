@@ -97,6 +97,13 @@ impl Deployment {
         &self.new.workload
     }
 
+    /// Where its release first came from: from itself, if it does not say otherwise.
+    pub fn origin(&self) -> Origin {
+        let new = &self.new;
+        let itself = || Origin::new(new.id.clone(), self.sequence, new.replaces.clone());
+        new.origin.clone().unwrap_or_else(itself)
+    }
+
     /// Its place in the store's order.
     pub fn sequence(&self) -> Sequence {
         self.sequence

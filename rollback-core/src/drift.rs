@@ -119,6 +119,16 @@ impl Drift {
     pub fn is_drift(&self) -> bool {
         !matches!(self, Self::None | Self::NoRecord | Self::RollingOut { .. })
     }
+
+    /// Whether there may be another release than the recorded one, or none is on record.
+    pub(crate) fn is_another(&self) -> bool {
+        match self {
+            Self::None | Self::Missing | Self::Stopped { .. } | Self::RollingOut { .. } => false,
+            Self::NoRecord | Self::Replaced { .. } | Self::Changed { .. } | Self::Mixed { .. } => {
+                true
+            }
+        }
+    }
 }
 
 impl fmt::Display for Drift {

@@ -117,10 +117,10 @@ impl<'a, R: Summarized> Lineage<'a, R> {
         Self { withheld, ..self }
     }
 
-    /// Why a release is withheld from rollbacks: by its artifact, or by where it first came from.
+    /// Why a release is withheld from rollbacks: by its artifact, or by where it was deployed.
     pub(crate) fn withheld_at(&self, i: usize) -> Option<NoPoint> {
         let artifact = self.facts[i].release.as_ref().map(|r| &*r.artifact);
-        self.withheld.why(artifact, self.origin_at(i).sequence)
+        self.withheld.why(artifact, self.deployed_at(i))
     }
 
     /// What a bare rollback of this workload restores; everything, unless set.
@@ -165,6 +165,17 @@ impl<'a, R: Summarized> Lineage<'a, R> {
         Some(self.origin_at(self.at(deployment)?))
     }
 
+    /// The place of the deployment that a rollback goes back to in the end; its own, if it is none. What a
+    /// person has deployed once more is deployed anew.
+    fn deployed_at(&self, i: usize) -> Sequence {
+        self.facts[self.links.restored[i]].sequence
+    }
+
+    /// The same of one of these; `None`: it is none of them.
+    pub(crate) fn deployed(&self, id: &DeploymentId) -> Option<Sequence> {
+        Some(self.deployed_at(self.at(id)?))
+    }
+
     fn origin_at(&self, i: usize) -> Origin {
         let first = &self.facts[self.links.origin[i]];
         let said = self.facts[i].origin.as_ref().or(first.origin.as_ref());
@@ -194,14 +205,17 @@ impl<'a, R: Summarized> Lineage<'a, R> {
             return way;
         }
         let mut origin = self.origin_at(i);
+        let mut below = origin.sequence;
         while let Some(before) = origin.replaces.known().and_then(|id| self.at(id)) {
-            if self.facts[before].sequence >= origin.sequence {
+            // Each is older than the one after it: what says otherwise is not followed for ever.
+            if self.facts[before].sequence >= below {
                 break;
             }
             way.push(before);
             if self.differs(before, i) {
                 break;
             }
+            below = self.facts[before].sequence;
             origin = self.origin_at(before);
         }
         way
@@ -342,20 +356,26 @@ impl<'a, R: Summarized> Lineage<'a, R> {
         })
     }
 
-    /// The records from before what is live, newest first.
+    /// The records from before what is live first came, newest first.
     fn before_live(&self) -> impl Iterator<Item = usize> {
-        let anchor = self.anchor();
-        let first = self.facts.partition_point(|d| d.sequence >= anchor);
+        self.older_than(self.anchor())
+    }
+
+    fn older_than(&self, sequence: Sequence) -> std::ops::Range<usize> {
+        let first = self.facts.partition_point(|d| d.sequence >= sequence);
         first..self.facts.len()
     }
 
-    /// The newest deployment before what is live that any health gate has judged.
+    /// The newest deployment before what is live that any health gate has judged: the proof that health is
+    /// judged here. One of the same release, deployed once more since, is proof enough.
     pub fn newest_judged(&self) -> Option<&'a R> {
         self.newest_judged_at().map(|i| &self.records[i])
     }
 
     pub(crate) fn newest_judged_at(&self) -> Option<usize> {
-        self.before_live()
+        let live = self.live_at();
+        let live = live.map_or(Sequence(u64::MAX), |i| self.deployed_at(i));
+        self.older_than(live)
             .find(|i| self.facts[*i].went_live() && self.facts[*i].is_judged())
     }
 

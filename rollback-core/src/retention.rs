@@ -103,8 +103,8 @@ impl Kept {
         for i in judged.into_iter().chain(newest).chain(way) {
             self.records[i] = true;
         }
-        // A rollback without the record it goes back to would have another provenance, and `previous`
-        // would lead to what was abandoned; a record without the rollback that went past it would
+        // A rollback without the record it goes back to would seem to be a deploy, with another floor, and
+        // in records of before origins were kept with another `previous`; a record without the rollback that went past it would
         // seem to have been superseded.
         let mut unseen: Vec<usize> = (0..self.records.len())
             .filter(|i| self.records[*i])

@@ -42,9 +42,9 @@ impl Withheld {
         found.map(|r| format!("{} ({})", r.why, r.by))
     }
 
-    /// Why what first came at this place in the order lies below the floor; `None`: it does not.
-    pub fn below_floor(&self, origin: Sequence) -> Option<String> {
-        let is_below = |f: &&Floor| origin < f.sequence && origin != f.origin;
+    /// Why what was deployed at this place in the order lies below the floor; `None`: it does not.
+    pub fn below_floor(&self, deployed: Sequence) -> Option<String> {
+        let is_below = |f: &&Floor| deployed < f.sequence && deployed != f.origin;
         let floor = self.floor.as_ref().filter(is_below)?;
         Some(format!(
             "the floor is {}: {} ({})",
@@ -52,11 +52,11 @@ impl Withheld {
         ))
     }
 
-    /// Why no automatic rollback goes to a release with this artifact that first came here.
-    pub(crate) fn why(&self, artifact: Option<&str>, origin: Sequence) -> Option<NoPoint> {
+    /// Why no automatic rollback goes to a release with this artifact that was deployed here.
+    pub(crate) fn why(&self, artifact: Option<&str>, deployed: Sequence) -> Option<NoPoint> {
         let recalled = artifact.and_then(|artifact| self.recalled(artifact));
         let recalled = recalled.map(|why| NoPoint::Recalled { why });
-        let below = || self.below_floor(origin);
+        let below = || self.below_floor(deployed);
         recalled.or_else(|| below().map(|why| NoPoint::BelowFloor { why }))
     }
 }

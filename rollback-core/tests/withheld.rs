@@ -163,3 +163,29 @@ async fn what_is_no_digest_is_not_recalled() {
     }
     assert!(b.engine.state(&b.api).await.unwrap().recalls.is_empty());
 }
+
+#[tokio::test]
+async fn what_was_deployed_once_more_after_the_floor_was_set_stayed_below_it() {
+    let b = Bench::armed();
+    let first = b.deploy("v1").await;
+    let second = b.deploy("v2").await;
+    let why = "the schema was split".parse().unwrap();
+    let floor = second.deployment().id();
+    b.engine.set_floor(floor, why, &me()).await.unwrap();
+    let to = Goal::To(first.deployment().id().clone());
+    let back = Request::rollback(b.api.clone(), to, me()).force(GuardName::floor());
+    let run = b.engine.run(back).await.unwrap();
+    assert!(run.await.unwrap().succeeded());
+    // A person has deployed v1 under the schema of today, and it is healthy.
+    let again = b.deploy("v1").await;
+    let report = b.deploy("sick-v3").await;
+    assert_eq!(report.outcome(), Outcome::FailedAndRolledBack);
+    assert_eq!(b.live(), "v1");
+    let AutomaticRollback::Attempted { deployment, .. } = report.automatic_rollback() else {
+        panic!("v1 is live again")
+    };
+    assert_eq!(
+        deployment.trigger().restores(),
+        Some(again.deployment().id())
+    );
+}

@@ -1,8 +1,9 @@
-//! Developer commands: `cargo xtask <test|ci|api|packages|chaos|mutants|bench>`.
+//! Developer commands: `cargo xtask <test|ci|api|circles|packages|chaos|mutants|bench>`.
 //!
 //! None of them is needed to use the library.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod circles;
 mod exhaustive;
 mod install;
 mod left_over;
@@ -19,6 +20,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   test      install what the tests need (as root on Debian) and run them all
   ci        format, lints, docs, public API, packages, licences, test, a little chaos; each is timed
   api       what the public API names of other crates, against the list of what it may
+  circles   files that need each other in a circle, in crates that have none
   packages  package what is published, and check it as it would be downloaded
   chaos     kill, cut off and damage programs that embed the crates; an unknown argument lists more
   mutants   take one safety after the other out of a copy; some test must fail, or this does
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         "chaos" => stages::chaos(&rest),
         "mutants" => mutants::gate(&rest),
         "api" => public_api::check(),
+        "circles" => circles::check(),
         "packages" => packages::check(),
         "bench" => stages::bench(&rest),
         _ => {

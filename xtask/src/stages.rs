@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::install;
 use crate::left_over::Playground;
-use crate::{packages, public_api};
+use crate::{circles, packages, public_api};
 
 /// Most crates that core may pull in, itself left out.
 const CORE_CRATES: usize = 40;
@@ -95,6 +95,7 @@ pub(crate) fn ci_stages() -> Vec<Stage> {
             )
         }),
         stage("public API", public_api::check),
+        stage("circles", circles::check),
         stage("packages", packages::check),
         stage("core's dependencies", core_dependencies),
         stage("cargo-deny", deny),

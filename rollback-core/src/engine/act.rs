@@ -55,11 +55,8 @@ impl Runner {
 
     /// The token that this run publishes with.
     pub(super) fn fence(&self) -> Fence {
-        Fence::of(
-            &self.identity,
-            self.tenure.held(),
-            self.deployment.sequence(),
-        )
+        let lease = self.tenure.held();
+        lease.fence(&self.identity, self.deployment.sequence())
     }
 
     /// What an effect is given: it keeps the lease's holder alive until it has ended, whatever

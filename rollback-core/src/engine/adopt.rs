@@ -77,6 +77,8 @@ pub(super) async fn adopt(inner: &Arc<Inner>, id: &WorkloadId, actor: Actor) -> 
     let now = inner.clock.now();
     let mut new = workload.opening(Trigger::Adopt, actor, now, &rules);
     new.replaces = state.live.clone();
+    let recorded = live.filter(|live| live.instance() == Some(&sighting.instance));
+    new.origin = recorded.map(|live| live.origin());
     new.fallback = state.live.clone();
     new.from = End::Placed(sighting.instance.clone());
     new.to = End::Placed(sighting.instance.clone());

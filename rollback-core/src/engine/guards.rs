@@ -163,8 +163,8 @@ pub(super) fn withheld(
 ) -> Vec<(GuardName, String)> {
     let recalled = to.and_then(|to| withheld.recalled(&to.artifact().digest));
     let recalled = recalled.map(|why| format!("the artifact is recalled: {why}"));
-    let origin = target.and_then(|id| lineage.origin(id));
-    let below = origin.and_then(|origin| withheld.below_floor(origin.sequence));
+    let deployed = target.and_then(|id| lineage.deployed(id));
+    let below = deployed.and_then(|deployed| withheld.below_floor(deployed));
     let recalled = recalled.map(|why| (GuardName::recall(), why));
     recalled
         .into_iter()

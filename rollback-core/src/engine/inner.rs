@@ -178,28 +178,21 @@ impl Inner {
         }
     }
 
-    /// The place of the deployment that first brought a record's release, as far as the records tell.
-    pub(super) async fn origin(&self, of: &Deployment) -> Result<Sequence, Error> {
-        let said = |d: &Deployment| d.opening().origin.as_ref().map(|origin| origin.sequence);
-        if let Some(origin) = said(of) {
-            return Ok(origin);
-        }
-        // Records of before it was kept.
-        let (mut origin, mut next) = (of.sequence(), of.trigger().restores().cloned());
+    /// The place of the deployment that a rollback goes back to in the end, as far as the records tell; its
+    /// own, if it is none.
+    pub(super) async fn deployed(&self, of: &Deployment) -> Result<Sequence, Error> {
+        let (mut deployed, mut next) = (of.sequence(), of.trigger().restores().cloned());
         while let Some(id) = next {
             let target = match self.store.get(&id).await {
-                Ok(Some(target)) if target.sequence() < origin => target,
+                Ok(Some(target)) if target.sequence() < deployed => target,
                 Ok(_) => break,
                 Err(e) if e.is_unreadable() => break,
                 Err(e) => return Err(e.into()),
             };
-            if let Some(origin) = said(&target) {
-                return Ok(origin);
-            }
-            origin = target.sequence();
+            deployed = target.sequence();
             next = target.trigger().restores().cloned();
         }
-        Ok(origin)
+        Ok(deployed)
     }
 
     /// The record of what is live, where it is known and not damaged. One of a newer version is an error:

@@ -73,8 +73,9 @@ impl Runner {
         }
     }
 
-    /// What an effect has left, where the next intent follows at once: it becomes durable with that. A
-    /// crash before is one right after the effect, which recovery finds at the platform.
+    /// What an effect has left, where nothing depends on its being on record: it becomes durable with the
+    /// next intent, or with the settlement. A crash before is one right after the effect, which recovery
+    /// finds at the platform.
     pub(super) fn note(&mut self, event: Event) -> Result<(), Error> {
         let timed = TimedEvent {
             at: self.inner.clock.now(),

@@ -221,7 +221,8 @@ fn is_enough(lineage: &Lineage<'_, Summary>, request: &Request, rules: &Rules) -
 
 /// Where the release of what is live first came from, if that is deployed once more.
 fn goes_on(choice: &Choice, lineage: &Lineage<'_, Summary>, drift: &Drift) -> Option<Origin> {
-    let live = lineage.live().filter(|_| *drift == Drift::None)?;
+    // Whatever has become of it meanwhile: nobody has put anything else in its place.
+    let live = lineage.live().filter(|_| !drift.is_another())?;
     let digest = choice.to.release().map(Release::digest)?;
     lineage
         .origin(&live.id)

@@ -19,7 +19,7 @@ use crate::deployment::{Deployment, LiveRecord, Need};
 use crate::engine::Workload;
 use crate::error::{Chain, Error, ErrorKind, HookError};
 use crate::event::Cause;
-use crate::history::{Fence, Holder, Liveness};
+use crate::history::{Holder, Liveness};
 use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::plan::Refusal;
 use crate::points::NoPoint;
@@ -265,14 +265,14 @@ async fn withheld(inner: &Inner, deployment: &Deployment) -> Result<Option<NoPoi
         return Ok(None);
     };
     let state = inner.store.workload(deployment.workload()).await?;
-    let origin = match inner.store.get(target).await {
-        Ok(Some(target)) => inner.origin(&target).await?,
+    let deployed = match inner.store.get(target).await {
+        Ok(Some(target)) => inner.deployed(&target).await?,
         Ok(None) => deployment.sequence(),
         Err(e) if e.is_unreadable() => deployment.sequence(),
         Err(e) => return Err(e.into()),
     };
     let artifact = deployment.release().map(|r| r.artifact().digest.as_str());
-    Ok(Withheld::of(&state).why(artifact, origin))
+    Ok(Withheld::of(&state).why(artifact, deployed))
 }
 
 /// Recovers one workload.
@@ -292,7 +292,7 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Resul
     if ended.as_ref() != Some(deployment.id()) {
         end_leftovers(workload, &deployment).await?;
     }
-    let fence = Fence::of(&identity, lease, deployment.sequence());
+    let fence = lease.fence(&identity, deployment.sequence());
     let observed = look(workload, &deployment).await?;
     let mut decision = decide(&deployment, Some(&fence), &observed);
     let mut cause = Cause::Interrupted;

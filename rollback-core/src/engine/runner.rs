@@ -2,7 +2,7 @@
 //!
 //! A deployment, a rollback, an automatic rollback and a recovery are the same walk over the
 //! same steps; they differ in where they enter it and in what their record says. Every step
-//! writes its intent, acts, and writes the evidence; a step that cannot be recorded is not taken.
+//! writes its intent, acts, and writes the evidence or [notes](Runner::note) it for the next write; a step that cannot be recorded is not taken.
 
 use std::sync::Arc;
 

@@ -79,7 +79,7 @@ impl RollbackEngine {
         let record = self.inner().record(deployment).await?;
         let workload = record.workload();
         self.inner().workload(workload)?;
-        let origin = self.inner().origin(&record).await?;
+        let origin = self.inner().deployed(&record).await?;
         let floor = |_: &WorkloadState| {
             Some(Amend::SetFloor {
                 deployment: deployment.clone(),

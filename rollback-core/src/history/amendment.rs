@@ -66,7 +66,7 @@ pub enum Amend {
         deployment: DeploymentId,
         /// Its place in the order.
         sequence: Sequence,
-        /// The place of the deployment that first brought its release: a rollback's is older.
+        /// The place of the deployment that it goes back to, if it is a rollback; else its own.
         origin: Sequence,
         /// What stands in the way of older ones, for whom it keeps from going back.
         why: ShortText,

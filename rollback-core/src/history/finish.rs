@@ -121,8 +121,9 @@ impl Finish {
     /// Whether this very `finish` is on record: a commit whose answer was lost is found done, and done
     /// again without a change. `Some` if it is, with the successor's place if it opened one.
     ///
-    /// To be asked only while the claim's epoch is the one that its record was settled under.
-    /// `own` is that record; `in_flight` what is in flight under the same epoch; `get` reads another one.
+    /// To be asked only if the claim's epoch is the one that its record was settled under. `own` is that
+    /// record; `in_flight` what is in flight under that epoch, nothing if the workload's is a later one by
+    /// now; `get` reads another one.
     ///
     /// # Errors
     ///

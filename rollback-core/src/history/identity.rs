@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, Lease, Sequence};
+use super::{Epoch, Sequence};
 use crate::id::{DeploymentId, InvalidId};
 
 /// A random name of 16 hex digits, given once.
@@ -141,17 +141,6 @@ impl Fence {
             sequence,
             epoch,
             deployment,
-        }
-    }
-
-    /// The token of whoever holds this lease, for the deployment of this sequence.
-    pub fn of(identity: &Identity, lease: &Lease, sequence: Sequence) -> Self {
-        Self {
-            history: identity.history.clone(),
-            incarnation: identity.incarnation.clone(),
-            sequence,
-            epoch: lease.epoch(),
-            deployment: lease.deployment().clone(),
         }
     }
 

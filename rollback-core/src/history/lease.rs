@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Claim, Epoch, Keep, Sequence, Trust};
+use super::{Claim, Epoch, Fence, Identity, Keep, Sequence, Trust};
 use crate::id::{Actor, DeploymentId, WorkloadId};
 
 /// The right to write one workload's history. Dropping it drops the liveness lock, so that a
@@ -61,6 +61,13 @@ impl Lease {
     /// Which lease of the workload it is: one of a later epoch ends it.
     pub fn epoch(&self) -> Epoch {
         self.claim.epoch()
+    }
+
+    /// The token to publish with under it, for its deployment, which has this place in the history's order.
+    pub fn fence(&self, history: &Identity, sequence: Sequence) -> Fence {
+        let (id, incarnation) = (history.history.clone(), history.incarnation.clone());
+        let deployment = self.deployment().clone();
+        Fence::new(id, incarnation, sequence, self.epoch(), deployment)
     }
 
     /// What keeps the lease's holder alive; `None` once it has [ended](Self::end).

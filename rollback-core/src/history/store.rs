@@ -27,8 +27,8 @@ use crate::time::Timestamp;
 ///   refuses is refused.
 /// - **A holder is dead when it can act no more**, and not before: by proof where the store sees it
 ///   die (embedded stores: a kernel lock, [`Trust::WhileHeld`]), else when what it was
-///   [granted](Trust::For) is over without a renewal. `begin`, `renew`, `take_over` and a `finish` that
-///   opens a successor grant it anew, and say for how long. Writing under a lease that is over, and
+///   [granted](Trust::For) is over without a renewal. `begin`, `append`, `renew`, `take_over` and a
+///   `finish` that opens a successor grant it anew, and say for how long. Writing under a lease that is over, and
 ///   that nobody has taken, may be refused or done: the epoch alone decides.
 /// - One unreadable record hides no other, and one damaged workload no other.
 /// - **What has begun can be ended**: room for the rest of a deployment is reserved at `begin`, so

@@ -11,6 +11,8 @@ use crate::id::DeploymentId;
 pub(super) struct Links {
     /// The one that first brought its release, as far as it is among these.
     pub(super) origin: Vec<usize>,
+    /// The one that a rollback goes back to in the end; itself, if it is none.
+    pub(super) restored: Vec<usize>,
     /// The next one that went live and found it live.
     pub(super) replaced_by: Vec<Option<usize>>,
     /// The newest rollback that went live and whose target is older than it.
@@ -27,6 +29,7 @@ impl Links {
                 .filter(|t| *t > i)
         };
         let mut origin: Vec<usize> = (0..facts.len()).collect();
+        let mut restored = origin.clone();
         let mut replaced_by = vec![None; facts.len()];
         // Oldest first, so that a target's own origin is known.
         for i in (0..facts.len()).rev() {
@@ -34,6 +37,9 @@ impl Links {
             let first = first.and_then(|o| index.get(&o.deployment).copied());
             if let Some(first) = first.or_else(|| target(i).map(|t| origin[t])) {
                 origin[i] = first;
+            }
+            if let Some(target) = target(i) {
+                restored[i] = restored[target];
             }
             let found = facts[i].replaces.known().filter(|_| facts[i].went_live());
             if let Some(before) = found.and_then(|id| index.get(id)) {
@@ -43,6 +49,7 @@ impl Links {
         Self {
             abandoned_by: abandoned_by(facts, target),
             origin,
+            restored,
             replaced_by,
         }
     }

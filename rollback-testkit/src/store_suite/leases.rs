@@ -148,6 +148,13 @@ pub(super) async fn a_lease_that_is_renewed_outlives_its_span(harness: &dyn Stor
         let renewal = store.renew(&begun.lease).await.unwrap();
         assert_eq!(renewal.trust, Trust::For(span));
     }
+    // So does what is appended, and what it has kept already.
+    let step = [timed(2, Event::PrepareIntended)];
+    for _ in 0..2 {
+        tokio::time::sleep(span / 3 * 2).await;
+        let renewal = store.append(&begun.lease, &step).await.unwrap();
+        assert_eq!(renewal.trust, Trust::For(span));
+    }
     tokio::time::sleep(span / 3 * 2).await;
     assert_eq!(liveness().await, Liveness::Alive);
     refused(

@@ -2,7 +2,7 @@
 
 use rollback_core::prelude::*;
 
-use crate::support::{Log, Setup, Task, api, digest, me, on_every_store, text};
+use crate::support::{Log, Setup, Task, api, digest, me, on_every_store, text, to};
 
 #[tokio::test]
 async fn it_has_its_own_trigger_a_fresh_instance_and_todays_configuration() {
@@ -148,4 +148,29 @@ async fn a_rollback_after_a_redeploy_of_what_was_rolled_back_to_went_to_what_was
         b.at_rest().await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_had_stopped_and_was_deployed_once_more_forgot_where_it_came_from() {
+    for remove in [false, true] {
+        let setup = Setup::new().await;
+        let b = setup.engine();
+        b.deploy("v1").await;
+        let v2 = b.deploy("v2").await;
+        b.deploy("v3").await;
+        b.back(to(&v2)).await.unwrap();
+        match remove {
+            false => setup.target.stop_by_hand(),
+            true => setup.target.remove_by_hand(),
+        }
+        let again = b.deploy("v2").await;
+        let origin = again.deployment().opening().origin.clone().unwrap();
+        assert_eq!(origin.deployment, *v2.deployment().id());
+        let plan = b.plan_back(Goal::LastHealthy).await.unwrap();
+        assert_eq!(plan.release().unwrap().artifact().digest, "v1");
+        // What somebody has put in its place was not there before.
+        setup.target.put_live_by_hand("v4");
+        let other = b.deploy("v2").await;
+        assert_eq!(other.deployment().opening().origin, None);
+    }
 }

@@ -8,6 +8,14 @@ use rollback_core::policy::{Keep, Retention};
 use crate::history::{History, Live, Plain};
 
 impl History {
+    /// What a rollback goes back to in the end.
+    fn restoring(&self, mut i: usize) -> usize {
+        while let Some(target) = self.plain[i].restores {
+            i = target;
+        }
+        i
+    }
+
     /// The one that first brought its release: what a rollback goes back to, and what is deployed once
     /// more, came from there.
     pub(crate) fn first(&self, mut i: usize) -> usize {
@@ -59,7 +67,7 @@ impl History {
     /// The proof that health is judged at all.
     pub(crate) fn newest_judged(&self) -> Option<usize> {
         let live = self.live.known();
-        let end = live.map_or(self.plain.len(), |live| self.first(live));
+        let end = live.map_or(self.plain.len(), |live| self.restoring(live));
         let judged = |i: &usize| self.plain[*i].went_live && self.plain[*i].verdict.is_some();
         (0..end).rev().find(judged)
     }
@@ -84,7 +92,7 @@ impl History {
         };
         let verdict = |i: &usize| self.plain[*i].verdict;
         let healthy = earlier().filter(can).find(|i| verdict(i) == Some(true));
-        let nobody_looked = earlier().all(|i| verdict(&i).is_none());
+        let nobody_looked = self.newest_judged().is_none();
         healthy.or_else(|| earlier().find(can).filter(|_| or_unjudged && nobody_looked))
     }
 

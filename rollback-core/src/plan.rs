@@ -23,7 +23,7 @@ pub use warning::{Migrations, Warning};
 /// How many of those of one kind a plan's text names.
 const NAMED: usize = 3;
 
-/// A deployment that was not chosen as target, and why.
+/// A deployment that was not chosen as rollback point, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PassedOver {
@@ -101,12 +101,12 @@ impl Plan {
         &self.passed_over
     }
 
-    /// Deployments after the target whose changes go away.
+    /// Deployments after the rollback point whose changes go away.
     pub fn skipped(&self) -> &[DeploymentId] {
         &self.new.skipped
     }
 
-    /// How the target differs from what is live.
+    /// How the rollback point differs from what is live.
     pub fn changes(&self) -> &[Change] {
         &self.changes
     }
@@ -116,7 +116,7 @@ impl Plan {
         &self.diff
     }
 
-    /// What of the target's recorded configuration is *not* restored: these values are today's.
+    /// What of the rollback point's recorded configuration is *not* restored: these values are today's.
     pub fn from_today(&self) -> &[Change] {
         &self.from_today
     }
@@ -142,7 +142,7 @@ impl Plan {
         &self.drift
     }
 
-    /// How near the target is.
+    /// How near its release is.
     pub fn availability(&self) -> &Availability {
         &self.availability
     }

@@ -11,10 +11,10 @@ use crate::policy::Policy;
 use crate::release::{Release, Restore};
 use crate::request::{Goal, Reapply};
 
-/// The end of an operation that brings `target` back: the instance on record where the release
+/// The end of an operation that brings `point` back: the instance on record where the release
 /// is exactly its own, else a release to be prepared.
-pub fn end_for(target: &Deployment, release: Release) -> End {
-    match target.instance() {
+pub fn end_for(point: &Deployment, release: Release) -> End {
+    match point.instance() {
         Some(instance) if instance.release.digest() == release.digest() => {
             End::Placed(instance.clone())
         }
@@ -64,8 +64,8 @@ impl<'a> Selection<'a> {
                 self.one(previous)
             }
             Goal::To(id) => {
-                let target = self.lineage.get(id).ok_or_else(|| self.not_found(id))?;
-                self.one(Some(target))
+                let point = self.lineage.get(id).ok_or_else(|| self.not_found(id))?;
+                self.one(Some(point))
             }
             Goal::Before(id) => {
                 let undone = self.lineage.get(id).ok_or_else(|| self.not_found(id))?;
@@ -76,23 +76,23 @@ impl<'a> Selection<'a> {
         }
     }
 
-    fn one(&self, target: Option<&'a Summary>) -> Result<Candidates<'a, Summary>, Refusal> {
-        let target = target.ok_or_else(|| self.none(Vec::new()))?;
-        match ruled_out(target) {
+    fn one(&self, point: Option<&'a Summary>) -> Result<Candidates<'a, Summary>, Refusal> {
+        let point = point.ok_or_else(|| self.none(Vec::new()))?;
+        match ruled_out(point) {
             // Reapplying what is live needs nothing that was captured.
-            Some(NoPoint::NotCaptured) if self.is_live(target) => {}
+            Some(NoPoint::NotCaptured) if self.is_live(point) => {}
             Some(why) => {
                 return Err(Refusal::NotARollbackPoint {
-                    deployment: target.id.clone(),
+                    deployment: point.id.clone(),
                     why: why.to_string(),
                 });
             }
             None => {}
         }
-        if self.is_live(target) && self.reapply == Reapply::No {
+        if self.is_live(point) && self.reapply == Reapply::No {
             return Err(Refusal::AlreadyLive {
-                deployment: self.that_is_live(target).id.clone(),
-                release: target
+                deployment: self.that_is_live(point).id.clone(),
+                release: point
                     .release
                     .as_ref()
                     .map(|release| release.name.clone())
@@ -100,7 +100,7 @@ impl<'a> Selection<'a> {
             });
         }
         Ok(Candidates {
-            candidates: vec![target],
+            candidates: vec![point],
             passed_over: Vec::new(),
         })
     }
@@ -121,10 +121,10 @@ impl<'a> Selection<'a> {
 
     /// The deployment whose release is live: the one on record, unless something else was put in its
     /// place.
-    fn that_is_live(&self, target: &'a Summary) -> &'a Summary {
+    fn that_is_live(&self, point: &'a Summary) -> &'a Summary {
         let shown = self.live.map(|live| &live.digest);
         let on_record = self.lineage.live();
-        on_record.filter(|d| d.digest() == shown).unwrap_or(target)
+        on_record.filter(|d| d.digest() == shown).unwrap_or(point)
     }
 
     /// The refusal when nothing answers the goal.

@@ -110,9 +110,9 @@ impl Kept {
             .filter(|i| self.records[*i])
             .collect();
         while let Some(i) = unseen.pop() {
-            let target = lineage.facts()[i].restores.as_ref();
-            let target = target.and_then(|id| lineage.at(id));
-            for needed in target.into_iter().chain(lineage.abandoned_at(i)) {
+            let point = lineage.facts()[i].restores.as_ref();
+            let point = point.and_then(|id| lineage.at(id));
+            for needed in point.into_iter().chain(lineage.abandoned_at(i)) {
                 if !std::mem::replace(&mut self.records[needed], true) {
                     unseen.push(needed);
                 }

@@ -17,11 +17,11 @@ use crate::request::Goal;
 pub(super) struct Choice {
     pub(super) to: End,
     /// The deployment whose release a rollback brings back.
-    pub(super) target: Option<DeploymentId>,
+    pub(super) point: Option<DeploymentId>,
     pub(super) passed_over: Vec<PassedOver>,
     pub(super) availability: Availability,
     pub(super) observed: Observation,
-    /// Whether the target has a good verdict on record.
+    /// Whether the rollback point has a good verdict on record.
     pub(super) healthy: bool,
 }
 
@@ -35,7 +35,7 @@ pub(super) async fn anew(
     Ok(Choice {
         availability: ask::availability(limit, backend, &to).await?,
         to,
-        target: None,
+        point: None,
         passed_over: Vec::new(),
         observed,
         healthy: true,
@@ -93,7 +93,7 @@ pub(super) async fn candidate(
                 passed_over.retain(|p| place(&p.deployment) > Some(d.sequence));
                 let choice = Choice {
                     to,
-                    target: Some(d.id.clone()),
+                    point: Some(d.id.clone()),
                     passed_over,
                     availability,
                     observed,

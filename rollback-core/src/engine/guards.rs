@@ -159,11 +159,11 @@ pub(super) fn withheld(
     withheld: &Withheld,
     lineage: &Lineage<'_, Summary>,
     to: Option<&Release>,
-    target: Option<&DeploymentId>,
+    point: Option<&DeploymentId>,
 ) -> Vec<(GuardName, String)> {
     let recalled = to.and_then(|to| withheld.recalled(&to.artifact().digest));
     let recalled = recalled.map(|why| format!("the artifact is recalled: {why}"));
-    let deployed = target.and_then(|id| lineage.deployed(id));
+    let deployed = point.and_then(|id| lineage.deployed(id));
     let below = deployed.and_then(|deployed| withheld.below_floor(deployed));
     let recalled = recalled.map(|why| (GuardName::recall(), why));
     recalled

@@ -183,14 +183,14 @@ impl Inner {
     pub(super) async fn deployed(&self, of: &Deployment) -> Result<Sequence, Error> {
         let (mut deployed, mut next) = (of.sequence(), of.trigger().restores().cloned());
         while let Some(id) = next {
-            let target = match self.store.get(&id).await {
-                Ok(Some(target)) if target.sequence() < deployed => target,
+            let point = match self.store.get(&id).await {
+                Ok(Some(point)) if point.sequence() < deployed => point,
                 Ok(_) => break,
                 Err(e) if e.is_unreadable() => break,
                 Err(e) => return Err(e.into()),
             };
-            deployed = target.sequence();
-            next = target.trigger().restores().cloned();
+            deployed = point.sequence();
+            next = point.trigger().restores().cloned();
         }
         Ok(deployed)
     }

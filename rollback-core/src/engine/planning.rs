@@ -94,22 +94,22 @@ impl Asking<'_> {
             trigger,
             choice,
             today,
-            target,
+            point,
         } = self.choose(&lineage, recorded).await?;
         let (published, behind) = self.published(&choice.observed, past).await?;
 
         let from = choose::live_end(&choice.observed, recorded)?;
         let drift = drift(recorded, &choice.observed);
-        let target = match target {
-            Some(target) => Some(target),
+        let point = match point {
+            Some(point) => Some(point),
             None => match goes_back(&choice, &lineage) {
                 Some(earlier) => inner.store.get(&earlier.id).await?,
                 None => None,
             },
         };
-        let back_to = target.as_ref();
+        let back_to = point.as_ref();
         let migrations = match back_to {
-            Some(target) => Some(migrations(limit, workload, target).await),
+            Some(point) => Some(migrations(limit, workload, point).await),
             None => None,
         };
         let mut warnings = warnings(&choice, back_to, &drift, migrations.as_ref());
@@ -117,7 +117,7 @@ impl Asking<'_> {
         warnings.extend(not_judged_beside(workload));
         let note = choice.to.release().and_then(|r| r.artifact().note.clone());
         warnings.extend(note.map(|note| Warning::Resolved { note }));
-        if let (Some(_), Some(live)) = (&choice.target, &live) {
+        if let (Some(_), Some(live)) = (&choice.point, &live) {
             warnings.extend(reference_stays(workload.backend.as_ref(), live, &choice.to).await);
         }
         let now = inner.clock.now();
@@ -125,7 +125,7 @@ impl Asking<'_> {
         new.reason = request.reason.clone();
         new.replaces = state.live.clone();
         new.origin = match new.trigger.restores() {
-            Some(target) => lineage.origin(target),
+            Some(point) => lineage.origin(point),
             None => goes_on(&choice, &lineage, &drift),
         };
         new.fallback = choose::fallback(&state.live, recorded, &from);
@@ -138,7 +138,7 @@ impl Asking<'_> {
         new.correlation = request.correlation.clone();
         new.asked = request.asked();
         let (before, after) = (new.from.release(), new.to.release());
-        let withheld = guards::withheld(&withheld, &lineage, after, choice.target.as_ref());
+        let withheld = guards::withheld(&withheld, &lineage, after, choice.point.as_ref());
         let mut plan = Plan {
             changes: match (before, after) {
                 (Some(before), Some(after)) => changes(before, after),
@@ -158,7 +158,7 @@ impl Asking<'_> {
                 _ => None,
             },
             version: state.version,
-            rollback_point: choice.target,
+            rollback_point: choice.point,
             passed_over: choice.passed_over,
             drift,
             availability: choice.availability,
@@ -239,15 +239,15 @@ fn goes_back<'a>(choice: &Choice, lineage: &Lineage<'a, Summary>) -> Option<&'a 
     lineage.records().iter().find(is_it)
 }
 
-/// Live deployments after the target whose changes go away.
+/// Live deployments after the rollback point whose changes go away.
 fn skips(lineage: &Lineage<'_, Summary>, back_to: Option<&Deployment>) -> Vec<DeploymentId> {
-    let Some(target) = back_to else {
+    let Some(point) = back_to else {
         return Vec::new();
     };
     lineage
         .records()
         .iter()
-        .filter(|d| d.sequence > target.sequence() && d.restores.is_none())
+        .filter(|d| d.sequence > point.sequence() && d.restores.is_none())
         .filter(|d| matches!(lineage.standing(d), Standing::Live | Standing::Superseded))
         .map(|d| d.id.clone())
         .collect()

@@ -261,12 +261,12 @@ async fn look(workload: &Workload, deployment: &Deployment) -> Result<Observatio
 
 /// Why an interrupted automatic rollback does not go on to where it went: it was withheld meanwhile.
 async fn withheld(inner: &Inner, deployment: &Deployment) -> Result<Option<NoPoint>, Error> {
-    let Some(target) = deployment.trigger().restores() else {
+    let Some(point) = deployment.trigger().restores() else {
         return Ok(None);
     };
     let state = inner.store.workload(deployment.workload()).await?;
-    let deployed = match inner.store.get(target).await {
-        Ok(Some(target)) => inner.deployed(&target).await?,
+    let deployed = match inner.store.get(point).await {
+        Ok(Some(point)) => inner.deployed(&point).await?,
         Ok(None) => deployment.sequence(),
         Err(e) if e.is_unreadable() => deployment.sequence(),
         Err(e) => return Err(e.into()),

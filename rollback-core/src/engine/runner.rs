@@ -135,17 +135,17 @@ impl Runner {
     async fn guard(&mut self, plan: &Plan) -> Result<Step, Error> {
         let limit = self.deadlines().observe;
         let mut plan = plan.clone();
-        if let Some(target) = &plan.rollback_point {
-            // What has been said of the target since the plan was made holds, too.
-            let Some(target) = self.inner.store.get(target).await? else {
-                let why = format!("the record of {target} was let go since the plan was made");
+        if let Some(point) = &plan.rollback_point {
+            // What has been said of the rollback point since the plan was made holds, too.
+            let Some(point) = self.inner.store.get(point).await? else {
+                let why = format!("the record of {point} was let go since the plan was made");
                 return self.go_back(Cause::Guarded { why }).await;
             };
-            if let Some(why @ NoPoint::MarkedBad { .. }) = ruled_out(&target) {
-                let why = format!("{} is no rollback point any more: {why}", target.id());
+            if let Some(why @ NoPoint::MarkedBad { .. }) = ruled_out(&point) {
+                let why = format!("{} is no rollback point any more: {why}", point.id());
                 return self.go_back(Cause::Guarded { why }).await;
             }
-            plan.migrations = Some(warnings::migrations(limit, &self.workload, &target).await);
+            plan.migrations = Some(warnings::migrations(limit, &self.workload, &point).await);
         }
         let plan = &plan;
         if let Err(e) = guards::ask(&self.inner, &self.workload, plan).await {

@@ -24,7 +24,7 @@ use crate::withheld::Withheld;
 /// An automatic rollback to be opened.
 pub(super) struct Successor {
     pub(super) new: Opening,
-    /// Whether its target has a good verdict on record.
+    /// Whether its rollback point has a good verdict on record.
     pub(super) to_last_healthy: bool,
 }
 
@@ -71,7 +71,7 @@ pub(super) async fn successor(
     let sick = failed_end.release().map(ReleaseSummary::of);
     let configured = today.as_ref().map(ReleaseSummary::of);
     let mut past = past;
-    let (target, choice, origin) = loop {
+    let (point, choice, origin) = loop {
         let lineage = Lineage::new(&past.summaries, &live).withholding(Withheld::of(&state));
         let selection = Selection {
             workload: failed.workload(),
@@ -85,9 +85,9 @@ pub(super) async fn successor(
         };
         let seen = observed.clone();
         match choose::candidate(inner, backend, &selection, today.as_ref(), seen).await {
-            Ok((target, choice)) => {
-                let origin = lineage.origin(target.id());
-                break (target, choice, origin);
+            Ok((point, choice)) => {
+                let origin = lineage.origin(point.id());
+                break (point, choice, origin);
             }
             // Older ones may answer what none of these does.
             Err(e) if e.refusal().is_some() && !past.is_whole => {
@@ -97,16 +97,16 @@ pub(super) async fn successor(
             Err(e) => return Err(e),
         }
     };
-    let migrations = Some(warnings::migrations(limit, workload, &target).await);
+    let migrations = Some(warnings::migrations(limit, workload, &point).await);
     if policy.migrations == OnMigrations::Block
         && !matches!(&migrations, Some(Migrations::Since { names }) if names.is_empty())
     {
         return Ok(Err(NotAttempted::Migrations));
     }
-    let warnings = warnings::warnings(&choice, Some(&target), &Drift::None, migrations.as_ref());
+    let warnings = warnings::warnings(&choice, Some(&point), &Drift::None, migrations.as_ref());
     let now = inner.clock.now();
     let trigger = Trigger::AutomaticRollback {
-        to: target.id().clone(),
+        to: point.id().clone(),
         failed: failed.id().clone(),
     };
     let rules = Rules {

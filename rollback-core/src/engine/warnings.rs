@@ -25,12 +25,12 @@ const REFERENCE: Duration = Duration::from_secs(3);
 pub(super) async fn migrations(
     limit: Duration,
     workload: &Workload,
-    target: &Deployment,
+    point: &Deployment,
 ) -> Migrations {
     let Some(log) = &workload.migrations else {
         return Migrations::NotTracked;
     };
-    let since = target.settled_at().unwrap_or(target.opening().opened_at);
+    let since = point.settled_at().unwrap_or(point.opening().opened_at);
     let asked = ask::ask(limit, |cx| async move {
         log.applied_since(&cx, &workload.id, since).await
     });
@@ -52,21 +52,21 @@ pub(super) fn warnings(
     migrations: Option<&Migrations>,
 ) -> Vec<Warning> {
     let mut warnings = Vec::new();
-    if let (None, Some(earlier)) = (&choice.target, back_to) {
+    if let (None, Some(earlier)) = (&choice.point, back_to) {
         warnings.push(Warning::GoesBack {
             to: earlier.id().clone(),
         });
     }
-    match (back_to.map(|d| (d.id(), d.verdict())), &choice.target) {
+    match (back_to.map(|d| (d.id(), d.verdict())), &choice.point) {
         (Some((id, Verdict::Failed { diagnostic })), _) => {
             warnings.push(Warning::KnownUnhealthy {
                 deployment: id.clone(),
                 diagnostic: diagnostic.clone(),
             });
         }
-        (_, Some(target)) if !choice.healthy => {
+        (_, Some(point)) if !choice.healthy => {
             warnings.push(Warning::NotKnownHealthy {
-                deployment: target.clone(),
+                deployment: point.clone(),
             });
         }
         _ => {}

@@ -37,7 +37,7 @@ pub(super) struct Chosen {
     /// Today's configuration, with what is live.
     pub(super) today: Option<Release>,
     /// The deployment whose release a rollback brings back.
-    pub(super) target: Option<Deployment>,
+    pub(super) point: Option<Deployment>,
 }
 
 impl Asking<'_> {
@@ -67,7 +67,7 @@ impl Asking<'_> {
                     choice: choose::anew(limit, backend, to, observed).await?,
                     // A reference is resolved with today's configuration.
                     today: Some(release),
-                    target: None,
+                    point: None,
                 })
             }
             Wish::Redeploy { of } => {
@@ -83,7 +83,7 @@ impl Asking<'_> {
                     trigger: Trigger::Redeploy { of: of.clone() },
                     choice: choose::anew(limit, backend, End::Planned(release), observed).await?,
                     today,
-                    target: None,
+                    point: None,
                 })
             }
             Wish::Rollback { goal } => {
@@ -104,14 +104,14 @@ impl Asking<'_> {
                 };
                 let found =
                     choose::candidate(inner, backend, &selection, today.as_ref(), observed).await?;
-                let (target, choice) = found;
+                let (point, choice) = found;
                 Ok(Chosen {
                     trigger: Trigger::Rollback {
-                        to: target.id().clone(),
+                        to: point.id().clone(),
                     },
                     choice,
                     today,
-                    target: Some(target),
+                    point: Some(point),
                 })
             }
         }
@@ -130,12 +130,12 @@ pub(super) async fn today(
 
 /// An earlier artifact with today's configuration.
 fn to_redeploy(
-    target: Option<&Deployment>,
+    point: Option<&Deployment>,
     request: &Request,
     of: &DeploymentId,
     today: Option<&Release>,
 ) -> Result<Release, Refusal> {
-    let target = target.ok_or_else(|| Refusal::NotFound {
+    let point = point.ok_or_else(|| Refusal::NotFound {
         workload: request.workload.clone(),
         deployment: of.clone(),
     })?;
@@ -143,11 +143,11 @@ fn to_redeploy(
         deployment: of.clone(),
         why,
     };
-    if let Some(why) = &target.annotations().bad {
+    if let Some(why) = &point.annotations().bad {
         let why = why.to_string();
         return Err(invalid(NoPoint::MarkedBad { why }.to_string()));
     }
-    let release = target
+    let release = point
         .release()
         .ok_or_else(|| invalid(NoPoint::NeverPlaced.to_string()))?;
     Ok(release.brought_back(today, &Restore::Artifact))

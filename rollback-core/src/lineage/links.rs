@@ -15,14 +15,14 @@ pub(super) struct Links {
     pub(super) restored: Vec<usize>,
     /// The next one that went live and found it live.
     pub(super) replaced_by: Vec<Option<usize>>,
-    /// The newest rollback that went live and whose target is older than it.
+    /// The newest rollback that went live and whose rollback point is older than it.
     pub(super) abandoned_by: Vec<Option<usize>>,
 }
 
 impl Links {
     pub(super) fn of(facts: &[Cow<'_, Summary>], index: &HashMap<&DeploymentId, usize>) -> Self {
         // What a rollback brings back is older than the rollback.
-        let target = |i: usize| {
+        let point = |i: usize| {
             let restores = facts[i].restores.as_ref();
             restores
                 .and_then(|id| index.get(id).copied())
@@ -31,15 +31,15 @@ impl Links {
         let mut origin: Vec<usize> = (0..facts.len()).collect();
         let mut restored = origin.clone();
         let mut replaced_by = vec![None; facts.len()];
-        // Oldest first, so that a target's own origin is known.
+        // Oldest first, so that a rollback point's own origin is known.
         for i in (0..facts.len()).rev() {
             let first = facts[i].origin.as_ref();
             let first = first.and_then(|o| index.get(&o.deployment).copied());
-            if let Some(first) = first.or_else(|| target(i).map(|t| origin[t])) {
+            if let Some(first) = first.or_else(|| point(i).map(|t| origin[t])) {
                 origin[i] = first;
             }
-            if let Some(target) = target(i) {
-                restored[i] = restored[target];
+            if let Some(point) = point(i) {
+                restored[i] = restored[point];
             }
             let found = facts[i].replaces.known().filter(|_| facts[i].went_live());
             if let Some(before) = found.and_then(|id| index.get(id)) {
@@ -47,7 +47,7 @@ impl Links {
             }
         }
         Self {
-            abandoned_by: abandoned_by(facts, target),
+            abandoned_by: abandoned_by(facts, point),
             origin,
             restored,
             replaced_by,
@@ -55,22 +55,22 @@ impl Links {
     }
 }
 
-/// Newest first, each rollback takes what lies between it and its target and no newer one has taken:
-/// what lies beyond the oldest target so far.
+/// Newest first, each rollback takes what lies between it and its rollback point and no newer one has taken:
+/// what lies beyond the oldest of them so far.
 fn abandoned_by(
     facts: &[Cow<'_, Summary>],
-    target: impl Fn(usize) -> Option<usize>,
+    point: impl Fn(usize) -> Option<usize>,
 ) -> Vec<Option<usize>> {
     let mut by = vec![None; facts.len()];
     let mut taken = 0;
     for (i, d) in facts.iter().enumerate() {
-        let Some(target) = target(i).filter(|_| d.went_live()) else {
+        let Some(point) = point(i).filter(|_| d.went_live()) else {
             continue;
         };
-        for passed in by.iter_mut().take(target).skip(taken.max(i + 1)) {
+        for passed in by.iter_mut().take(point).skip(taken.max(i + 1)) {
             *passed = Some(i);
         }
-        taken = taken.max(target);
+        taken = taken.max(point);
     }
     by
 }

@@ -34,7 +34,7 @@ pub enum Refusal {
         /// What was looked at.
         passed_over: Vec<PassedOver>,
     },
-    /// The deployment cannot be a target.
+    /// The deployment cannot be a rollback point.
     #[error("{deployment} is no rollback point: {why}; choose another deployment")]
     NotARollbackPoint {
         /// The deployment that was asked for.
@@ -42,7 +42,7 @@ pub enum Refusal {
         /// What rules it out.
         why: String,
     },
-    /// The target is what is live.
+    /// The rollback point is what is live.
     #[error(
         "{release} is live already as {deployment}; nothing to do (reapply puts it in place anew)"
     )]

@@ -28,12 +28,12 @@ pub enum Warning {
         /// What would be lost, or why there is no way.
         losses: Vec<String>,
     },
-    /// The target has no good verdict on record.
+    /// The rollback point has no good verdict on record.
     NotKnownHealthy {
         /// The deployment whose release is to be live again.
         deployment: DeploymentId,
     },
-    /// The target failed its health gate when it was live.
+    /// The rollback point failed its health gate when it was live.
     KnownUnhealthy {
         /// The deployment whose release is to be live again.
         deployment: DeploymentId,
@@ -45,14 +45,14 @@ pub enum Warning {
         /// The newest deployment of that release.
         to: DeploymentId,
     },
-    /// Migrations were applied since the target: its code may not know today's schema.
+    /// Migrations were applied since the rollback point: its code may not know today's schema.
     MigrationsSince {
         /// How many were applied: as many as are named.
         count: usize,
         /// Which, oldest first.
         names: Vec<String>,
     },
-    /// Nobody can tell what migrations were applied since the target.
+    /// Nobody can tell what migrations were applied since the rollback point.
     MigrationsUnknown {
         /// What the migration log says.
         why: String,
@@ -64,7 +64,7 @@ pub enum Warning {
         /// What it means, short.
         release: String,
     },
-    /// Some of the history cannot be read: another target might have been chosen.
+    /// Some of the history cannot be read: another rollback point might have been chosen.
     Unreadable {
         /// Which records, and why.
         records: Vec<String>,

@@ -15,6 +15,7 @@ const EXHAUSTIVE: &[(&str, &[&str])] = &[
             "Finished",
             "Reuse",
             "Settings",
+            "Tasks",
             "Then",
             // There is no third way: yes or no, and why.
             "LiveImpact",

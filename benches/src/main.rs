@@ -13,6 +13,7 @@ mod reads;
 mod report;
 mod seed;
 mod sqlite;
+mod swarm;
 mod systemd;
 mod upkeep;
 
@@ -67,6 +68,10 @@ async fn measure(dir: &Path, report: &mut Report) {
     if report.wants("docker") {
         let figure = docker::rollback(dir).await.map(|f| f.at_most("1.3"));
         report.add_or_say("docker", figure);
+    }
+    if report.wants("swarm") {
+        let figure = swarm::rollback(dir).await.map(|f| f.at_most("1.1"));
+        report.add_or_say("swarm", figure);
     }
     if report.wants("systemd") {
         let figure = systemd::rollback(dir).await.map(|f| f.at_most("1.1"));

@@ -6,6 +6,7 @@
 mod circles;
 mod exhaustive;
 mod install;
+mod lanes;
 mod left_over;
 mod mutants;
 mod mutations;

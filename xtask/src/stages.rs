@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::install;
 use crate::left_over::Playground;
-use crate::{circles, packages, public_api};
+use crate::{circles, lanes, packages, public_api};
 
 /// Most crates that core may pull in, itself left out.
 const CORE_CRATES: usize = 40;
@@ -144,16 +144,11 @@ fn tests() -> Result<(), String> {
         &["build", "--workspace", "--all-features", "--examples"],
         &[],
     )?;
-    let args = ["--lib", "--bins", "--tests"];
-    tests_leaving_nothing(&args)
+    leaving_nothing(lanes::run)
 }
 
 fn doctests() -> Result<(), String> {
-    tests_leaving_nothing(&["--doc"])
-}
-
-fn tests_leaving_nothing(which: &[&str]) -> Result<(), String> {
-    let args = [&["test", "--workspace", "--all-features"], which].concat();
+    let args = ["test", "--workspace", "--all-features", "--doc"];
     leaving_nothing(|dir| cargo(&args, &[("TMPDIR", dir)]))
 }
 

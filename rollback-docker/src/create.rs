@@ -122,8 +122,8 @@ impl DockerBackend {
         made: Blueprint,
     ) -> Result<Container, BackendError> {
         let mut body = made.body;
+        body.image = Some(name_of(client, image, &marks.release).await?);
         marks.write(&self.config.workload.to_string(), image, &mut body)?;
-        body.image = Some(image.to_owned());
         let id = client.create(name, body).await?;
         let made = client.inspect(&id).await?;
         match made {
@@ -135,4 +135,19 @@ impl DockerBackend {
             .on(id)),
         }
     }
+}
+
+/// What a container calls its image. Made of an id, it would be shown as one: `docker ps` and
+/// scanners would not know what runs. `repository@digest` is as exact, where the image is here by it;
+/// one from no registry has none, and docker forgets it with the last tag of its repository. A tag
+/// would move.
+async fn name_of(client: &Client, image: &str, release: &Release) -> Result<String, BackendError> {
+    let digest = &release.artifact().digest;
+    let named = client.image(digest).await?.and_then(|named| named.id);
+    let name = if named.as_deref() == Some(image) {
+        digest.as_str()
+    } else {
+        image
+    };
+    Ok(name.to_owned())
 }

@@ -84,6 +84,38 @@ impl fmt::Display for RolloutProgress {
     }
 }
 
+/// How much of an artifact has come, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TransferProgress {
+    /// So many are here.
+    pub done: u64,
+    /// So many are to come in all, as far as is known yet: it grows while parts are found.
+    pub total: u64,
+}
+
+impl TransferProgress {
+    /// Of `total` bytes `done` are here.
+    pub fn new(done: u64, total: u64) -> Self {
+        Self { done, total }
+    }
+}
+
+impl fmt::Display for TransferProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = |bytes: u64| bytes / 100_000;
+        let (done, total) = (tenths(self.done), tenths(self.total));
+        write!(
+            f,
+            "{}.{} of {}.{} MB",
+            done / 10,
+            done % 10,
+            total / 10,
+            total % 10
+        )
+    }
+}
+
 /// What was said last of how far things are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -92,6 +124,8 @@ pub struct Said {
     pub line: String,
     /// The same of a rollout, in numbers, if it was of one.
     pub rollout: Option<RolloutProgress>,
+    /// The same of what is fetched, if it was of that.
+    pub transfer: Option<TransferProgress>,
 }
 
 /// Where progress goes. Ephemeral: never stored.
@@ -116,7 +150,7 @@ impl ProgressSink {
     pub fn say(&self, line: impl Into<String>) {
         self.send(Said {
             line: line.into(),
-            rollout: None,
+            ..Said::default()
         });
     }
 
@@ -125,6 +159,16 @@ impl ProgressSink {
         self.send(Said {
             line: progress.to_string(),
             rollout: Some(progress),
+            ..Said::default()
+        });
+    }
+
+    /// Says how much of `what` has come, in one line without secrets and in numbers.
+    pub fn transfers(&self, what: &str, progress: TransferProgress) {
+        self.send(Said {
+            line: format!("{what}: {progress}"),
+            transfer: Some(progress),
+            ..Said::default()
         });
     }
 
@@ -283,6 +327,11 @@ impl Context {
     /// Says how far the platform's own rollout is.
     pub fn rolls_out(&self, progress: RolloutProgress) {
         self.progress.rolls_out(progress);
+    }
+
+    /// Says how much of `what` has come. A few times a second is enough.
+    pub fn transfers(&self, what: &str, progress: TransferProgress) {
+        self.progress.transfers(what, progress);
     }
 
     /// An error if the call should stop now. Call it between steps; its impact is `Unknown`

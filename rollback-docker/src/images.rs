@@ -11,9 +11,11 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
+use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::error;
+use crate::progress::Layers;
 
 impl Client {
     /// The local image of this name, digest or id.
@@ -51,6 +53,7 @@ impl Client {
             .docker
             .create_image(Some(options), None, self.credentials.of(name));
         let fail = |e| error::registry("the image cannot be pulled", name, e);
+        let (mut layers, what) = (Layers::default(), format!("pulling {name}"));
         loop {
             // Dropping the stream ends the pull at the daemon, too.
             let next = tokio::select! {
@@ -58,16 +61,21 @@ impl Client {
                 () = cx.cancellation().cancelled() => return Err(stopped(cx)),
             };
             match next.map_err(|_| stopped(cx))? {
-                None => return Ok(()),
+                None => {
+                    if let Some(progress) = layers.end(Instant::now()) {
+                        cx.transfers(&what, progress);
+                    }
+                    return Ok(());
+                }
                 Some(Err(e)) => return Err(fail(e)),
                 Some(Ok(info)) => {
+                    if let Some(progress) = layers.hear(&info, Instant::now()) {
+                        cx.transfers(&what, progress);
+                    }
                     if let Some(text) = info.error_detail.and_then(|d| d.message) {
                         return Err(fail(bollard::errors::Error::DockerStreamError {
                             error: text,
                         }));
-                    }
-                    if let Some(status) = info.status {
-                        cx.say(format!("pulling: {status}"));
                     }
                 }
             }

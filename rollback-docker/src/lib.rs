@@ -54,6 +54,7 @@ mod marks;
 mod myself;
 mod network;
 mod pins;
+mod progress;
 mod raw;
 mod recreate;
 mod reference;

@@ -4,10 +4,14 @@
 
 mod support;
 
+use std::io::Read;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use rollback_core::backend::{Availability, Backend, End, Instance};
+use rollback_core::context::{ProgressSink, TransferProgress};
+use rollback_docker::{DockerBackend, PullPolicy};
 use rollback_testkit::world::{Build, World};
 use support::{DockerWorld, cx, fixture};
 
@@ -130,4 +134,86 @@ async fn a_preparation_that_is_undone_leaves_its_volumes_and_its_image() {
         .docker(&["image", "inspect", &digest])
         .unwrap_err();
     assert_eq!(images(), before.1);
+}
+
+#[tokio::test]
+async fn docker_ps_showed_an_image_id_where_the_image_has_a_name() {
+    let Some(w) = world() else { return };
+    let shown = || {
+        let by_name = format!("name=^{}$", w.name);
+        let args = ["ps", "--no-trunc", "--filter", &by_name];
+        let shown = w
+            .fixture
+            .must(&[&args[..], &["--format", "{{.Image}}"]].concat());
+        shown.trim().to_owned()
+    };
+    let first = w.deploy(Build::V1).await;
+    assert_eq!(shown(), w.digest(Build::V1));
+    // One from no registry has no other name, and one that docker has forgotten has none any more.
+    let local = format!("{}:local", w.name);
+    w.fixture.build(&local, &["ENV VERSION=local"]);
+    let id = |name: &str| {
+        let args = ["image", "inspect", "-f", "{{.Id}}", name];
+        w.fixture.must(&args).trim().to_owned()
+    };
+    let by_id = DockerBackend::new(w.config().pull(PullPolicy::Never)).unwrap();
+    let op = w.plan(&by_id, End::Placed(first.clone()), &local).await;
+    let second = w.run(&by_id, op).await.to;
+    assert_eq!(shown(), id(&local));
+    let (tag, first_id) = (w.reference(Build::V1), id(w.digest(Build::V1)));
+    w.fixture.must(&["pull", "-q", &tag]);
+    w.fixture.must(&["rmi", &tag]);
+    w.fixture.must(&["rm", first.handle.as_str()]);
+    let back = w.operation(second, End::Planned(first.release));
+    w.run(&by_id, back).await;
+    assert_eq!(shown(), first_id);
+    assert_eq!(w.serving().await.as_deref(), Some("v1"));
+}
+
+/// An image with layers of that many MiB that cannot be compressed.
+fn large(w: &DockerWorld, name: &str, layers: &[u64]) -> String {
+    let (mut lines, dir) = (vec![format!("ENV VERSION={name}")], w.fixture.dir());
+    for (n, mib) in layers.iter().enumerate() {
+        let (blob, tar) = (format!("blob{n}"), dir.join(format!("{name}{n}.tar")));
+        let mut random = std::fs::File::open("/dev/urandom").unwrap().take(mib << 20);
+        let mut file = std::fs::File::create(dir.join(&blob)).unwrap();
+        std::io::copy(&mut random, &mut file).unwrap();
+        let mut pack = Command::new("tar");
+        pack.arg("-cf").arg(&tar).arg("-C").arg(dir).arg(&blob);
+        assert!(pack.status().unwrap().success());
+        let of = format!("{name}/{blob}");
+        w.fixture.must(&["import", tar.to_str().unwrap(), &of]);
+        lines.push(format!("COPY --from={of} /{blob} /{blob}"));
+    }
+    let reference = format!("{}/{}:{name}", w.fixture.registry(), w.name);
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    w.fixture.publish(&reference, &lines);
+    w.fixture.must(&["image", "prune", "-af"]);
+    reference
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_said_what_it_did_and_not_how_much_of_it_is_done() {
+    let Some(w) = world() else { return };
+    let backend = w.docker();
+    let reference = large(&w, "large", &[24, 40]);
+    let op = w.plan(&backend, End::Nothing, &reference).await;
+    let (sink, mut said) = ProgressSink::channel();
+    let heard = tokio::spawn(async move {
+        let mut heard = Vec::new();
+        while said.changed().await.is_ok() {
+            let said = said.borrow_and_update().clone();
+            heard.extend(said.transfer.map(|transfer| (transfer, said.line)));
+        }
+        heard
+    });
+    let op = backend.prepare(&cx().with_progress(sink), &op).await;
+    op.unwrap();
+    let heard = heard.await.unwrap();
+    let (last, line) = heard.last().unwrap();
+    assert!(last.total > 64 << 20, "{line}");
+    assert_eq!(last.done, last.total, "{line}");
+    assert!(line.contains(&w.name) && line.contains(" MB"), "{line}");
+    let of_all = |t: &TransferProgress| t.done > 0 && t.done < t.total;
+    assert!(heard.iter().any(|(t, _)| of_all(t)), "{heard:?}");
 }

@@ -69,16 +69,26 @@ impl DockerBackend {
         let Some(own) = cx.fence() else {
             return Ok(());
         };
-        let pins = Pins::read(client, &self.source.pins).await?;
-        for published in pins.fences() {
-            cx.may_publish(Some(published))?;
-        }
+        let pins = self.refuse_late(cx, client).await?;
         let kept = pins.fences().any(|f| f == own);
         if let Some(tag) = tag(own).filter(|_| !kept) {
             cx.check()?;
             client.mark(image, &self.source.pins, &tag).await?;
         }
         Ok(())
+    }
+
+    /// Refuses if a later actor has published here; the pins, with the tokens that are kept.
+    pub(crate) async fn refuse_late(
+        &self,
+        cx: &Context,
+        client: &Client,
+    ) -> Result<Pins, BackendError> {
+        let pins = Pins::read(client, &self.source.pins).await?;
+        for published in pins.fences() {
+            cx.may_publish(Some(published))?;
+        }
+        Ok(pins)
     }
 
     /// Takes older tokens away once this one is kept.

@@ -31,7 +31,8 @@ impl DockerBackend {
         let client = &self.client().await.map_err(untouched)?;
         let inventory = Inventory::take(client).await.map_err(untouched)?;
         let to = self.target(&inventory, op).await.map_err(untouched)?;
-        let others = self.others(cx, &inventory, op, to.as_deref()).await;
+        let others = self.others(cx, client, &inventory, op, to.as_deref());
+        let others = others.await;
         let others = others.map_err(untouched)?;
         let mut images = to.iter().chain(&others).map(|c| c.summary.image.as_str());
         let image = images.next();
@@ -104,6 +105,7 @@ impl DockerBackend {
     async fn others(
         &self,
         cx: &Context,
+        client: &Client,
         inventory: &Inventory<'_>,
         op: &Operation,
         to: Option<&Container>,
@@ -128,6 +130,8 @@ impl DockerBackend {
         all.retain(|c| blocks(&c.summary));
         for container in &all {
             if !knows(cx, op, &container.summary)? {
+                // It may have been made without a token, and published under one.
+                self.refuse_late(cx, client).await?;
                 return Err(stranger(&container.summary));
             }
             self.myself.spare(&container.summary)?;

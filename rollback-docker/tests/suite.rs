@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rollback_testkit::backend_suite::{WorldBuilder, test_all};
+use rollback_testkit::backend_suite::{WorldBuilder, test_all, test_contract};
 use rollback_testkit::fixtures::docker::DockerFixture;
 use rollback_testkit::world::World;
 
@@ -24,4 +24,12 @@ async fn docker_backend_passes_the_suite() {
         return;
     };
     test_all(&Builder(Arc::new(fixture))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_backend_keeps_the_contract() {
+    let Some(fixture) = support::fixture() else {
+        return;
+    };
+    test_contract(&Builder(Arc::new(fixture))).await;
 }

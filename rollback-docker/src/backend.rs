@@ -252,7 +252,7 @@ impl Backend for DockerBackend {
 }
 
 /// What Swarm runs it starts again when it is stopped.
-fn refuse_swarm(container: &Container) -> Result<(), BackendError> {
+pub(crate) fn refuse_swarm(container: &Container) -> Result<(), BackendError> {
     let config = container.inspect.config.as_ref();
     let labels = config.and_then(|c| c.labels.as_ref());
     if labels.is_none_or(|labels| !labels.contains_key("com.docker.swarm.task.id")) {

@@ -9,7 +9,7 @@ use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind, Chain, HookError};
 use rollback_core::guard::Remediation;
 
-use crate::backend::DockerBackend;
+use crate::backend::{DockerBackend, refuse_swarm};
 use crate::client::Client;
 use crate::container::Container;
 use crate::inventory::Inventory;
@@ -30,8 +30,8 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// - **Lost**: what was written to the container's own layer, its log, networks that it was
 ///   connected to by hand, and its id. dockerd gives every container a new id: the record's handle
 ///   stays the first one's, the new one bears it as the label `rollback.handle`.
-/// - **Refused**, with nothing touched: a container that is not the recorded one; one that was made
-///   by hand, since this crate removes none of those; one whose recorded values nobody has, or with
+/// - **Refused**, with nothing touched: a container that is not the recorded one; a task of a Swarm
+///   service; one that was made by hand, since this crate removes none of those; one whose recorded values nobody has, or with
 ///   a volume that cannot be mounted again; a deadline that leaves too little time to stop it.
 ///
 /// The new one is made while the broken one runs on. If it cannot take its place, the broken one
@@ -117,6 +117,7 @@ impl RecreateContainer {
                 return Err(other());
             }
         }
+        refuse_swarm(&container)?;
         if found.ours.is_none() {
             return Err(BackendError::new(
                 Kind::Unsupported,

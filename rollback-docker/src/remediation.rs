@@ -8,11 +8,12 @@ use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind, HookError};
 use rollback_core::guard::Remediation;
 
-use crate::backend::DockerBackend;
+use crate::backend::{DockerBackend, refuse_swarm};
 use crate::inventory::Inventory;
 
 /// Heals by restarting the container, with its own time to stop. It stays the same container:
-/// nothing is recreated, and one that is no longer the live one is left alone.
+/// nothing is recreated, and one that is no longer the live one is left alone. So is a task of a
+/// Swarm service, in whose place the Swarm starts another one.
 #[derive(Debug, Clone)]
 pub struct RestartContainer {
     backend: Arc<DockerBackend>,
@@ -41,6 +42,7 @@ impl RestartContainer {
             .untouched());
         };
         self.backend.myself.spare(&live.summary)?;
+        refuse_swarm(&live).map_err(BackendError::untouched)?;
         let claimed = self
             .backend
             .claim(cx, client, Some(&live.summary.image))

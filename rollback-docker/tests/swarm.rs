@@ -15,9 +15,7 @@ use rollback_core::error::{BackendErrorKind, LiveImpact};
 use rollback_core::health::View;
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
-use rollback_docker::{
-    DockerBackend, DockerConfig, Healthcheck, PullPolicy, SwarmBackend, SwarmConfig,
-};
+use rollback_docker::{Healthcheck, SwarmBackend, SwarmConfig};
 use rollback_testkit::fixtures::relay::Relay;
 use rollback_testkit::world::{Build, World};
 use support::swarm::{SwarmWorld, swarm};
@@ -206,6 +204,39 @@ async fn the_number_of_tasks_is_left_to_whoever_scales_unless_it_is_configured()
         panic!("one is live")
     };
     assert!(matches!(seen.running, Running::No(_)), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_scaled_to_no_task_is_deployed_and_rolled_back_without_a_verdict() {
+    let Some(w) = world() else { return };
+    let (engine, id) = (engine(apart(&w)), w.workload());
+    let scale = |n: &str| {
+        let to = format!("{}={n}", w.name);
+        w.fixture.must(&["service", "scale", &to]);
+    };
+    let image = || w.show()["Spec"]["TaskTemplate"]["ContainerSpec"]["Image"].to_string();
+    let first = engine.deploy(&id, w.reference(Build::V1), me()).await;
+    let first = first.unwrap().await.unwrap();
+    assert_eq!(first.verdict(), &Verdict::Passed, "{}", first.summary());
+    let of_first = image();
+    scale("0");
+    // Even of what could not run nothing is known: it was not asked to.
+    let report = engine.deploy(&id, w.reference(Build::Broken), me()).await;
+    let report = report.unwrap().await.unwrap();
+    assert!(report.succeeded(), "{}", report.summary());
+    assert_eq!(report.verdict(), &Verdict::Unknown);
+    assert_ne!(image(), of_first);
+    // A release that nobody saw run is not the last healthy one: that is the first.
+    let back = engine.rollback(&id, Goal::LastHealthy, me()).await;
+    let back = back.unwrap().await.unwrap();
+    assert!(back.succeeded(), "{}", back.summary());
+    assert_eq!(back.verdict(), &Verdict::Unknown);
+    assert_eq!(image(), of_first);
+    let replicas = &w.show()["Spec"]["Mode"]["Replicated"]["Replicas"];
+    assert_eq!(replicas, 0, "nobody has scaled it");
+    scale("1");
+    let health = engine.health(&id).await.unwrap();
+    assert!(!health.drift.is_drift(), "{:?}", health.drift);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -402,29 +433,8 @@ async fn a_record_that_somebody_removed_is_no_loss_as_long_as_it_is_live() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_no_manager_and_who_meets_a_task_is_told_what_to_do() {
+async fn a_daemon_in_no_swarm_is_said_to_be_no_manager() {
     let Some(w) = world() else { return };
-    w.deploy(&w.swarm(), Build::V1).await;
-    // A container of a service is not the container backend's.
-    let label = format!("label=com.docker.swarm.service.name={}", w.name);
-    let format = "{{.Names}}";
-    let name = w
-        .fixture
-        .must(&["ps", "--filter", &label, "--format", format]);
-    let workload = "task@web-1".parse().unwrap();
-    let config = DockerConfig::new(workload, name.trim(), w.fixture.dir().join("task"))
-        .socket(w.fixture.socket())
-        .pull(PullPolicy::IfMissing);
-    let containers = DockerBackend::new(config).unwrap();
-    let live = containers.observe(&cx()).await.unwrap();
-    let from = End::Placed(live.live_instance().unwrap().clone());
-    let release = containers.resolve(&cx(), &w.reference(Build::V2)).await;
-    let op = support::operation("task", from, End::Planned(release.unwrap()));
-    let e = containers.prepare(&cx(), &op).await.unwrap_err();
-    assert_eq!(e.kind(), BackendErrorKind::Unsupported, "{e}");
-    assert!(e.to_string().contains("Swarm service"), "{e}");
-    assert_eq!(w.serving().await.as_deref(), Some("v1"));
-    // A daemon that is in no Swarm.
     w.fixture.must(&["swarm", "leave", "--force"]);
     let e = w
         .swarm()

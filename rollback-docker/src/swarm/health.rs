@@ -14,7 +14,7 @@ use rollback_core::time::{Clock, SystemClock};
 use super::backend::SwarmBackend;
 use super::nodes::Down;
 use super::rows;
-use super::service::{Seen, Update, container, image};
+use super::service::{Seen, Update, container, image, replicas};
 use super::tasks::{Standing, at};
 use crate::client::Client;
 use crate::secrets;
@@ -35,8 +35,13 @@ impl SwarmBackend {
         if let Update::Paused(message) = &seen.update {
             return Ok(self.sick(client, &seen, &now, message).await);
         }
+        // What was asked for: nothing runs that could be well or sick. It is not called healthy, or
+        // a rollback would go to what nobody has seen run.
+        if replicas(&seen.spec) == Some(0) {
+            return Ok(View::NoOpinion);
+        }
         if now.desired == 0 {
-            return Ok(View::failed("it is scaled to no task"));
+            return Ok(View::failed("no node has a task of it"));
         }
         if now.running.len() < now.desired {
             if !now.failed.is_empty() {

@@ -15,7 +15,7 @@ use rollback_core::error::{BackendErrorKind, LiveImpact};
 use rollback_core::health::View;
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
-use rollback_docker::{Healthcheck, SwarmBackend, SwarmConfig};
+use rollback_docker::{Healthcheck, SwarmBackend, SwarmConfig, UpdateOrder};
 use rollback_testkit::fixtures::relay::Relay;
 use rollback_testkit::world::{Build, World};
 use support::swarm::{SwarmWorld, swarm};
@@ -95,6 +95,80 @@ async fn a_task_that_fails_pauses_the_rollout_and_the_engine_goes_back_to_the_re
     assert_eq!(w.serving().await.as_deref(), Some("v1"));
     let health = engine.health(&id).await.unwrap();
     assert!(!health.drift.is_drift(), "{:?}", health.drift);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_that_fails_beside_old_tasks_is_seen_to_fail() {
+    let Some(w) = world() else { return };
+    for config in [
+        apart(&w).replicas(2),
+        apart(&w).order(UpdateOrder::StartFirst),
+    ] {
+        let backend = SwarmBackend::new(config).unwrap();
+        let first = w.deploy(&backend, Build::V1).await;
+        let op = prepared(&w, &backend, Build::Broken).await;
+        let e = backend.switch(&cx(), &op).await.unwrap_err();
+        assert_eq!(e.kind(), BackendErrorKind::Failed, "{e}");
+        assert!(e.to_string().contains("non-zero exit (3)"), "{e}");
+        backend.switch(&cx(), &op.reversed()).await.unwrap();
+        backend.retire(&cx(), &op.reversed()).await.unwrap();
+        assert_eq!(w.live().await.as_ref(), Some(&first));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_no_node_takes_does_not_hold_up_the_way_back() {
+    let Some(w) = world() else { return };
+    let first = SwarmBackend::new(apart(&w)).unwrap();
+    w.deploy(&first, Build::V1).await;
+    // The one node's port is taken, which the scheduler knows.
+    let other = format!("{}-other", w.name);
+    let publish = format!("mode=host,published={},target=80", w.port);
+    let image = w.reference(Build::V1);
+    let args = [
+        "service",
+        "create",
+        "-q",
+        "--publish",
+        &publish,
+        "--name",
+        &other,
+        &image,
+    ];
+    w.fixture.must(&args);
+    let second = SwarmBackend::new(apart(&w).publish_on_host(w.port, 80)).unwrap();
+    let op = prepared(&w, &second, Build::V2).await;
+    let short = Context::new(Duration::from_secs(15));
+    let e = second.switch(&short, &op).await.unwrap_err();
+    assert_eq!(e.kind(), BackendErrorKind::DeadlineExceeded, "{e}");
+    let tasks = w
+        .fixture
+        .must(&["service", "ps", "--format", "{{.CurrentState}}", &w.name]);
+    assert!(tasks.contains("Pending"), "{tasks}");
+    second.switch(&cx(), &op.reversed()).await.unwrap();
+    assert_eq!(w.live().await.as_ref(), op.from.instance());
+    // Nor any that comes later.
+    w.deploy(&first, Build::V3).await;
+    w.fixture.must(&["service", "rm", &other]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_rollback_by_hand_an_old_failure_is_not_the_next_rollouts() {
+    let Some(w) = world() else { return };
+    let backend = SwarmBackend::new(apart(&w).soak(Duration::from_secs(600))).unwrap();
+    w.deploy(&backend, Build::V1).await;
+    w.deploy(&backend, Build::V2).await;
+    let label = format!("label=com.docker.swarm.service.name={}", w.name);
+    let container = w.fixture.must(&["ps", "-q", "--filter", &label]);
+    w.fixture.must(&["kill", container.trim()]);
+    let tasks = ["service", "ps", "--format", "{{.CurrentState}}", &w.name];
+    while !w.fixture.must(&tasks).contains("Failed") {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    w.fixture.must(&["service", "rollback", "-q", &w.name]);
+    let again = w.deploy(&backend, Build::V2).await;
+    let view = backend.health(&cx(), &again).await.unwrap();
+    assert!(matches!(view, View::NotYet(_)), "{view}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -28,8 +28,9 @@ pub(super) enum Followed {
     /// by now: ask again.
     ///
     /// It starts a task in place of one that is being started without waiting for the one before
-    /// that, which may still be stopping.
-    Collided,
+    /// that, which may still be stopping. With the error that it is where that was asked for often
+    /// enough.
+    Collided(BackendError),
 }
 
 /// Since when which tasks are seen to run.
@@ -61,8 +62,10 @@ impl SwarmBackend {
                 cx.check()?;
             }
             let goes_on = match &seen.update {
-                Update::Paused(_) if now.is_collision && now.leaving > 0 => true,
-                Update::Paused(_) if now.is_collision => return Ok(Followed::Collided),
+                Update::Paused(_) if now.is_collision && now.blocking > 0 => true,
+                Update::Paused(message) if now.is_collision => {
+                    return Ok(Followed::Collided(self.failed(&seen, &now, message)));
+                }
                 Update::Paused(message) => return Err(self.failed(&seen, &now, message)),
                 // Without an update, as of a new service, Swarm starts tasks again for ever.
                 Update::None if !now.is_collision && now.is_failing() => {

@@ -144,12 +144,13 @@ fn captured(
 }
 
 /// What is sent to make a record live where this stands: the record, marked, rolled out as the
-/// configuration says.
+/// configuration says. `started` is the greatest number that any task was started with.
 pub(super) fn to_send(
     config: &SwarmConfig,
     record: &Record,
     marks: &Marks,
     live: Option<&Seen>,
+    started: u64,
 ) -> Result<ServiceSpec, BackendError> {
     let mut spec = record.spec.clone();
     spec.name = Some(config.service.clone());
@@ -159,11 +160,10 @@ pub(super) fn to_send(
         spec.labels.get_or_insert_default(),
     )?;
     // Whatever was there before, its tasks are others.
-    let started = live
-        .and_then(|live| live.template.force_update)
-        .unwrap_or(0);
+    let of_live = live.and_then(|live| live.template.force_update);
+    let started = of_live.unwrap_or(0).max(started);
     let template = spec.task_template.get_or_insert_default();
-    template.force_update = Some(started + 1);
+    template.force_update = Some(started.saturating_add(1));
     // Whoever has scaled it meanwhile knows why.
     if let Some(scaled) = live.and_then(|live| replicas(&live.spec))
         && !record.fixes_replicas()

@@ -14,11 +14,14 @@ use super::record::Record;
 use super::service::{Seen, Update, image};
 use super::spec::{ending, to_send};
 use super::survey::Survey;
+use super::tasks::last_start;
 use crate::client::Client;
 use crate::error;
 
 /// How often a service is looked at afresh whose version has moved and which is what it was.
 const TRIES: usize = 20;
+/// How often a rollout is asked for again whose tasks got in the way of those before them.
+const COLLISIONS: usize = 2;
 
 impl SwarmBackend {
     pub(super) async fn roll_out(
@@ -36,11 +39,14 @@ impl SwarmBackend {
             End::Nothing => None,
             _ => Some(target(&survey, op).map_err(untouched)?.clone()),
         };
-        let mut again = false;
+        let mut collisions = 0;
         for _ in 0..TRIES {
             let live = survey.service.as_ref();
             let asked = match &record {
-                Some(record) => self.ask_for(cx, client, op, live, record, again).await?,
+                Some(record) => {
+                    let again = collisions > 0;
+                    self.ask_for(cx, client, op, live, record, again).await?
+                }
                 None => self.ask_to_end(cx, client, op, live).await?,
             };
             if asked == Change::Made {
@@ -50,7 +56,8 @@ impl SwarmBackend {
                 };
                 match self.follow(cx, client, record).await? {
                     Followed::InPlace(evidence) => return Ok(evidence),
-                    Followed::Collided => again = true,
+                    Followed::Collided(e) if collisions == COLLISIONS => return Err(e),
+                    Followed::Collided(_) => collisions += 1,
                 }
                 survey = self.survey(cx, client, op).await?;
                 continue;
@@ -69,7 +76,7 @@ impl SwarmBackend {
             "the service was changed as it was to be updated",
         );
         let e = e.on(&self.config.service);
-        Err(if again { e } else { e.untouched() })
+        Err(if collisions > 0 { e } else { e.untouched() })
     }
 
     /// What stands there, if it is this deployment's to change.
@@ -119,7 +126,9 @@ impl SwarmBackend {
             cx.check().map_err(untouched)?;
         }
         let marks = marks(cx, op, record.handle.clone());
-        let spec = to_send(&self.config, record, &marks, live).map_err(untouched)?;
+        let tasks = client.tasks(&self.config.service).await;
+        let started = last_start(&tasks.map_err(untouched)?);
+        let spec = to_send(&self.config, record, &marks, live, started).map_err(untouched)?;
         let image = record.image();
         cx.say("asking the Swarm for it");
         match live {

@@ -27,6 +27,8 @@ pub(super) struct Standing {
     /// Whether some failed, and each of them while the one whose place it took had not ended: which
     /// says nothing of it, for both may want the same port.
     pub(super) is_collision: bool,
+    /// How many of those whose place was taken have not ended yet.
+    pub(super) blocking: usize,
 }
 
 impl Standing {
@@ -44,14 +46,19 @@ impl Standing {
                 State::RUNNING if stays => out.running.push(task),
                 State::FAILED | State::REJECTED if own => out.failed.push(task),
                 _ if stays => {}
-                other => {
-                    out.leaving += usize::from(!is_over(other) && !down.has(&task));
+                _ => {
+                    out.leaving += usize::from(!has_ended(&task) && !down.has(&task));
                     others.push(task);
                 }
             }
         }
         let collided = |failed: &Task| others.iter().any(|other| overlap(failed, other));
         out.is_collision = !out.failed.is_empty() && out.failed.iter().all(collided);
+        let blocks = |other: &&Task| {
+            let of = |failed: &Task| is_ousted(failed, other);
+            !has_ended(other) && !down.has(other) && out.failed.iter().any(of)
+        };
+        out.blocking = others.iter().filter(blocks).count();
         out.desired = match replicas(&seen.spec) {
             Some(replicas) => usize::try_from(replicas).unwrap_or(0),
             // One for each node that takes any: the managers know which.
@@ -109,16 +116,33 @@ impl Standing {
     }
 }
 
-/// Whether a task failed before another had ended.
+/// Whether a task failed before another had ended whose place it took.
 fn overlap(failed: &Task, other: &Task) -> bool {
-    let same_node = failed.node_id.is_some() && failed.node_id == other.node_id;
-    same_node && (!is_over(state(other)) || at(other) >= at(failed))
+    is_ousted(failed, other) && (!has_ended(other) || at(other) >= at(failed))
+}
+
+/// Whether a task was told to stop for another on its node: where each node has one, for the one of
+/// that node, else for the one of its slot. Any other task beside it is none of its business.
+fn is_ousted(by: &Task, other: &Task) -> bool {
+    let same_place = by.node_id.is_some() && by.node_id == other.node_id && by.slot == other.slot;
+    same_place && is_told_to_stop(other)
 }
 
 /// How many of these have not ended.
 pub(super) fn alive(tasks: &[Task], down: &Down) -> usize {
-    let alive = |task: &&Task| !is_over(state(task)) && !down.has(task);
+    let alive = |task: &&Task| !has_ended(task) && !down.has(task);
     tasks.iter().filter(alive).count()
+}
+
+/// How often any of these was started anew at most, by the number that a service counts with.
+///
+/// `docker service rollback` puts an earlier number back: the next one would be that of tasks that
+/// have failed already.
+pub(super) fn last_start(tasks: &[Task]) -> u64 {
+    let starts = tasks
+        .iter()
+        .filter_map(|task| task.spec.as_ref()?.force_update);
+    starts.max().unwrap_or(0)
 }
 
 /// When a task came to the state it is in.
@@ -135,6 +159,17 @@ fn bare(spec: TaskSpec) -> TaskSpec {
 fn state(task: &Task) -> State {
     let status = task.status.as_ref();
     status.and_then(|s| s.state).unwrap_or(State::NEW)
+}
+
+/// Whether nothing of a task is left, or ever will be: one that was told to stop before it had a node
+/// stays as it is for ever.
+fn has_ended(task: &Task) -> bool {
+    let has_no_node = matches!(state(task), State::NEW | State::ALLOCATED | State::PENDING);
+    is_over(state(task)) || (has_no_node && is_told_to_stop(task))
+}
+
+fn is_told_to_stop(task: &Task) -> bool {
+    task.desired_state.is_some_and(is_over)
 }
 
 fn is_over(state: State) -> bool {
@@ -234,6 +269,49 @@ mod tests {
         let old = task("a", "shutdown", "shutdown", 6);
         assert!(!is_collision(vec![failed, again, old.clone()]));
         assert!(!is_collision(vec![old]));
+    }
+
+    fn in_slot(slot: i64, task: Task) -> Task {
+        Task {
+            slot: Some(slot),
+            ..task
+        }
+    }
+
+    #[test]
+    fn a_failure_beside_the_old_task_of_another_slot_or_one_that_is_to_stay_is_no_collision() {
+        let two = || json!({"Replicated": {"Replicas": 2}});
+        let failed = in_slot(1, task("b", "failed", "shutdown", 5));
+        let stopped = in_slot(1, task("a", "shutdown", "shutdown", 4));
+        let beside = in_slot(2, task("a", "running", "running", 1));
+        let stopping = in_slot(2, task("a", "running", "shutdown", 1));
+        for other in [beside, stopping] {
+            let tasks = vec![failed.clone(), stopped.clone(), other];
+            let now = Standing::of(&seen(two()), tasks, &Down::default());
+            assert!(!now.is_collision && now.blocking == 0, "{now:?}");
+            assert_eq!(now.leaving, 1);
+        }
+        // Started first: the old one of the same slot stays until the new one is up.
+        let stays = in_slot(1, task("a", "running", "running", 1));
+        let now = Standing::of(&seen(one()), vec![failed.clone(), stays], &Down::default());
+        assert!(!now.is_collision, "{now:?}");
+        let ousted = in_slot(1, task("a", "running", "shutdown", 1));
+        let now = Standing::of(&seen(one()), vec![failed, ousted], &Down::default());
+        assert!(now.is_collision && now.blocking == 1, "{now:?}");
+    }
+
+    #[test]
+    fn a_task_that_never_had_a_node_and_is_not_to_run_is_not_waited_for() {
+        let new = || task("b", "running", "running", 2);
+        for state in ["new", "allocated", "pending"] {
+            let never = task("a", state, "shutdown", 1);
+            assert_eq!(alive(std::slice::from_ref(&never), &Down::default()), 0);
+            let now = Standing::of(&seen(one()), vec![new(), never], &Down::default());
+            assert!(now.is_complete(), "{now:?}");
+            let soon = task("a", state, "running", 1);
+            let now = Standing::of(&seen(one()), vec![new(), soon], &Down::default());
+            assert!(!now.is_complete(), "{now:?}");
+        }
     }
 
     #[test]

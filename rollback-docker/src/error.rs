@@ -32,6 +32,7 @@ pub(crate) fn docker(what: &str, subject: impl Display, e: Bollard) -> BackendEr
                 Kind::Conflict,
                 "another program works on the same container; see who, then try again",
             ),
+            503 => (Kind::Unreachable, "try again; see the daemon's log"),
             _ => (Kind::Failed, "see the daemon's log"),
         }
     };

@@ -487,6 +487,48 @@ async fn values_are_kept_at_the_swarm_and_nowhere_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_swarm_takes_for_a_bad_template_is_in_no_error() {
+    let Some(w) = world() else { return };
+    let first = w
+        .deploy(&SwarmBackend::new(apart(&w)).unwrap(), Build::V1)
+        .await;
+    for value in [
+        format!("{CANARY}{{{{{CANARY}"),
+        "a{{undisclosed}}".to_owned(),
+    ] {
+        let backend = SwarmBackend::new(apart(&w).env("PASSWORD", value)).unwrap();
+        let op = prepared(&w, &backend, Build::V2).await;
+        let e = backend.switch(&cx(), &op).await.unwrap_err();
+        let told = format!("{e} {e:?}");
+        assert!(
+            told.contains("PASSWORD") && told.contains("template"),
+            "{told}"
+        );
+        assert!(
+            !told.contains(CANARY) && !told.contains("undisclosed"),
+            "{told}"
+        );
+        assert_eq!(e.impact(), LiveImpact::Untouched, "{told}");
+        assert_eq!(w.live().await.as_ref(), Some(&first));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_somebody_removes_as_it_is_updated_is_a_lost_race() {
+    let Some(w) = world() else { return };
+    let relay = Relay::new(w.fixture.dir().join("relay"), w.fixture.socket());
+    let backend = SwarmBackend::new(apart(&w).socket(relay.socket())).unwrap();
+    w.deploy(&backend, Build::V1).await;
+    let op = prepared(&w, &backend, Build::V2).await;
+    let id = format!("/services/{}/update", w.show()["ID"].as_str().unwrap());
+    let (fixture, name) = (Arc::clone(&w.fixture), w.name.clone());
+    relay.before(&id, move || drop(fixture.must(&["service", "rm", &name])));
+    let e = backend.switch(&cx(), &op).await.unwrap_err();
+    assert_eq!(e.kind(), BackendErrorKind::Conflict, "{e}");
+    assert_eq!(e.impact(), LiveImpact::Untouched, "{e}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_somebody_removed_is_no_loss_as_long_as_it_is_live() {
     let Some(w) = world() else { return };
     let backend = w.swarm();

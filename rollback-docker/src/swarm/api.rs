@@ -13,6 +13,7 @@ use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 
 use serde_json::Value;
 
+use super::confidence;
 use crate::client::Client;
 use crate::error;
 use crate::marks::WORKLOAD;
@@ -42,10 +43,10 @@ impl Client {
         spec: ServiceSpec,
     ) -> Result<Change, BackendError> {
         let login = self.credentials.of(image);
-        match self.docker.create_service(spec, login).await {
+        match self.docker.create_service(spec.clone(), login).await {
             Ok(_) => Ok(Change::Made),
             Err(e) if error::status(&e) == Some(409) => Ok(Change::Raced),
-            Err(e) => Err(self.refused("cannot create the service", name, e)),
+            Err(e) => Err(self.declined("cannot create the service", name, &spec, e)),
         }
     }
 
@@ -65,11 +66,13 @@ impl Client {
             .version(version)
             .build();
         let login = self.credentials.of(image);
-        let answer = self.docker.update_service(id, spec, options, login);
+        let answer = self.docker.update_service(id, spec.clone(), options, login);
         match answer.await {
             Ok(_) => Ok(Change::Made),
-            Err(e) if error::is_out_of_sequence(&e) => Ok(Change::Raced),
-            Err(e) => Err(self.refused("cannot update the service", id, e)),
+            Err(e) if error::is_out_of_sequence(&e) || error::status(&e) == Some(404) => {
+                Ok(Change::Raced)
+            }
+            Err(e) => Err(self.declined("cannot update the service", id, &spec, e)),
         }
     }
 
@@ -166,6 +169,19 @@ impl Client {
         }
     }
 
+    /// The error of a change of a service: the managers repeat values that they do not take.
+    fn declined(
+        &self,
+        what: &str,
+        subject: &str,
+        spec: &ServiceSpec,
+        e: bollard::errors::Error,
+    ) -> BackendError {
+        let is_refusal = error::status(&e).is_some_and(|status| (400..500).contains(&status));
+        let e = self.refused(what, subject, without_secrets(spec, e));
+        if is_refusal { e.untouched() } else { e }
+    }
+
     /// The error of a request that only a manager answers.
     fn refused(
         &self,
@@ -177,15 +193,49 @@ impl Client {
     }
 }
 
-/// Says what to do where somebody else than a manager was asked, or one without a leader.
+/// An answer without the values of what was sent. Before it is cut to a length, or half a value might
+/// stay.
+fn without_secrets(spec: &ServiceSpec, e: bollard::errors::Error) -> bollard::errors::Error {
+    match e {
+        bollard::errors::Error::DockerResponseServerError {
+            status_code,
+            message,
+        } => bollard::errors::Error::DockerResponseServerError {
+            status_code,
+            message: confidence::told(spec, &message),
+        },
+        e => e,
+    }
+}
+
+/// Says what to do where no manager answers: because somebody else was asked, or for a while.
 fn manager(e: BackendError) -> BackendError {
     let text = e.to_string();
-    let says = |words: &str| text.contains(words);
+    let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
     let (kind, advice) = match () {
-        () if says("does not have a leader") => {
+        () if says(&["is encrypted and needs to be unlocked"]) => {
+            (Kind::Unreachable, "run `docker swarm unlock`")
+        }
+        () if says(&["does not have a leader"]) => {
             (Kind::Unreachable, "bring most of the Swarm's managers back")
         }
-        () if says("not a swarm manager") => (
+        // It says as well that it is no manager, which it will be, or is again.
+        () if says(&["Manager is being prepared or has trouble connecting"]) => (
+            Kind::Unreachable,
+            "try again: the manager is starting, or is cut off from the others",
+        ),
+        () if says(&[
+            "code = Unavailable",
+            "code = DeadlineExceeded",
+            "context deadline exceeded",
+        ]) =>
+        {
+            (
+                Kind::Unreachable,
+                "try again; if it stays so, look at the managers with `docker node ls`",
+            )
+        }
+        () if says(&["not a swarm manager", "Worker nodes can't be used"]) => (
             Kind::Unsupported,
             "talk to a manager of a Swarm (`docker swarm init` makes one)",
         ),
@@ -194,4 +244,75 @@ fn manager(e: BackendError) -> BackendError {
     BackendError::new(kind, "no manager of a Swarm answers")
         .advice(advice)
         .because(e)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(status_code: u16, message: &str) -> bollard::errors::Error {
+        bollard::errors::Error::DockerResponseServerError {
+            status_code,
+            message: message.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_manager_that_is_away_for_a_while_is_told_from_what_is_none() {
+        for (message, kind) in [
+            (
+                "This node is not a swarm manager. Manager is being prepared or has trouble \
+                 connecting to the cluster.",
+                Kind::Unreachable,
+            ),
+            (
+                "rpc error: code = Unavailable desc = connection error",
+                Kind::Unreachable,
+            ),
+            (
+                "rpc error: code = DeadlineExceeded desc = context deadline exceeded",
+                Kind::Unreachable,
+            ),
+            (
+                "rpc error: code = Unknown desc = The swarm does not have a leader.",
+                Kind::Unreachable,
+            ),
+            (
+                "Swarm is encrypted and needs to be unlocked before it can be used. Please use \
+                 \"docker swarm unlock\" to unlock it.",
+                Kind::Unreachable,
+            ),
+            (
+                "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm \
+                 join\" to connect this node to swarm and try again.",
+                Kind::Unsupported,
+            ),
+            (
+                "This node is not a swarm manager. Worker nodes can't be used to view or modify \
+                 cluster state.",
+                Kind::Unsupported,
+            ),
+        ] {
+            let e = manager(error::docker("cannot look", "api", answer(503, message)));
+            assert_eq!(e.kind(), kind, "{message}");
+            assert_eq!(e.is_transient(), kind == Kind::Unreachable, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_repeats_a_long_value_is_masked_before_it_is_cut() {
+        let secret = "s3cret-".repeat(100);
+        let pair = format!("PASSWORD={secret}");
+        let spec = json!({"TaskTemplate": {"ContainerSpec": {"Env": [pair]}}});
+        let spec = serde_json::from_value(spec).unwrap();
+        let e = without_secrets(&spec, answer(400, &format!("bad {pair:?}")));
+        let told = error::text(&e);
+        assert!(
+            told.contains("PASSWORD") && !told.contains("s3cret"),
+            "{told}"
+        );
+    }
 }

@@ -8,16 +8,14 @@ use rollback_core::context::Context;
 use rollback_core::diagnosis::{MAX_LOG_LINES, Words};
 use rollback_core::error::BackendError;
 use rollback_core::health::View;
-use rollback_core::masking::{Part, Secrets};
 use rollback_core::time::{Clock, SystemClock};
 
 use super::backend::SwarmBackend;
+use super::confidence;
 use super::nodes::Down;
-use super::rows;
 use super::service::{Seen, Update, container, image, replicas};
 use super::tasks::{Standing, at};
 use crate::client::Client;
-use crate::secrets;
 
 const LOG_LINES: u32 = 20;
 
@@ -163,17 +161,13 @@ impl SwarmBackend {
         client
             .task_log_tail(id, lines)
             .await
-            .without(&secrets_of(seen))
+            .without(&confidence::secrets_of(&seen.spec))
     }
 
     /// The text without the values of the service's variables, labels and arguments.
     pub(super) fn without_secrets(&self, seen: &Seen, text: &str) -> String {
-        secrets_of(seen).tell(text, Part::Whole)
+        confidence::told(&seen.spec, text)
     }
-}
-
-fn secrets_of(seen: &Seen) -> Secrets {
-    secrets::among(rows::rows(&seen.spec), rows::env(&seen.spec))
 }
 
 /// For how long a task has been running, by its node's clock and this one's.

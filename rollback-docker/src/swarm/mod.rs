@@ -3,6 +3,7 @@
 mod api;
 mod backend;
 mod build;
+mod confidence;
 mod config;
 mod fence;
 mod follow;

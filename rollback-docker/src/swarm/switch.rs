@@ -64,10 +64,14 @@ impl SwarmBackend {
             }
             let before = survey.service;
             survey = self.survey(cx, client, op).await.map_err(untouched)?;
-            // What Swarm itself writes moves the version, too.
-            if let (Some(before), Some(now)) = (&before, &survey.service)
-                && (before.spec != now.spec || before.marks != now.marks)
-            {
+            let is_changed = match (&before, &survey.service) {
+                // What Swarm itself writes moves the version, too.
+                (Some(before), Some(now)) => before.spec != now.spec || before.marks != now.marks,
+                // Somebody has removed it, which is what was wanted where it was to end.
+                (Some(_), None) => record.is_some(),
+                (None, _) => false,
+            };
+            if is_changed {
                 break;
             }
         }

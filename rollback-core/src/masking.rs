@@ -16,6 +16,7 @@ mod forms;
 mod looks;
 mod names;
 mod parts;
+mod pem;
 mod spans;
 mod steering;
 mod value;

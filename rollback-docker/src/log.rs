@@ -25,10 +25,23 @@ impl LogTail {
     /// Reads a log to its end, or to where it breaks off: no log is no error.
     pub(crate) async fn read(log: impl Stream<Item = Result<LogOutput, Error>>) -> Self {
         let (mut log, mut tail) = (std::pin::pin!(log), Self::default());
-        while let Some(Ok(chunk)) = log.next().await {
-            tail.push(&chunk.to_string());
+        while let Some(chunk) = log.next().await {
+            match chunk {
+                Ok(chunk) => tail.push(&chunk.to_string()),
+                Err(_) => {
+                    tail.breaks_off();
+                    break;
+                }
+            }
         }
         tail
+    }
+
+    fn breaks_off(&mut self) {
+        self.part = match self.part {
+            Part::Whole | Part::Head => Part::Head,
+            Part::Tail | Part::Middle => Part::Middle,
+        };
     }
 
     fn push(&mut self, chunk: &str) {
@@ -66,5 +79,21 @@ mod tests {
             tail(&["token hunter2\n", &long, "\n", "users\n"]),
             format!("{long}\nusers\n")
         );
+    }
+
+    #[tokio::test]
+    async fn the_beginning_of_a_secret_was_told_where_the_log_broke_off_within_it() {
+        let told = async |text: String| {
+            let message = text.into();
+            let log = [
+                Ok(LogOutput::StdOut { message }),
+                Err(Error::RequestTimeoutError),
+            ];
+            let tail = LogTail::read(futures_util::stream::iter(log)).await;
+            tail.without(&Secrets::default().found("hunter2"))
+        };
+        assert_eq!(told("no hunt".into()).await, "no ***");
+        let long = format!("{}\nno hunt", "x".repeat(MAX_LOG));
+        assert_eq!(told(long).await, "no ***");
     }
 }

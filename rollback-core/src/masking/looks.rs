@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::names::{self, Extent};
+use super::pem;
 use super::value::{is_blank, line_end, unquoted_end, value};
 
 /// Longer ones are none that a person has given.
@@ -25,8 +26,8 @@ pub(super) fn find(text: &[u8], end: End, mut show: impl FnMut(Range<usize>)) {
     users(text, end, &mut show);
     assigned(text, &mut show);
     options(text, &mut show);
-    schemes(text, &mut show);
-    keys(text, &mut show);
+    schemes(text, end, &mut show);
+    pem::keys(text, &mut show);
 }
 
 /// The same where nothing is known of what secrets a text may have: of a line all behind the first
@@ -225,8 +226,8 @@ fn options(text: &[u8], show: &mut impl FnMut(Range<usize>)) {
     }
 }
 
-/// `Bearer` and `Basic`, with credentials behind them that are no word.
-fn schemes(text: &[u8], show: &mut impl FnMut(Range<usize>)) {
+/// `Bearer` and `Basic`, with credentials behind them that are no word, unless they are cut.
+fn schemes(text: &[u8], end: End, show: &mut impl FnMut(Range<usize>)) {
     for blank in text.iter().enumerate().filter(|(_, b)| **b == b' ') {
         let (before, begin) = (&text[..blank.0], blank.0 + 1);
         let scheme = ["bearer", "basic"].into_iter().any(|scheme| {
@@ -237,7 +238,8 @@ fn schemes(text: &[u8], show: &mut impl FnMut(Range<usize>)) {
             let length = text[begin..].iter().take_while(|b| is_of_credentials(**b));
             let value = begin..begin + length.count();
             let is_word = text[value.clone()].iter().all(u8::is_ascii_lowercase);
-            if value.len() >= 8 && !is_word {
+            let cut = end == End::Broken && value.end == text.len();
+            if cut || value.len() >= 8 && !is_word {
                 show(value);
             }
         }
@@ -246,22 +248,6 @@ fn schemes(text: &[u8], show: &mut impl FnMut(Range<usize>)) {
 
 fn is_of_credentials(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
-}
-
-/// Private keys in PEM (RFC 7468), up to where they end.
-fn keys(text: &[u8], show: &mut impl FnMut(Range<usize>)) {
-    const MARK: &[u8] = b"PRIVATE KEY-----";
-    let find = |from: usize, mark: &[u8]| {
-        let at = text[from..].windows(mark.len()).position(|w| w == mark)?;
-        Some(from + at + mark.len())
-    };
-    let mut from = 0;
-    while let Some(begin) = find(from, MARK) {
-        let end = find(begin, b"-----END").map_or(text.len(), |end| end - b"-----END".len());
-        show(begin..end);
-        // The other mark of the same key.
-        from = find(end, MARK).unwrap_or(text.len());
-    }
 }
 
 fn line_begin(text: &[u8], at: usize) -> usize {

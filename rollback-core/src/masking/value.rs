@@ -5,8 +5,9 @@
 
 use std::ops::Range;
 
-/// A list or an object that goes on for longer is hidden up to the end of the line.
-const LONGEST_LIST: usize = 1024;
+/// A list or an object that goes on for longer, in bytes, is hidden up to the end of the line that is
+/// reached by then: what only looks like one must not hide all that follows.
+const LONGEST_LIST: usize = 8 * 1024;
 
 /// The value that begins there: quoted, a list or an object, or a word.
 pub(super) fn value(text: &[u8], at: usize) -> Range<usize> {
@@ -46,7 +47,7 @@ fn quoted_end(text: &[u8], begin: usize, quote: u8, backslashes: usize) -> usize
     at.min(text.len())
 }
 
-/// Where a list or an object closes that opens there.
+/// Where a list or an object closes that opens there; of one that is cut, where the text ends.
 fn list_end(text: &[u8], begin: usize) -> usize {
     let mut depth = 0_usize;
     let mut at = begin;
@@ -62,7 +63,7 @@ fn list_end(text: &[u8], begin: usize) -> usize {
             return at.min(text.len());
         }
     }
-    line_end(text, begin)
+    line_end(text, at.min(text.len()))
 }
 
 /// Where a word ends that may be a secret: at a blank, or at what can hardly be a part of it, as a

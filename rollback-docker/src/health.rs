@@ -9,7 +9,7 @@ use rollback_core::context::Context;
 use rollback_core::diagnosis::{MAX_LOG_LINES, Words};
 use rollback_core::error::BackendError;
 use rollback_core::health::View;
-use rollback_core::masking::Part;
+use rollback_core::masking::{Part, Secrets};
 use rollback_core::time::{Clock, SystemClock, Timestamp};
 use tokio::time::Instant;
 
@@ -20,6 +20,15 @@ use crate::inventory::Inventory;
 use crate::secrets;
 
 const LOG_LINES: u32 = 20;
+
+/// Most of a probe's output that dockerd keeps, in bytes, from the beginning.
+const MAX_PROBE: usize = 4096;
+
+/// What dockerd puts behind an output that it has cut.
+const CUT: &str = "...";
+
+/// The exit code that dockerd gives to a probe that it has killed.
+const TIMED_OUT: i64 = -1;
 
 /// Since when a container is watched, and how long it had been running by then.
 #[derive(Debug, Clone)]
@@ -56,12 +65,13 @@ impl DockerBackend {
         Ok(match now.health() {
             Some((HealthStatusEnum::HEALTHY, _)) => View::Healthy,
             Some((HealthStatusEnum::UNHEALTHY, log)) => {
-                let why = format!("its health check fails: {}", last(&log));
+                let said = last(&log, &secrets::of(&now));
+                let why = format!("its health check fails: {said}");
                 failed(client, &now, why).await
             }
             Some((_, log)) => {
-                let why = format!("its health check is still starting: {}", last(&log));
-                View::NotYet(secrets::of(&now).tell(&why, Part::Whole))
+                let said = last(&log, &secrets::of(&now));
+                View::NotYet(format!("its health check is still starting: {said}"))
             }
             None if soaks => View::NotYet(format!(
                 "it has no health check and was not watched for long enough: it has run for {} s \
@@ -108,8 +118,7 @@ impl DockerBackend {
             }
         }
         if let Some((_, looks)) = now.health() {
-            let said = secrets.tell(&last(&looks), Part::Whole);
-            words = words.fact("health_check", said);
+            words = words.fact("health_check", last(&looks, &secrets));
         }
         Ok(words.log(&log.without(&secrets)))
     }
@@ -137,15 +146,20 @@ impl DockerBackend {
     }
 }
 
-fn last(log: &[HealthcheckResult]) -> String {
-    match log.last() {
-        Some(result) => format!(
-            "exit code {}, {}",
-            result.exit_code.unwrap_or(-1),
-            result.output.as_deref().unwrap_or("").trim()
-        ),
-        None => "it has not run yet".into(),
-    }
+/// What the last probe of a health check said, without these.
+fn last(log: &[HealthcheckResult], secrets: &Secrets) -> String {
+    let Some(result) = log.last() else {
+        return "it has not run yet".into();
+    };
+    let output = result.output.as_deref().unwrap_or("");
+    let code = result.exit_code.unwrap_or(-1);
+    let said = match output.strip_suffix(CUT) {
+        Some(head) if head.len() >= MAX_PROBE => secrets.tell(head, Part::Head) + CUT,
+        // It was killed, wherever it was.
+        _ if code == TIMED_OUT => secrets.tell(output, Part::Head),
+        _ => secrets.tell(output, Part::Whole),
+    };
+    format!("exit code {code}, {}", said.trim())
 }
 
 /// The reason and the end of the log, without what may be a secret.
@@ -159,4 +173,30 @@ async fn failed(client: &Client, container: &Container, why: String) -> View {
         text.push_str(log.trim_end());
     }
     View::failed(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_a_secret_was_told_where_dockerd_had_cut_what_a_probe_said() {
+        let secrets = Secrets::default().found("hunter2");
+        let said = |exit_code: i64, output: String| {
+            let probe = HealthcheckResult {
+                exit_code: Some(exit_code),
+                output: Some(output),
+                ..Default::default()
+            };
+            last(&[probe], &secrets)
+        };
+        let long = "x".repeat(MAX_PROBE - 5);
+        assert_eq!(
+            said(1, format!("{long} hunt...")),
+            format!("exit code 1, {long} ***...")
+        );
+        assert_eq!(said(-1, "no hunt".into()), "exit code -1, no ***");
+        assert_eq!(said(1, "no hunt\n".into()), "exit code 1, no hunt");
+        assert_eq!(said(1, "no hunter2 ...".into()), "exit code 1, no *** ...");
+    }
 }

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod playground;
 pub mod service;
 pub mod story;
+pub mod swarm;
 
 /// The README's program compiles.
 #[cfg(doctest)]

@@ -1,11 +1,14 @@
 //! The example programs do what they say, and leave nothing behind.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rollback_testkit::fixtures::docker::DockerFixture;
+use rollback_testkit::service::unavailable;
 use tempfile::TempDir;
 
 fn example(name: &str, tmp: &Path) -> Command {
@@ -44,12 +47,17 @@ fn nothing_is_left(tmp: &Path) {
 }
 
 fn tells(name: &str, in_order: &[&str]) {
+    tells_with(name, &[], in_order);
+}
+
+fn tells_with(name: &str, env: &[(&str, &str)], in_order: &[&str]) {
     let tmp = TempDir::new().unwrap();
+    let mut command = example(name, tmp.path());
     let Output {
         status,
         stdout,
         stderr,
-    } = example(name, tmp.path()).output().unwrap();
+    } = command.envs(env.iter().copied()).output().unwrap();
     let (out, err) = (
         String::from_utf8_lossy(&stdout),
         String::from_utf8_lossy(&stderr),
@@ -132,6 +140,63 @@ fn crash_recovery_finishes_what_was_killed() {
             "Left to recover: 0",
         ],
     );
+}
+
+#[test]
+fn swarm_service_fails_its_check_goes_back_by_itself_and_rolls_back() {
+    let docker = match DockerFixture::with_swarm() {
+        Ok(docker) => docker,
+        Err(why) => return unavailable(&why),
+    };
+    let host = format!("unix://{}", docker.socket().display());
+    let client = docker.dir().join("client").display().to_string();
+    let images = || {
+        let all = docker.must(&["image", "ls", "-aq"]);
+        all.lines().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let before = images();
+    tells_with(
+        "swarm_service",
+        &[
+            ("DOCKER_HOST", &host),
+            ("DOCKER_CONFIG", &client),
+            ("DOCKER_BUILDKIT", "0"),
+        ],
+        &[
+            "== Deploy v1",
+            "Swarm shows: v1, 2/2 tasks run",
+            "== Deploy v2",
+            "Swarm shows: v2, 2/2 tasks run",
+            "== Deploy v3",
+            "failed and rolled back",
+            "its log: this is v3",
+            "Swarm shows: v2, 2/2 tasks run",
+            "== Roll back",
+            "Swarm shows: v1, 2/2 tasks run",
+            "4   rollback ",
+        ],
+    );
+    for list in [
+        ["service", "ls", "-q"],
+        ["config", "ls", "-q"],
+        ["ps", "-a", "-q"],
+    ] {
+        assert_eq!(docker.must(&list), "", "{list:?} were left");
+    }
+    assert_eq!(images(), before, "images were left");
+}
+
+#[test]
+fn swarm_service_says_what_it_needs() {
+    let tmp = TempDir::new().unwrap();
+    for host in ["unix:///nowhere", "tcp://127.0.0.1:1"] {
+        let mut command = example("swarm_service", tmp.path());
+        let output = command.env("DOCKER_HOST", host).output().unwrap();
+        assert!(!output.status.success());
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(err.contains("docker swarm init"), "{err}");
+        nothing_is_left(tmp.path());
+    }
 }
 
 struct Killed(Child);

@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+mod confided;
 mod engine;
 mod leftovers;
 mod output;
@@ -21,6 +22,7 @@ mod program;
 mod stat;
 mod unsuccessful;
 
+pub use confided::Confided;
 pub use engine::Engine;
 pub use leftovers::{StillRunning, end_leftovers};
 pub use output::{MAX_ANSWER, MAX_OUTPUT};

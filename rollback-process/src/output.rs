@@ -65,6 +65,16 @@ pub(crate) fn said(output: &mut File, last: Last, secrets: &Secrets, most: usize
     end_of(&text, most).trim().to_owned()
 }
 
+/// All of an output, which has to be text of at most so many bytes.
+pub(crate) fn whole(output: &mut File, most: usize) -> io::Result<String> {
+    let (bytes, cut, _) = end_of_file(output, most as u64)?;
+    let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+    if cut {
+        return Err(invalid("it said too much for an answer"));
+    }
+    String::from_utf8(bytes).map_err(|_| invalid("what it said is no text"))
+}
+
 /// The last bytes, whether there were more before them, and whether there are more after them.
 fn end_of_file(file: &mut File, most: u64) -> io::Result<(Vec<u8>, bool, Last)> {
     let length = file.seek(SeekFrom::End(0))?;

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek as _, Write as _};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use rollback_core::backend::Operation;
 use rollback_core::context::Context;
@@ -14,9 +14,10 @@ use rollback_core::masking::Secrets;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
+use crate::confided::Confided;
 use crate::engine::Engine;
 use crate::leftovers::{DEPLOYMENT, ENGINE, end_leftovers};
-use crate::output::{Last, MAX_ANSWER, MAX_OUTPUT, overflow, said, unnamed_file};
+use crate::output::{Last, MAX_ANSWER, MAX_OUTPUT, overflow, said, unnamed_file, whole};
 use crate::unsuccessful::{Ending, InvalidProgram, Unsuccessful};
 
 /// What a program finds in its environment besides what it is given.
@@ -29,7 +30,7 @@ enum Environment {
 }
 
 /// A program to run. No shell: the arguments reach it as they are. Its environment is empty but
-/// for `PATH` and what is given; it reads nothing. What it says goes to a file that has no name: a
+/// for `PATH` and what is given; it reads nothing but [what it is given](Self::input). What it says goes to a file that has no name: a
 /// service that it starts, and that goes on, should be given an output of its own.
 #[derive(Clone)]
 pub struct Program {
@@ -38,6 +39,7 @@ pub struct Program {
     environment: Environment,
     env: Vec<(OsString, OsString)>,
     secrets: Secrets,
+    input: Vec<u8>,
     dir: Option<PathBuf>,
     release: Option<PathBuf>,
 }
@@ -48,6 +50,8 @@ enum Wanted {
     Nothing,
     /// What it says on its standard output.
     Answer,
+    /// The same, and it is a secret.
+    Confidence,
 }
 
 impl Program {
@@ -78,6 +82,7 @@ impl Program {
             environment: Environment::Path,
             env: Vec::new(),
             secrets: Secrets::default(),
+            input: Vec::new(),
             dir: None,
             release: None,
         })
@@ -106,6 +111,15 @@ impl Program {
     #[must_use]
     pub fn masking(mut self, secrets: &Secrets) -> Self {
         self.secrets = self.secrets.and(secrets);
+        self
+    }
+
+    /// What it reads on its standard input, as it is; nothing unless said otherwise. Masked in
+    /// its output.
+    #[must_use]
+    pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = input.into();
+        self.secrets = self.secrets.given(String::from_utf8_lossy(&self.input));
         self
     }
 
@@ -153,6 +167,27 @@ impl Program {
     /// killed.
     pub async fn answer(&self, cx: &Context) -> Result<String, Unsuccessful> {
         self.run_with(cx, &[], Wanted::Answer).await
+    }
+
+    /// The same for one whose answer is a secret: it comes as it is, the whole of it, and neither it
+    /// nor what a refusal says is in any error.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run), without output, but never [`Failed`](Ending::Failed) for one that ended by
+    /// itself; [`Stopped`](Ending::Stopped) also for one that says more than 4 MiB, and
+    /// [`Failed`](Ending::Failed) for one that says more than [`MAX_ANSWER`] bytes, or no text.
+    pub async fn answer_in_confidence(&self, cx: &Context) -> Result<Confided, Unsuccessful> {
+        let (status, mut output, _) = self.run_to_end(cx, &[], Wanted::Confidence).await?;
+        let said = whole(&mut output, MAX_ANSWER);
+        let said = said.map_err(|e| Unsuccessful::new(Ending::Failed, e.to_string()))?;
+        Ok(match status.success() {
+            true => Confided::Answer(said),
+            false => Confided::Refusal {
+                how: status.to_string(),
+                said,
+            },
+        })
     }
 
     /// The same for a deployment, of which it is told `ROLLBACK_WORKLOAD`, `ROLLBACK_DEPLOYMENT`,
@@ -235,6 +270,26 @@ impl Program {
         told: &[(&str, OsString)],
         wanted: Wanted,
     ) -> Result<String, Unsuccessful> {
+        let (status, mut output, mut errors) = self.run_to_end(cx, told, wanted).await?;
+        if !status.success() {
+            // By a signal somebody else has killed it.
+            let last = status.code().map_or(Last::Broken, |_| Last::Whole);
+            let failed = Unsuccessful::new(Ending::Failed, status.to_string());
+            return Err(failed.saying(self.words(&mut output, &mut errors, last)));
+        }
+        Ok(match wanted {
+            Wanted::Nothing => String::new(),
+            _ => said(&mut output, Last::Whole, &self.secrets, MAX_ANSWER),
+        })
+    }
+
+    /// Runs it until it ends by itself; what it said as output and as errors.
+    async fn run_to_end(
+        &self,
+        cx: &Context,
+        told: &[(&str, OsString)],
+        wanted: Wanted,
+    ) -> Result<(ExitStatus, File, File), Unsuccessful> {
         not_over(cx)?;
         let not_run = |e| Unsuccessful::new(Ending::NotRun, format!("it cannot be run: {e}"));
         // A file, not a pipe: what it starts and leaves must neither keep us waiting for the end of
@@ -244,7 +299,7 @@ impl Program {
         // that nobody recognises.
         let mut errors = match wanted {
             Wanted::Nothing => output.try_clone(),
-            Wanted::Answer => unnamed_file(),
+            Wanted::Answer | Wanted::Confidence => unnamed_file(),
         }
         .map_err(not_run)?;
         let mut child = self
@@ -260,44 +315,37 @@ impl Program {
             () = tokio::time::sleep(cx.remaining()) => {
                 Err("it did not end in time and was killed")
             }
-            () = overflow([&output, &errors]), if matches!(wanted, Wanted::Answer) => {
+            () = overflow([&output, &errors]), if !matches!(wanted, Wanted::Nothing) => {
                 Err("it said more than 4 MiB and was killed")
             }
         };
-        let secrets = &self.secrets;
-        // Of one that did not succeed: why, if it says so where errors are said.
-        let mut words = |last| match said(&mut errors, last, secrets, MAX_OUTPUT) {
-            nothing if nothing.is_empty() => said(&mut output, last, secrets, MAX_OUTPUT),
-            words => words,
-        };
-        let status = match ended {
-            Ok(status) => status,
+        match ended {
+            Ok(status) => {
+                group.ended();
+                let unknown =
+                    |e| Unsuccessful::new(Ending::Failed, format!("its end is unknown: {e}"));
+                Ok((status.map_err(unknown)?, output, errors))
+            }
             Err(why) => {
                 // Killed and waited for, so that it does nothing after we have said no.
                 drop(group);
                 let stopped = |how: &str| Unsuccessful::new(Ending::Stopped, how);
-                return Err(match child.kill().await {
-                    Ok(()) => stopped(why).saying(words(Last::Broken)),
-                    Err(e) => stopped(&format!("it cannot be killed: {e}")),
-                });
+                Err(match (child.kill().await, wanted) {
+                    (Ok(()), Wanted::Confidence) => stopped(why),
+                    (Ok(()), _) => {
+                        stopped(why).saying(self.words(&mut output, &mut errors, Last::Broken))
+                    }
+                    (Err(e), _) => stopped(&format!("it cannot be killed: {e}")),
+                })
             }
-        };
-        group.ended();
-        match (status, wanted) {
-            (Ok(status), Wanted::Nothing) if status.success() => Ok(String::new()),
-            (Ok(status), Wanted::Answer) if status.success() => {
-                Ok(said(&mut output, Last::Whole, secrets, MAX_ANSWER))
-            }
-            (Ok(status), _) => {
-                // By a signal somebody else has killed it.
-                let last = status.code().map_or(Last::Broken, |_| Last::Whole);
-                let failed = Unsuccessful::new(Ending::Failed, status.to_string());
-                Err(failed.saying(words(last)))
-            }
-            (Err(e), _) => Err(Unsuccessful::new(
-                Ending::Failed,
-                format!("its end is unknown: {e}"),
-            )),
+        }
+    }
+
+    /// Of one that did not succeed: why, if it says so where errors are said.
+    fn words(&self, output: &mut File, errors: &mut File, last: Last) -> String {
+        match said(errors, last, &self.secrets, MAX_OUTPUT) {
+            nothing if nothing.is_empty() => said(output, last, &self.secrets, MAX_OUTPUT),
+            words => words,
         }
     }
 
@@ -321,12 +369,23 @@ impl Program {
             command.current_dir(dir);
         }
         command
-            .stdin(Stdio::null())
+            .stdin(self.stdin()?)
             .stdout(output.try_clone()?)
             .stderr(errors.try_clone()?)
             .process_group(0)
             .kill_on_drop(true);
         Ok(command)
+    }
+
+    /// A file too: one that does not read all of it keeps nobody waiting.
+    fn stdin(&self) -> io::Result<Stdio> {
+        if self.input.is_empty() {
+            return Ok(Stdio::null());
+        }
+        let mut file = unnamed_file()?;
+        file.write_all(&self.input)?;
+        file.rewind()?;
+        Ok(file.into())
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rollback_core::context::Context;
 use rollback_core::masking::{MOST_SECRETS, Secrets};
-use rollback_process::{Ending, MAX_ANSWER, MAX_OUTPUT, Program};
+use rollback_process::{Confided, Ending, MAX_ANSWER, MAX_OUTPUT, Program};
 
 const CHILD: &str = "ROLLBACK_PROCESS_NO_TMP";
 
@@ -147,4 +147,38 @@ async fn an_answer_without_an_end_filled_the_disk() {
     let long = Program::new("/usr/bin/seq", ["100000"]).unwrap();
     let said = long.answer(&cx).await.unwrap();
     assert!(said.len() <= MAX_ANSWER && said.ends_with("\n99999\n100000"));
+}
+
+#[tokio::test]
+async fn an_answer_in_confidence_was_masked_where_it_was_to_be_used() {
+    let cx = Context::new(Duration::from_secs(10));
+    let asked = async |script: &str, cx: &Context| {
+        let program = Program::new("/bin/sh", ["-c", script]).unwrap();
+        let program = program.input("https://registry.example");
+        program.answer_in_confidence(cx).await
+    };
+    let url = "https://me:hunter2@registry.example token=hunter3";
+    let told = asked(&format!("cat >&2; printf '{url}'"), &cx)
+        .await
+        .unwrap();
+    assert_eq!(told, Confided::Answer(url.to_owned()));
+    let echo = asked("cat", &cx).await.unwrap();
+    assert_eq!(echo, Confided::Answer("https://registry.example".into()));
+    let no = asked("echo hunter2; echo hunter3 >&2; exit 1", &cx)
+        .await
+        .unwrap();
+    let refusal = Confided::Refusal {
+        how: "exit status: 1".into(),
+        said: "hunter2\n".into(),
+    };
+    assert_eq!(no, refusal);
+    let long = asked("head -c 100000 /dev/zero", &cx).await.unwrap_err();
+    let short = cx.within(Duration::from_millis(300));
+    let slow = asked("echo hunter2; sleep 10", &short).await.unwrap_err();
+    assert_eq!(
+        (long.ending, slow.ending),
+        (Ending::Failed, Ending::Stopped)
+    );
+    let shown = format!("{told:?} {no:?} {long:?} {slow:?}");
+    assert!(!shown.contains("hunter"), "{shown}");
 }

@@ -24,6 +24,10 @@ pub struct Artifact {
     /// it means something newer, say. Plans warn of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// What the artifact is built for where it runs on some machines alone, such as `linux/amd64`. No
+    /// part of what a release is: the digest is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Box<str>>,
 }
 
 /// Whether a reference is of a kind that moves on.
@@ -52,6 +56,7 @@ impl Artifact {
             digest: digest.into(),
             kind: ReferenceKind::Fixed,
             note: None,
+            platform: None,
         }
     }
 
@@ -60,6 +65,15 @@ impl Artifact {
     pub fn noting(self, note: impl Into<String>) -> Self {
         Self {
             note: Some(note.into()),
+            ..self
+        }
+    }
+
+    /// The same, built for this platform.
+    #[must_use]
+    pub fn built_for(self, platform: impl Into<Box<str>>) -> Self {
+        Self {
+            platform: Some(platform.into()),
             ..self
         }
     }

@@ -82,8 +82,8 @@ impl DockerBackend {
     }
 
     /// A release without configuration.
-    pub(crate) fn bare(&self, reference: &str, digest: &str) -> Release {
-        Release::new(self.kind.clone(), Artifact::new(reference, digest))
+    pub(crate) fn bare(&self, artifact: Artifact) -> Release {
+        Release::new(self.kind.clone(), artifact)
     }
 
     async fn prepare_container(
@@ -244,8 +244,8 @@ impl Backend for DockerBackend {
         let key = self.key().await.map_err(BackendError::untouched)?;
         let own = live.filter(|live| *live.backend() == self.kind);
         let bare = match own {
-            Some(live) => Release::new(self.kind.clone(), live.artifact().clone()),
-            None => self.bare("", ""),
+            Some(live) => self.bare(live.artifact().clone()),
+            None => self.bare(Artifact::new("", "")),
         };
         Ok(Some(self.config.wanted.today(CONTAINER, &bare, own, &key)))
     }

@@ -8,8 +8,9 @@ use bollard::models::{
 use rollback_core::error::{BackendError, BackendErrorKind};
 use serde_json::Value;
 
+use crate::attachment::MacAddress;
 use crate::restart::RestartPolicy;
-use crate::settings::{RESTART, Rows};
+use crate::settings::{PLATFORM, RESTART, Rows};
 
 /// A container to be made, without image, variables and our own labels. It never restarts by
 /// itself: that comes when it goes live.
@@ -19,6 +20,8 @@ pub(crate) struct Blueprint {
     /// The networks that it joins besides its first. Before API 1.44 dockerd takes only one when
     /// a container is made.
     pub(crate) networks: BTreeMap<String, EndpointSettings>,
+    /// Which of an image's platforms it is made of, where the configuration says so.
+    pub(crate) platform: Option<String>,
 }
 
 impl Blueprint {
@@ -32,6 +35,7 @@ impl Blueprint {
         let (mut labels, mut ports, mut binds) = (HashMap::new(), HashMap::new(), Vec::new());
         // What is passed on as dockerd has shown it.
         let (mut of_host, mut of_config) = (Vec::new(), Vec::new());
+        let (mut platform, mut macs) = (None, Vec::new());
         let (mut aliases, mut endpoints) = (Vec::new(), BTreeMap::new());
         for (name, value) in rows {
             let bad = || unsupported(name);
@@ -62,10 +66,15 @@ impl Blueprint {
                         serde_json::from_str(value).map_err(|_| bad())?;
                     endpoints.insert(network.to_owned(), endpoint);
                 }
+                Some(("mac", network)) => {
+                    let mac: MacAddress = value.parse().map_err(|_| bad())?;
+                    macs.push((network.to_owned(), mac.to_string()));
+                }
                 Some(("host", field)) => of_host.push((name, field, value)),
                 Some(("config", field)) => of_config.push((name, field, value)),
                 _ => match name.as_str() {
                     RESTART => {}
+                    PLATFORM => platform = Some(value.clone()),
                     "user" => body.user = Some(value.clone()),
                     "working_dir" => body.working_dir = Some(value.clone()),
                     "command" => body.cmd = Some(list()?),
@@ -85,6 +94,10 @@ impl Blueprint {
             }
         }
         let main = first_network(host.network_mode.as_deref());
+        for (network, mac) in macs {
+            let endpoint: &mut EndpointSettings = endpoints.entry(network).or_default();
+            endpoint.mac_address = Some(mac);
+        }
         if !aliases.is_empty() {
             let endpoint: &mut EndpointSettings = endpoints.entry(main.clone()).or_default();
             endpoint.aliases.get_or_insert_default().extend(aliases);
@@ -102,6 +115,7 @@ impl Blueprint {
         Ok(Self {
             body: passed_on(body, of_config)?,
             networks: endpoints,
+            platform,
         })
     }
 }
@@ -145,7 +159,7 @@ fn binding(at: &str) -> Option<PortBinding> {
     })
 }
 
-fn unsupported(row: &str) -> BackendError {
+pub(crate) fn unsupported(row: &str) -> BackendError {
     BackendError::new(
         BackendErrorKind::Unsupported,
         "a container with this setting cannot be made here; only the one that has it can be \

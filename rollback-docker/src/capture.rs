@@ -37,14 +37,18 @@ pub(crate) fn seen(release: &Release, container: &Container, restart: RestartPol
     with_rows(release, rows)
 }
 
-/// The release of a container that was made by hand: its settings without those of its image.
+/// The release of a container that was made by hand: its settings without those of its image, and
+/// with this policy, which is off while it stands by.
 pub(crate) fn captured(
     release: &Release,
     container: &Container,
     image: &ImageConfig,
     key: &Key,
+    restart: RestartPolicy,
 ) -> Release {
     let mut rows = rows(container);
+    rows.remove(RESTART);
+    put(&mut rows, RESTART, restart.row());
     for (row, of_image) in image_rows(image) {
         if rows.get(&row) == Some(&of_image) {
             rows.remove(&row);

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, ContainerUpdateBody, EndpointSettings, NetworkConnectRequest,
+    ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, EndpointSettings,
+    NetworkConnectRequest, SystemVersion,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
@@ -17,12 +18,14 @@ use bollard::query_parameters::{
 use bollard::{ClientVersion, Docker};
 use rollback_core::error::{BackendError, BackendErrorKind, Chain};
 
+use crate::body::unsupported;
 use crate::connection::Daemon;
 use crate::container::Container;
-use crate::credentials::Credentials;
+use crate::credentials::Logins;
 use crate::error;
 use crate::log::LogTail;
 use crate::marks::WORKLOAD;
+use crate::platform::Platform;
 use crate::raw;
 use crate::restart::RestartPolicy;
 use crate::summary::Summary;
@@ -35,7 +38,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(150);
 /// Longest wait for the log of a task that may be on another node.
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The first API version in which an endpoint's hardware address is shown whoever chose it.
+/// The first API version in which a hardware address is an endpoint's, and no container's.
 const CHOSEN_MACS: ClientVersion = ClientVersion {
     major_version: 1,
     minor_version: 44,
@@ -47,7 +50,9 @@ const CHOSEN_MACS: ClientVersion = ClientVersion {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) docker: Docker,
-    pub(crate) credentials: Credentials,
+    pub(crate) credentials: Logins,
+    /// What the daemon runs, if it says so.
+    pub(crate) engine: Option<Platform>,
     workload: String,
     pub(crate) live_name: String,
     socket: PathBuf,
@@ -59,14 +64,19 @@ impl Client {
     pub(crate) async fn connect(daemon: &Daemon) -> Result<Self, BackendError> {
         let fail = |e| error::docker("cannot connect", daemon.socket.display(), e).untouched();
         let path = daemon.socket.to_string_lossy();
-        let docker =
-            Docker::connect_with_unix(&path, TIMEOUT.as_secs(), bollard::API_DEFAULT_VERSION)
-                .map_err(fail)?
-                .negotiate_version()
-                .await
-                .map_err(fail)?;
+        let speaking = |version: &ClientVersion| {
+            Docker::connect_with_unix(&path, TIMEOUT.as_secs(), version).map_err(fail)
+        };
+        let newest = speaking(bollard::API_DEFAULT_VERSION)?;
+        // One question for both: which versions it speaks, and which machine it is.
+        let daemon_is = newest.version().await.map_err(fail)?;
+        let docker = match api_version(&daemon_is)? {
+            spoken if spoken < *bollard::API_DEFAULT_VERSION => speaking(&spoken)?,
+            _ => newest,
+        };
         Ok(Self {
             docker,
+            engine: Platform::of_engine(&daemon_is),
             credentials: daemon.credentials.clone(),
             workload: daemon.workload.clone(),
             live_name: daemon.live_name.clone(),
@@ -115,27 +125,48 @@ impl Client {
 
     /// The container of this id or name; `None` if there is none.
     pub(crate) async fn inspect(&self, id: &str) -> Result<Option<Container>, BackendError> {
-        let answer = self
-            .docker
-            .inspect_container(id, None::<InspectContainerOptions>)
-            .await;
-        match answer {
-            Ok(inspect) => Container::new(&self.workload, inspect)
-                .map(|c| Container {
-                    macs_tell: self.docker.client_version() < CHOSEN_MACS,
-                    ..c
-                })
-                .ok_or_else(|| {
-                    BackendError::new(
-                        BackendErrorKind::Unsupported,
-                        "dockerd's answer lacks an id, an image or a name",
-                    )
-                    .on(id)
-                })
-                .map(Some),
-            Err(e) if error::status(&e) == Some(404) => Ok(None),
-            Err(e) => Err(self.failed("cannot inspect the container", id, e)),
+        let Some((inspect, chosen_mac)) = self.inspected(id).await? else {
+            return Ok(None);
+        };
+        let lacking = || {
+            let what = "dockerd's answer lacks an id, an image or a name";
+            BackendError::new(BackendErrorKind::Unsupported, what).on(id)
+        };
+        let container = Container::new(&self.workload, inspect).ok_or_else(lacking)?;
+        Ok(Some(Container {
+            chosen_mac,
+            ..container
+        }))
+    }
+
+    /// What dockerd shows of it, and the hardware address that was chosen for it: before API 1.44 that
+    /// is shown where the client library no longer looks, and where else one is shown it may be
+    /// dockerd's own.
+    async fn inspected(
+        &self,
+        id: &str,
+    ) -> Result<Option<(ContainerInspectResponse, Option<String>)>, BackendError> {
+        let what = "cannot inspect the container";
+        if self.docker.client_version() >= CHOSEN_MACS {
+            let options = None::<InspectContainerOptions>;
+            return match self.docker.inspect_container(id, options).await {
+                Ok(inspect) => Ok(Some((inspect, None))),
+                Err(e) if error::status(&e) == Some(404) => Ok(None),
+                Err(e) => Err(self.failed(what, id, e)),
+            };
         }
+        let Some(shown) = self
+            .raw(&format!("/containers/{id}/json"), what, id)
+            .await?
+        else {
+            return Ok(None);
+        };
+        let mac = shown["Config"]["MacAddress"].as_str();
+        let mac = mac.filter(|mac| !mac.is_empty()).map(str::to_owned);
+        // Not with the error itself: it may repeat a value.
+        let other = |_| BackendError::new(BackendErrorKind::Unsupported, what).on(id);
+        let inspect = serde_json::from_value(shown).map_err(other)?;
+        Ok(Some((inspect, mac)))
     }
 
     /// The containers that this crate made for the workload, oldest first.
@@ -161,16 +192,21 @@ impl Client {
     pub(crate) async fn create(
         &self,
         name: &str,
+        platform: Option<&str>,
         body: ContainerCreateBody,
     ) -> Result<String, BackendError> {
         for _ in 0..BUSY_TRIES {
-            let options = CreateContainerOptionsBuilder::default().name(name).build();
-            match self
-                .docker
-                .create_container(Some(options), body.clone())
-                .await
-            {
-                Ok(made) => return Ok(made.id),
+            let made = match self.old_mac(&body) {
+                Some(mac) => self.create_with(name, platform, body.clone(), mac).await,
+                None => {
+                    let options = CreateContainerOptionsBuilder::default().name(name);
+                    let options = options.platform(platform.unwrap_or_default()).build();
+                    let made = self.docker.create_container(Some(options), body.clone());
+                    made.await.map(|made| made.id)
+                }
+            };
+            match made {
+                Ok(id) => return Ok(id),
                 Err(e) if self.is_ghost(&e, name).await? => {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
@@ -178,6 +214,38 @@ impl Client {
             }
         }
         Err(busy(name))
+    }
+
+    /// The hardware address of a container's first network, where the daemon takes it not there but
+    /// of the whole container: so it was before API 1.44, and so the client library no longer does it.
+    fn old_mac(&self, body: &ContainerCreateBody) -> Option<String> {
+        if self.docker.client_version() >= CHOSEN_MACS {
+            return None;
+        }
+        let networks = body.networking_config.as_ref()?.endpoints_config.as_ref()?;
+        networks
+            .values()
+            .find_map(|first| first.mac_address.clone())
+    }
+
+    async fn create_with(
+        &self,
+        name: &str,
+        platform: Option<&str>,
+        body: ContainerCreateBody,
+        mac: String,
+    ) -> Result<String, bollard::errors::Error> {
+        let mut body = serde_json::to_value(body)?;
+        body["MacAddress"] = mac.into();
+        // Neither has a character that means anything in a query: both were looked at.
+        let platform = platform
+            .map(|p| format!("&platform={p}"))
+            .unwrap_or_default();
+        let version = self.docker.client_version();
+        let path = format!("/v{version}/containers/create?name={name}{platform}");
+        let made = tokio::time::timeout(TIMEOUT, raw::post(&self.socket, &path, &body)).await;
+        let made = made.map_err(std::io::Error::other)??;
+        Ok(made["Id"].as_str().unwrap_or_default().to_owned())
     }
 
     pub(crate) async fn rename(&self, id: &str, name: &str) -> Result<(), BackendError> {
@@ -264,6 +332,9 @@ impl Client {
         if joined.is_some_and(|n| n.contains_key(network)) {
             return Ok(());
         }
+        if endpoint.mac_address.is_some() && self.docker.client_version() < CHOSEN_MACS {
+            return Err(unsupported(&format!("mac:{network}")));
+        }
         let request = NetworkConnectRequest {
             container: container.summary.id.clone(),
             endpoint_config: Some(endpoint),
@@ -324,6 +395,21 @@ impl Client {
             .await
             .unwrap_or_default()
     }
+}
+
+/// The newest API version that a daemon speaks.
+fn api_version(daemon: &SystemVersion) -> Result<ClientVersion, BackendError> {
+    let version = daemon.api_version.as_deref().unwrap_or_default();
+    let numbers = version.split_once('.').and_then(|(major, minor)| {
+        Some(ClientVersion {
+            major_version: major.parse().ok()?,
+            minor_version: minor.parse().ok()?,
+        })
+    });
+    numbers.ok_or_else(|| {
+        let what = "dockerd does not say which versions of its API it speaks";
+        BackendError::new(BackendErrorKind::Unsupported, what).untouched()
+    })
 }
 
 fn busy(name: &str) -> BackendError {

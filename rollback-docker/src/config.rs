@@ -11,8 +11,9 @@ use rollback_core::id::WorkloadId;
 
 use crate::body::Blueprint;
 use crate::choices::{Healthcheck, PullPolicy};
-use crate::credentials::Credentials;
-use crate::reference::parse_host;
+use crate::credentials::{CredentialsProvider, Logins};
+use crate::platform::Platform;
+use crate::port::ContainerPort;
 use crate::restart::RestartPolicy;
 use crate::settings;
 use crate::wanted::{Wanted, bad};
@@ -43,9 +44,9 @@ pub struct DockerConfig {
     pub(crate) wanted: Wanted,
     pub(crate) soak: Duration,
     pub(crate) pull: PullPolicy,
-    pub(crate) credentials: Credentials,
-    /// Hosts that are none.
-    bad_hosts: Vec<String>,
+    pub(crate) credentials: Logins,
+    /// What has been said that cannot be, and of what.
+    refused: Vec<(&'static str, String)>,
 }
 
 impl fmt::Debug for DockerConfig {
@@ -79,8 +80,8 @@ impl DockerConfig {
             wanted: Wanted::default(),
             soak: Duration::from_secs(10),
             pull: PullPolicy::default(),
-            credentials: Credentials::default(),
-            bad_hosts: Vec::new(),
+            credentials: Logins::default(),
+            refused: Vec::new(),
         }
     }
 
@@ -102,7 +103,11 @@ impl DockerConfig {
     /// if it is called for each.
     #[must_use]
     pub fn publish(self, host: SocketAddr, port: u16) -> Self {
-        let row = format!("port:{port}/tcp");
+        self.published(host, ContainerPort::tcp(port))
+    }
+
+    pub(crate) fn published(self, host: SocketAddr, port: ContainerPort) -> Self {
+        let row = format!("port:{port}");
         let before = self.wanted.rows.get(&row).map(|all| all.split(','));
         let mut all: BTreeSet<String> = before.into_iter().flatten().map(str::to_owned).collect();
         all.insert(host.to_string());
@@ -174,6 +179,14 @@ impl DockerConfig {
         self.row("memory", bytes.to_string())
     }
 
+    /// What images have to be built for, and what is pulled of one that is built for several;
+    /// whatever the engine runs by itself unless said otherwise. An image for anything else is refused
+    /// before anything moves, and so is a platform that the engine only emulates.
+    #[must_use]
+    pub fn platform(self, platform: &Platform) -> Self {
+        self.row(settings::PLATFORM, platform.to_string())
+    }
+
     /// How long a container without a health check must run, without a restart, to pass; 10 s
     /// unless said otherwise.
     #[must_use]
@@ -226,14 +239,28 @@ impl DockerConfig {
         user: impl Into<String>,
         password: impl Into<String>,
     ) -> Self {
-        match parse_host(host) {
-            Some(host) => self.credentials.insert(host, user.into(), password.into()),
-            None => self.bad_hosts.push(host.to_owned()),
+        match host.parse() {
+            Ok(host) => self.credentials.insert(host, user.into(), password.into()),
+            Err(_) => return self.refused("this is not a registry's host", host),
         }
         self
     }
 
-    fn row(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+    /// Who is asked for the credentials of registries for which there are none here, such as
+    /// [`DockerConfigFile`](crate::DockerConfigFile); each in turn, as they were added.
+    #[must_use]
+    pub fn credentials_from(mut self, provider: impl CredentialsProvider + 'static) -> Self {
+        self.credentials.ask(provider);
+        self
+    }
+
+    /// Keeps in mind what cannot be until it is asked whether all can.
+    pub(crate) fn refused(mut self, what: &'static str, subject: &str) -> Self {
+        self.refused.push((what, subject.to_owned()));
+        self
+    }
+
+    pub(crate) fn row(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.wanted.row(name, value);
         self
     }
@@ -254,8 +281,8 @@ impl DockerConfig {
                 return Err(bad("the path is not absolute", &path));
             }
         }
-        if let Some(host) = self.bad_hosts.first() {
-            return Err(bad("this is not a registry's host", host));
+        if let Some((what, subject)) = self.refused.first() {
+            return Err(bad(what, subject));
         }
         self.wanted.validate()?;
         Blueprint::new(&self.wanted.rows).map(drop)

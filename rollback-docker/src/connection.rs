@@ -7,13 +7,13 @@ use rollback_core::error::BackendError;
 use tokio::sync::Mutex;
 
 use crate::client::Client;
-use crate::credentials::Credentials;
+use crate::credentials::Logins;
 
 /// Which daemon, for which workload, and what its registries are asked with.
 #[derive(Debug, Clone)]
 pub(crate) struct Daemon {
     pub(crate) socket: PathBuf,
-    pub(crate) credentials: Credentials,
+    pub(crate) credentials: Logins,
     pub(crate) workload: String,
     /// What the daemon calls what is live.
     pub(crate) live_name: String,

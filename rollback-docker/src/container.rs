@@ -12,8 +12,8 @@ use crate::summary::{Phase, Summary};
 #[derive(Debug, Clone)]
 pub(crate) struct Container {
     pub(crate) summary: Summary,
-    /// Whether its hardware addresses tell if somebody has chosen them.
-    pub(crate) macs_tell: bool,
+    /// The hardware address that somebody has chosen for its first network, if the daemon tells.
+    pub(crate) chosen_mac: Option<String>,
     pub(crate) inspect: ContainerInspectResponse,
 }
 
@@ -22,7 +22,7 @@ impl Container {
     pub(crate) fn new(workload: &str, inspect: ContainerInspectResponse) -> Option<Self> {
         Some(Self {
             summary: Summary::inspected(workload, &inspect)?,
-            macs_tell: false,
+            chosen_mac: None,
             inspect,
         })
     }

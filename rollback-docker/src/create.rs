@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bollard::models::ImageInspect;
 use rollback_core::backend::{End, Operation};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
@@ -15,6 +16,7 @@ use crate::container::Container;
 use crate::error;
 use crate::inventory::Inventory;
 use crate::marks::Marks;
+use crate::platform::{Platform, Target};
 use crate::settings::{self, Rows};
 use crate::tag::{Hold, pin_name};
 
@@ -28,6 +30,7 @@ impl DockerBackend {
         release: &Release,
     ) -> Result<Container, BackendError> {
         let image = self.source.fetch(cx, client, release).await?;
+        self.fits(client, release, &image)?;
         let image = image_id(&image)?;
         let made = self.blueprint_from(release, inventory, &op.from).await?;
         cx.check()?;
@@ -47,6 +50,24 @@ impl DockerBackend {
         };
         cx.say("creating the container");
         self.make(client, &park, &image, marks, made).await
+    }
+
+    /// Refuses an image that this engine does not run, or that is not what the release asks for.
+    fn fits(
+        &self,
+        client: &Client,
+        release: &Release,
+        image: &ImageInspect,
+    ) -> Result<(), BackendError> {
+        let asked = settings::plain(release, settings::PLATFORM);
+        let asked = asked.map(|asked| asked.parse()).transpose()?;
+        let target = Target {
+            asked: asked.as_ref(),
+            engine: client.engine.as_ref(),
+        };
+        let offered = Vec::from_iter(Platform::of_image(image));
+        let chosen = target.choose(&offered, &release.artifact().digest);
+        chosen.map(drop)
     }
 
     /// What a release's container is made of, without image and labels. Values that today's
@@ -102,7 +123,7 @@ impl DockerBackend {
         }
         let rows: Rows = settings::table(release, settings::CONTAINER)
             .into_keys()
-            .filter(|row| settings::kind(row) == "endpoint" || row == "network")
+            .filter(|row| matches!(settings::kind(row), "endpoint" | "mac" | "network"))
             .filter_map(|row| Some((row.clone(), settings::plain(release, &row)?)))
             .collect();
         for (network, endpoint) in Blueprint::new(&rows)?.networks {
@@ -124,7 +145,8 @@ impl DockerBackend {
         let mut body = made.body;
         body.image = Some(name_of(client, image, &marks.release).await?);
         marks.write(&self.config.workload.to_string(), image, &mut body)?;
-        let id = client.create(name, body).await?;
+        let platform = made.platform.as_deref();
+        let id = client.create(name, platform, body).await?;
         let made = client.inspect(&id).await?;
         match made {
             Some(made) if made.summary.image == image && made.summary.ours.is_some() => Ok(made),

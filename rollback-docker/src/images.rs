@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::error;
+use crate::platform::Platform;
 use crate::progress::Layers;
 
 impl Client {
@@ -29,9 +30,17 @@ impl Client {
 
     /// The manifest digest that the registry has for a name now.
     pub(crate) async fn remote(&self, cx: &Context, name: &str) -> Result<String, BackendError> {
-        let ask = self
-            .docker
-            .inspect_registry_image(name, self.credentials.of(name));
+        Ok(self.offered(cx, name).await?.0)
+    }
+
+    /// The same, and which platforms it is for.
+    pub(crate) async fn offered(
+        &self,
+        cx: &Context,
+        name: &str,
+    ) -> Result<(String, Vec<Platform>), BackendError> {
+        let login = self.credentials.of(cx, name).await?;
+        let ask = self.docker.inspect_registry_image(name, login);
         let answer = tokio::select! {
             answer = tokio::time::timeout(cx.remaining(), ask) => answer,
             () = cx.cancellation().cancelled() => return Err(stopped(cx)),
@@ -39,19 +48,26 @@ impl Client {
         let found = answer
             .map_err(|_| stopped(cx))?
             .map_err(|e| error::registry("the registry does not give the image", name, e))?;
-        found.descriptor.digest.ok_or_else(|| {
+        let platforms = found.platforms.iter().filter_map(Platform::offered);
+        let digest = found.descriptor.digest.ok_or_else(|| {
             BackendError::new(BackendErrorKind::Corrupt, "the registry gave no digest").on(name)
-        })
+        })?;
+        Ok((digest, platforms.collect()))
     }
 
     /// Pulls by digest. Errors come inside the stream.
-    pub(crate) async fn pull(&self, cx: &Context, name: &str) -> Result<(), BackendError> {
+    pub(crate) async fn pull(
+        &self,
+        cx: &Context,
+        name: &str,
+        platform: Option<&str>,
+    ) -> Result<(), BackendError> {
         let options = CreateImageOptionsBuilder::default()
             .from_image(name)
+            .platform(platform.unwrap_or_default())
             .build();
-        let mut stream = self
-            .docker
-            .create_image(Some(options), None, self.credentials.of(name));
+        let login = self.credentials.of(cx, name).await?;
+        let mut stream = self.docker.create_image(Some(options), None, login);
         let fail = |e| error::registry("the image cannot be pulled", name, e);
         let (mut layers, what) = (Layers::default(), format!("pulling {name}"));
         loop {

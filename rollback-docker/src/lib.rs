@@ -31,15 +31,19 @@
 //! back to older values takes them from today's configuration or from a container that is still
 //! kept, or from a Swarm's record; where none has them, the error names the variables.
 
+mod attachment;
 mod backend;
 mod body;
 mod capture;
 mod choices;
 mod client;
 mod config;
+mod config_file;
+mod config_host;
 mod connection;
 mod container;
 mod create;
+mod credential_helper;
 mod credentials;
 mod defaults;
 mod error;
@@ -54,11 +58,15 @@ mod marks;
 mod myself;
 mod network;
 mod pins;
+mod platform;
+mod port;
 mod progress;
 mod raw;
 mod recreate;
 mod reference;
+mod registry_host;
 mod remediation;
+mod resources;
 mod restart;
 mod secrets;
 mod settings;
@@ -71,11 +79,18 @@ mod today;
 mod view;
 mod wanted;
 
+pub use attachment::{MacAddress, NetworkAttachment};
 pub use backend::DockerBackend;
 pub use choices::{Healthcheck, PullPolicy};
 pub use config::DockerConfig;
+pub use config_file::DockerConfigFile;
+pub use credentials::{Credentials, CredentialsProvider, StaticCredentials};
+pub use platform::Platform;
+pub use port::{ContainerPort, Protocol};
 pub use recreate::RecreateContainer;
+pub use registry_host::RegistryHost;
 pub use remediation::RestartContainer;
+pub use resources::{Capability, Device, LogDriver, Tmpfs, Ulimit};
 pub use restart::RestartPolicy;
 pub use swarm::{SwarmBackend, SwarmConfig, UpdateOrder};
 

@@ -18,14 +18,14 @@ pub(crate) fn rows(container: &Container, first: &str, rows: &mut Rows) {
                 rows.insert(format!("alias:{alias}"), String::new());
             }
         }
+        let name = if is_first { first } else { name };
         if asked != EndpointSettings::default() || !is_first {
             let text = serde_json::to_string(&asked).unwrap_or_default();
-            let name = if is_first { first } else { name };
             rows.insert(format!("endpoint:{name}"), text);
         }
-        if let Some(mac) = fixed_mac(container, endpoint) {
-            rows.insert(format!("mac:{name}"), mac);
-        }
+    }
+    if let Some(mac) = &container.chosen_mac {
+        rows.insert(format!("mac:{first}"), mac.clone());
     }
 }
 
@@ -56,20 +56,4 @@ fn asked(container: &Container, endpoint: &EndpointSettings) -> EndpointSettings
         gw_priority: endpoint.gw_priority.filter(|p| *p != 0),
         ..Default::default()
     }
-}
-
-/// A hardware address that somebody has chosen. dockerd makes its own from the address on old
-/// engines, where the choice is shown elsewhere; on new ones nothing tells a chosen one.
-fn fixed_mac(container: &Container, endpoint: &EndpointSettings) -> Option<String> {
-    let mac = endpoint.mac_address.clone().filter(|m| !m.is_empty())?;
-    if !container.macs_tell {
-        return None;
-    }
-    let octets = endpoint
-        .ip_address
-        .as_deref()?
-        .parse::<std::net::Ipv4Addr>();
-    let [a, b, c, d] = octets.ok()?.octets();
-    let made = format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}");
-    (mac != made).then_some(mac)
 }

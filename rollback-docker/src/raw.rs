@@ -3,8 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::header::HOST;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::http::request::Builder;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use rollback_core::error::BackendError;
@@ -36,24 +38,47 @@ pub(crate) async fn get(
     if status == StatusCode::NOT_FOUND {
         return Ok(None);
     }
-    let message = answer["message"].as_str().unwrap_or_default().to_owned();
-    let e = bollard::errors::Error::DockerResponseServerError {
-        status_code: status.as_u16(),
-        message,
-    };
+    let e = refusal(status, &answer);
     Err(crate::error::docker(what, subject, e))
 }
 
+/// Has a daemon make something; its answer.
+pub(crate) async fn post(
+    socket: &Path,
+    path: &str,
+    body: &Value,
+) -> Result<Value, bollard::errors::Error> {
+    let body = body.to_string().into();
+    let request = Request::post(path).header(CONTENT_TYPE, "application/json");
+    let (status, answer) = send(socket, request, body).await.map_err(|e| {
+        let e = e.downcast::<io::Error>();
+        e.map_or_else(io::Error::other, |e| *e)
+    })?;
+    match status.is_success() {
+        true => Ok(answer),
+        false => Err(refusal(status, &answer)),
+    }
+}
+
+fn refusal(status: StatusCode, answer: &Value) -> bollard::errors::Error {
+    bollard::errors::Error::DockerResponseServerError {
+        status_code: status.as_u16(),
+        message: answer["message"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
 async fn ask(socket: &Path, path: &str) -> Answer {
+    send(socket, Request::get(path), Bytes::new()).await
+}
+
+async fn send(socket: &Path, request: Builder, body: Bytes) -> Answer {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // It ends with this call, whether that ends or is dropped.
     let mut connections = JoinSet::new();
     connections.spawn(connection);
-    let request = Request::get(path)
-        .header(HOST, "docker")
-        .body(Empty::<bytes::Bytes>::new())?;
+    let request = request.header(HOST, "docker").body(Full::new(body))?;
     let answer = sender.send_request(request).await?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), MAX).collect().await?;

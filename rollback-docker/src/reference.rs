@@ -80,7 +80,7 @@ pub(crate) fn parse_host(text: &str) -> Option<String> {
 }
 
 /// Docker's own registry.
-const HUB: &str = "docker.io";
+pub(crate) const HUB: &str = "docker.io";
 
 fn canonical(host: &str) -> String {
     let host = host.to_ascii_lowercase();

@@ -26,6 +26,7 @@ pub(crate) const SERVICE: &str = "service";
 pub(crate) const ENV: &str = "env";
 pub(crate) const BY_HAND: &str = "by_hand";
 pub(crate) const RESTART: &str = "restart";
+pub(crate) const PLATFORM: &str = "platform";
 
 /// Rows whose values may hold a secret.
 pub(crate) fn is_secret(row: &str) -> bool {

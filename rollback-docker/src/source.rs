@@ -13,7 +13,9 @@ use crate::choices::PullPolicy;
 use crate::client::Client;
 use crate::error;
 use crate::pins::{Pin, Pins, pin_repository};
+use crate::platform::{Platform, Target};
 use crate::reference::Reference;
+use crate::settings;
 use crate::tag::{Hold, artifact_of};
 
 /// Where images come from: this daemon, or the registry that their names say.
@@ -28,6 +30,19 @@ pub(crate) struct Source {
 struct Meaning {
     digest: String,
     note: Option<String>,
+    /// What the image is built for, as far as that is known.
+    platforms: Vec<Platform>,
+}
+
+impl Meaning {
+    /// Something that is here.
+    fn here(digest: String, image: &ImageInspect) -> Self {
+        Self {
+            digest,
+            note: None,
+            platforms: Vec::from_iter(Platform::of_image(image)),
+        }
+    }
 }
 
 impl Source {
@@ -45,13 +60,35 @@ impl Source {
         client: &Client,
         reference: &str,
     ) -> Result<Artifact, BackendError> {
-        let parsed = Reference::parse(reference)?;
-        let meaning = self.meaning(cx, client, parsed).await?;
-        let artifact = Artifact::new(reference, meaning.digest);
-        Ok(match meaning.note {
-            Some(note) => artifact.noting(note),
+        Ok(self.meant(cx, client, reference).await?.0)
+    }
+
+    /// The same, built for what is asked for.
+    pub(crate) async fn artifact_for(
+        &self,
+        cx: &Context,
+        client: &Client,
+        reference: &str,
+        target: Target<'_>,
+    ) -> Result<Artifact, BackendError> {
+        let (artifact, platforms) = self.meant(cx, client, reference).await?;
+        Ok(match target.choose(&platforms, reference)? {
+            Some(platform) => artifact.built_for(platform.to_string()),
             None => artifact,
         })
+    }
+
+    async fn meant(
+        &self,
+        cx: &Context,
+        client: &Client,
+        reference: &str,
+    ) -> Result<(Artifact, Vec<Platform>), BackendError> {
+        let parsed = Reference::parse(reference)?;
+        let meaning = self.meaning(cx, client, parsed).await?;
+        let mut artifact = Artifact::new(reference, meaning.digest);
+        artifact.note = meaning.note;
+        Ok((artifact, meaning.platforms))
     }
 
     async fn meaning(
@@ -60,22 +97,26 @@ impl Source {
         client: &Client,
         reference: Reference,
     ) -> Result<Meaning, BackendError> {
-        let meant = |digest| Meaning { digest, note: None };
         let (repository, tag) = match reference {
             Reference::Id(id) => {
                 return match client.image(&id).await? {
-                    Some(image) => image_id(&image).map(meant),
+                    Some(image) => Ok(Meaning::here(image_id(&image)?, &image)),
                     None => Err(not_here(&id)
                         .advice("an image id is known to one daemon only: load the image first")),
                 };
             }
             Reference::Digest { repository, digest } => {
                 let name = format!("{repository}@{digest}");
-                if client.image(&name).await?.is_none() {
-                    self.may_ask(&name)?;
-                    client.remote(cx, &name).await?;
+                if let Some(image) = client.image(&name).await? {
+                    return Ok(Meaning::here(name, &image));
                 }
-                return Ok(meant(name));
+                self.may_ask(&name)?;
+                let (_, platforms) = client.offered(cx, &name).await?;
+                return Ok(Meaning {
+                    digest: name,
+                    note: None,
+                    platforms,
+                });
             }
             Reference::Tag { repository, tag } => (repository, tag),
         };
@@ -86,8 +127,12 @@ impl Source {
         };
         let Some(image) = here else {
             self.may_ask(&name)?;
-            let digest = client.remote(cx, &name).await?;
-            return Ok(meant(format!("{repository}@{digest}")));
+            let (digest, platforms) = client.offered(cx, &name).await?;
+            return Ok(Meaning {
+                digest: format!("{repository}@{digest}"),
+                note: None,
+                platforms,
+            });
         };
         let prefix = format!("{repository}@");
         let digest = match digests(&image).find(|d| d.starts_with(&prefix)) {
@@ -98,8 +143,8 @@ impl Source {
             "{name} is what this daemon has by that name; by the pull policy no registry was asked"
         );
         Ok(Meaning {
-            digest,
             note: Some(note),
+            ..Meaning::here(digest, &image)
         })
     }
 
@@ -189,7 +234,9 @@ impl Source {
         }
         self.may_ask(digest)?;
         cx.say(format!("pulling {digest}"));
-        client.pull(cx, digest).await.map_err(|e| match e.kind() {
+        let platform = settings::plain(release, settings::PLATFORM);
+        let pulled = client.pull(cx, digest, platform.as_deref()).await;
+        pulled.map_err(|e| match e.kind() {
             Kind::NotFound => {
                 error::gone("the registry no longer has the image", digest).because(e)
             }

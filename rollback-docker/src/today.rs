@@ -1,12 +1,12 @@
 //! What the program has configured now, for an artifact.
 
-use rollback_core::backend::Backend;
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
 use rollback_core::release::Release;
 
 use crate::backend::DockerBackend;
-use crate::settings::CONTAINER;
+use crate::platform::Target;
+use crate::settings::{self, CONTAINER};
 
 impl DockerBackend {
     /// The release of a reference with today's configuration.
@@ -16,7 +16,15 @@ impl DockerBackend {
         reference: &str,
     ) -> Result<Release, BackendError> {
         let client = &self.client().await?;
-        let artifact = self.source.artifact(cx, client, reference).await?;
+        let (wanted, key) = (&self.config.wanted, &self.key().await?);
+        let asked = wanted.rows.get(settings::PLATFORM);
+        let asked = asked.map(|asked| asked.parse()).transpose()?;
+        let target = Target {
+            asked: asked.as_ref(),
+            engine: client.engine.as_ref(),
+        };
+        let source = &self.source;
+        let artifact = source.artifact_for(cx, client, reference, target).await?;
         cx.check()?;
         let live = match client.inspect(&self.config.container).await? {
             Some(live) => Some(match &live.summary.ours {
@@ -25,8 +33,7 @@ impl DockerBackend {
             }),
             None => None,
         };
-        let bare = Release::new(self.kind(), artifact);
-        let (wanted, key) = (&self.config.wanted, &self.key().await?);
+        let bare = self.bare(artifact);
         Ok(wanted.today(CONTAINER, &bare, live.as_ref(), key))
     }
 }

@@ -8,18 +8,19 @@ use rollback_core::backend::{
 };
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
-use rollback_core::release::Release;
+use rollback_core::release::{Artifact, Release};
 
 use crate::backend::{DockerBackend, digests, way_back};
 use crate::client::Client;
 use crate::container::Container;
 use crate::inventory::Inventory;
 use crate::pins::Pins;
+use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::restart::RestartPolicy;
 use crate::secrets;
 use crate::summary::Summary;
-use crate::{capture, fence, settings};
+use crate::{capture, fence};
 
 impl DockerBackend {
     pub(crate) async fn look(&self, cx: &Context) -> Result<Observation, BackendError> {
@@ -110,13 +111,14 @@ impl DockerBackend {
             Some(digest) => digest,
             None => container.summary.image.clone(),
         };
+        let platform = image.as_ref().and_then(Platform::of_image);
         let defaults: ImageConfig = image.and_then(|i| i.config).unwrap_or_default();
         let key = self.key().await?;
-        let bare = self.bare(&asked_for, &digest);
-        let found = capture::captured(&bare, container, &defaults, &key);
-        Ok(settings::with_rows(
-            &found,
-            [(settings::RESTART, restart.row())],
+        let mut artifact = Artifact::new(asked_for, digest);
+        artifact.platform = platform.map(|platform| platform.to_string().into());
+        let bare = self.bare(artifact);
+        Ok(capture::captured(
+            &bare, container, &defaults, &key, restart,
         ))
     }
 

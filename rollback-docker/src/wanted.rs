@@ -47,6 +47,11 @@ impl Wanted {
         self.said.insert(ENV.to_owned());
     }
 
+    /// Says that this kind of settings is what rows of it say, and nothing where there is none.
+    pub(crate) fn speak_of(&mut self, kind: &str) {
+        self.said.insert(kind.to_owned());
+    }
+
     /// Says that there are no settings of this kind.
     pub(crate) fn without(&mut self, setting: &str) {
         let about = kind(setting).to_owned();

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use rollback_core::backend::{Availability, Backend, End, Instance};
 use rollback_core::context::{ProgressSink, TransferProgress};
-use rollback_docker::{DockerBackend, PullPolicy};
+use rollback_core::error::{BackendError, BackendErrorKind, LiveImpact};
+use rollback_docker::{DockerBackend, Platform, PullPolicy};
 use rollback_testkit::world::{Build, World};
 use support::{DockerWorld, cx, fixture};
 
@@ -216,4 +217,99 @@ async fn a_pull_said_what_it_did_and_not_how_much_of_it_is_done() {
     assert!(line.contains(&w.name) && line.contains(" MB"), "{line}");
     let of_all = |t: &TransferProgress| t.done > 0 && t.done < t.total;
     assert!(heard.iter().any(|(t, _)| of_all(t)), "{heard:?}");
+}
+
+/// An image for another machine, here and at the registry.
+fn foreign(w: &DockerWorld) -> String {
+    let (dir, reference) = (
+        w.fixture.dir().join("foreign"),
+        format!("{}/{}:foreign", w.fixture.registry(), w.name),
+    );
+    w.fixture.build(&reference, &["ENV VERSION=foreign"]);
+    std::fs::create_dir(&dir).unwrap();
+    let tar = dir.join("image.tar");
+    let path = tar.to_str().unwrap();
+    w.fixture.must(&["save", "-o", path, &reference]);
+    let run = |what: &str, rest: &[&str]| {
+        let mut run = Command::new("tar");
+        let run = run.args([what, path, "-C"]).arg(&dir).args(rest);
+        assert!(run.status().unwrap().success());
+    };
+    run("-xf", &[]);
+    // What it is for stands in its configuration alone; what is in it nobody looks at.
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+    for entry in std::fs::read_dir(&dir).unwrap().flatten() {
+        let own = read(&entry.path());
+        if own.contains("\"architecture\":\"amd64\"") {
+            let other = own.replace("\"amd64\"", "\"arm64\"");
+            std::fs::write(entry.path(), other).unwrap();
+        }
+    }
+    std::fs::remove_file(&tar).unwrap();
+    run("-cf", &["--exclude=image.tar", "."]);
+    w.fixture.must(&["rmi", &reference]);
+    w.fixture.must(&["load", "-i", path]);
+    w.fixture.must(&["push", "-q", &reference]);
+    reference
+}
+
+#[tokio::test]
+async fn an_image_for_another_machine_was_started_in_place_of_what_ran() {
+    let Some(w) = world() else { return };
+    let live = w.deploy(Build::V1).await;
+    let state = || w.inspect(&w.name, "{{.Id}} {{.State.StartedAt}}");
+    let before = state();
+    let reference = foreign(&w);
+    let said = "the image is for linux/arm64, and linux/amd64 is what this engine runs";
+    let refused = |e: &BackendError, said: &str| {
+        assert_eq!(e.kind(), BackendErrorKind::Unsupported, "{e}");
+        assert_eq!(e.impact(), LiveImpact::Untouched, "{e}");
+        assert!(e.to_string().contains(said), "{e}");
+    };
+    for policy in [PullPolicy::Always, PullPolicy::Never] {
+        let backend = DockerBackend::new(w.config().pull(policy)).unwrap();
+        refused(&backend.resolve(&cx(), &reference).await.unwrap_err(), said);
+    }
+    // What an older record names is refused once it is here, and before anything moves.
+    let digest = [
+        "image",
+        "inspect",
+        "-f",
+        "{{index .RepoDigests 0}}",
+        &reference,
+    ];
+    let digest = w.fixture.must(&digest).trim().to_owned();
+    let mut planned = serde_json::to_value(&live.release).unwrap();
+    planned["artifact"]["digest"] = digest.into();
+    let to = End::Planned(serde_json::from_value(planned).unwrap());
+    let op = w.operation(End::Placed(live.clone()), to);
+    let e = w.docker().prepare(&cx(), &op).await.unwrap_err();
+    refused(&e, said);
+    let arm: Platform = "linux/arm64".parse().unwrap();
+    let backend = DockerBackend::new(w.config().platform(&arm)).unwrap();
+    let e = backend.resolve(&cx(), &w.reference(Build::V2)).await;
+    let said = "linux/arm64 is configured, and this engine is linux/amd64";
+    refused(&e.unwrap_err(), said);
+    assert_eq!(state(), before);
+    // Of one that is for both, what this machine runs is taken, and the release says which.
+    let both = format!("{}/{}:both", w.fixture.registry(), w.name);
+    let create = ["manifest", "create", "--insecure", &both];
+    let of = [w.digest(Build::V2), &reference];
+    w.fixture.must(&[&create[..], &of].concat());
+    w.fixture.must(&["manifest", "push", "--insecure", &both]);
+    let amd: Platform = "linux/amd64".parse().unwrap();
+    for config in [w.config(), w.config().platform(&amd)] {
+        let backend = DockerBackend::new(config).unwrap();
+        let placed = {
+            let from = w.live().await.map_or(End::Nothing, End::Placed);
+            let op = w.plan(&backend, from, &both).await;
+            w.run(&backend, op).await.to
+        };
+        let release = placed.release().unwrap();
+        let platform = release.artifact().platform.as_deref();
+        assert_eq!(platform, Some("linux/amd64"));
+        assert_eq!(w.serving().await.as_deref(), Some("v2"));
+        let seen = backend.observe(&cx()).await.unwrap();
+        assert_eq!(&seen.live_instance().unwrap().release, release);
+    }
 }

@@ -9,6 +9,7 @@ use bollard::query_parameters::{
     InspectNetworkOptions, ListConfigsOptionsBuilder, ListNodesOptions, ListTasksOptionsBuilder,
     UpdateConfigOptionsBuilder, UpdateServiceOptionsBuilder,
 };
+use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 
 use serde_json::Value;
@@ -38,11 +39,13 @@ impl Client {
     /// Makes a service; raced if the name is taken.
     pub(super) async fn create_service(
         &self,
+        cx: &Context,
         name: &str,
         image: &str,
         spec: ServiceSpec,
     ) -> Result<Change, BackendError> {
-        let login = self.credentials.of(image);
+        let login = self.credentials.of(cx, image).await;
+        let login = login.map_err(BackendError::untouched)?;
         match self.docker.create_service(spec.clone(), login).await {
             Ok(_) => Ok(Change::Made),
             Err(e) if error::status(&e) == Some(409) => Ok(Change::Raced),
@@ -53,6 +56,7 @@ impl Client {
     /// Changes a service that is at this version.
     pub(super) async fn update_service(
         &self,
+        cx: &Context,
         id: &str,
         image: &str,
         spec: ServiceSpec,
@@ -65,7 +69,8 @@ impl Client {
         let options = UpdateServiceOptionsBuilder::default()
             .version(version)
             .build();
-        let login = self.credentials.of(image);
+        let login = self.credentials.of(cx, image).await;
+        let login = login.map_err(BackendError::untouched)?;
         let answer = self.docker.update_service(id, spec.clone(), options, login);
         match answer.await {
             Ok(_) => Ok(Change::Made),

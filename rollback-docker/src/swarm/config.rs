@@ -9,8 +9,7 @@ use rollback_core::id::WorkloadId;
 
 use super::{build, rows};
 use crate::choices::{Healthcheck, PullPolicy};
-use crate::credentials::Credentials;
-use crate::reference::parse_host;
+use crate::credentials::{CredentialsProvider, Logins};
 use crate::settings;
 use crate::wanted::{Wanted, bad};
 
@@ -43,7 +42,7 @@ pub struct SwarmConfig {
     pub(super) monitor: Duration,
     pub(super) soak: Duration,
     pub(super) pull: PullPolicy,
-    pub(super) credentials: Credentials,
+    pub(super) credentials: Logins,
     /// Hosts that are none.
     bad_hosts: Vec<String>,
 }
@@ -68,7 +67,7 @@ impl SwarmConfig {
             monitor: Duration::from_secs(5),
             soak: Duration::from_secs(10),
             pull: PullPolicy::default(),
-            credentials: Credentials::default(),
+            credentials: Logins::default(),
             bad_hosts: Vec::new(),
         }
     }
@@ -229,10 +228,18 @@ impl SwarmConfig {
         user: impl Into<String>,
         password: impl Into<String>,
     ) -> Self {
-        match parse_host(host) {
-            Some(host) => self.credentials.insert(host, user.into(), password.into()),
-            None => self.bad_hosts.push(host.to_owned()),
+        match host.parse() {
+            Ok(host) => self.credentials.insert(host, user.into(), password.into()),
+            Err(_) => self.bad_hosts.push(host.to_owned()),
         }
+        self
+    }
+
+    /// Who is asked for the credentials of registries for which there are none here, such as
+    /// [`DockerConfigFile`](crate::DockerConfigFile); each in turn, as they were added.
+    #[must_use]
+    pub fn credentials_from(mut self, provider: impl CredentialsProvider + 'static) -> Self {
+        self.credentials.ask(provider);
         self
     }
 

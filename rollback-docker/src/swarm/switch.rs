@@ -138,13 +138,13 @@ impl SwarmBackend {
         match live {
             Some(live) => {
                 client
-                    .update_service(&live.id, image, spec, live.version)
+                    .update_service(cx, &live.id, image, spec, live.version)
                     .await
             }
             None => {
                 self.wait_for_none(cx, client).await.map_err(untouched)?;
                 client
-                    .create_service(&self.config.service, image, spec)
+                    .create_service(cx, &self.config.service, image, spec)
                     .await
             }
         }
@@ -168,7 +168,7 @@ impl SwarmBackend {
         };
         let spec = ending(&self.config, live, &marks).map_err(BackendError::untouched)?;
         client
-            .update_service(&live.id, image(&live.spec), spec, live.version)
+            .update_service(cx, &live.id, image(&live.spec), spec, live.version)
             .await
     }
 

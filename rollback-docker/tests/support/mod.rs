@@ -29,6 +29,7 @@ use rollback_testkit::world::{Build, World};
 
 pub const TOKEN: &str = "a-token-that-nobody-may-see";
 
+pub mod apart;
 pub mod swarm;
 
 static WORLDS: AtomicU64 = AtomicU64::new(1);

@@ -16,7 +16,7 @@ use rollback_core::health::View;
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use rollback_docker::{Healthcheck, SwarmBackend, SwarmConfig, UpdateOrder};
-use rollback_testkit::fixtures::relay::Relay;
+use rollback_testkit::fixtures::relay::{Mode, Relay};
 use rollback_testkit::world::{Build, World};
 use support::swarm::{SwarmWorld, swarm};
 use support::{TOKEN, cx};
@@ -526,6 +526,51 @@ async fn a_service_that_somebody_removes_as_it_is_updated_is_a_lost_race() {
     let e = backend.switch(&cx(), &op).await.unwrap_err();
     assert_eq!(e.kind(), BackendErrorKind::Conflict, "{e}");
     assert_eq!(e.impact(), LiveImpact::Untouched, "{e}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_that_is_away_for_one_look_does_not_end_a_rollout() {
+    let Some(w) = world() else { return };
+    let relay = Relay::new(w.fixture.dir().join("relay"), w.fixture.socket());
+    let relay = Arc::new(relay);
+    let backend = SwarmBackend::new(apart(&w).socket(relay.socket())).unwrap();
+    w.deploy(&backend, Build::V1).await;
+    let op = prepared(&w, &backend, Build::V2).await;
+    let id = format!("/services/{}/update", w.show()["ID"].as_str().unwrap());
+    let body = r#"{"message":"rpc error: code = Unavailable desc = connection error"}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let next = Arc::clone(&relay);
+    relay.before(&id, move || next.set(Mode::Answer(answer.into_bytes())));
+    backend.switch(&cx(), &op).await.unwrap();
+    assert_eq!(w.live().await.as_ref(), op.to.instance());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_refused_before_anything_moves() {
+    let Some(w) = world() else { return };
+    let image = w.reference(Build::V1);
+    let args = [
+        "service",
+        "create",
+        "-q",
+        "-d",
+        "--mode",
+        "replicated-job",
+        "--name",
+    ];
+    w.fixture.must(&[&args[..], &[&w.name, &image]].concat());
+    let backend = SwarmBackend::new(apart(&w)).unwrap();
+    let live = w.live().await.unwrap();
+    let op = w
+        .plan(&backend, End::Placed(live), &w.reference(Build::V2))
+        .await;
+    let e = backend.prepare(&cx(), &op).await.unwrap_err();
+    assert_eq!(e.kind(), BackendErrorKind::Unsupported, "{e}");
+    assert!(e.to_string().contains("a job is no service"), "{e}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bollard::models::Task;
 use rollback_core::backend::Evidence;
 use rollback_core::context::{Context, RolloutProgress};
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
@@ -18,6 +19,8 @@ use crate::client::Client;
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long the managers may be away while a rollout is followed: it goes on without them.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a rollout ended that did not fail.
 #[derive(Debug)]
@@ -42,17 +45,25 @@ impl SwarmBackend {
     pub(super) async fn follow(
         &self,
         cx: &Context,
-        client: &Client,
         record: &Record,
     ) -> Result<Followed, BackendError> {
-        let workload = self.config.workload.to_string();
         let (mut watch, mut down, mut said) = (Watch::default(), Down::default(), None);
+        let mut away: Option<Instant> = None;
         loop {
-            let seen = Seen::look(client, &workload, &self.config.service).await?;
+            let (seen, tasks) = match self.look_once(&mut down).await {
+                Ok(looked) => looked,
+                Err(e) => {
+                    let since = *away.get_or_insert_with(Instant::now);
+                    if !e.is_transient() || since.elapsed() > PATIENCE {
+                        return Err(e);
+                    }
+                    wait(cx).await?;
+                    continue;
+                }
+            };
+            away = None;
             let seen = seen.ok_or_else(vanished)?;
             refuse_other(&seen, record)?;
-            let tasks = client.tasks(&self.config.service).await?;
-            down.refresh(client).await?;
             let now = Standing::of(&seen, tasks, &down);
             let progress = watch.progress(&now, &seen, self.config.monitor);
             if said != Some(progress) {
@@ -79,6 +90,16 @@ impl SwarmBackend {
             }
             wait(cx).await?;
         }
+    }
+
+    /// The service and its tasks, by whichever dockerd is there now.
+    async fn look_once(&self, down: &mut Down) -> Result<(Option<Seen>, Vec<Task>), BackendError> {
+        let client = &self.client().await?;
+        let workload = self.config.workload.to_string();
+        let seen = Seen::look(client, &workload, &self.config.service).await?;
+        let tasks = client.tasks(&self.config.service).await?;
+        down.refresh(client).await?;
+        Ok((seen, tasks))
     }
 
     /// Waits until no task of a service with this name is left.

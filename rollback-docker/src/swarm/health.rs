@@ -42,7 +42,7 @@ impl SwarmBackend {
             return Ok(View::failed("no node has a task of it"));
         }
         if now.running.len() < now.desired {
-            if !now.failed.is_empty() {
+            if now.is_failing() {
                 return Ok(self.sick(client, &seen, &now, "a task failed").await);
             }
             return Ok(View::NotYet(now.progress(&seen.update).to_string()));
@@ -54,17 +54,17 @@ impl SwarmBackend {
         if self.has_check(client, &seen).await? {
             return Ok(View::Healthy);
         }
-        let has_run = now.running.iter().map(has_run).min().unwrap_or_default();
-        if has_run >= self.config.soak {
+        let least = now.running.iter().map(has_run).min().unwrap_or_default();
+        if least >= self.config.soak {
             return Ok(View::Healthy);
         }
-        if !now.failed.is_empty() {
+        if now.has_replaced(|task| has_run(task) < self.config.soak) {
             let why = "a task failed and was replaced since it was rolled out";
             return Ok(self.sick(client, &seen, &now, why).await);
         }
         Ok(View::NotYet(format!(
             "it has no health check and was not watched for long enough: it has run for {} s of {} s",
-            has_run.as_secs(),
+            least.as_secs(),
             self.config.soak.as_secs()
         )))
     }

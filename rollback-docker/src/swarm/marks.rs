@@ -8,7 +8,7 @@ use rollback_core::history::Fence;
 
 use crate::marks::{DEPLOYMENT, FENCE, HANDLE, WORKLOAD};
 
-/// On a service that is about to be removed.
+/// On a service that is about to be removed: how many tasks it had.
 const ENDING: &str = "rollback.ending";
 
 /// This crate's labels on a service.
@@ -20,8 +20,15 @@ pub(super) struct Marks {
     pub(super) deployment: String,
     /// By what right.
     pub(super) fence: Option<Fence>,
-    /// Whether it is about to be removed.
-    pub(super) is_ending: bool,
+    /// Whether it is about to be removed, and what it was.
+    pub(super) ending: Option<Ending>,
+}
+
+/// What a service was that is about to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// How many tasks it had, where that is a number and is known.
+    pub(super) replicas: Option<i64>,
 }
 
 impl Marks {
@@ -34,7 +41,9 @@ impl Marks {
             handle: Handle::new(labels.get(HANDLE)?),
             deployment: labels.get(DEPLOYMENT)?.clone(),
             fence: labels.get(FENCE).and_then(|text| read_fence(text)),
-            is_ending: labels.contains_key(ENDING),
+            ending: labels.get(ENDING).map(|text| Ending {
+                replicas: text.parse().ok(),
+            }),
         })
     }
 
@@ -50,8 +59,10 @@ impl Marks {
         if let Some(fence) = &self.fence {
             labels.insert(FENCE.to_owned(), write_fence(fence)?);
         }
-        if self.is_ending {
-            labels.insert(ENDING.to_owned(), "true".to_owned());
+        if let Some(ending) = self.ending {
+            let replicas = ending.replicas.map(|n| n.to_string());
+            let text = replicas.unwrap_or_else(|| "true".to_owned());
+            labels.insert(ENDING.to_owned(), text);
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Everything that can fail, before anything moves: the image, the specification, the way back.
 
+use bollard::models::ServiceSpec;
 use rollback_core::backend::{End, Handle, Instance, Operation, Prepared, Reuse, Rollout, WayBack};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
@@ -8,6 +9,7 @@ use rollback_core::release::Release;
 use super::api::Change;
 use super::backend::SwarmBackend;
 use super::record::Record;
+use super::rows::rows;
 use super::service::{Seen, replicas};
 use super::survey::Survey;
 use crate::backend::image_id;
@@ -65,6 +67,7 @@ impl SwarmBackend {
                 Record::planned(cx, op, release.clone(), spec)
             }
         };
+        refuse_job(&record.spec)?;
         refuse_other_mode(survey, replicas(&record.spec).is_some())?;
         if standing.is_none() {
             cx.check()?;
@@ -125,6 +128,7 @@ impl SwarmBackend {
             .on(live.lost.join(", "))
             .advice("take them away, or remove the service and deploy it anew"));
         }
+        refuse_job(&live.spec)?;
         let release = self.seen(client, survey, live).await?;
         let way_back = way_back(&release);
         if survey.of_live().is_none() {
@@ -234,6 +238,19 @@ pub(super) fn is_end(op: &Operation, handle: &Handle) -> bool {
     let ends = [&op.from, &op.to];
     ends.iter()
         .any(|end| end.instance().is_some_and(|i| i.handle == *handle))
+}
+
+/// A job is done once its tasks have ended: it is nothing that is live, and Swarm changes none.
+fn refuse_job(spec: &ServiceSpec) -> Result<(), BackendError> {
+    if !rows(spec).contains_key("service:Mode") {
+        return Ok(());
+    }
+    Err(BackendError::new(
+        Kind::Unsupported,
+        "a job is no service that can be rolled out",
+    )
+    .on(spec.name.as_deref().unwrap_or("service:Mode"))
+    .advice("remove it, or configure another name"))
 }
 
 /// Swarm does not change the mode of a service.

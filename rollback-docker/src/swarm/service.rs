@@ -10,7 +10,7 @@ use rollback_core::error::{BackendError, BackendErrorKind};
 
 use serde_json::Value;
 
-use super::marks::{Marks, strip};
+use super::marks::{Ending, Marks, strip};
 use super::record::Record;
 use super::rows;
 use crate::client::Client;
@@ -120,7 +120,20 @@ impl Seen {
 
     /// Whether it is about to be removed.
     pub(super) fn is_ending(&self) -> bool {
-        self.marks.as_ref().is_some_and(|marks| marks.is_ending)
+        self.ending().is_some()
+    }
+
+    pub(super) fn ending(&self) -> Option<Ending> {
+        self.marks.as_ref()?.ending
+    }
+
+    /// How many tasks it is to have: where its removal was cut off, those that it had before, if that
+    /// is known. `None` where every node has one.
+    pub(super) fn scale(&self) -> Option<i64> {
+        match self.ending() {
+            Some(ending) => ending.replicas,
+            None => replicas(&self.spec),
+        }
     }
 
     /// Which instance it is. One that was made by hand is known by the service's own id.

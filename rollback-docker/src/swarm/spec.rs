@@ -165,7 +165,7 @@ pub(super) fn to_send(
     let template = spec.task_template.get_or_insert_default();
     template.force_update = Some(started.saturating_add(1));
     // Whoever has scaled it meanwhile knows why.
-    if let Some(scaled) = live.and_then(|live| replicas(&live.spec))
+    if let Some(scaled) = live.and_then(Seen::scale)
         && !record.fixes_replicas()
         && replicas(&spec).is_some()
     {
@@ -217,4 +217,76 @@ fn set_image(spec: &mut ServiceSpec, image: &str) {
     let template = spec.task_template.get_or_insert_default();
     let container = template.container_spec.get_or_insert_default();
     container.image = Some(image.to_owned());
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rollback_core::backend::{Handle, Operation};
+    use rollback_core::context::Context;
+    use serde_json::json;
+
+    use super::super::marks::Ending;
+    use super::*;
+
+    fn marks(ending: Option<Ending>) -> Marks {
+        Marks {
+            handle: Handle::new("h"),
+            deployment: "d".to_owned(),
+            fence: None,
+            ending,
+        }
+    }
+
+    fn live(spec: &ServiceSpec) -> Seen {
+        let shown = json!({"ID": "s", "Version": {"Index": 7}, "Spec": spec});
+        Seen::new("api@web-1", shown).unwrap()
+    }
+
+    fn record() -> Record {
+        let release = Release::new("swarm".parse().unwrap(), Artifact::new("a", "a@sha256:1"));
+        let op = Operation::new(
+            "api@web-1".parse().unwrap(),
+            "deploy-20260315-143022-a3f2b901a3f2b901".parse().unwrap(),
+            rollback_core::history::Sequence(1),
+            rollback_core::backend::End::Nothing,
+            rollback_core::backend::End::Planned(release.clone()),
+        );
+        let spec = json!({
+            "Name": "api", "Mode": {"Replicated": {"Replicas": 1}},
+            "TaskTemplate": {"ContainerSpec": {"Image": "a"}},
+        });
+        let cx = Context::new(std::time::Duration::from_secs(1));
+        Record::planned(&cx, &op, release, serde_json::from_value(spec).unwrap())
+    }
+
+    #[test]
+    fn the_number_of_tasks_outlives_a_removal_that_was_cut_off_even_twice() {
+        let config = SwarmConfig::new("api@web-1".parse().unwrap(), "api", "/state");
+        let mut scaled = record().spec;
+        set_replicas(&mut scaled, 3);
+        let mut live = live(&scaled);
+        for _ in 0..2 {
+            let marks = marks(Some(Ending {
+                replicas: live.scale(),
+            }));
+            let sent = ending(&config, &live, &marks).unwrap();
+            assert_eq!(replicas(&sent), Some(0));
+            live = self::live(&sent);
+        }
+        let sent = to_send(&config, &record(), &marks(None), Some(&live), 0).unwrap();
+        assert_eq!(replicas(&sent), Some(3));
+        // Older versions have not noted it down.
+        live.marks = Some(marks(Some(Ending { replicas: None })));
+        let sent = to_send(&config, &record(), &marks(None), Some(&live), 0).unwrap();
+        assert_eq!(replicas(&sent), Some(1));
+    }
+
+    #[test]
+    fn no_start_has_the_number_of_a_task_that_is_still_listed() {
+        let config = SwarmConfig::new("api@web-1".parse().unwrap(), "api", "/state");
+        let live = live(&record().spec);
+        let sent = to_send(&config, &record(), &marks(None), Some(&live), 4).unwrap();
+        assert_eq!(sent.task_template.unwrap().force_update, Some(5));
+    }
 }

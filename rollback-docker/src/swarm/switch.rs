@@ -8,7 +8,7 @@ use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use super::api::Change;
 use super::backend::SwarmBackend;
 use super::follow::Followed;
-use super::marks::Marks;
+use super::marks::{Ending, Marks};
 use super::prepare::{changed_by_hand, is_end, stranger};
 use super::record::Record;
 use super::service::{Seen, Update, image};
@@ -45,7 +45,8 @@ impl SwarmBackend {
             let asked = match &record {
                 Some(record) => {
                     let again = collisions > 0;
-                    self.ask_for(cx, client, op, live, record, again).await?
+                    let asked = self.ask_for(cx, client, op, live, record, again).await;
+                    asked.map_err(|e| if again { asked_before(e) } else { e })?
                 }
                 None => self.ask_to_end(cx, client, op, live).await?,
             };
@@ -54,7 +55,7 @@ impl SwarmBackend {
                 let Some(record) = &record else {
                     return self.put_away(cx, client, live).await;
                 };
-                match self.follow(cx, client, record).await? {
+                match self.follow(cx, record).await? {
                     Followed::InPlace(evidence) => return Ok(evidence),
                     Followed::Collided(e) if collisions == COLLISIONS => return Err(e),
                     Followed::Collided(_) => collisions += 1,
@@ -63,7 +64,8 @@ impl SwarmBackend {
                 continue;
             }
             let before = survey.service;
-            survey = self.survey(cx, client, op).await.map_err(untouched)?;
+            let now = self.survey(cx, client, op).await;
+            survey = now.map_err(|e| if collisions > 0 { e } else { e.untouched() })?;
             let is_changed = match (&before, &survey.service) {
                 // What Swarm itself writes moves the version, too.
                 (Some(before), Some(now)) => before.spec != now.spec || before.marks != now.marks,
@@ -143,6 +145,14 @@ impl SwarmBackend {
             }
             None => {
                 self.wait_for_none(cx, client).await.map_err(untouched)?;
+                // That takes its time, and a name that is free tells of nobody who came meanwhile.
+                let now = Survey::take(client, &self.config)
+                    .await
+                    .map_err(untouched)?;
+                self.claim(cx, client, &now).await.map_err(untouched)?;
+                if now.service.is_some() {
+                    return Ok(Change::Raced);
+                }
                 client
                     .create_service(cx, &self.config.service, image, spec)
                     .await
@@ -163,7 +173,9 @@ impl SwarmBackend {
             return Ok(Change::Made);
         };
         let marks = Marks {
-            is_ending: true,
+            ending: Some(Ending {
+                replicas: live.scale(),
+            }),
             ..marks(cx, op, live.handle())
         };
         let spec = ending(&self.config, live, &marks).map_err(BackendError::untouched)?;
@@ -188,13 +200,23 @@ impl SwarmBackend {
     }
 }
 
+/// The error of asking once more, which may leave what is live as it is: asking before did not.
+fn asked_before(e: BackendError) -> BackendError {
+    BackendError::new(
+        e.kind(),
+        "the rollout was given up, and could not be asked for again",
+    )
+    .transient(e.is_transient())
+    .because(e)
+}
+
 /// What a service bears that this deployment puts in place.
 fn marks(cx: &Context, op: &Operation, handle: Handle) -> Marks {
     Marks {
         handle,
         deployment: op.deployment.to_string(),
         fence: cx.fence().cloned(),
-        is_ending: false,
+        ending: None,
     }
 }
 

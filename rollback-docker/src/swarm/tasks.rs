@@ -22,6 +22,11 @@ pub(super) struct Standing {
     pub(super) running: Vec<Task>,
     /// Those of today's specification that have failed, the last one last.
     pub(super) failed: Vec<Task>,
+    /// Those that failed last in their place: no other of today's specification ran there since, but
+    /// what is there now.
+    pub(super) unhealed: Vec<Task>,
+    /// Whether there is to be one on each node, and none is there yet.
+    pub(super) is_unplaced: bool,
     /// Any others that have not ended yet.
     pub(super) leaving: usize,
     /// Whether some failed, and each of them while the one whose place it took had not ended: which
@@ -36,7 +41,7 @@ impl Standing {
         let mut out = Self::default();
         let mut wanted = 0;
         let template = bare(seen.template.clone());
-        let mut others = Vec::new();
+        let (mut others, mut past) = (Vec::new(), Vec::new());
         for task in tasks {
             let own = task.service_id.as_ref() == Some(&seen.id);
             let own = own && task.spec.clone().map(bare).as_ref() == Some(&template);
@@ -47,6 +52,7 @@ impl Standing {
                 State::FAILED | State::REJECTED if own => out.failed.push(task),
                 _ if stays => {}
                 _ => {
+                    past.extend(own.then(|| task.clone()));
                     out.leaving += usize::from(!has_ended(&task) && !down.has(&task));
                     others.push(task);
                 }
@@ -64,6 +70,13 @@ impl Standing {
             // One for each node that takes any: the managers know which.
             None => wanted,
         };
+        out.is_unplaced = replicas(&seen.spec).is_none() && wanted == 0;
+        past.extend(out.failed.iter().cloned());
+        let is_last = |failed: &&Task| {
+            let after = |other: &Task| is_same_place(failed, other) && at(other) > at(failed);
+            !past.iter().any(after)
+        };
+        out.unhealed = out.failed.iter().filter(is_last).cloned().collect();
         out.failed.sort_by_key(at);
         out.running.sort_by(|a, b| a.id.cmp(&b.id));
         out
@@ -71,12 +84,23 @@ impl Standing {
 
     /// Whether all that is to run does, and nothing else.
     pub(super) fn is_complete(&self) -> bool {
-        self.running.len() == self.desired && self.leaving == 0
+        self.running.len() == self.desired && self.leaving == 0 && !self.is_unplaced
     }
 
-    /// Whether some of those that are to run do not, and have failed.
+    /// Whether some of those that are to run do not, and have failed where they were to.
     pub(super) fn is_failing(&self) -> bool {
-        self.running.len() < self.desired && !self.failed.is_empty()
+        let is_away = |failed: &Task| !self.running.iter().any(|now| is_same_place(failed, now));
+        self.running.len() < self.desired && self.unhealed.iter().any(is_away)
+    }
+
+    /// Whether one of these that run has taken the place of one that failed.
+    pub(super) fn has_replaced(&self, is_young: impl Fn(&Task) -> bool) -> bool {
+        let replaces = |now: &&Task| {
+            self.unhealed
+                .iter()
+                .any(|failed| is_same_place(failed, now))
+        };
+        self.running.iter().filter(replaces).any(is_young)
     }
 
     pub(super) fn progress(&self, update: &Update) -> RolloutProgress {
@@ -128,6 +152,15 @@ fn is_ousted(by: &Task, other: &Task) -> bool {
     same_place && is_told_to_stop(other)
 }
 
+/// Whether two tasks are of one slot; or of one node, where each node has one.
+fn is_same_place(one: &Task, other: &Task) -> bool {
+    match (one.slot, other.slot) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => one.node_id.is_some() && one.node_id == other.node_id,
+        _ => false,
+    }
+}
+
 /// How many of these have not ended.
 pub(super) fn alive(tasks: &[Task], down: &Down) -> usize {
     let alive = |task: &&Task| !has_ended(task) && !down.has(task);
@@ -150,10 +183,14 @@ pub(super) fn at(task: &Task) -> Option<Timestamp> {
     task.status.as_ref()?.timestamp.as_ref()?.parse().ok()
 }
 
-/// A task's copy of its service's specification lacks what is the same for all.
+/// A task's copy of its service's specification lacks what is the same for all. Where only the places
+/// were changed that it may have, a task that is in one of them goes on with the copy that it has.
 fn bare(spec: TaskSpec) -> TaskSpec {
-    let runtime = spec.runtime.filter(|runtime| runtime != "container");
-    TaskSpec { runtime, ..spec }
+    TaskSpec {
+        runtime: spec.runtime.filter(|runtime| runtime != "container"),
+        placement: None,
+        ..spec
+    }
 }
 
 fn state(task: &Task) -> State {
@@ -312,6 +349,49 @@ mod tests {
             let now = Standing::of(&seen(one()), vec![new(), soon], &Down::default());
             assert!(!now.is_complete(), "{now:?}");
         }
+    }
+
+    #[test]
+    fn a_failure_that_was_healed_long_ago_is_no_failure_of_one_that_scales_or_is_drained() {
+        let of = |n: i64, tasks: Vec<Task>| {
+            let mode = json!({"Replicated": {"Replicas": n}});
+            Standing::of(&seen(mode), tasks, &Down::default())
+        };
+        let failed = || in_slot(1, task("b", "failed", "shutdown", 1));
+        let replaced = || in_slot(1, task("b", "running", "running", 2));
+        let starting = |slot| in_slot(slot, task("b", "starting", "running", 9));
+        let scaled = of(2, vec![failed(), replaced(), starting(2)]);
+        assert!(!scaled.is_failing(), "{scaled:?}");
+        let stopped = in_slot(1, task("b", "shutdown", "shutdown", 8));
+        let drained = of(1, vec![failed(), stopped.clone(), starting(1)]);
+        assert!(!drained.is_failing(), "{drained:?}");
+        let now = in_slot(1, task("b", "running", "running", 9));
+        let moved = of(1, vec![failed(), stopped, now.clone()]);
+        assert!(!moved.has_replaced(|_| true), "{moved:?}");
+        // One that fails again and again does.
+        let crashing = of(1, vec![failed(), starting(1)]);
+        assert!(crashing.is_failing(), "{crashing:?}");
+        assert!(of(1, vec![failed(), now]).has_replaced(|_| true));
+    }
+
+    #[test]
+    fn a_task_that_stays_where_only_its_places_were_changed_is_of_todays_specification() {
+        let mut moved = seen(one());
+        moved.template.placement =
+            serde_json::from_value(json!({"Constraints": ["a==b"]})).unwrap();
+        let tasks = vec![task("b", "running", "running", 1)];
+        assert!(Standing::of(&moved, tasks, &Down::default()).is_complete());
+    }
+
+    #[test]
+    fn a_service_of_every_node_is_not_in_place_before_it_has_a_task() {
+        let global = seen(json!({"Global": {}}));
+        let none = Standing::of(&global, Vec::new(), &Down::default());
+        assert!(!none.is_complete());
+        let tasks = vec![task("b", "running", "running", 1)];
+        assert!(Standing::of(&global, tasks, &Down::default()).is_complete());
+        let zero = seen(json!({"Replicated": {"Replicas": 0}}));
+        assert!(Standing::of(&zero, Vec::new(), &Down::default()).is_complete());
     }
 
     #[test]

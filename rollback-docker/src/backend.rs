@@ -19,6 +19,7 @@ use crate::client::Client;
 use crate::config::DockerConfig;
 use crate::connection::{Connection, Daemon};
 use crate::container::Container;
+use crate::effect::to_its_end;
 use crate::fingerprint::Key;
 use crate::health::Watch;
 use crate::inventory::Inventory;
@@ -34,13 +35,13 @@ use crate::tag::Hold;
 /// of every release that is kept bears a tag of this crate's own
 /// (`rollback.local/<workload>:<digest>.<deployment>`), so that pruning dangling images takes none
 /// of them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DockerBackend {
     pub(crate) config: Arc<DockerConfig>,
     kind: BackendKind,
-    connection: Connection,
+    connection: Arc<Connection>,
     pub(crate) myself: Myself,
-    pub(crate) watch: std::sync::Mutex<Option<Watch>>,
+    pub(crate) watch: Arc<std::sync::Mutex<Option<Watch>>>,
     pub(crate) source: Source,
 }
 
@@ -60,16 +61,16 @@ impl DockerBackend {
         })?;
         Ok(Self {
             source: Source::new(&config.workload.to_string(), config.pull),
-            connection: Connection::to(Daemon {
+            connection: Arc::new(Connection::to(Daemon {
                 socket: config.socket.clone(),
                 credentials: config.credentials.clone(),
                 workload: config.workload.to_string(),
                 live_name: config.container.clone(),
-            }),
+            })),
             config: Arc::new(config),
             kind,
             myself: Myself::look(),
-            watch: std::sync::Mutex::default(),
+            watch: Arc::default(),
         })
     }
 
@@ -200,9 +201,12 @@ impl Backend for DockerBackend {
     }
 
     async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
-        Box::pin(self.prepare_container(cx, op))
-            .await
-            .map_err(BackendError::untouched)
+        let (own, cx, op) = (self.clone(), cx.clone(), op.clone());
+        to_its_end(Box::pin(
+            async move { own.prepare_container(&cx, &op).await },
+        ))
+        .await
+        .map_err(BackendError::untouched)
     }
 
     async fn start(&self, _cx: &Context, _op: &Operation) -> Result<Started, BackendError> {
@@ -210,11 +214,13 @@ impl Backend for DockerBackend {
     }
 
     async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
-        self.swap(cx, op).await
+        let (own, cx, op) = (self.clone(), cx.clone(), op.clone());
+        to_its_end(async move { own.swap(&cx, &op).await }).await
     }
 
     async fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
-        self.retire_leftovers(cx, op).await
+        let (own, cx, op) = (self.clone(), cx.clone(), op.clone());
+        to_its_end(async move { own.retire_leftovers(&cx, &op).await }).await
     }
 
     async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
@@ -230,7 +236,8 @@ impl Backend for DockerBackend {
     }
 
     async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
-        self.retain_window(cx, window)
+        let (own, cx, window) = (self.clone(), cx.clone(), window.to_vec());
+        to_its_end(async move { own.retain_window(&cx, &window).await })
             .await
             .map_err(BackendError::untouched)
     }

@@ -46,6 +46,7 @@ mod create;
 mod credential_helper;
 mod credentials;
 mod defaults;
+mod effect;
 mod error;
 mod fence;
 mod fingerprint;

@@ -19,7 +19,7 @@ use crate::settings;
 use crate::tag::{Hold, artifact_of};
 
 /// Where images come from: this daemon, or the registry that their names say.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Source {
     /// The repository of this workload's pins.
     pub(crate) pins: String,

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
-use crate::context::{Cancellation, RolloutProgress, Said};
+use crate::context::{Cancellation, RolloutProgress, Said, TransferProgress};
 use crate::deployment::Phase;
 use crate::engine::Report;
 use crate::error::{Error, ErrorKind};
@@ -24,6 +24,8 @@ pub struct Progress {
     pub line: String,
     /// How far the platform has rolled it out by itself, while it does.
     pub rollout: Option<RolloutProgress>,
+    /// How much of what it fetches is here, while it does.
+    pub transfer: Option<TransferProgress>,
 }
 
 /// What the engine and the handle share of a run.
@@ -48,6 +50,7 @@ impl Channels {
             phase,
             line: said.line,
             rollout: said.rollout,
+            transfer: said.transfer,
         }
     }
 }

@@ -27,6 +27,7 @@ use std::fmt;
 use automaton::Automaton;
 use forms::View;
 use looks::End;
+pub use parts::argument;
 use spans::Spans;
 
 /// Shortest value that is masked of those that were [given](Secrets::given), in bytes: shorter ones

@@ -28,6 +28,7 @@ use crate::marks::WORKLOAD;
 use crate::platform::Platform;
 use crate::raw;
 use crate::restart::RestartPolicy;
+use crate::secrets;
 use crate::summary::Summary;
 
 /// Longest answer that is waited for, a stop's own timeout aside.
@@ -210,7 +211,10 @@ impl Client {
                 Err(e) if self.is_ghost(&e, name).await? => {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
-                Err(e) => return Err(self.failed("cannot create the container", name, e)),
+                Err(e) => {
+                    let e = error::without(&secrets::to_be(&body), e);
+                    return Err(self.failed("cannot create the container", name, e));
+                }
             }
         }
         Err(busy(name))
@@ -286,7 +290,8 @@ impl Client {
     }
 
     /// Starts it. A port that its former holder has not freed yet is waited for.
-    pub(crate) async fn start(&self, id: &str) -> Result<(), BackendError> {
+    pub(crate) async fn start(&self, container: &Container) -> Result<(), BackendError> {
+        let id = &container.summary.id;
         let mut tried = 0;
         loop {
             let answer = self
@@ -299,7 +304,10 @@ impl Client {
                     tried += 1;
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
-                Err(e) => return Err(self.failed("cannot start the container", id, e)),
+                Err(e) => {
+                    let e = error::without(&secrets::of(container), e);
+                    return Err(self.failed("cannot start the container", id, e));
+                }
             }
         }
     }

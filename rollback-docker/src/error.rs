@@ -6,6 +6,7 @@ use std::io;
 
 use bollard::errors::Error as Bollard;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
+use rollback_core::masking::{Part, Secrets};
 
 /// Longest text of the daemon's that an error repeats.
 const MAX_TEXT: usize = 400;
@@ -157,6 +158,24 @@ pub(crate) fn text(e: &Bollard) -> String {
     line.chars().take(MAX_TEXT).collect()
 }
 
+/// The same error, without these in what the daemon says: it repeats a command that it cannot run.
+pub(crate) fn without(secrets: &Secrets, e: Bollard) -> Bollard {
+    let told = |text: &str| secrets.tell(text, Part::Whole);
+    match e {
+        Bollard::DockerResponseServerError {
+            status_code,
+            message,
+        } => Bollard::DockerResponseServerError {
+            status_code,
+            message: told(&message),
+        },
+        Bollard::DockerStreamError { error } => Bollard::DockerStreamError {
+            error: told(&error),
+        },
+        other => other,
+    }
+}
+
 /// Whether an error shows that the daemon is, or was, another one than was agreed with.
 pub(crate) fn is_lost(e: &Bollard) -> bool {
     is_away(e) || is_other_version(e)
@@ -252,6 +271,20 @@ mod tests {
                 message: message.to_owned(),
             };
             assert_eq!(is_port_busy(&e), busy, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_secret_was_told_where_a_cut_of_dockerds_words_went_through_it() {
+        let secrets = Secrets::default().found("hunter22");
+        for filling in [0, MAX_TEXT - 12] {
+            let e = Bollard::DockerResponseServerError {
+                status_code: 400,
+                message: format!("{}exec: \"--pw=hunter22\"", "x".repeat(filling)),
+            };
+            let failed = docker("cannot start", "a", without(&secrets, e)).to_string();
+            assert!(!failed.contains("hun"), "{failed}");
+            assert!(failed.contains("exec"), "{failed}");
         }
     }
 

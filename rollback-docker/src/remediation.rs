@@ -53,7 +53,7 @@ impl RestartContainer {
         if live.summary.is_up() {
             client.stop(&live).await?;
         }
-        client.start(&live.summary.id).await?;
+        client.start(&live).await?;
         Ok(format!("restarted container {}", live.summary.short_id()))
     }
 }

@@ -1,10 +1,12 @@
 //! What must not be shown of a container or a service: in its log, and in what dockerd says of it.
 
+use bollard::models::ContainerCreateBody;
 use rollback_core::backend::Running;
-use rollback_core::masking::{Part, Secrets};
+use rollback_core::masking::{Part, Secrets, argument};
 use serde_json::Value;
 
 use crate::capture;
+use crate::config::Secret;
 use crate::container::Container;
 use crate::settings::{Env, Rows, is_secret, kind};
 
@@ -19,6 +21,29 @@ pub(crate) fn running(container: &Container) -> Running {
 /// The values of the container's variables, labels and arguments.
 pub(crate) fn of(container: &Container) -> Secrets {
     among(capture::rows(container), capture::env(container))
+}
+
+/// Those of a container that is to be made.
+pub(crate) fn to_be(body: &ContainerCreateBody) -> Secrets {
+    let env = body.env.iter().flatten();
+    let env = env.filter_map(|pair| pair.split_once('='));
+    let env = env.map(|(name, value)| (name.to_owned(), Secret(value.to_owned())));
+    let list = |list: &Option<Vec<String>>| Some(serde_json::json!(list.as_ref()?).to_string());
+    let check = body.healthcheck.as_ref();
+    let check = check.and_then(|check| serde_json::to_string(check).ok());
+    let log = body.host_config.as_ref();
+    let log = log.and_then(|host| serde_json::to_string(host.log_config.as_ref()?).ok());
+    let rows = [
+        ("command", list(&body.cmd)),
+        ("entrypoint", list(&body.entrypoint)),
+        ("healthcheck", check),
+        ("host:LogConfig", log),
+    ];
+    let rows = rows.into_iter();
+    let rows = rows.filter_map(|(row, value)| Some((row.to_owned(), value?)));
+    let labels = body.labels.iter().flatten();
+    let rows = rows.chain(labels.map(|(name, value)| (format!("label:{name}"), value.clone())));
+    among(rows.collect(), env.collect())
 }
 
 /// The values of these variables, and of those rows that may hold a secret.
@@ -52,11 +77,7 @@ fn words(row: &str, value: &str) -> Vec<String> {
     };
     let words = list.into_iter().skip(names);
     words
-        .filter_map(|word| word.as_str().map(str::to_owned))
-        .filter_map(|word| match word.split_once('=') {
-            Some((_, set)) => Some(set.to_owned()),
-            None => (!word.starts_with(['-', '/'])).then_some(word),
-        })
+        .filter_map(|word| argument(word.as_str()?).map(str::to_owned))
         .collect()
 }
 
@@ -133,6 +154,23 @@ mod tests {
         assert_eq!(
             why,
             "it exited with code 127 (exec: \"--pw=***\": not found, TOKEN ***)"
+        );
+    }
+
+    #[test]
+    fn a_secret_in_why_dockerd_makes_no_container_was_told() {
+        let body = serde_json::json!({
+            "Env": ["TOKEN=s3cret-value"], "Cmd": ["serve", "--pw=hunter22"],
+            "Labels": {"key": "label-value"},
+            "HostConfig": {"LogConfig": {"Type": "splunk", "Config": {"splunk-token": "log-value"}}}
+        });
+        let secrets = to_be(&serde_json::from_value(body).unwrap());
+        assert_eq!(
+            secrets.tell(
+                "no s3cret-value --pw=hunter22 label-value log-value",
+                Part::Whole
+            ),
+            "no *** --pw=*** *** ***"
         );
     }
 }

@@ -57,7 +57,7 @@ impl DockerBackend {
         }
         if !to.summary.is_up() {
             cx.say("starting the container");
-            client.start(id).await?;
+            client.start(&to).await?;
         }
         // What exits at once is for the health gate to tell: it has the log to show.
         let now = client.inspect(id).await?.ok_or_else(|| {

@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+mod confidence;
 mod confided;
 mod engine;
 mod leftovers;

@@ -14,20 +14,12 @@ use rollback_core::masking::Secrets;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
+use crate::confidence::{self, Environment};
 use crate::confided::Confided;
 use crate::engine::Engine;
 use crate::leftovers::{DEPLOYMENT, ENGINE, end_leftovers};
 use crate::output::{Last, MAX_ANSWER, MAX_OUTPUT, overflow, said, unnamed_file, whole};
 use crate::unsuccessful::{Ending, InvalidProgram, Unsuccessful};
-
-/// What a program finds in its environment besides what it is given.
-#[derive(Debug, Clone, Copy)]
-enum Environment {
-    /// This process's `PATH`, and nothing else of it.
-    Path,
-    /// All that this process has.
-    Inherited,
-}
 
 /// A program to run. No shell: the arguments reach it as they are. Its environment is empty but
 /// for `PATH` and what is given; it reads nothing but [what it is given](Self::input). What it says goes to a file that has no name: a
@@ -99,7 +91,8 @@ impl Program {
     }
 
     /// Gives it all that this process has in its environment. Of its output, the rest of a line that
-    /// follows a name such as `token` is then [hidden](Secrets::unlisted).
+    /// follows a name such as `token` is then [hidden](Secrets::unlisted), and where it fails, what
+    /// the variables are set to.
     #[must_use]
     pub fn inheriting(mut self) -> Self {
         self.environment = Environment::Inherited;
@@ -343,8 +336,11 @@ impl Program {
 
     /// Of one that did not succeed: why, if it says so where errors are said.
     fn words(&self, output: &mut File, errors: &mut File, last: Last) -> String {
-        match said(errors, last, &self.secrets, MAX_OUTPUT) {
-            nothing if nothing.is_empty() => said(output, last, &self.secrets, MAX_OUTPUT),
+        // An answer is asked for with the arguments, and may have to repeat them; a failure need not.
+        let all = self.secrets.clone();
+        let all = all.and(&confidence::of(&self.args, self.environment));
+        match said(errors, last, &all, MAX_OUTPUT) {
+            nothing if nothing.is_empty() => said(output, last, &all, MAX_OUTPUT),
             words => words,
         }
     }

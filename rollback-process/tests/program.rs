@@ -131,6 +131,21 @@ async fn of_what_a_program_inherited_the_rest_of_a_line_was_told() {
 }
 
 #[tokio::test]
+async fn what_a_program_was_told_in_its_arguments_or_inherited_was_told_when_it_failed() {
+    let cx = Context::new(Duration::from_secs(10));
+    let script = "echo no $0 $1 at /etc/x $CARGO_MANIFEST_DIR; exit 3";
+    let args = ["-c", script, "--pw=hunter22", "s3cret-value"];
+    let program = Program::new("/bin/sh", args).unwrap();
+    let failed = program.clone().run(&cx).await.unwrap_err();
+    assert_eq!(failed.output, "no --pw=*** *** at /etc/x");
+    let failed = program.inheriting().run(&cx).await.unwrap_err();
+    assert_eq!(failed.output, "no --pw=*** *** at /etc/x ***");
+    // What was asked for with them is the answer.
+    let echo = Program::new("/bin/echo", ["main-branch"]).unwrap();
+    assert_eq!(echo.answer(&cx).await.unwrap(), "main-branch");
+}
+
+#[tokio::test]
 async fn an_answer_without_an_end_filled_the_disk() {
     let cx = Context::new(Duration::from_secs(60));
     let endless = Program::new("/usr/bin/yes", ["hunter2-and-more"]).unwrap();

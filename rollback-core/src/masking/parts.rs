@@ -38,6 +38,15 @@ fn passwords(user: &[u8]) -> impl Iterator<Item = &[u8]> {
     ends.chain([password.len()]).map(|end| &password[..end])
 }
 
+/// What of an argument of a command line may be a secret: what an option or a variable is set to, or
+/// all of it. The names of options and paths are none.
+pub fn argument(word: &str) -> Option<&str> {
+    match word.split_once('=') {
+        Some((_, set)) => Some(set),
+        None => (!word.starts_with(['-', '/'])).then_some(word),
+    }
+}
+
 /// A header's value, and those parts of it that an answer may repeat without the rest: credentials
 /// without their scheme, the user and the password of basic ones, and what cookies and parameters are
 /// set to.

@@ -14,8 +14,8 @@
 //! # }
 //! ```
 
-mod confidence;
 mod confided;
+mod confidence;
 mod engine;
 mod leftovers;
 mod output;

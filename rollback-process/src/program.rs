@@ -14,16 +14,17 @@ use rollback_core::masking::Secrets;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
-use crate::confidence::{self, Environment};
 use crate::confided::Confided;
+use crate::confidence::{self, Environment};
 use crate::engine::Engine;
 use crate::leftovers::{DEPLOYMENT, ENGINE, end_leftovers};
 use crate::output::{Last, MAX_ANSWER, MAX_OUTPUT, overflow, said, unnamed_file, whole};
 use crate::unsuccessful::{Ending, InvalidProgram, Unsuccessful};
 
 /// A program to run. No shell: the arguments reach it as they are. Its environment is empty but
-/// for `PATH` and what is given; it reads nothing but [what it is given](Self::input). What it says goes to a file that has no name: a
-/// service that it starts, and that goes on, should be given an output of its own.
+/// for `PATH` and what is given; it reads nothing but [what it is given](Self::input). What it says goes
+/// to a file that has no name: a service that it starts, and that goes on, should be given an output of
+/// its own.
 #[derive(Clone)]
 pub struct Program {
     program: OsString,

@@ -44,6 +44,8 @@ const EXHAUSTIVE: &[(&str, &[&str])] = &[
         ],
     ),
     ("rollback-health", &["Strictness"]),
+    // There is no third way, and who asked in confidence has to have an answer to each.
+    ("rollback-process", &["Confided"]),
 ];
 
 /// What is wrong with a crate's types, by rustdoc's JSON.

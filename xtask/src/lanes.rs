@@ -1,8 +1,9 @@
 //! The tests' programs, run in two lanes: those that wait for real services most of the time, and all
-//! others beside them.
+//! others beside them. Who has done his own helps the other.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -36,16 +37,17 @@ pub(crate) fn run(tmp: &str) -> Result<(), String> {
     if waiting.is_empty() || others.is_empty() {
         return Err("cargo does not say what it has built".into());
     }
-    let (tmp, lane) = (Path::new(tmp), |tests: Vec<Tests>, tmp: &Path| {
-        let ended = tests.iter().map(|tests| told(tests.run(tmp)));
-        ended.collect::<Vec<_>>()
-    });
+    let (tmp, all) = (Path::new(tmp), waiting.len() + others.len());
+    let (waiting, others) = (Mutex::new(waiting), Mutex::new(others));
     let ended = std::thread::scope(|scope| {
-        let beside = scope.spawn(|| lane(waiting, tmp));
-        let mut ended = lane(others, tmp);
+        let beside = scope.spawn(|| lane([&waiting, &others], tmp));
+        let mut ended = lane([&others, &waiting], tmp);
         ended.extend(beside.join().unwrap_or_default());
         ended
     });
+    if ended.len() != all {
+        return Err(format!("of {all} programs {} have ended", ended.len()));
+    }
     let mut slowest: Vec<&Ended> = ended.iter().collect();
     slowest.sort_by_key(|ended| std::cmp::Reverse(ended.took));
     println!("\nthe slowest programs:");
@@ -58,6 +60,16 @@ pub(crate) fn run(tmp: &str) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("these tests failed: {}", failed.join(", "))),
     }
+}
+
+/// Runs what is left of these, of the first as long as there is any.
+fn lane(left: [&Mutex<Vec<Tests>>; 2], tmp: &Path) -> Vec<Ended> {
+    let next = |of: &&Mutex<Vec<Tests>>| of.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let mut ended = Vec::new();
+    while let Some(tests) = left.iter().find_map(next) {
+        ended.push(told(tests.run(tmp)));
+    }
+    ended
 }
 
 /// What cargo has built, as it names it.

@@ -40,6 +40,9 @@ pub trait Intercept: fmt::Debug + Send + Sync {
     /// What the caller gets in place of the write, which is not made.
     fn before(&self, write: Write<'_>) -> Result<Self::Passed, StoreError>;
 
+    /// Of one atomic step what it writes, once it is made.
+    fn made(&self, _: &[&str]) {}
+
     /// Before a lease or an exclusion is renewed, which is no durable write.
     ///
     /// # Errors
@@ -101,6 +104,7 @@ impl<I: Intercept> InterceptedStore<I> {
             passed.push(self.interceptor.before(write(what))?);
         }
         let value = made.await?;
+        self.interceptor.made(&what);
         for (&what, passed) in what.iter().zip(passed) {
             self.interceptor.after(write(what), passed)?;
         }

@@ -21,5 +21,6 @@ mod restarts;
 mod retaining;
 mod rows;
 mod statuses;
+mod steps;
 #[path = "../support/mod.rs"]
 mod support;

@@ -202,11 +202,9 @@ impl Backend for DockerBackend {
 
     async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
         let (own, cx, op) = (self.clone(), cx.clone(), op.clone());
-        to_its_end(Box::pin(
-            async move { own.prepare_container(&cx, &op).await },
-        ))
-        .await
-        .map_err(BackendError::untouched)
+        to_its_end(async move { Box::pin(own.prepare_container(&cx, &op)).await })
+            .await
+            .map_err(BackendError::untouched)
     }
 
     async fn start(&self, _cx: &Context, _op: &Operation) -> Result<Started, BackendError> {

@@ -17,6 +17,7 @@ use rollback_core::release::{Release, Restore};
 use super::config::SwarmConfig;
 use crate::client::Client;
 use crate::connection::{Connection, Daemon};
+use crate::effect::to_its_end;
 use crate::fingerprint::Key;
 use crate::settings::SERVICE;
 use crate::source::Source;
@@ -35,12 +36,12 @@ use crate::source::Source;
 ///
 /// Tasks are started anew with each switch. The number of tasks is left to whoever scales the
 /// service, unless it is configured.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SwarmBackend {
     pub(super) config: Arc<SwarmConfig>,
     pub(super) kind: BackendKind,
     pub(super) source: Source,
-    connection: Connection,
+    connection: Arc<Connection>,
 }
 
 impl SwarmBackend {
@@ -61,12 +62,12 @@ impl SwarmBackend {
         Ok(Self {
             kind,
             source: Source::new(&workload, config.pull),
-            connection: Connection::to(Daemon {
+            connection: Arc::new(Connection::to(Daemon {
                 socket: config.socket.clone(),
                 credentials: config.credentials.clone(),
                 workload,
                 live_name: config.service.clone(),
-            }),
+            })),
             config: Arc::new(config),
         })
     }
@@ -124,7 +125,8 @@ impl Backend for SwarmBackend {
     }
 
     async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
-        Box::pin(self.prepare_service(cx, op))
+        let (own, cx, op) = (self.clone(), cx.clone(), op.clone());
+        to_its_end(async move { Box::pin(own.prepare_service(&cx, &op)).await })
             .await
             .map_err(BackendError::untouched)
     }
@@ -134,12 +136,14 @@ impl Backend for SwarmBackend {
     }
 
     async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
-        Box::pin(self.roll_out(cx, op)).await
+        let (own, cx, op) = (self.clone(), cx.clone(), op.clone());
+        to_its_end(async move { Box::pin(own.roll_out(&cx, &op)).await }).await
     }
 
     async fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
         // What is live is never touched here.
-        self.retire_records(cx, op)
+        let (own, cx, op) = (self.clone(), cx.clone(), op.clone());
+        to_its_end(async move { own.retire_records(&cx, &op).await })
             .await
             .map_err(BackendError::untouched)
     }
@@ -157,7 +161,8 @@ impl Backend for SwarmBackend {
     }
 
     async fn retain(&self, cx: &Context, window: &[Instance]) -> Result<(), BackendError> {
-        self.retain_window(cx, window)
+        let (own, cx, window) = (self.clone(), cx.clone(), window.to_vec());
+        to_its_end(async move { own.retain_window(&cx, &window).await })
             .await
             .map_err(BackendError::untouched)
     }

@@ -10,7 +10,7 @@ use super::api::Change;
 use super::backend::SwarmBackend;
 use super::record::Record;
 use super::rows::rows;
-use super::service::{Seen, replicas};
+use super::service::{Seen, image, replicas};
 use super::survey::Survey;
 use crate::backend::image_id;
 use crate::client::Client;
@@ -130,7 +130,7 @@ impl SwarmBackend {
         }
         refuse_job(&live.spec)?;
         let release = self.seen(client, survey, live).await?;
-        let way_back = way_back(&release);
+        let way_back = way_back(&release, &live.spec);
         if survey.of_live().is_none() {
             let instance = Instance::new(release, live.handle());
             let found = Record::found(cx, op, instance, live.spec.clone());
@@ -215,13 +215,20 @@ impl SwarmBackend {
 }
 
 /// How faithfully what is live can be brought back: by its specification, whose image has to be
-/// known by more than a tag.
-pub(super) fn way_back(release: &Release) -> WayBack {
-    match Reference::parse(&release.artifact().digest) {
-        Ok(Reference::Digest { .. } | Reference::Id(_)) => WayBack::Exact,
-        Ok(Reference::Tag { .. }) | Err(_) => WayBack::Lossy(vec![
-            "its image is known by its tag alone, which may mean another one by then".into(),
-        ]),
+/// known by more than a tag. What a tag means here now need not be what the tasks were started with.
+pub(super) fn way_back(release: &Release, live: &ServiceSpec) -> WayBack {
+    let lossy = |why: &str| WayBack::Lossy(vec![why.to_owned()]);
+    match (
+        Reference::parse(&release.artifact().digest),
+        Reference::parse(image(live)),
+    ) {
+        (Ok(Reference::Tag { .. }) | Err(_), _) => {
+            lossy("its image is known by its tag alone, which may mean another one by then")
+        }
+        (_, Ok(Reference::Tag { .. })) => lossy(
+            "its specification names a tag: its tasks may run another image than it means now",
+        ),
+        _ => WayBack::Exact,
     }
 }
 
@@ -293,4 +300,36 @@ pub(super) fn changed_by_hand(live: &Seen, record: &Record) -> BackendError {
         .on(&live.id)
         .advice("look what is live and plan again, or adopt it")
         .transient(false)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rollback_core::release::Artifact;
+
+    use super::*;
+
+    #[test]
+    fn what_the_tag_of_a_service_made_by_hand_means_now_was_taken_for_what_it_runs() {
+        let id = format!("sha256:{}", "a".repeat(64));
+        let release = Release::new("swarm".parse().unwrap(), Artifact::new("app:latest", &id));
+        let of = |image: &str| {
+            let container = bollard::models::TaskSpecContainerSpec {
+                image: Some(image.to_owned()),
+                ..Default::default()
+            };
+            let template = bollard::models::TaskSpec {
+                container_spec: Some(container),
+                ..Default::default()
+            };
+            let spec = ServiceSpec {
+                task_template: Some(template),
+                ..Default::default()
+            };
+            way_back(&release, &spec)
+        };
+        assert!(matches!(of("app:latest"), WayBack::Lossy(_)));
+        assert_eq!(of(&id), WayBack::Exact);
+        assert_eq!(of(&format!("app:latest@{id}")), WayBack::Exact);
+    }
 }

@@ -37,7 +37,7 @@ impl SwarmBackend {
         cx.check().map_err(untouched)?;
         let record = match &op.to {
             End::Nothing => None,
-            _ => Some(target(&survey, op).map_err(untouched)?.clone()),
+            _ => Some(recorded_end(&survey, op).map_err(untouched)?.clone()),
         };
         let mut collisions = 0;
         for _ in 0..TRIES {
@@ -221,7 +221,7 @@ fn marks(cx: &Context, op: &Operation, handle: Handle) -> Marks {
 }
 
 /// The record to be made live.
-fn target<'a>(survey: &'a Survey, op: &Operation) -> Result<&'a Record, BackendError> {
+fn recorded_end<'a>(survey: &'a Survey, op: &Operation) -> Result<&'a Record, BackendError> {
     let End::Placed(instance) = &op.to else {
         let e = BackendError::new(Kind::Failed, "the release was not prepared");
         return Err(match op.to.release() {

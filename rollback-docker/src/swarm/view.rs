@@ -26,7 +26,7 @@ impl SwarmBackend {
         let release = self.seen(client, &survey, live).await?;
         let tasks = client.tasks(&self.config.service).await?;
         let now = Standing::of(live, tasks, &Down::default());
-        let way_back = way_back(&release);
+        let way_back = way_back(&release, &live.spec);
         let instance = Instance::new(release, live.handle());
         let (running, is_rolling) = state(live, &now);
         let evidence = match running {

@@ -30,6 +30,9 @@ const WORTH_A_THREAD: usize = 16;
 /// The host has something else to do, too.
 const MOST_THREADS: usize = 4;
 
+/// So often a file is read that is removed, put back or cut meanwhile.
+const MOST_TRIES: usize = 10;
+
 /// No file system's clock is coarser, and no kernel stamps further behind.
 const COARSEST: Duration = Duration::from_secs(2);
 
@@ -303,7 +306,13 @@ fn read(path: &Path, mode: u32) -> io::Result<Content> {
     let other = |e: git2::Error| io::Error::other(e);
     let file_type = FileType::from_raw_mode(mode);
     if file_type == FileType::Symlink {
-        let target = fs::read_link(path)?;
+        let target = match fs::read_link(path) {
+            // Something else has taken its place since.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            target => target?,
+        };
         let oid = Oid::hash_object(ObjectType::Blob, target.as_os_str().as_bytes());
         return Ok((Kind::Link, oid.map_err(other)?));
     }
@@ -316,13 +325,25 @@ fn read(path: &Path, mode: u32) -> io::Result<Content> {
     } else {
         Kind::Executable
     };
-    // For the error's kind, which libgit2 does not give.
-    drop(fs::File::open(path)?);
-    let oid = match Oid::hash_file(ObjectType::Blob, path) {
-        Err(_) if !path.exists() => return Err(io::ErrorKind::NotFound.into()),
-        oid => oid.map_err(other)?,
-    };
-    Ok((kind, oid))
+    Ok((kind, hash(path)?))
+}
+
+/// The hash of a file that its service may remove, put back or write meanwhile. libgit2 opens it by
+/// its path, and does not say why it could not.
+fn hash(path: &Path) -> io::Result<Oid> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        if !fs::File::open(path)?.metadata()?.is_file() {
+            // Something else has taken its place since.
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        match Oid::hash_file(ObjectType::Blob, path) {
+            Ok(oid) => return Ok(oid),
+            Err(e) if tries == MOST_TRIES => return Err(io::Error::other(e)),
+            Err(_) => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rollback_core::backend::{Backend, End, Instance, Operation};
-use rollback_core::id::WorkloadId;
+use rollback_core::engine::{RollbackEngine, Workload};
+use rollback_core::health::Gate;
+use rollback_core::id::{Actor, WorkloadId};
+use rollback_core::memory::MemoryStore;
 use rollback_docker::{SwarmBackend, SwarmConfig};
 use rollback_testkit::fixtures::docker::{DockerFixture, free_port};
 use rollback_testkit::service::unavailable;
@@ -23,6 +26,25 @@ pub fn swarm() -> Option<DockerFixture> {
     DockerFixture::with_swarm()
         .map_err(|why| unavailable(&why))
         .ok()
+}
+
+/// A world on a Swarm of its own.
+pub fn world() -> Option<SwarmWorld> {
+    Some(SwarmWorld::new(&Arc::new(swarm()?)))
+}
+
+/// An engine with one service, whose gate is impatient.
+pub fn engine(config: SwarmConfig) -> RollbackEngine {
+    let gate = Gate::default().interval(Duration::from_millis(50));
+    let workload = Workload::new(SwarmBackend::new(config).unwrap());
+    RollbackEngine::builder(MemoryStore::new())
+        .workload(workload.gate(gate).auto_rollback())
+        .build()
+        .unwrap()
+}
+
+pub fn me() -> Actor {
+    Actor::user("me").unwrap()
 }
 
 pub struct SwarmWorld {
@@ -77,6 +99,34 @@ impl SwarmWorld {
 
     pub fn swarm(&self) -> SwarmBackend {
         SwarmBackend::new(self.config()).unwrap()
+    }
+
+    /// A configuration that says nothing of variables and networks: each task is by itself.
+    pub fn apart(&self) -> SwarmConfig {
+        SwarmConfig::new(
+            self.workload(),
+            &self.name,
+            self.fixture.dir().join("apart"),
+        )
+        .socket(self.fixture.socket())
+        .monitor(Duration::from_millis(300))
+        .soak(Duration::ZERO)
+    }
+
+    /// An operation from what is live to this build, prepared.
+    pub async fn prepared(&self, backend: &SwarmBackend, build: Build) -> Operation {
+        let from = self.live().await.map_or(End::Nothing, End::Placed);
+        let mut op = self.plan(backend, from, &self.reference(build)).await;
+        op.to = End::Placed(backend.prepare(&cx(), &op).await.unwrap().to);
+        op
+    }
+
+    /// Waits until the service is this, rolled out or not.
+    pub async fn asked_for(&self, op: &Operation) {
+        let to = op.to.instance().unwrap();
+        while !self.swarm().observe(&cx()).await.unwrap().leads_to(to) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     pub async fn plan(&self, backend: &SwarmBackend, from: End, reference: &str) -> Operation {

@@ -4,6 +4,7 @@ mod address;
 mod observation;
 mod operation;
 mod place;
+mod preflight;
 mod prepared;
 mod shared;
 
@@ -22,6 +23,7 @@ pub use address::{Address, Addresses};
 pub use observation::{Availability, Live, Observation, RollingOut, Running, Sighting};
 pub use operation::{End, Handle, Instance, Operation, Reuse, Tasks};
 pub use place::Place;
+pub use preflight::Preflight;
 pub use prepared::{Evidence, Prepared, Rollout, Started, WayBack};
 
 /// A platform that can make releases live. One backend value serves one workload.
@@ -34,7 +36,7 @@ pub use prepared::{Evidence, Prepared, Rollout, Started, WayBack};
 ///   and after a crash at any instant inside it, and ends in the same state.
 /// - **`prepare` never touches what is live**, and everything that can fail, fails there.
 /// - **What only looks has no side effect** and never decides: `resolve`, `observe`,
-///   `availability`, `health`, `diagnose`, `configured`. The engine may give such a call up, and
+///   `availability`, `preflight`, `health`, `diagnose`, `configured`. The engine may give such a call up, and
 ///   drop it.
 /// - **After an error**, [`BackendError::impact`] is `Untouched` only if that is certain: always for
 ///   what only looks, and for `prepare`.
@@ -137,6 +139,24 @@ pub trait Backend: fmt::Debug + Send + Sync {
         cx: &Context,
         candidate: &End,
     ) -> Result<Availability, BackendError>;
+
+    /// What a person should know before anything moves: what `prepare` or `switch` would meet (a full
+    /// disk, a port that is taken, a registry that wants a login), and what the swap means for others.
+    /// Asked for each plan, which warns of it; it refuses nothing, for what it saw may have changed when
+    /// the plan is carried out. Unless a backend says otherwise there is nothing to say.
+    ///
+    /// # Errors
+    ///
+    /// As of [all verbs](Backend#errors-of-all-verbs): the plan says that nothing could be seen, and is
+    /// made all the same.
+    async fn preflight(
+        &self,
+        _: &Context,
+        _from: &End,
+        _to: &End,
+    ) -> Result<Preflight, BackendError> {
+        Ok(Preflight::default())
+    }
 
     /// Does everything that can fail without touching what is live. `op.to` is `Planned`, or
     /// `Placed` when history knows an instance that may still stand there: reuse it if it does

@@ -9,7 +9,7 @@ use similar::TextDiff;
 use crate::deployment::{Deployment, Outcome};
 use crate::health::Verdict;
 use crate::id::DeploymentId;
-use crate::release::{Artifact, Facet, FacetValue, Release};
+use crate::release::{self, Artifact, Facet, FacetValue, Release};
 
 /// Lines around a change in a text facet's diff.
 const CONTEXT: usize = 3;
@@ -87,6 +87,13 @@ impl Diff {
         Self { artifact, facets }
     }
 
+    /// The commits between the sources of the two artifacts, as git writes them (`a..b`) and with the
+    /// repository where that is known; `None` where one of them does not say of what it was built.
+    pub fn commits(&self) -> Option<String> {
+        let (from, to) = self.artifact.as_ref()?;
+        release::commits(from, to)
+    }
+
     /// Whether there is no difference.
     pub fn is_empty(&self) -> bool {
         self.artifact.is_none() && self.facets.is_empty()
@@ -154,6 +161,7 @@ impl fmt::Display for Diff {
         let mut lines = Vec::new();
         if let Some((from, to)) = &self.artifact {
             lines.push(format!("artifact {from} -> {to}"));
+            lines.extend(self.commits().map(|commits| format!("commits {commits}")));
         }
         for facet in &self.facets {
             lines.push(facet.to_string());

@@ -118,6 +118,9 @@ pub enum View {
     NotYet(String),
     /// The platform says that it is; of what has to run for a while, once it has.
     Healthy,
+    /// Nothing of it was asked to run, and why: it is scaled to none. Nobody is asked, for nobody is
+    /// there: it is not judged.
+    Idle(String),
     /// It has failed for good, and how: nothing to wait for. Redacted.
     Failed(String),
 }
@@ -136,7 +139,7 @@ impl View {
     /// The verdict that this view alone comes to.
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::NoOpinion | Self::NotYet(_) => Verdict::Unknown,
+            Self::NoOpinion | Self::NotYet(_) | Self::Idle(_) => Verdict::Unknown,
             Self::Healthy => Verdict::Passed,
             Self::Failed(diagnostic) => Verdict::failed(diagnostic.clone()),
         }
@@ -148,6 +151,7 @@ impl fmt::Display for View {
         match self {
             Self::NoOpinion => f.write_str("no opinion"),
             Self::NotYet(why) => write!(f, "not yet: {why}"),
+            Self::Idle(why) => write!(f, "nothing is to run: {why}"),
             Self::Healthy => f.write_str("healthy"),
             Self::Failed(how) => write!(f, "unhealthy: {}", how.lines().next().unwrap_or("")),
         }

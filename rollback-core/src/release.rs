@@ -23,11 +23,36 @@ pub struct Artifact {
     /// What a person should know of how the reference was resolved: that nobody was asked whether
     /// it means something newer, say. Plans warn of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
+    pub note: Option<Box<str>>,
     /// What the artifact is built for where it runs on some machines alone, such as `linux/amd64`. No
     /// part of what a release is: the digest is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Box<str>>,
+    /// The sources that it was built of, where it says so. No part of what a release is, either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Box<Sources>>,
+}
+
+/// The sources that an artifact was built of, by its own words: for a person who asks what changed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Sources {
+    /// The revision: a commit.
+    pub revision: String,
+    /// The repository's address, without credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+}
+
+impl Sources {
+    /// A revision of a repository, where that is known. What bears a name or a password before its
+    /// host is no address to record, and is left out.
+    pub fn new(revision: impl Into<String>, repository: Option<String>) -> Self {
+        Self {
+            revision: revision.into(),
+            repository: repository.filter(|address| !address.contains('@')),
+        }
+    }
 }
 
 /// Whether a reference is of a kind that moves on.
@@ -57,12 +82,13 @@ impl Artifact {
             kind: ReferenceKind::Fixed,
             note: None,
             platform: None,
+            sources: None,
         }
     }
 
     /// The same with a remark on how the reference was resolved.
     #[must_use]
-    pub fn noting(self, note: impl Into<String>) -> Self {
+    pub fn noting(self, note: impl Into<Box<str>>) -> Self {
         Self {
             note: Some(note.into()),
             ..self
@@ -78,6 +104,15 @@ impl Artifact {
         }
     }
 
+    /// The same, built of these sources.
+    #[must_use]
+    pub fn built_of(self, sources: Sources) -> Self {
+        Self {
+            sources: Some(Box::new(sources)),
+            ..self
+        }
+    }
+
     /// An artifact by a branch, which may mean another one tomorrow.
     pub fn by_branch(branch: impl Into<String>, digest: impl Into<String>) -> Self {
         Self {
@@ -89,8 +124,27 @@ impl Artifact {
     /// The digest, cut to what a person compares: 12 characters after any algorithm prefix.
     pub fn short(&self) -> &str {
         let bare = self.digest.rsplit(':').next().unwrap_or(&self.digest);
-        bare.get(..12).unwrap_or(bare)
+        short(bare)
     }
+}
+
+/// The first 12 characters.
+fn short(text: &str) -> &str {
+    text.get(..12).unwrap_or(text)
+}
+
+/// The commits between two revisions, as git writes them.
+pub(crate) fn commits(from: &Artifact, to: &Artifact) -> Option<String> {
+    let (from, to) = (from.sources.as_deref()?, to.sources.as_deref()?);
+    let range = (from.revision != to.revision).then(|| {
+        let (from, to) = (short(&from.revision), short(&to.revision));
+        format!("{from}..{to}")
+    })?;
+    Some(match (&from.repository, &to.repository) {
+        (Some(a), Some(b)) if a == b => format!("{range} of {a}"),
+        (Some(a), Some(b)) => format!("{range}, from {a} to {b}"),
+        _ => range,
+    })
 }
 
 /// One value in a [`Facet::Table`].
@@ -330,6 +384,29 @@ mod tests {
             release("latest", "abc").digest()
         );
         assert_ne!(release("v1", "abc").digest(), release("v1", "abd").digest());
+    }
+
+    #[test]
+    fn the_commits_between_two_artifacts_are_told_where_both_say_what_they_are_of() {
+        let of = |revision: &str, repository: Option<&str>| {
+            let sources = Sources::new(revision, repository.map(str::to_owned));
+            Artifact::new("v", revision).built_of(sources)
+        };
+        let bare = Artifact::new("v", "0");
+        let (a, b) = ("a".repeat(40), "b".repeat(40));
+        let repository = Some("https://example.org/api");
+        let told = |from: &Artifact, to: &Artifact| commits(from, to);
+        assert_eq!(told(&bare, &of(&b, None)), None);
+        assert_eq!(told(&of(&a, None), &of(&a, None)), None);
+        let range = "aaaaaaaaaaaa..bbbbbbbbbbbb";
+        assert_eq!(
+            told(&of(&a, None), &of(&b, repository)).as_deref(),
+            Some(range)
+        );
+        let same = told(&of(&a, repository), &of(&b, repository)).unwrap();
+        assert_eq!(same, format!("{range} of https://example.org/api"));
+        let secret = of(&a, Some("https://me:hunter2@example.org/api"));
+        assert_eq!(secret.sources.unwrap().repository, None);
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Source {
         let parsed = Reference::parse(reference)?;
         let meaning = self.meaning(cx, client, parsed).await?;
         let mut artifact = Artifact::new(reference, meaning.digest);
-        artifact.note = meaning.note;
+        artifact.note = meaning.note.map(String::into_boxed_str);
         Ok((artifact, meaning.platforms))
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Availability, Backend, End, Evidence, Instance, Observation, Operation, Place, Prepared,
-    Rollout, Started,
+    Availability, Backend, End, Evidence, Instance, Observation, Operation, Place, Preflight,
+    Prepared, Rollout, Started,
 };
 use crate::context::Context;
 use crate::diagnosis::Words;
@@ -54,6 +54,15 @@ macro_rules! forwards {
                 candidate: &End,
             ) -> Result<Availability, BackendError> {
                 (**self).availability(cx, candidate).await
+            }
+
+            async fn preflight(
+                &self,
+                cx: &Context,
+                from: &End,
+                to: &End,
+            ) -> Result<Preflight, BackendError> {
+                (**self).preflight(cx, from, to).await
             }
 
             async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {

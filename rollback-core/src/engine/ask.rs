@@ -7,7 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::caught::caught;
-use crate::backend::{Availability, Backend, End, Instance, Observation};
+use crate::backend::{Availability, Backend, End, Instance, Observation, Preflight};
 use crate::context::Context;
 use crate::diagnosis::Words;
 use crate::error::{BackendError, BackendErrorKind, Chain};
@@ -121,6 +121,25 @@ pub(super) async fn diagnose(limit: Duration, backend: &dyn Backend, instance: &
         Err(late) => late.to_string(),
     };
     Words::default().fact("not_known", why)
+}
+
+/// What a person should know before anything moves. That nothing could be seen is one of the things.
+pub(super) async fn preflight(
+    limit: Duration,
+    backend: &dyn Backend,
+    from: &End,
+    to: &End,
+) -> Preflight {
+    let asked = ask(
+        limit,
+        |cx| async move { backend.preflight(&cx, from, to).await },
+    );
+    let why = match asked.await {
+        Ok(Ok(preflight)) => return preflight,
+        Ok(Err(e)) => Chain::of(&e).to_string(),
+        Err(late) => late.to_string(),
+    };
+    Preflight::default().remark(format!("what may hinder it was not looked at: {why}"))
 }
 
 /// What is live as the program has configured it now.

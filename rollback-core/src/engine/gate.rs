@@ -76,7 +76,9 @@ impl Judge<'_> {
                 ));
             }
             let progress = match attempt {
-                Attempt::NoOpinion => return Ok((Verdict::Unknown, Vec::new())),
+                Attempt::NoOpinion | Attempt::Idle(_) => {
+                    return Ok((Verdict::Unknown, Vec::new()));
+                }
                 Attempt::Hopeless(diagnostic) => return failed(diagnostic),
                 // Neither good nor bad: what starts slowly is waited for, as long as the gate is open.
                 Attempt::NotYet(why) => {
@@ -135,6 +137,7 @@ impl Judge<'_> {
         let platform = match asked.await {
             Ok(Ok(View::Failed(diagnostic))) => return Attempt::Hopeless(diagnostic),
             Ok(Ok(View::NotYet(why))) => return Attempt::NotYet(why),
+            Ok(Ok(View::Idle(why))) => return Attempt::Idle(why),
             Ok(Ok(view)) => view,
             Ok(Err(e)) => return unread(&e),
             Err(late) => return unread(&late),
@@ -190,6 +193,8 @@ enum Attempt {
     /// The platform is sure: nothing to wait for.
     Hopeless(String),
     NoOpinion,
+    /// Nothing was asked to run: no check would find anybody.
+    Idle(String),
 }
 
 impl Attempt {
@@ -198,7 +203,7 @@ impl Attempt {
         match self {
             Self::Good(_) => "healthy",
             Self::NoOpinion => "no opinion",
-            Self::Bad(why) | Self::NotYet(why) | Self::Hopeless(why) => why,
+            Self::Bad(why) | Self::NotYet(why) | Self::Hopeless(why) | Self::Idle(why) => why,
         }
     }
 }

@@ -29,10 +29,11 @@ pub struct HealthReport {
 }
 
 impl HealthReport {
-    /// All views taken together, as the gate takes them: the platform's no is final, and of the
-    /// checks one yes is enough.
+    /// All views taken together, as the gate takes them: the platform's no is final, where nothing was
+    /// asked to run nobody is judged, and of the checks one yes is enough.
     pub fn verdict(&self) -> Verdict {
-        if matches!(self.platform, View::Failed(_)) || self.checks.is_empty() {
+        let settled = matches!(self.platform, View::Failed(_) | View::Idle(_));
+        if settled || self.checks.is_empty() {
             return self.platform.verdict();
         }
         if self.checks.iter().any(|(_, seen)| seen.is_ok()) {

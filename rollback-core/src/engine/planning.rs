@@ -5,7 +5,7 @@ use super::choose::{self, Choice};
 use super::guards;
 use super::inner::{Inner, NEWEST};
 use super::rules::Rules;
-use super::warnings::{migrations, not_judged_beside, reference_stays, warnings};
+use super::warnings::{migrations, not_judged_beside, preflight, reference_stays, warnings};
 use super::wished::{Asking, Chosen};
 use crate::backend::Observation;
 use crate::compare::Diff;
@@ -87,7 +87,7 @@ impl Asking<'_> {
         if !past.is_whole && !is_enough(&lineage, request, rules) {
             return Ok(None);
         }
-        let limit = rules.policy.deadlines.observe;
+        let (backend, limit) = (workload.backend.as_ref(), rules.policy.deadlines.observe);
         let live = inner.live(&state.live).await?;
         let recorded = live.as_ref().and_then(Deployment::instance);
         let Chosen {
@@ -116,9 +116,9 @@ impl Asking<'_> {
         warnings.extend(published);
         warnings.extend(not_judged_beside(workload));
         let note = choice.to.release().and_then(|r| r.artifact().note.clone());
-        warnings.extend(note.map(|note| Warning::Resolved { note }));
+        warnings.extend(note.map(|note| Warning::Resolved { note: note.into() }));
         if let (Some(_), Some(live)) = (&choice.point, &live) {
-            warnings.extend(reference_stays(workload.backend.as_ref(), live, &choice.to).await);
+            warnings.extend(reference_stays(backend, live, &choice.to).await);
         }
         let now = inner.clock.now();
         let mut new = workload.opening(trigger, request.actor.clone(), now, rules);
@@ -130,6 +130,7 @@ impl Asking<'_> {
         };
         new.fallback = choose::fallback(&state.live, recorded, &from);
         new.to = choose::fresh_if_live(choice.to, &from);
+        warnings.extend(preflight(limit, backend, &from, &new.to).await);
         new.from = from;
         new.forced = request.forced.clone();
         new.skipped = skips(&lineage, back_to);

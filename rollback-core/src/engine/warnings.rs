@@ -20,6 +20,9 @@ const NEVER_RESTORED: [&str; 4] = ["data", "database schema", "volumes", "domain
 /// waiting for a registry that is away.
 const REFERENCE: Duration = Duration::from_secs(3);
 
+/// The same of what may hinder a plan: whatever was not seen now is met when it is carried out.
+const PREFLIGHT: Duration = Duration::from_secs(3);
+
 /// Migrations since the release that comes back was settled: its own release task may have run
 /// some, and those it knows.
 pub(super) async fn migrations(
@@ -109,6 +112,18 @@ pub(super) fn not_judged_beside(workload: &Workload) -> Option<Warning> {
     (is_beside && blind && !checks.is_empty()).then(|| Warning::NotJudgedBeside {
         checks: checks.iter().map(|check| check.name()).collect(),
     })
+}
+
+/// What the platform has in the way of it.
+pub(super) async fn preflight(
+    limit: Duration,
+    backend: &dyn Backend,
+    from: &End,
+    to: &End,
+) -> impl Iterator<Item = Warning> {
+    let seen = ask::preflight(limit.min(PREFLIGHT), backend, from, to).await;
+    let remarks = seen.remarks.into_iter();
+    remarks.map(|remark| Warning::Preflight { remark })
 }
 
 /// Whether the branch by which the live release was deployed still means it.

@@ -151,6 +151,9 @@ fn every_warning_is_read_as_itself() {
         Warning::PublishedElsewhere { published: fence() },
         Warning::NotJudgedBeside { checks: texts() },
         Warning::Resolved { note: text() },
+        Warning::Preflight {
+            remark: String::new(),
+        },
         Warning::Guard {
             guard: "freeze".parse().unwrap(),
             message: text(),

@@ -91,6 +91,11 @@ pub enum Warning {
         /// The backend's own words.
         note: String,
     },
+    /// What the platform was seen to have in the way, or what the swap means for others.
+    Preflight {
+        /// The backend's own words.
+        remark: String,
+    },
     /// A guard's own words.
     Guard {
         /// The guard, by the name that forces it.
@@ -175,6 +180,7 @@ impl fmt::Display for Warning {
                 "the successor cannot be judged before it is switched to: {} cannot be aimed at it",
                 checks.join(", ")
             ),
+            Self::Preflight { remark } => f.write_str(remark),
             Self::Resolved { note } => f.write_str(note),
             Self::Guard { guard, message } => write!(f, "{guard}: {message}"),
         }

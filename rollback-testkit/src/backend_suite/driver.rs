@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rollback_core::backend::{
-    Availability, Backend, End, Evidence, Instance, Live, Observation, Operation, Rollout,
+    Availability, Backend, End, Evidence, Instance, Live, Observation, Operation, Preflight,
+    Rollout,
 };
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
@@ -81,6 +82,12 @@ impl Driver {
     pub async fn availability(&self, end: &End) -> Availability {
         let near = self.backend().availability(&Self::cx(), end).await;
         near.unwrap_or_else(|e| panic!("availability failed: {e}"))
+    }
+
+    /// Looks ahead.
+    pub async fn preflight(&self, from: &End, to: &End) -> Preflight {
+        let seen = self.backend().preflight(&Self::cx(), from, to).await;
+        seen.unwrap_or_else(|e| panic!("preflight failed: {e}"))
     }
 
     /// Everything that can be seen: what is live, and how near these ends are.

@@ -93,6 +93,7 @@ const CONTRACT: &[(&str, Case)] = cases![
     late::a_dropped_verb_keeps_its_lease_until_it_acts_no_more,
     today::what_is_configured_is_what_is_configured_now,
     today::a_look_at_health_does_not_wait,
+    today::looking_ahead_changes_nothing,
     today::start_bears_repeating_stopping_and_reversing,
 ];
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rollback_core::backend::{End, Rollout};
+use rollback_core::error::{BackendErrorKind, LiveImpact};
 use rollback_core::release::Release;
 
 use super::driver::{Driver, Step, placed};
@@ -65,6 +66,36 @@ pub(super) async fn a_look_at_health_does_not_wait(world: Arc<dyn World>) {
         }
         let _ = d.verb(Step::Retire, &Driver::cx(), &mut op).await;
     }
+}
+
+pub(super) async fn looking_ahead_changes_nothing(world: Arc<dyn World>) {
+    let d = Driver::new(Arc::clone(&world));
+    let ahead = d.operation_to(Build::V1).await;
+    d.preflight(&ahead.from, &ahead.to).await;
+    let first = d.deploy(Build::V1).await;
+    let second = d.deploy(Build::V2).await;
+    let fresh = End::Planned(d.resolve(Build::V3).await);
+    let before = d.look(&[&first.to, &fresh]).await;
+    for to in [&first.to, &fresh, &second.to, &End::Nothing] {
+        let once = d.preflight(&second.to, to).await;
+        assert_eq!(d.preflight(&second.to, to).await, once, "{to:?}");
+        let bare = |remark: &&String| remark.trim().is_empty();
+        assert_eq!(once.remarks.iter().find(bare), None, "{once:?}");
+    }
+    assert_eq!(d.look(&[&first.to, &fresh]).await, before);
+    d.expect(Build::V2, Some(&placed(&second))).await;
+    world.cut().await;
+    // It may need nobody for what it says.
+    if let Err(e) = d
+        .backend()
+        .preflight(&Driver::cx(), &second.to, &fresh)
+        .await
+    {
+        assert_eq!(e.kind(), BackendErrorKind::Unreachable, "{e}");
+        assert_eq!(e.impact(), LiveImpact::Untouched, "{e}");
+    }
+    world.mend().await;
+    d.expect(Build::V2, Some(&placed(&second))).await;
 }
 
 pub(super) async fn start_bears_repeating_stopping_and_reversing(world: Arc<dyn World>) {

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rollback_core::backend::{
-    Availability, Backend, End, Evidence, Instance, Observation, Operation, Place, Prepared,
-    Rollout, Started,
+    Availability, Backend, End, Evidence, Instance, Observation, Operation, Place, Preflight,
+    Prepared, Rollout, Started,
 };
 use rollback_core::context::Context;
 use rollback_core::diagnosis::Words;
@@ -37,6 +37,8 @@ pub enum Verb {
     Health,
     /// [`Backend::diagnose`].
     Diagnose,
+    /// [`Backend::preflight`].
+    Preflight,
     /// [`Backend::retain`].
     Retain,
 }
@@ -53,6 +55,7 @@ impl Verb {
         Self::Retire,
         Self::Health,
         Self::Diagnose,
+        Self::Preflight,
         Self::Retain,
     ];
 
@@ -186,6 +189,16 @@ impl Backend for FaultyBackend {
         candidate: &End,
     ) -> Result<Availability, BackendError> {
         self.call(Verb::Availability, self.inner.availability(cx, candidate))
+            .await
+    }
+
+    async fn preflight(
+        &self,
+        cx: &Context,
+        from: &End,
+        to: &End,
+    ) -> Result<Preflight, BackendError> {
+        self.call(Verb::Preflight, self.inner.preflight(cx, from, to))
             .await
     }
 

@@ -8,8 +8,8 @@ use std::task::{Context as Waking, Poll, Waker};
 
 use async_trait::async_trait;
 use rollback_core::backend::{
-    Availability, Backend, End, Evidence, Instance, Observation, Operation, Place, Prepared,
-    Rollout, Started,
+    Availability, Backend, End, Evidence, Instance, Observation, Operation, Place, Preflight,
+    Prepared, Rollout, Started,
 };
 use rollback_core::context::Context;
 use rollback_core::diagnosis::Words;
@@ -194,6 +194,16 @@ impl Backend for ThreadedBackend {
     ) -> Result<Availability, BackendError> {
         self.life.goes_on().await;
         self.inner.availability(cx, candidate).await
+    }
+
+    async fn preflight(
+        &self,
+        cx: &Context,
+        from: &End,
+        to: &End,
+    ) -> Result<Preflight, BackendError> {
+        self.life.goes_on().await;
+        self.inner.preflight(cx, from, to).await
     }
 
     async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {

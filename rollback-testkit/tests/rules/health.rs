@@ -261,6 +261,20 @@ async fn what_was_seen_of_a_failed_release_went_away_with_it() {
 }
 
 #[tokio::test]
+async fn what_was_asked_to_run_nowhere_failed_because_a_check_found_nobody() {
+    let nobody = ScriptedCheck::new([false; 9]);
+    let setup = Setup::new().await;
+    let b = setup.with(|w| w.check(nobody).auto_rollback());
+    let report = b.deploy("idle1").await;
+    assert_eq!(report.outcome(), Outcome::Succeeded);
+    assert_eq!(*report.deployment().verdict(), Verdict::Unknown);
+    let now = b.engine.health(&api()).await.unwrap();
+    assert_eq!(now.verdict(), Verdict::Unknown, "{now:?}");
+    assert_eq!(now.platform, View::Idle("scaled to none".into()));
+    b.at_rest().await;
+}
+
+#[tokio::test]
 async fn a_platform_that_has_no_words_is_in_nobodys_way() {
     let setup = Setup::new().await;
     let b = setup.armed();

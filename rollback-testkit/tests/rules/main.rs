@@ -16,6 +16,7 @@ mod health;
 mod leases;
 mod managed;
 mod policies;
+mod preflight;
 mod redeploy;
 mod restarts;
 mod retaining;

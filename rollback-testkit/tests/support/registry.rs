@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use rollback_core::backend::Preflight;
 use rollback_core::context::Context;
 use rollback_core::diagnosis::Words;
 use rollback_core::prelude::*;
@@ -60,7 +61,7 @@ impl Registry {
 }
 
 /// [`FakeBackend`] with tags and an environment. Of releases that begin with `mute` the platform
-/// has no view.
+/// has no view; of those that begin with `idle` nothing is to run; `tight` ones do not fit on the disk.
 #[derive(Debug, Clone)]
 pub(crate) struct Tagged {
     inner: FakeBackend,
@@ -145,6 +146,22 @@ impl Backend for Tagged {
         self.inner.availability(cx, candidate).await
     }
 
+    async fn preflight(
+        &self,
+        _: &Context,
+        from: &End,
+        to: &End,
+    ) -> Result<Preflight, BackendError> {
+        let digest = |end: &End| end.release().map(|r| r.artifact().digest.clone());
+        Ok(match digest(to) {
+            Some(to) if to.starts_with("tight") => {
+                let from = digest(from).unwrap_or_default();
+                Preflight::default().remark(format!("{to} does not fit beside {from}"))
+            }
+            _ => Preflight::default(),
+        })
+    }
+
     async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
         self.inner.prepare(cx, op).await
     }
@@ -166,6 +183,7 @@ impl Backend for Tagged {
         let mute = &instance.release.artifact().digest;
         Ok(match verdict {
             View::Healthy if mute.starts_with("mute") => View::NoOpinion,
+            View::Healthy if mute.starts_with("idle") => View::Idle("scaled to none".into()),
             verdict => verdict,
         })
     }

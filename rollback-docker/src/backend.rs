@@ -102,6 +102,7 @@ impl DockerBackend {
         let client = &self.client().await?;
         let inventory = &Inventory::take(client).await?;
         self.refuse_stranger(inventory, op).await?;
+        self.refuse_replicas(client, inventory, op).await?;
         let from = inventory.at(&op.from).await?;
         if let Some(from) = &from {
             self.myself.spare(&from.summary)?;
@@ -115,9 +116,12 @@ impl DockerBackend {
                 let image = &container.summary.image;
                 // One whose image somebody has removed by force starts all the same.
                 client.tag(image, &self.source.pins, &hold).await?;
-                container
+                self.dressed(cx, client, container, release).await?
             }
-            None => Arc::new(self.create(cx, client, inventory, op, release).await?),
+            None => {
+                let create = self.create(cx, client, inventory, op, release);
+                Arc::new(Box::pin(create).await?)
+            }
         };
         self.join_networks(cx, client, &container, release).await?;
         cx.check()?;

@@ -9,6 +9,7 @@ use crate::config::Secret;
 use crate::container::Container;
 use crate::defaults;
 use crate::fingerprint::Key;
+use crate::live_labels::PUT_AWAY;
 use crate::network;
 use crate::restart::RestartPolicy;
 use crate::settings::{
@@ -106,6 +107,8 @@ pub(crate) fn rows(container: &Container) -> Rows {
     let named = Some(network.clone()).filter(|n| n != "bridge");
     put(&mut rows, "network", named);
     for (name, value) in config.labels.iter().flatten() {
+        // What it does not wear now is as much its own.
+        let name = name.strip_prefix(PUT_AWAY).unwrap_or(name);
         if !name.starts_with("rollback.") {
             rows.insert(format!("label:{name}"), value.clone());
         }

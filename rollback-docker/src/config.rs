@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollback_core::error::BackendError;
@@ -12,10 +13,11 @@ use rollback_core::id::WorkloadId;
 use crate::body::Blueprint;
 use crate::choices::{Healthcheck, PullPolicy};
 use crate::credentials::{CredentialsProvider, Logins};
+use crate::live_labels::LiveLabels;
 use crate::platform::Platform;
 use crate::port::ContainerPort;
 use crate::restart::RestartPolicy;
-use crate::settings;
+use crate::settings::{self, BY_HAND, CONTAINER, ENV};
 use crate::wanted::{Wanted, bad};
 
 /// A value that no record, log or error may show.
@@ -45,6 +47,7 @@ pub struct DockerConfig {
     pub(crate) soak: Duration,
     pub(crate) pull: PullPolicy,
     pub(crate) credentials: Logins,
+    pub(crate) live_labels: Option<Arc<dyn LiveLabels>>,
     /// What has been said that cannot be, and of what.
     refused: Vec<(&'static str, String)>,
 }
@@ -60,6 +63,7 @@ impl fmt::Debug for DockerConfig {
             .field("soak", &self.soak)
             .field("pull", &self.pull)
             .field("credentials", &self.credentials)
+            .field("live_labels", &self.live_labels)
             .finish_non_exhaustive()
     }
 }
@@ -81,6 +85,7 @@ impl DockerConfig {
             soak: Duration::from_secs(10),
             pull: PullPolicy::default(),
             credentials: Logins::default(),
+            live_labels: None,
             refused: Vec::new(),
         }
     }
@@ -251,6 +256,25 @@ impl DockerConfig {
     #[must_use]
     pub fn credentials_from(mut self, provider: impl CredentialsProvider + 'static) -> Self {
         self.credentials.ask(provider);
+        self
+    }
+
+    /// Labels that the live container wears and no standby, so that another tool finds in it what it
+    /// would have made.
+    #[must_use]
+    pub fn live_labels(mut self, labels: impl LiveLabels + 'static) -> Self {
+        self.live_labels = Some(Arc::new(labels));
+        self
+    }
+
+    /// A text that belongs to the configuration, as a facet of this name of every release: what the
+    /// settings were read from, say. Its differences are in the plan. It is recorded as it is.
+    #[must_use]
+    pub fn text(mut self, facet: &str, text: impl Into<String>) -> Self {
+        if [CONTAINER, ENV, BY_HAND].contains(&facet) || facet.is_empty() {
+            return self.refused("this name is taken by the settings", facet);
+        }
+        self.wanted.texts.insert(facet.to_owned(), text.into());
         self
     }
 

@@ -32,7 +32,7 @@ impl DockerBackend {
         let image = self.source.fetch(cx, client, release).await?;
         self.fits(client, release, &image)?;
         let image = image_id(&image)?;
-        let made = self.blueprint_from(release, inventory, &op.from).await?;
+        let mut made = self.blueprint_from(release, inventory, &op.from).await?;
         cx.check()?;
         let hold = Hold::by(cx, op, release).to_string();
         if !client.tag(&image, &self.source.pins, &hold).await? {
@@ -40,6 +40,8 @@ impl DockerBackend {
             return Err(error::gone(what, release).transient(true));
         }
         cx.check()?;
+        self.provide(cx, client, release).await?;
+        let wear = self.wear(cx, client, release, &image).await?;
         let park = format!("{}-{}", self.config.container, pin_name(op));
         let marks = Marks {
             deployment: op.deployment.to_string(),
@@ -47,6 +49,7 @@ impl DockerBackend {
             park: park.clone(),
             stands_for: None,
             fence: cx.fence().cloned(),
+            wears: wear.and_then(|wear| wear.put(&mut made.body)),
         };
         cx.say("creating the container");
         self.make(client, &park, &image, marks, made).await

@@ -72,6 +72,7 @@ impl DockerBackend {
                 self.put_aside(cx, client, container).await?;
             }
         }
+        self.undress_all(cx, client, op).await?;
         self.unpin_undone(cx, client, op, &kept).await
     }
 

@@ -31,6 +31,7 @@
 //! back to older values takes them from today's configuration or from a container that is still
 //! kept, or from a Swarm's record; where none has them, the error names the variables.
 
+mod anew;
 mod attachment;
 mod backend;
 mod body;
@@ -42,6 +43,7 @@ mod config_file;
 mod config_host;
 mod connection;
 mod container;
+mod counted;
 mod create;
 mod credential_helper;
 mod credentials;
@@ -54,6 +56,7 @@ mod health;
 mod images;
 mod inventory;
 mod keep;
+mod live_labels;
 mod log;
 mod marks;
 mod myself;
@@ -79,6 +82,7 @@ mod tag;
 mod today;
 mod view;
 mod wanted;
+mod wear;
 
 pub use attachment::{MacAddress, NetworkAttachment};
 pub use backend::DockerBackend;
@@ -86,6 +90,7 @@ pub use choices::{Healthcheck, PullPolicy};
 pub use config::DockerConfig;
 pub use config_file::DockerConfigFile;
 pub use credentials::{Credentials, CredentialsProvider, StaticCredentials};
+pub use live_labels::{LiveLabels, Missing};
 pub use platform::Platform;
 pub use port::{ContainerPort, Protocol};
 pub use recreate::RecreateContainer;

@@ -18,6 +18,9 @@ pub(crate) const HANDLE: &str = "rollback.handle";
 /// The fencing token under which it was made.
 pub(crate) const FENCE: &str = "rollback.fence";
 
+/// On a container that wears the labels of another tool: what their names begin with.
+const WEARS: &str = "rollback.wears";
+
 /// This crate's labels.
 #[derive(Debug, Clone)]
 pub(crate) struct Marks {
@@ -28,6 +31,8 @@ pub(crate) struct Marks {
     pub(crate) stands_for: Option<String>,
     /// By what right it was made.
     pub(crate) fence: Option<Fence>,
+    /// The prefix of the labels that another tool knows it by, if it has them on.
+    pub(crate) wears: Option<String>,
 }
 
 impl Marks {
@@ -52,6 +57,7 @@ impl Marks {
             fence: labels
                 .get(FENCE)
                 .and_then(|text| serde_json::from_str(text).ok()),
+            wears: labels.get(WEARS).cloned(),
         })
     }
 
@@ -80,6 +86,7 @@ impl Marks {
         labels.extend(marks.map(|(name, value)| (name.to_owned(), value)));
         labels.extend(self.stands_for.map(|id| (HANDLE.to_owned(), id)));
         labels.extend(fence.map(|fence| (FENCE.to_owned(), fence)));
+        labels.extend(self.wears.map(|prefix| (WEARS.to_owned(), prefix)));
         Ok(())
     }
 }

@@ -9,12 +9,13 @@ use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind, Chain, HookError};
 use rollback_core::guard::Remediation;
 
+use crate::anew::Anew;
 use crate::backend::{DockerBackend, refuse_swarm};
 use crate::client::Client;
 use crate::container::Container;
 use crate::inventory::Inventory;
+use crate::live_labels::Wear;
 use crate::marks::Marks;
-use crate::settings;
 use crate::summary::Summary;
 
 /// What has to be left of the deadline besides the container's own time to stop.
@@ -56,7 +57,7 @@ impl RecreateContainer {
         let (instance, old) = self.recorded(client, op).await.map_err(untouched)?;
         if Some(&old.summary.name) == old.summary.anew_name().as_ref() {
             self.backend.swap(cx, op).await?;
-            self.sweep(client, instance).await?;
+            self.backend.sweep(client, &instance.handle).await?;
             return Ok(format!(
                 "finished what was cut off: container {} is live",
                 old.summary.short_id()
@@ -80,7 +81,7 @@ impl RecreateContainer {
             }
             Err(e) => return Err(self.put_back(cx, client, op, [&old, &new], e).await),
         }
-        self.sweep(client, instance).await?;
+        self.backend.sweep(client, &instance.handle).await?;
         Ok(format!(
             "made container {} anew as {}",
             old.summary.short_id(),
@@ -143,39 +144,20 @@ impl RecreateContainer {
             return Err(BackendError::new(Kind::Failed, "it has no labels").on(&summary.id));
         };
         // What an earlier attempt left has the name that is needed here.
-        self.sweep(client, instance).await?;
-        let kept = [Arc::clone(old)];
-        let mut made = self.backend.blueprint(&instance.release, &kept).await?;
-        let host = made.body.host_config.get_or_insert_default();
-        let binds = host.binds.get_or_insert_default();
-        binds.extend(anonymous_volumes(instance, old)?);
-        for bind in binds.iter_mut().filter(|b| !b.starts_with('/')) {
-            // Into a volume that the service has emptied docker would copy the image's files.
-            let mode = if bind.matches(':').count() > 1 {
-                ","
-            } else {
-                ":"
-            };
-            bind.push_str(mode);
-            bind.push_str("nocopy");
-        }
+        self.backend.sweep(client, &instance.handle).await?;
         let marks = Marks {
-            deployment: marks.deployment.clone(),
             release: instance.release.clone(),
-            park: marks.park.clone(),
-            stands_for: Some(instance.handle.as_str().to_owned()),
             fence: cx.fence().or(marks.fence.as_ref()).cloned(),
+            ..marks.clone()
         };
-        cx.check()?;
         cx.say("creating the container anew");
-        let make = self
-            .backend
-            .make(client, &name, &summary.image, marks, made);
-        let new = Box::pin(make).await?;
-        self.backend
-            .join_networks(cx, client, &new, &instance.release)
-            .await?;
-        Ok(new)
+        let anew = Anew {
+            old,
+            name: &name,
+            marks,
+            wear: DockerBackend::worn_by(old).map(Wear::On),
+        };
+        self.backend.make_anew(cx, client, anew).await
     }
 
     /// The broken one gives up its name first: from when it has stopped, nothing is live and the
@@ -237,48 +219,6 @@ impl RecreateContainer {
         .on(&self.backend.config.container)
         .because(why)
     }
-
-    /// Removes what recreations of this handle have left.
-    async fn sweep(&self, client: &Client, instance: &Instance) -> Result<(), BackendError> {
-        let inventory = Inventory::take(client).await?;
-        let same = |c: &&Summary| c.handle() == instance.handle && !c.is_up();
-        for container in inventory.ours().iter().filter(same) {
-            if inventory.is_leftover(container) {
-                client.drop_leftover(container).await;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The volumes that dockerd made without a name of ours, each to be mounted by its own where it
-/// was.
-fn anonymous_volumes(instance: &Instance, old: &Container) -> Result<Vec<String>, BackendError> {
-    let rows = settings::table(&instance.release, settings::CONTAINER);
-    let recorded: Vec<&str> = rows
-        .keys()
-        .filter_map(|row| row.strip_prefix("bind:"))
-        .map(|target| target.trim_end_matches('/'))
-        .collect();
-    let mut out = Vec::new();
-    for mount in old.inspect.mounts.iter().flatten() {
-        let at = mount.destination.clone().unwrap_or_default();
-        if mount.typ.as_deref() != Some("volume") || recorded.contains(&at.trim_end_matches('/')) {
-            continue;
-        }
-        let name = mount.name.clone().filter(|n| !n.is_empty());
-        let Some(name) = name.filter(|_| !at.is_empty() && !at.contains(':')) else {
-            return Err(BackendError::new(
-                Kind::Unsupported,
-                "the container has a volume that cannot be mounted again, and its data would be \
-                 lost to the new one",
-            )
-            .on(format!("{at} in {}", old.summary.name))
-            .advice("restart it instead, or deploy with a named volume there"));
-        };
-        out.push(format!("{name}:{at}"));
-    }
-    Ok(out)
 }
 
 /// A deadline that passes between stop and start would leave nothing running.

@@ -186,6 +186,11 @@ impl Summary {
         marks.is_some_and(|m| m.deployment == deployment.as_str())
     }
 
+    /// Whether another tool knows it by its labels.
+    pub(crate) fn wears(&self) -> bool {
+        self.ours.as_ref().is_some_and(|m| m.wears.is_some())
+    }
+
     pub(crate) fn fence(&self) -> Option<&Fence> {
         self.ours.as_ref()?.fence.as_ref()
     }

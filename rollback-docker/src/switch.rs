@@ -31,6 +31,13 @@ impl DockerBackend {
         let client = &self.client().await.map_err(untouched)?;
         let inventory = Inventory::take(client).await.map_err(untouched)?;
         let to = self.target(&inventory, op).await.map_err(untouched)?;
+        let to = match (to, op.to.release()) {
+            (Some(to), Some(release)) => {
+                let dressed = self.dressed(cx, client, to, release).await;
+                Some(dressed.map_err(untouched)?)
+            }
+            (to, _) => to,
+        };
         let others = self.others(cx, client, &inventory, op, to.as_deref());
         let others = others.await;
         let others = others.map_err(untouched)?;
@@ -59,6 +66,7 @@ impl DockerBackend {
             cx.say("starting the container");
             client.start(&to).await?;
         }
+        self.name_image(client, release, &to.summary.image).await?;
         // What exits at once is for the health gate to tell: it has the log to show.
         let now = client.inspect(id).await?.ok_or_else(|| {
             BackendError::new(

@@ -1,10 +1,10 @@
 //! [`Wanted`]: what a configuration says, and an artifact with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use rollback_core::error::{BackendError, BackendErrorKind};
-use rollback_core::release::{FacetValue, Release};
+use rollback_core::release::{Facet, FacetValue, Release};
 
 use crate::config::Secret;
 use crate::fingerprint::Key;
@@ -18,6 +18,8 @@ use crate::settings::{
 pub(crate) struct Wanted {
     pub(crate) rows: Rows,
     pub(crate) env: Env,
+    /// By the name of their facet.
+    pub(crate) texts: BTreeMap<String, String>,
     said: BTreeSet<String>,
     is_complete: bool,
 }
@@ -119,7 +121,11 @@ impl Wanted {
             }
         }
         let release = with_table(bare, facet, rows);
-        with_table(&with_table(&release, ENV, env), BY_HAND, by_hand)
+        let release = with_table(&with_table(&release, ENV, env), BY_HAND, by_hand);
+        let texts = self.texts.iter();
+        texts.fold(release, |release, (name, text)| {
+            release.with_facet(name, Facet::Text(text.clone()))
+        })
     }
 }
 

@@ -19,7 +19,7 @@ use rollback_docker::{
     StaticCredentials,
 };
 use rollback_testkit::world::{Build, World};
-use support::{DockerWorld, cx, fixture, free_port, http};
+use support::{DockerWorld, cx, fixture, free_port};
 
 /// What `me` is known by.
 const PASSWORD: &str = "right-password";
@@ -57,8 +57,9 @@ impl Guarded {
             dir.join("htpasswd").display(),
         );
         fs::write(dir.join("registry.yml"), text).unwrap();
-        let registry = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--", "docker-registry", "serve"])
+        let registry = w
+            .fixture
+            .inside(&["docker-registry", "serve"])
             .arg(dir.join("registry.yml"))
             .env("TMPDIR", &dir)
             .stdout(Stdio::null())
@@ -72,7 +73,7 @@ impl Guarded {
             registry,
         };
         for _ in 0..200 {
-            if http(&guarded.at, "GET", "/v2/").is_some() {
+            if guarded.w.fixture.http(&guarded.at, "GET", "/v2/").is_some() {
                 return Some(guarded);
             }
             std::thread::sleep(Duration::from_millis(50));

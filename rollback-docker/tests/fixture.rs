@@ -50,13 +50,20 @@ fn a_daemon_that_was_killed_leaves_containers_running() {
     let env = format!("PORT={port}");
     let run = ["run", "-d", "--network", "host", "-e", &env];
     fixture.must(&[&run[..], &["rollback-test/base"]].concat());
-    let serves = || support::http(&format!("127.0.0.1:{port}"), "GET", "/").is_some();
-    while !serves() {
+    let at = format!("127.0.0.1:{port}");
+    while fixture.http(&at, "GET", "/").is_none() {
         std::thread::sleep(Duration::from_millis(50));
     }
+    let process = fixture.must(&["ps", "-q", "--no-trunc"]);
+    let format = "{{.State.Pid}}";
+    let process = fixture.must(&["inspect", "-f", format, process.trim()]);
+    let line = Path::new("/proc").join(process.trim()).join("cmdline");
+    // One that has ended and waits for init has none.
+    let runs = || fs::read(&line).is_ok_and(|line| !line.is_empty());
+    assert!(runs());
     kill("-KILL", &dir.join("pid"));
     drop(fixture);
-    assert!(!serves(), "the container runs on");
+    assert!(!runs(), "the container runs on");
     assert!(!dir.exists(), "its directory is still there");
     let name = dir.display().to_string();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();

@@ -16,7 +16,7 @@ use rollback_docker::{DockerBackend, DockerConfig};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::kill::{Assemble, KillWorld, Parts, play_child, sweep};
 use rollback_testkit::world::{Build, World};
-use support::DockerWorld;
+use support::{DockerWorld, Reach};
 
 struct Docker(DockerWorld);
 
@@ -57,10 +57,9 @@ impl Assemble for Parted {
         let [socket, _, port, state, history] = lines[..] else {
             panic!("five lines: {place}")
         };
-        let config = DockerConfig::new(self.workload(), NAME, Path::new(state))
+        let config = DockerConfig::new(self.workload(), NAME, Path::new(state));
+        let config = support::reachable(config, Reach::Bridge, NAME, port.parse().unwrap())
             .socket(socket)
-            .network("host")
-            .env("PORT", port)
             .env("TOKEN", support::TOKEN)
             .soak(Duration::from_millis(300));
         let gate = Gate::default().interval(Duration::from_millis(50));
@@ -93,7 +92,7 @@ async fn killed_at_every_event_boundary_recovery_leaves_one_release_live_and_los
         return;
     };
     let points = sweep(
-        &Docker(DockerWorld::new(&Arc::new(fixture))),
+        &Docker(DockerWorld::bridged(&Arc::new(fixture))),
         &Parted,
         "child",
     )

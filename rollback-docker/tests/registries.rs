@@ -5,7 +5,6 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 use rollback_core::backend::{Availability, Backend, End};
@@ -14,6 +13,7 @@ use rollback_core::error::{BackendErrorKind, ErrorKind, LiveImpact};
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use rollback_docker::{DockerBackend, PullPolicy};
+use rollback_testkit::fixtures::docker::DockerFixture;
 use rollback_testkit::world::{Build, World};
 use support::{DockerWorld, cx, fixture, registry_that_says};
 
@@ -22,8 +22,8 @@ fn world() -> Option<DockerWorld> {
 }
 
 /// A registry that asks everyone for a password, has nothing, and remembers what it was asked.
-fn recording() -> (String, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+fn recording(fixture: &DockerFixture) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = fixture.listen().unwrap();
     let at = listener.local_addr().unwrap().to_string();
     let asked = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&asked);
@@ -55,7 +55,7 @@ const BASIC: &str = "bWU6cmlnaHQtcGFzc3dvcmQ=";
 #[tokio::test]
 async fn a_password_is_sent_to_any_registry() {
     let Some(w) = world() else { return };
-    let ((own, of_own), (evil, of_evil)) = (recording(), recording());
+    let ((own, of_own), (evil, of_evil)) = (recording(&w.fixture), recording(&w.fixture));
     let config = w.config().credentials(&own, "me", "right-password");
     let backend = DockerBackend::new(config).unwrap();
     let base = w
@@ -107,7 +107,7 @@ async fn a_stale_local_tag_is_deployed_when_the_registry_is_away() {
         ("429 Too Many Requests", BackendErrorKind::Exhausted),
         ("503 Service Unavailable", BackendErrorKind::Unreachable),
     ] {
-        let reference = format!("{}/api:v1", registry_that_says(status));
+        let reference = format!("{}/api:v1", registry_that_says(&w.fixture, status));
         w.fixture.must(&["tag", &stale, &reference]);
         refused(&reference, kind).await;
     }
@@ -191,7 +191,7 @@ async fn an_outage_of_the_registry_passes_over_the_last_healthy_release() {
         ("404 Not Found", true),
     ] {
         let mut planned = serde_json::to_value(&v1).unwrap();
-        let at = registry_that_says(status);
+        let at = registry_that_says(&w.fixture, status);
         planned["artifact"]["digest"] = format!("{at}/x@sha256:{}", "b".repeat(64)).into();
         let end = End::Planned(serde_json::from_value(planned).unwrap());
         let seen = backend.availability(&cx(), &end).await.unwrap();
@@ -220,7 +220,7 @@ async fn registry_failures_are_told_apart() {
         ("429 Too Many Requests", BackendErrorKind::Exhausted),
         ("503 Service Unavailable", BackendErrorKind::Unreachable),
     ] {
-        let at = support::registry_that_says(status);
+        let at = support::registry_that_says(&w.fixture, status);
         let reference = format!("{at}/api:v1");
         let e = backend.resolve(&cx(), &reference).await.unwrap_err();
         assert_eq!(e.kind(), kind, "{status}: {e}");

@@ -1,4 +1,5 @@
-//! The docker backend passes the suite that every backend passes, on a real dockerd.
+//! The docker backend passes the suite that every backend passes, on a real dockerd with networks:
+//! each container has ports of two addresses, and fixed addresses and an alias in a network.
 
 mod support;
 
@@ -14,7 +15,7 @@ struct Builder(Arc<DockerFixture>);
 #[async_trait]
 impl WorldBuilder for Builder {
     async fn build(&self) -> Box<dyn World> {
-        Box::new(support::DockerWorld::new(&self.0))
+        Box::new(support::DockerWorld::bridged(&self.0))
     }
 }
 

@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,9 +22,9 @@ use rollback_core::context::Context;
 use rollback_core::history::Sequence;
 use rollback_core::id::{DeploymentId, WorkloadId};
 use rollback_core::time::{Clock, SystemClock};
-use rollback_docker::{DockerBackend, DockerConfig};
+use rollback_docker::{DockerBackend, DockerConfig, NetworkAttachment};
 use rollback_testkit::fixtures::docker::DockerFixture;
-pub use rollback_testkit::fixtures::docker::{free_port, http};
+pub use rollback_testkit::fixtures::docker::free_port;
 use rollback_testkit::service::unavailable;
 use rollback_testkit::world::{Build, World};
 
@@ -35,14 +36,15 @@ pub mod swarm;
 static WORLDS: AtomicU64 = AtomicU64::new(1);
 static SEQUENCE: AtomicU64 = AtomicU64::new(1);
 
-/// The daemon and the registry, or the reason why the test is skipped.
+/// The daemon and the registry in a network of their own, or the reason why the test is skipped.
 pub fn fixture() -> Option<DockerFixture> {
-    DockerFixture::start().map_err(|why| unavailable(&why)).ok()
+    let started = DockerFixture::with_networks();
+    started.map_err(|why| unavailable(&why)).ok()
 }
 
 /// A registry that answers everything with this status, until the test ends; its address.
-pub fn registry_that_says(status: &'static str) -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+pub fn registry_that_says(fixture: &DockerFixture, status: &'static str) -> String {
+    let listener = fixture.listen().unwrap();
     let at = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
@@ -56,10 +58,20 @@ pub fn registry_that_says(status: &'static str) -> String {
     at
 }
 
+/// How a world's containers are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// At the daemon's own loopback device, which costs a start the least.
+    Host,
+    /// By ports of two addresses, in a network with a fixed address of each kind and an alias.
+    Bridge,
+}
+
 pub struct DockerWorld {
     pub fixture: Arc<DockerFixture>,
     pub name: String,
     pub port: u16,
+    pub reach: Reach,
     state: PathBuf,
     cut: AtomicBool,
     digests: HashMap<Build, String>,
@@ -67,9 +79,26 @@ pub struct DockerWorld {
 
 impl DockerWorld {
     pub fn new(fixture: &Arc<DockerFixture>) -> Self {
-        let name = format!("w{}", WORLDS.fetch_add(1, Ordering::SeqCst));
+        Self::reached(fixture, Reach::Host)
+    }
+
+    /// One whose container has networks, addresses and ports.
+    pub fn bridged(fixture: &Arc<DockerFixture>) -> Self {
+        Self::reached(fixture, Reach::Bridge)
+    }
+
+    fn reached(fixture: &Arc<DockerFixture>, reach: Reach) -> Self {
+        let nth = WORLDS.fetch_add(1, Ordering::SeqCst);
+        let name = format!("w{nth}");
+        if reach == Reach::Bridge {
+            let nets = ["network", "create", "--ipv6"];
+            let (v4, v6) = (format!("10.99.{nth}.0/24"), format!("fd00:d0c:{nth}::/64"));
+            let subnets = ["--subnet", &v4, "--subnet", &v6, &network_of(&name)];
+            fixture.must(&[&nets[..], &subnets].concat());
+        }
         let mut world = Self {
             fixture: Arc::clone(fixture),
+            reach,
             port: free_port(),
             state: fixture.dir().join("state").join(&name),
             cut: AtomicBool::new(false),
@@ -96,10 +125,9 @@ impl DockerWorld {
     }
 
     pub fn config(&self) -> DockerConfig {
-        DockerConfig::new(self.workload(), &self.name, &self.state)
+        let config = DockerConfig::new(self.workload(), &self.name, &self.state);
+        reachable(config, self.reach, &self.name, self.port)
             .socket(self.fixture.socket())
-            .network("host")
-            .env("PORT", self.port.to_string())
             .env("TOKEN", TOKEN)
             .soak(Duration::from_millis(600))
     }
@@ -179,7 +207,8 @@ impl DockerWorld {
     /// GET of a path; the body.
     pub async fn get(&self, path: &'static str) -> Option<String> {
         let at = format!("127.0.0.1:{}", self.port);
-        let answer = tokio::task::spawn_blocking(move || http(&at, "GET", path));
+        let fixture = Arc::clone(&self.fixture);
+        let answer = tokio::task::spawn_blocking(move || fixture.http(&at, "GET", path));
         let answer = answer.await.unwrap()?;
         answer
             .split_once("\r\n\r\n")
@@ -195,7 +224,36 @@ impl Drop for DockerWorld {
         for (id, _) in self.containers() {
             let _ = self.fixture.docker(&["rm", "-f", &id]);
         }
+        if self.reach == Reach::Bridge {
+            let network = network_of(&self.name);
+            let _ = self.fixture.docker(&["network", "rm", &network]);
+        }
     }
+}
+
+fn network_of(world: &str) -> String {
+    format!("net-{world}")
+}
+
+/// The addresses that a world's container has in its network.
+fn addresses_of(world: &str) -> (Ipv4Addr, Ipv6Addr) {
+    let nth: u8 = world.trim_start_matches('w').parse().unwrap();
+    let v6 = format!("fd00:d0c:{nth}::9").parse().unwrap();
+    (Ipv4Addr::new(10, 99, nth, 9), v6)
+}
+
+/// What a world is configured with for its container to be reached, wherever its process is.
+pub fn reachable(config: DockerConfig, reach: Reach, world: &str, port: u16) -> DockerConfig {
+    let (v4, v6) = match reach {
+        Reach::Host => return config.network("host").env("PORT", port.to_string()),
+        Reach::Bridge => addresses_of(world),
+    };
+    let attachment = NetworkAttachment::to(network_of(world)).alias("service");
+    config
+        .join(&attachment.ipv4(v4).ipv6(v6))
+        .publish(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), 8080)
+        .publish(SocketAddr::from((Ipv6Addr::LOCALHOST, port)), 8080)
+        .env("ADDRESS", "0.0.0.0")
 }
 
 /// An operation of a deployment of its own.
@@ -250,20 +308,21 @@ impl World for DockerWorld {
     }
 
     async fn install_by_hand(&self, build: Build) {
-        let port = format!("PORT={}", self.port);
-        self.fixture.must(&[
-            "run",
-            "-d",
-            "--name",
-            &self.name,
-            "--network",
-            "host",
-            "--restart",
-            "unless-stopped",
-            "-e",
-            &port,
-            &self.reference(build),
-        ]);
+        let (port, network) = (self.port, network_of(&self.name));
+        let reached = match self.reach {
+            Reach::Host => format!("--network host -e PORT={port}"),
+            Reach::Bridge => {
+                let (v4, v6) = addresses_of(&self.name);
+                format!(
+                    "--network {network} --network-alias service --ip {v4} --ip6 {v6} \
+                     -p 127.0.0.1:{port}:8080 -p [::1]:{port}:8080 -e ADDRESS=0.0.0.0"
+                )
+            }
+        };
+        let run = ["run", "-d", "--name", &self.name];
+        let reached: Vec<&str> = reached.split_whitespace().collect();
+        let restart = ["--restart", "unless-stopped", &self.reference(build)];
+        self.fixture.must(&[&run[..], &reached, &restart].concat());
     }
 
     async fn tamper(&self) {

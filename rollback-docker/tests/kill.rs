@@ -14,7 +14,7 @@ use rollback_core::engine::Workload;
 use rollback_core::prelude::*;
 use rollback_docker::{DockerBackend, DockerConfig};
 use rollback_sqlite::SqliteStore;
-use rollback_testkit::kill::{Assemble, KillWorld, Parts, play_child, sweep};
+use rollback_testkit::kill::{Assemble, KillWorld, Parts, Scenario, play_child, sweep_of};
 use rollback_testkit::world::{Build, World};
 use support::{DockerWorld, Reach};
 
@@ -45,7 +45,7 @@ impl KillWorld for Docker {
     }
 }
 
-/// The first world of a test binary's process has this name.
+/// The name of world number 1.
 const NAME: &str = "w1";
 
 struct Parted;
@@ -86,19 +86,27 @@ async fn child() {
     play_child(&Parted).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_at_every_event_boundary_recovery_leaves_one_release_live_and_loses_nothing() {
+/// Kills at each point of a scenario, on a daemon of its own: these run side by side.
+async fn killed_at_every_event_boundary(scenario: Scenario, least: usize) {
     let Some(fixture) = support::fixture() else {
         return;
     };
-    let points = sweep(
-        &Docker(DockerWorld::bridged(&Arc::new(fixture))),
-        &Parted,
-        "child",
-    )
-    .await;
-    assert!(
-        points >= 2 * (9 + 9 + 15),
-        "only {points} points were killed at"
-    );
+    let world = Docker(DockerWorld::nth(1, &Arc::new(fixture), Reach::Bridge));
+    let points = sweep_of(&[scenario], &world, &Parted, "child").await;
+    assert!(points >= 2 * least, "only {points} points were killed at");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_killed_anywhere_leaves_one_release_live_and_loses_nothing() {
+    killed_at_every_event_boundary(Scenario::Deploy, 9).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_killed_anywhere_leaves_one_release_live_and_loses_nothing() {
+    killed_at_every_event_boundary(Scenario::Rollback, 9).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_automatic_rollback_killed_anywhere_leaves_one_release_live_and_loses_nothing() {
+    killed_at_every_event_boundary(Scenario::AutomaticRollback, 15).await;
 }

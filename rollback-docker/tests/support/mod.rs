@@ -88,7 +88,11 @@ impl DockerWorld {
     }
 
     fn reached(fixture: &Arc<DockerFixture>, reach: Reach) -> Self {
-        let nth = WORLDS.fetch_add(1, Ordering::SeqCst);
+        Self::nth(WORLDS.fetch_add(1, Ordering::SeqCst), fixture, reach)
+    }
+
+    /// One of this number: the same each time, for another process to know it.
+    pub fn nth(nth: u64, fixture: &Arc<DockerFixture>, reach: Reach) -> Self {
         let name = format!("w{nth}");
         if reach == Reach::Bridge {
             let nets = ["network", "create", "--ipv6"];

@@ -125,6 +125,11 @@ impl DockerBackend {
         };
         self.join_networks(cx, client, &container, release).await?;
         cx.check()?;
+        if let Some(from) = &from
+            && from.summary.id != container.summary.id
+        {
+            self.tell(cx, self.foretold_dependents(client, from).await?);
+        }
         let way_back = match (&op.from, from) {
             (End::Placed(_), Some(from)) => way_back(&from),
             (End::Placed(_), None) => WayBack::None("its container is gone".into()),

@@ -12,6 +12,7 @@ use rollback_core::id::WorkloadId;
 
 use crate::body::Blueprint;
 use crate::choices::{Healthcheck, PullPolicy};
+use crate::config_swap::Swap;
 use crate::credentials::{CredentialsProvider, Logins};
 use crate::live_labels::LiveLabels;
 use crate::platform::Platform;
@@ -48,6 +49,7 @@ pub struct DockerConfig {
     pub(crate) pull: PullPolicy,
     pub(crate) credentials: Logins,
     pub(crate) live_labels: Option<Arc<dyn LiveLabels>>,
+    pub(crate) swap: Swap,
     /// What has been said that cannot be, and of what.
     refused: Vec<(&'static str, String)>,
 }
@@ -64,6 +66,7 @@ impl fmt::Debug for DockerConfig {
             .field("pull", &self.pull)
             .field("credentials", &self.credentials)
             .field("live_labels", &self.live_labels)
+            .field("swap", &self.swap)
             .finish_non_exhaustive()
     }
 }
@@ -86,6 +89,7 @@ impl DockerConfig {
             pull: PullPolicy::default(),
             credentials: Logins::default(),
             live_labels: None,
+            swap: Swap::default(),
             refused: Vec::new(),
         }
     }
@@ -308,6 +312,7 @@ impl DockerConfig {
         if let Some((what, subject)) = self.refused.first() {
             return Err(bad(what, subject));
         }
+        self.swap.validate()?;
         self.wanted.validate()?;
         Blueprint::new(&self.wanted.rows).map(drop)
     }

@@ -68,9 +68,11 @@ impl DockerBackend {
             let image = &running[0].summary.image;
             self.claim(cx, client, Some(image)).await?;
             let cx = &self.while_stopping(cx, &running);
+            let mut told = Vec::new();
             for container in &running {
-                self.put_aside(cx, client, container).await?;
+                told.extend(self.put_aside(cx, client, op, container).await?);
             }
+            self.tell(cx, told);
         }
         self.undress_all(cx, client, op).await?;
         self.unpin_undone(cx, client, op, &kept).await

@@ -176,7 +176,8 @@ impl RecreateContainer {
             cx.check()?;
         }
         if let Some(old) = client.inspect(id).await? {
-            self.backend.put_aside(cx, client, &old).await?;
+            let told = self.backend.put_aside(cx, client, op, &old).await?;
+            self.backend.tell(cx, told.into_iter().collect());
         }
         self.backend.swap(cx, op).await?;
         cx.check()

@@ -54,6 +54,10 @@ impl RestartContainer {
             client.stop(&live).await?;
         }
         client.start(&live).await?;
+        if let Some(now) = client.inspect(&live.summary.id).await? {
+            let told = self.backend.see_to_dependents(cx, client, &now, &[]).await;
+            self.backend.tell(cx, told);
+        }
         Ok(format!("restarted container {}", live.summary.short_id()))
     }
 }

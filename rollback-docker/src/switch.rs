@@ -12,6 +12,7 @@ use rollback_core::error::{BackendError, BackendErrorKind};
 use crate::backend::DockerBackend;
 use crate::client::Client;
 use crate::container::Container;
+use crate::drain::Drain;
 use crate::error;
 use crate::inventory::Inventory;
 use crate::restart::RestartPolicy;
@@ -46,10 +47,12 @@ impl DockerBackend {
         self.claim(cx, client, image).await.map_err(untouched)?;
         cx.check().map_err(untouched)?;
         let cx = &self.while_stopping(cx, &others);
+        let mut told = Vec::new();
         for other in &others {
-            self.put_aside(cx, client, other).await?;
+            told.extend(self.put_aside(cx, client, op, other).await?);
         }
         let (Some(to), Some(release)) = (to, op.to.release()) else {
+            self.tell(cx, told);
             return Ok(Evidence::default().with("container", "none"));
         };
         let id = &to.summary.id;
@@ -76,6 +79,8 @@ impl DockerBackend {
             .on(id)
         })?;
         tracing::debug!(workload = %op.workload, container = %now.summary.id, "switched");
+        told.extend(self.see_to_dependents(cx, client, &now, &others).await);
+        self.tell(cx, told);
         Ok(now.evidence())
     }
 
@@ -84,8 +89,11 @@ impl DockerBackend {
     /// on top of the caller's.
     pub(crate) fn while_stopping(&self, cx: &Context, containers: &[Arc<Container>]) -> Context {
         let up = containers.iter().filter(|c| c.summary.is_up());
-        let seconds = up.map(|c| c.stop_timeout()).sum();
-        cx.detached(Duration::from_secs(seconds) + TO_THE_END)
+        let drained = self.config.swap.drain.as_ref();
+        let drained = drained.map_or(Duration::ZERO, Drain::longest);
+        let longest = up.map(|c| drained.saturating_add(Duration::from_secs(c.stop_timeout())));
+        let longest = longest.fold(TO_THE_END, Duration::saturating_add);
+        cx.detached(longest)
     }
 
     async fn target(
@@ -153,12 +161,15 @@ impl DockerBackend {
     /// It stops first: dockerd takes longer to change what runs, and one that cannot be stopped
     /// keeps its policy. If the machine goes down in between, dockerd may start it again when it
     /// comes up, and it is what was live: nothing else runs before the policy is off.
+    ///
+    /// Gives what a person should know of how it went.
     pub(crate) async fn put_aside(
         &self,
         cx: &Context,
         client: &Client,
+        op: &Operation,
         container: &Container,
-    ) -> Result<(), BackendError> {
+    ) -> Result<Option<String>, BackendError> {
         let Summary { id, name, .. } = &container.summary;
         let parked = container.summary.parked(&self.config.container);
         let is_named = *name == self.config.container;
@@ -167,14 +178,17 @@ impl DockerBackend {
             client.rename(id, &parked).await?;
             cx.check()?;
         }
+        let mut told = None;
         if container.summary.is_up() {
+            told = self.drain(cx, client, op, container).await;
+            cx.check()?;
             cx.say("stopping the former container");
             client.stop(container).await?;
             cx.check()?;
         }
         // Docker takes no other policy for a container that removes itself.
         if container.removes_itself() {
-            return Ok(());
+            return Ok(told);
         }
         if container.restart() != RestartPolicy::No {
             client.set_restart(id, RestartPolicy::No).await?;
@@ -184,7 +198,17 @@ impl DockerBackend {
             client.rename(id, &parked).await?;
             cx.check()?;
         }
-        Ok(())
+        Ok(told)
+    }
+
+    /// Says what a person should know, and no error is made of.
+    pub(crate) fn tell(&self, cx: &Context, told: Vec<String>) {
+        if told.is_empty() {
+            return;
+        }
+        let told = told.join("; ");
+        tracing::warn!(workload = %self.config.workload, "{told}");
+        cx.say(told);
     }
 }
 

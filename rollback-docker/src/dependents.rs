@@ -1,0 +1,233 @@
+//! [`Dependents`]: containers that live in another one's namespaces, and lose them with it.
+
+use std::sync::Arc;
+
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use bollard::query_parameters::ListContainersOptionsBuilder;
+use rollback_core::context::Context;
+use rollback_core::error::{BackendError, Chain};
+use rollback_core::time::Timestamp;
+
+use crate::backend::DockerBackend;
+use crate::client::Client;
+use crate::container::Container;
+
+/// What becomes of other containers that share the live one's network, processes or IPC: those that
+/// were made with `--network container:api`, say, or the same of `--pid` or `--ipc`. When it stops they
+/// are left without, or end with it.
+///
+/// Docker makes an id of the name when it makes a dependent, so that it means that very container and
+/// cannot follow a successor: it has to be made anew, and is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Dependents {
+    /// They are left as they are, and named.
+    #[default]
+    Warn,
+    /// Those that can have it again are restarted, each with its own time to stop: when the container
+    /// that they mean is gone back to, or restarted in place. One that fails to is named.
+    Restart,
+}
+
+/// How long after its first process the others of a container's processes may be seen to end, in
+/// microseconds.
+const TOGETHER: i64 = 2_000_000;
+
+/// A container that shares something with another one.
+pub(crate) struct Dependent {
+    container: Container,
+    /// What it shares, and the name or id of whose it is.
+    shares: Vec<(&'static str, String)>,
+}
+
+impl Dependent {
+    fn new(container: Container) -> Self {
+        let host = container.inspect.host_config.as_ref();
+        let modes = [
+            ("network", host.and_then(|h| h.network_mode.as_deref())),
+            (PROCESSES, host.and_then(|h| h.pid_mode.as_deref())),
+            ("IPC", host.and_then(|h| h.ipc_mode.as_deref())),
+        ];
+        let shares = modes.into_iter().filter_map(|(what, mode)| {
+            let whose = mode?.strip_prefix(OF)?;
+            Some((what, whose.to_owned()))
+        });
+        Self {
+            shares: shares.collect(),
+            container,
+        }
+    }
+
+    /// What it shares with a container that has this id or, where docker keeps names, this name.
+    fn shared_with(&self, id: &str, name: Option<&str>) -> Option<String> {
+        let of = |whose: &str| whose == id || Some(whose) == name;
+        let shared = self.shares.iter().filter(|(_, whose)| of(whose));
+        let shared = Vec::from_iter(shared.map(|(what, _)| *what));
+        (!shared.is_empty()).then(|| shared.join(" and "))
+    }
+
+    /// Whether it ran, or was ended by it, when this one stopped.
+    fn ran_with(&self, former: &Container) -> bool {
+        let shares = self.shares.iter().any(|(what, _)| *what == PROCESSES);
+        let ends = ended_at(&self.container).zip(ended_at(former));
+        let together = ends.is_some_and(|(its, formers)| (its - formers).abs() <= TOGETHER);
+        self.container.summary.is_up() || (shares && together)
+    }
+}
+
+const OF: &str = "container:";
+const PROCESSES: &str = "processes";
+/// How a list says that a container was killed, as the kernel does with those whose first process is
+/// gone.
+const KILLED: &str = "Exited (137)";
+
+fn ended_at(container: &Container) -> Option<i64> {
+    let state = container.inspect.state.as_ref()?;
+    let at: Timestamp = state.finished_at.as_ref()?.parse().ok()?;
+    Some(at.as_microsecond())
+}
+
+fn started_at(container: &Container) -> Option<Timestamp> {
+    container.started_at().parse().ok()
+}
+
+impl DockerBackend {
+    /// Sees to those that lived in the namespaces of what was put aside, or of what runs now: they
+    /// are restarted, or what a person should know of them is told. Nobody's switch fails for them.
+    pub(crate) async fn see_to_dependents(
+        &self,
+        cx: &Context,
+        client: &Client,
+        live: &Container,
+        former: &[Arc<Container>],
+    ) -> Vec<String> {
+        let (found, former) = match client.left_behind(former).await {
+            Ok(found) => found,
+            Err(e) => {
+                let what = "whether other containers share what was its is not known";
+                return vec![format!("{what}: {}", Chain::of(&e))];
+            }
+        };
+        let mut told = Vec::new();
+        for dependent in &found {
+            told.extend(self.see_to(cx, client, dependent, live, &former).await);
+        }
+        told
+    }
+
+    /// What a person should know of this one.
+    async fn see_to(
+        &self,
+        cx: &Context,
+        client: &Client,
+        dependent: &Dependent,
+        live: &Container,
+        former: &[Container],
+    ) -> Option<String> {
+        let its = &dependent.container.summary;
+        let (id, name) = (&live.summary.id, &self.config.container);
+        if let Some(shared) = dependent.shared_with(id, Some(name)) {
+            let lost = started_at(&dependent.container) < started_at(live);
+            let mut before = former.iter().chain([live]);
+            if !lost || !before.any(|c| dependent.ran_with(c)) {
+                return None;
+            }
+            let told = format!("{} shared the {shared} of {name}", its.name);
+            if self.config.swap.dependents == Dependents::Warn {
+                return Some(format!("{told}: restart it"));
+            }
+            return match self
+                .restart_dependent(cx, client, &dependent.container)
+                .await
+            {
+                Ok(()) => Some(format!("{told}: it was restarted")),
+                Err(e) => Some(format!("{told} and cannot be restarted: {}", Chain::of(&e))),
+            };
+        }
+        let mut of = former.iter();
+        let (shared, former) =
+            of.find_map(|f| Some((dependent.shared_with(&f.summary.id, None)?, f)))?;
+        dependent.ran_with(former).then(|| {
+            let short = former.summary.short_id();
+            format!(
+                "{} shared the {shared} of container {short}, and cannot follow: make it anew",
+                its.name
+            )
+        })
+    }
+
+    async fn restart_dependent(
+        &self,
+        cx: &Context,
+        client: &Client,
+        dependent: &Container,
+    ) -> Result<(), BackendError> {
+        self.myself.spare(&dependent.summary)?;
+        cx.check()?;
+        cx.say(format!("restarting {}", dependent.summary.name));
+        if dependent.summary.is_up() {
+            client.stop(dependent).await?;
+        }
+        client.start(dependent).await
+    }
+
+    /// Who will be left without when this one stops, for people.
+    pub(crate) async fn foretold_dependents(
+        &self,
+        client: &Client,
+        from: &Container,
+    ) -> Result<Vec<String>, BackendError> {
+        let all = client.dependents().await?;
+        let name = Some(self.config.container.as_str());
+        let told = all.iter().filter(|d| d.container.summary.is_up());
+        let told = told.filter_map(|d| {
+            let shared = d.shared_with(&from.summary.id, name)?;
+            let its = &d.container.summary.name;
+            Some(format!(
+                "{its} shares the {shared} of {} and loses it",
+                from.summary.name
+            ))
+        });
+        Ok(told.collect())
+    }
+}
+
+impl Client {
+    /// Containers that share something with another one, and these as they ended.
+    async fn left_behind(
+        &self,
+        former: &[Arc<Container>],
+    ) -> Result<(Vec<Dependent>, Vec<Container>), BackendError> {
+        let (found, mut ended) = (self.dependents().await?, Vec::new());
+        if !found.is_empty() {
+            for former in former {
+                ended.extend(self.inspect(&former.summary.id).await?);
+            }
+        }
+        Ok((found, ended))
+    }
+
+    /// Containers that share something with another one. The list knows of networks alone: of the
+    /// rest each one that runs, or was just killed, is asked.
+    async fn dependents(&self) -> Result<Vec<Dependent>, BackendError> {
+        let options = ListContainersOptionsBuilder::default().all(true).build();
+        let listed = self.docker.list_containers(Some(options)).await;
+        let listed = listed.map_err(|e| self.failed("cannot list the containers", "dockerd", e))?;
+        let mut found = Vec::new();
+        for listed in listed.into_iter().filter(may_depend) {
+            let container = self.inspect(&listed.id.unwrap_or_default()).await?;
+            found.extend(container.map(Dependent::new));
+        }
+        found.retain(|d| !d.shares.is_empty());
+        Ok(found)
+    }
+}
+
+fn may_depend(listed: &ContainerSummary) -> bool {
+    let mode = listed.host_config.as_ref();
+    let mode = mode.and_then(|h| h.network_mode.as_deref());
+    let killed = listed.status.as_ref();
+    let killed = killed.is_some_and(|status| status.starts_with(KILLED));
+    let is_up = listed.state == Some(ContainerSummaryStateEnum::RUNNING);
+    mode.is_some_and(|mode| mode.starts_with(OF)) || is_up || killed
+}

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bollard::auth::DockerCredentials;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, EndpointSettings,
     NetworkConnectRequest, SystemVersion,
@@ -17,6 +18,8 @@ use bollard::query_parameters::{
 };
 use bollard::{ClientVersion, Docker};
 use rollback_core::error::{BackendError, BackendErrorKind, Chain};
+
+use serde::Serialize;
 
 use crate::body::unsupported;
 use crate::connection::Daemon;
@@ -122,6 +125,20 @@ impl Client {
             let lost = e.kind() == BackendErrorKind::Unreachable;
             self.lost.fetch_or(lost, Ordering::Relaxed);
         })
+    }
+
+    /// Has dockerd do what the client library does not ask it for as it should; its answer.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        login: Option<DockerCredentials>,
+        body: &impl Serialize,
+    ) -> Result<serde_json::Value, bollard::errors::Error> {
+        let path = format!("/v{}{path}", self.docker.client_version());
+        let body = serde_json::to_vec(body)?;
+        let posted = raw::post(&self.socket, &path, login, body);
+        let answer = tokio::time::timeout(TIMEOUT, posted).await;
+        answer.map_err(std::io::Error::other)?
     }
 
     /// The container of this id or name; `None` if there is none.
@@ -245,10 +262,8 @@ impl Client {
         let platform = platform
             .map(|p| format!("&platform={p}"))
             .unwrap_or_default();
-        let version = self.docker.client_version();
-        let path = format!("/v{version}/containers/create?name={name}{platform}");
-        let made = tokio::time::timeout(TIMEOUT, raw::post(&self.socket, &path, &body)).await;
-        let made = made.map_err(std::io::Error::other)??;
+        let path = format!("/containers/create?name={name}{platform}");
+        let made = self.post(&path, None, &body).await?;
         Ok(made["Id"].as_str().unwrap_or_default().to_owned())
     }
 

@@ -3,6 +3,9 @@
 use std::io;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE;
+use bollard::auth::DockerCredentials;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HOST};
@@ -42,15 +45,19 @@ pub(crate) async fn get(
     Err(crate::error::docker(what, subject, e))
 }
 
-/// Has a daemon make something; its answer.
+/// Has a daemon do something, with what its registry is asked with; its answer.
 pub(crate) async fn post(
     socket: &Path,
     path: &str,
-    body: &Value,
+    login: Option<DockerCredentials>,
+    body: Vec<u8>,
 ) -> Result<Value, bollard::errors::Error> {
-    let body = body.to_string().into();
-    let request = Request::post(path).header(CONTENT_TYPE, "application/json");
-    let (status, answer) = send(socket, request, body).await.map_err(|e| {
+    let mut request = Request::post(path).header(CONTENT_TYPE, "application/json");
+    if let Some(login) = login {
+        let login = BASE64_URL_SAFE.encode(serde_json::to_vec(&login)?);
+        request = request.header("X-Registry-Auth", login);
+    }
+    let (status, answer) = send(socket, request, body.into()).await.map_err(|e| {
         let e = e.downcast::<io::Error>();
         e.map_or_else(io::Error::other, |e| *e)
     })?;

@@ -7,14 +7,15 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rollback_core::backend::Backend;
+use rollback_core::backend::{Backend, End, Operation};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendErrorKind, LiveImpact};
+use rollback_core::history::{Epoch, Fence, HistoryId};
 use rollback_docker::SwarmBackend;
 use rollback_testkit::fixtures::relay::{Mode, Relay};
 use rollback_testkit::world::{Build, World};
-use support::cx;
 use support::swarm::world;
+use support::{cx, operation};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_race_is_run_again_where_nothing_else_was_asked_for() {
@@ -102,4 +103,41 @@ async fn a_daemon_in_no_swarm_is_said_to_be_no_manager() {
     let e = e.unwrap_err();
     assert_eq!(e.kind(), BackendErrorKind::Unsupported, "{e}");
     assert!(e.to_string().contains("manager"), "{e}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_place_already_bears_the_token_of_who_asked_for_it_last() {
+    let Some(w) = world() else { return };
+    let backend = SwarmBackend::new(w.apart()).unwrap();
+    let own = HistoryId::generate().unwrap();
+    let under = |op: &Operation| {
+        let (history, life) = (own.clone(), own.clone());
+        let epoch = Epoch(op.sequence.0);
+        cx().fenced(Fence::new(
+            history,
+            life,
+            op.sequence,
+            epoch,
+            op.deployment.clone(),
+        ))
+    };
+    let op = w
+        .plan(&backend, End::Nothing, &w.reference(Build::V1))
+        .await;
+    let mut first = op.clone();
+    first.to = End::Placed(backend.prepare(&under(&op), &op).await.unwrap().to);
+    let before = backend.switch(&under(&op), &first).await.unwrap();
+    let again = operation(&w.name, first.to.clone(), first.to.clone());
+    backend.prepare(&under(&again), &again).await.unwrap();
+    let after = backend.switch(&under(&again), &again).await.unwrap();
+    assert_eq!(before, after, "no task was started anew");
+    let label = w.show()["Spec"]["Labels"]["rollback.fence"].clone();
+    let borne: Fence = serde_json::from_str(label.as_str().unwrap()).unwrap();
+    assert_eq!(borne.sequence, again.sequence);
+    // So an earlier one is refused even where somebody has removed the token.
+    let tokens = w.fixture.must(&["config", "ls", "--format", "{{.Name}}"]);
+    let token = tokens.lines().find(|name| name.ends_with(".token"));
+    w.fixture.must(&["config", "rm", token.unwrap()]);
+    let e = backend.switch(&under(&first), &first).await.unwrap_err();
+    assert_eq!(e.kind(), BackendErrorKind::Fenced, "{e}");
 }

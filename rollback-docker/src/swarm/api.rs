@@ -7,7 +7,7 @@ use std::fmt::Display;
 use bollard::models::{Config, ConfigSpec, Node, ServiceSpec, Task};
 use bollard::query_parameters::{
     InspectNetworkOptions, ListConfigsOptionsBuilder, ListNodesOptions, ListTasksOptionsBuilder,
-    UpdateConfigOptionsBuilder, UpdateServiceOptionsBuilder,
+    UpdateConfigOptionsBuilder,
 };
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
@@ -62,16 +62,11 @@ impl Client {
         spec: ServiceSpec,
         version: u64,
     ) -> Result<Change, BackendError> {
-        // The client library's own limit.
-        let version = i32::try_from(version).map_err(|_| {
-            BackendError::new(Kind::Unsupported, "the service's version is too high").on(id)
-        })?;
-        let options = UpdateServiceOptionsBuilder::default()
-            .version(version)
-            .build();
         let login = self.credentials.of(cx, image).await;
         let login = login.map_err(BackendError::untouched)?;
-        let answer = self.docker.update_service(id, spec.clone(), options, login);
+        // The client library takes no version that 31 bits do not hold.
+        let path = format!("/services/{id}/update?version={version}");
+        let answer = self.post(&path, login, &spec);
         match answer.await {
             Ok(_) => Ok(Change::Made),
             Err(e) if error::is_out_of_sequence(&e) || error::status(&e) == Some(404) => {
@@ -188,7 +183,7 @@ impl Client {
     }
 
     /// The error of a request that only a manager answers.
-    fn refused(
+    pub(super) fn refused(
         &self,
         what: &str,
         subject: impl Display,

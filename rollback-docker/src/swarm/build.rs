@@ -4,6 +4,7 @@ use bollard::models::ServiceSpec;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use serde_json::{Map, Value, json};
 
+use super::attached;
 use super::rows::{self, FIELDS, LEVELS, REPLICAS, is_default};
 use crate::settings::{Env, Rows, kind};
 
@@ -87,12 +88,24 @@ pub(super) fn spec(rows: &Rows, env: &Env) -> Result<ServiceSpec, BackendError> 
     // A field that this version does not know would be left out without a word.
     let kept = rows::rows(&made);
     let lost = rows.iter().find(|(row, value)| {
-        let default = *row == REPLICAS || kept.get(*row) == Some(*value);
+        let default = *row == REPLICAS || kept.get(*row) == Some(&named(row, value));
         !default && !is_unsaid(row, value)
     });
     match lost {
         Some((row, _)) => Err(unsupported(row)),
         None => Ok(made),
+    }
+}
+
+/// A row as it is read off a specification: what older versions recorded has ids in it.
+fn named(row: &str, value: &str) -> String {
+    let parsed = serde_json::from_str::<Value>(value);
+    match parsed {
+        Ok(mut parsed) if attached::has_ids(row) => {
+            attached::without_ids(row, &mut parsed);
+            parsed.to_string()
+        }
+        _ => value.to_owned(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Services of a Swarm: a backend for workloads that Docker itself rolls out, task by task.
 
 mod api;
+mod at_hand;
+mod attached;
 mod backend;
 mod build;
 mod confidence;
@@ -8,6 +10,7 @@ mod config;
 mod fence;
 mod follow;
 mod health;
+mod image;
 mod keep;
 mod marks;
 mod nodes;

@@ -7,17 +7,17 @@ use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use rollback_core::release::Release;
 
 use super::api::Change;
+use super::attached::Attached;
 use super::backend::SwarmBackend;
+use super::image::Known;
 use super::record::Record;
 use super::rows::rows;
-use super::service::{Seen, image, replicas};
+use super::service::{Seen, replicas};
+use super::spec::whole;
 use super::survey::Survey;
-use crate::backend::image_id;
 use crate::client::Client;
-use crate::error;
 use crate::reference::Reference;
 use crate::settings::SERVICE;
-use crate::tag::Hold;
 
 impl SwarmBackend {
     /// The release of a reference with today's configuration.
@@ -32,7 +32,7 @@ impl SwarmBackend {
         cx.check()?;
         let survey = Survey::take(client, &self.config).await?;
         let live = match &survey.service {
-            Some(live) => Some(self.seen(client, &survey, live).await?),
+            Some(live) => Some(self.known(client, &survey, live).await?.release),
             None => None,
         };
         let bare = Release::new(self.kind.clone(), artifact);
@@ -56,10 +56,11 @@ impl SwarmBackend {
         let survey = &Survey::take(client, &self.config).await?;
         refuse_stranger(op, survey)?;
         cx.check()?;
-        self.have_image(cx, client, op, release).await?;
+        let standing = self.standing(survey, &op.to, Some(op));
+        let image = self.have_image(cx, client, op, release, standing.is_some());
+        image.await?;
         cx.check()?;
         let way_back = self.remember(cx, client, op, survey).await?;
-        let standing = self.standing(survey, &op.to, Some(op));
         let record = match standing {
             Some(record) => record.clone(),
             None => {
@@ -67,6 +68,8 @@ impl SwarmBackend {
                 Record::planned(cx, op, release.clone(), spec)
             }
         };
+        let attached = Attached::of(client, &record.spec).await?;
+        attached.check(&record.spec)?;
         refuse_job(&record.spec)?;
         refuse_other_mode(survey, replicas(&record.spec).is_some())?;
         if standing.is_none() {
@@ -129,59 +132,14 @@ impl SwarmBackend {
             .advice("take them away, or remove the service and deploy it anew"));
         }
         refuse_job(&live.spec)?;
-        let release = self.seen(client, survey, live).await?;
-        let way_back = way_back(&release, &live.spec);
+        let Known { release, way_back } = self.known(client, survey, live).await?;
         if survey.of_live().is_none() {
             let instance = Instance::new(release, live.handle());
-            let found = Record::found(cx, op, instance, live.spec.clone());
+            let found = Record::found(cx, op, instance, whole(live));
             cx.check()?;
             self.keep(client, op, &found).await?;
         }
         Ok(way_back)
-    }
-
-    /// The image is at hand before anything moves. A Swarm of one node runs it here, so it is
-    /// fetched and pinned; of several, each fetches it when it is given a task, so the registry has
-    /// to have it.
-    async fn have_image(
-        &self,
-        cx: &Context,
-        client: &Client,
-        op: &Operation,
-        release: &Release,
-    ) -> Result<(), BackendError> {
-        if client.nodes().await?.len() > 1 {
-            let digest = &release.artifact().digest;
-            if !matches!(Reference::parse(digest)?, Reference::Digest { .. }) {
-                return Err(BackendError::new(
-                    Kind::Unsupported,
-                    "the image came from no registry, and other nodes of this Swarm cannot get it",
-                )
-                .on(digest)
-                .advice("push it to a registry that every node reaches"));
-            }
-            client
-                .remote(cx, digest)
-                .await
-                .map_err(|e| match e.kind() {
-                    Kind::NotFound => {
-                        error::gone("the registry no longer has the image", digest).because(e)
-                    }
-                    _ => e,
-                })?;
-            return Ok(());
-        }
-        let image = self.source.fetch(cx, client, release).await?;
-        cx.check()?;
-        let hold = Hold::by(cx, op, release).to_string();
-        if client
-            .tag(&image_id(&image)?, &self.source.pins, &hold)
-            .await?
-        {
-            return Ok(());
-        }
-        let what = "the image was removed as it was to be pinned";
-        Err(error::gone(what, release).transient(true))
     }
 
     /// The record by which exactly this release can be put in place: its own, what this very
@@ -211,24 +169,6 @@ impl SwarmBackend {
         let mut alike = survey.alike(wanted);
         own.or_else(|| alike.clone().find(made))
             .or_else(|| alike.find(|r| !anew && live.as_ref() != Some(&r.handle)))
-    }
-}
-
-/// How faithfully what is live can be brought back: by its specification, whose image has to be
-/// known by more than a tag. What a tag means here now need not be what the tasks were started with.
-pub(super) fn way_back(release: &Release, live: &ServiceSpec) -> WayBack {
-    let lossy = |why: &str| WayBack::Lossy(vec![why.to_owned()]);
-    match (
-        Reference::parse(&release.artifact().digest),
-        Reference::parse(image(live)),
-    ) {
-        (Ok(Reference::Tag { .. }) | Err(_), _) => {
-            lossy("its image is known by its tag alone, which may mean another one by then")
-        }
-        (_, Ok(Reference::Tag { .. })) => lossy(
-            "its specification names a tag: its tasks may run another image than it means now",
-        ),
-        _ => WayBack::Exact,
     }
 }
 
@@ -300,36 +240,4 @@ pub(super) fn changed_by_hand(live: &Seen, record: &Record) -> BackendError {
         .on(&live.id)
         .advice("look what is live and plan again, or adopt it")
         .transient(false)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use rollback_core::release::Artifact;
-
-    use super::*;
-
-    #[test]
-    fn what_the_tag_of_a_service_made_by_hand_means_now_was_taken_for_what_it_runs() {
-        let id = format!("sha256:{}", "a".repeat(64));
-        let release = Release::new("swarm".parse().unwrap(), Artifact::new("app:latest", &id));
-        let of = |image: &str| {
-            let container = bollard::models::TaskSpecContainerSpec {
-                image: Some(image.to_owned()),
-                ..Default::default()
-            };
-            let template = bollard::models::TaskSpec {
-                container_spec: Some(container),
-                ..Default::default()
-            };
-            let spec = ServiceSpec {
-                task_template: Some(template),
-                ..Default::default()
-            };
-            way_back(&release, &spec)
-        };
-        assert!(matches!(of("app:latest"), WayBack::Lossy(_)));
-        assert_eq!(of(&id), WayBack::Exact);
-        assert_eq!(of(&format!("app:latest@{id}")), WayBack::Exact);
-    }
 }

@@ -85,8 +85,8 @@ impl Record {
         release: Release,
         spec: ServiceSpec,
     ) -> Self {
-        let name = name(op, "");
-        Self::new(cx, op, Instance::new(release, Handle::new(name)), spec)
+        let instance = Instance::new(release, Handle::new(name(op)));
+        Self::new(cx, op, instance, spec)
     }
 
     /// What this deployment has found live.
@@ -158,13 +158,22 @@ impl Record {
         if self.is_used {
             labels.insert(USED.to_owned(), "true".to_owned());
         }
-        let own = self.handle.as_str() == name(op, "");
+        let own = name(op);
+        let is_own = self.handle.as_str() == own;
         Ok(ConfigSpec {
-            name: Some(name(op, if own { "" } else { ".was" })),
+            name: Some(if is_own { own } else { self.name_of_found(op) }),
             labels: Some(labels),
             data: Some(BASE64_STANDARD.encode(body)),
             templating: None,
         })
+    }
+
+    /// The name of what this deployment has found: another one each time that somebody has changed what
+    /// is live, and then it is prepared for again.
+    fn name_of_found(&self, op: &Operation) -> String {
+        let workload = of(&op.workload.to_string());
+        let what = format!("{} {}", op.deployment, self.release.digest());
+        format!("rollback.{workload}.{}-{}.was", op.sequence, of(&what))
     }
 
     /// The config of one that is about to be live.
@@ -213,13 +222,13 @@ pub(super) fn token(workload: &str, fence: &Fence) -> Result<ConfigSpec, Backend
 }
 
 /// The name of a deployment's own record: at most 64 characters, as Swarm wants it.
-fn name(op: &Operation, suffix: &str) -> String {
+fn name(op: &Operation) -> String {
     let workload = of(&op.workload.to_string());
-    format!("rollback.{workload}.{}{suffix}", pin_name(op))
+    format!("rollback.{workload}.{}", pin_name(op))
 }
 
-fn of(workload: &str) -> String {
-    fingerprint::hex(&Sha256::digest(workload)[..6])
+fn of(text: &str) -> String {
+    fingerprint::hex(&Sha256::digest(text)[..6])
 }
 
 #[cfg(test)]

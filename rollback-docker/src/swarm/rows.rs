@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::models::ServiceSpec;
 use serde_json::{Value, json};
 
+use super::attached;
 use super::build::bind;
 use super::service::container;
 use crate::capture;
@@ -129,9 +130,11 @@ pub(super) fn rows(spec: &ServiceSpec) -> Rows {
         let Some(Value::Object(fields)) = spec.pointer_mut(level).map(Value::take) else {
             continue;
         };
-        for (field, value) in fields {
+        for (field, mut value) in fields {
             if !is_default(&field, &value) {
-                rows.insert(format!("{kind}:{field}"), said(value).to_string());
+                let row = format!("{kind}:{field}");
+                attached::without_ids(&row, &mut value);
+                rows.insert(row, said(value).to_string());
             }
         }
     }

@@ -15,10 +15,8 @@ use super::record::Record;
 use super::rows::{self, REPLICAS};
 use super::service::{Seen, image, replicas};
 use super::survey::Survey;
-use crate::backend::{digests, image_id, lost_values};
-use crate::client::Client;
+use crate::backend::lost_values;
 use crate::fingerprint::Key;
-use crate::reference::Reference;
 use crate::settings::{
     self, BY_HAND, ENV, SERVICE, Table, env_table, rows_table, table, value, with_table,
 };
@@ -40,49 +38,24 @@ impl SwarmBackend {
             .map_err(|lost| lost_values(&lost, release))?;
         let mut spec = build::spec(&rows, &env)?;
         set_image(&mut spec, &release.artifact().digest);
+        if let Some(live) = live {
+            keep_operators_choice(&mut spec, live);
+        }
         Ok(spec)
     }
 
-    /// What is live, as a release: what was recorded, with what people have changed since; or, where
-    /// it was made by hand, all that it shows.
+    /// What is live and on no record as it is, as a release: what was recorded, with what people have
+    /// changed since; or, where it was made by hand, all that it shows.
     pub(super) async fn seen(
         &self,
-        client: &Client,
         survey: &Survey,
         live: &Seen,
+        artifact: Artifact,
     ) -> Result<Release, BackendError> {
-        if let Some(record) = survey.of_live() {
-            return Ok(record.release.clone());
-        }
         let key = self.key().await?;
-        let artifact = self.artifact(client, image(&live.spec)).await?;
         match survey.own(live).next() {
             Some(record) => Ok(changed(record, live, artifact, &key)),
             None => Ok(captured(&self.kind, live, artifact, &key)),
-        }
-    }
-
-    /// What an image's name in a specification means. One that has no digest means what this node
-    /// has by it, or nothing that is sure.
-    async fn artifact(&self, client: &Client, name: &str) -> Result<Artifact, BackendError> {
-        let (shown, _) = name.split_once('@').unwrap_or((name, ""));
-        match Reference::parse(name) {
-            Ok(Reference::Digest { repository, digest }) => {
-                Ok(Artifact::new(shown, format!("{repository}@{digest}")))
-            }
-            Ok(Reference::Tag { repository, .. }) => {
-                let here = client.image(name).await?;
-                let prefix = format!("{repository}@");
-                let digest = match &here {
-                    Some(here) => match digests(here).find(|d| d.starts_with(&prefix)) {
-                        Some(digest) => digest.to_owned(),
-                        None => image_id(here)?,
-                    },
-                    None => name.to_owned(),
-                };
-                Ok(Artifact::new(name, digest))
-            }
-            Ok(Reference::Id(_)) | Err(_) => Ok(Artifact::new(name, name)),
         }
     }
 }
@@ -171,6 +144,9 @@ pub(super) fn to_send(
     {
         set_replicas(&mut spec, scaled);
     }
+    if let Some(live) = live {
+        keep_operators_choice(&mut spec, &live.spec);
+    }
     let update = spec.update_config.get_or_insert_default();
     *update = ServiceSpecUpdateConfig {
         parallelism: Some(i64::from(config.parallelism)),
@@ -187,8 +163,8 @@ pub(super) fn to_send(
     Ok(spec)
 }
 
-/// The same service with other labels and so many tasks, and nothing else.
-pub(super) fn ending(
+/// The same service with other marks, and nothing else.
+pub(super) fn marked(
     config: &SwarmConfig,
     live: &Seen,
     marks: &Marks,
@@ -198,10 +174,30 @@ pub(super) fn ending(
         &config.workload.to_string(),
         spec.labels.get_or_insert_default(),
     )?;
+    Ok(spec)
+}
+
+/// The same with no task.
+pub(super) fn ending(
+    config: &SwarmConfig,
+    live: &Seen,
+    marks: &Marks,
+) -> Result<ServiceSpec, BackendError> {
+    let mut spec = marked(config, live, marks)?;
     if replicas(&spec).is_some() {
         set_replicas(&mut spec, 0);
     }
     Ok(spec)
+}
+
+/// What a service is, its tasks as many as it had before its removal was cut off.
+pub(super) fn whole(live: &Seen) -> ServiceSpec {
+    let mut spec = live.spec.clone();
+    if live.is_ending() && replicas(&spec).is_some() {
+        // One, where nobody has noted how many.
+        set_replicas(&mut spec, live.scale().unwrap_or(1));
+    }
+    spec
 }
 
 fn set_replicas(spec: &mut ServiceSpec, replicas: i64) {
@@ -211,6 +207,14 @@ fn set_replicas(spec: &mut ServiceSpec, replicas: i64) {
         }),
         ..Default::default()
     });
+}
+
+/// What is an operator's to say, and no configuration's or record's: how long Swarm waits between two
+/// tasks, and how it goes back where somebody asks it to.
+fn keep_operators_choice(spec: &mut ServiceSpec, live: &ServiceSpec) {
+    spec.rollback_config = live.rollback_config.clone();
+    let delay = live.update_config.as_ref().and_then(|update| update.delay);
+    spec.update_config.get_or_insert_default().delay = delay;
 }
 
 fn set_image(spec: &mut ServiceSpec, image: &str) {
@@ -276,6 +280,11 @@ mod tests {
         }
         let sent = to_send(&config, &record(), &marks(None), Some(&live), 0).unwrap();
         assert_eq!(replicas(&sent), Some(3));
+        assert_eq!(
+            replicas(&whole(&live)),
+            Some(3),
+            "nor is none put on record"
+        );
         // Older versions have not noted it down.
         live.marks = Some(marks(Some(Ending { replicas: None })));
         let sent = to_send(&config, &record(), &marks(None), Some(&live), 0).unwrap();

@@ -37,13 +37,17 @@ impl Survey {
         })
     }
 
-    /// The newest token at the Swarm: that which is kept, or which the service bears should
-    /// somebody have removed it.
+    /// The newest token at the Swarm: that which is kept, or which the service bears. Of two
+    /// histories, between which there is no order, that which is kept: it is written first.
     pub(super) fn published(&self) -> Option<Fence> {
         let kept = self.token.as_ref().and_then(|token| token.label(TOKEN));
+        let kept = kept.and_then(|text| read_fence(text));
         let of_live = self.service.as_ref().and_then(|s| s.marks.as_ref());
-        kept.and_then(|text| read_fence(text))
-            .or_else(|| of_live?.fence.clone())
+        let of_live = of_live.and_then(|marks| marks.fence.clone());
+        match (kept, of_live) {
+            (Some(kept), Some(of_live)) if !kept.admits(&of_live) => Some(of_live),
+            (kept, of_live) => kept.or(of_live),
+        }
     }
 
     pub(super) fn live_handle(&self) -> Option<Handle> {

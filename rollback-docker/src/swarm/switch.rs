@@ -6,13 +6,14 @@ use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 
 use super::api::Change;
+use super::attached::Attached;
 use super::backend::SwarmBackend;
 use super::follow::Followed;
 use super::marks::{Ending, Marks};
 use super::prepare::{changed_by_hand, is_end, stranger};
 use super::record::Record;
 use super::service::{Seen, Update, image};
-use super::spec::{ending, to_send};
+use super::spec::{ending, marked, to_send};
 use super::survey::Survey;
 use super::tasks::last_start;
 use crate::client::Client;
@@ -123,7 +124,7 @@ impl SwarmBackend {
             && !again
             && !is_to_be_asked_again(live, op)
         {
-            return Ok(Change::Made);
+            return self.renew(cx, client, op, live, record).await;
         }
         if !record.is_used {
             let (id, used, version) = (&record.config.id, record.used(), record.config.version);
@@ -134,7 +135,10 @@ impl SwarmBackend {
         let marks = marks(cx, op, record.handle.clone());
         let tasks = client.tasks(&self.config.service).await;
         let started = last_start(&tasks.map_err(untouched)?);
-        let spec = to_send(&self.config, record, &marks, live, started).map_err(untouched)?;
+        let mut spec = to_send(&self.config, record, &marks, live, started).map_err(untouched)?;
+        let attached = Attached::of(client, &spec).await.map_err(untouched)?;
+        attached.check(&spec).map_err(untouched)?;
+        attached.put_into(&mut spec);
         let image = record.image();
         cx.say("asking the Swarm for it");
         match live {
@@ -158,6 +162,33 @@ impl SwarmBackend {
                     .await
             }
         }
+    }
+
+    /// Puts this deployment's marks on what is in place already, which starts no task anew: else it
+    /// would bear the token of an earlier one. Not while the managers are at it, or have given it up:
+    /// they would forget how far they are.
+    async fn renew(
+        &self,
+        cx: &Context,
+        client: &Client,
+        op: &Operation,
+        live: &Seen,
+        record: &Record,
+    ) -> Result<Change, BackendError> {
+        let borne = live.marks.as_ref().and_then(|marks| marks.fence.as_ref());
+        let is_at_rest = matches!(
+            live.update,
+            Update::None | Update::Done | Update::Reverted(_)
+        );
+        if cx.fence().is_none() || cx.fence() == borne || !is_at_rest || !live.lost.is_empty() {
+            return Ok(Change::Made);
+        }
+        let marks = marks(cx, op, record.handle.clone());
+        let untouched = BackendError::untouched;
+        let spec = marked(&self.config, live, &marks).map_err(untouched)?;
+        client
+            .update_service(cx, &live.id, image(&live.spec), spec, live.version)
+            .await
     }
 
     /// Ends the tasks of a service that is to be removed. A removal tells nobody which version it is

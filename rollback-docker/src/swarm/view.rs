@@ -6,9 +6,10 @@ use rollback_core::backend::{
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 
+use super::attached::Attached;
 use super::backend::SwarmBackend;
+use super::image::Known;
 use super::nodes::Down;
-use super::prepare::way_back;
 use super::service::{Seen, Update};
 use super::survey::Survey;
 use super::tasks::Standing;
@@ -23,10 +24,9 @@ impl SwarmBackend {
         let Some(live) = &survey.service else {
             return Ok(Observation::new(Live::Nothing, published));
         };
-        let release = self.seen(client, &survey, live).await?;
+        let Known { release, way_back } = self.known(client, &survey, live).await?;
         let tasks = client.tasks(&self.config.service).await?;
         let now = Standing::of(live, tasks, &Down::default());
-        let way_back = way_back(&release, &live.spec);
         let instance = Instance::new(release, live.handle());
         let (running, is_rolling) = state(live, &now);
         let evidence = match running {
@@ -59,18 +59,24 @@ impl SwarmBackend {
         let client = &self.client().await?;
         let survey = &Survey::take(client, &self.config).await?;
         cx.check()?;
-        let stands = self.standing(survey, end, None).is_some();
-        if !stands {
-            match self.spec_of(wanted, survey, &self.key().await?) {
-                Ok(_) => {}
-                Err(e) if matches!(e.kind(), Kind::Gone | Kind::Unsupported) => {
-                    return Ok(Availability::Gone(e.untouched().to_string()));
-                }
-                Err(e) => return Err(e),
+        let standing = self.standing(survey, end, None);
+        let made = match standing {
+            Some(record) => Ok(record.spec.clone()),
+            None => self.spec_of(wanted, survey, &self.key().await?),
+        };
+        let made = match made {
+            Ok(spec) => Attached::of(client, &spec).await?.check(&spec),
+            Err(e) => Err(e),
+        };
+        match made {
+            Ok(()) => {}
+            Err(e) if matches!(e.kind(), Kind::Gone | Kind::Unsupported) => {
+                return Ok(Availability::Gone(e.untouched().to_string()));
             }
+            Err(e) => return Err(e),
         }
-        Ok(match self.source.reach(cx, client, wanted).await? {
-            Availability::Local if stands => Availability::Standby,
+        Ok(match self.reach(cx, client, wanted).await? {
+            Availability::Local if standing.is_some() => Availability::Standby,
             near => near,
         })
     }

@@ -30,6 +30,7 @@ use rollback_testkit::world::{Build, World};
 
 pub const TOKEN: &str = "a-token-that-nobody-may-see";
 
+pub mod answers;
 pub mod apart;
 pub mod swarm;
 

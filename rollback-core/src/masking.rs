@@ -12,6 +12,7 @@
 //! What would steer a terminal is taken out as well.
 
 mod automaton;
+mod common;
 mod forms;
 mod looks;
 mod names;
@@ -23,6 +24,7 @@ mod value;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use automaton::Automaton;
 use forms::View;
@@ -77,6 +79,8 @@ struct Values {
     count: usize,
     /// How long all are together.
     length: usize,
+    /// What finds them, once it was needed.
+    automaton: OnceLock<Arc<Automaton>>,
 }
 
 /// Whether there may be secrets besides the values.
@@ -120,27 +124,31 @@ impl Secrets {
     /// With a value that was given in confidence, from [`SHORTEST_GIVEN`] on.
     #[must_use]
     pub fn given(self, value: impl AsRef<str>) -> Self {
-        self.with([value.as_ref().to_owned()], SHORTEST_GIVEN)
+        self.with([value.as_ref().to_owned()], |part| {
+            part.len() >= SHORTEST_GIVEN
+        })
     }
 
     /// With a value that a workload was found to have, from [`SHORTEST_FOUND`] on: a variable may be
-    /// anything.
+    /// anything. Words that everybody's variables have, such as `production`, are told all the same.
     #[must_use]
     pub fn found(self, value: impl AsRef<str>) -> Self {
-        self.with([value.as_ref().to_owned()], SHORTEST_FOUND)
+        self.with([value.as_ref().to_owned()], |part| {
+            part.len() >= SHORTEST_FOUND && !common::is(part)
+        })
     }
 
     /// With the value of a header that was given, and those parts of it that may be repeated without
-    /// the rest.
+    /// the rest. Words that everybody's headers have, such as `application/json`, are told.
     #[must_use]
     pub fn header(self, value: impl AsRef<str>) -> Self {
-        self.with(parts::of_header(value.as_ref()), SHORTEST_GIVEN)
+        self.with(parts::of_header(value.as_ref()), is_worth_it)
     }
 
     /// With the query of a URL that was given, and what its parameters are set to.
     #[must_use]
     pub fn query(self, query: impl AsRef<str>) -> Self {
-        self.with(parts::of_query(query.as_ref()), SHORTEST_GIVEN)
+        self.with(parts::of_query(query.as_ref()), is_worth_it)
     }
 
     /// And others that nobody has listed: of each line all that stands behind a word such as `token`
@@ -198,7 +206,7 @@ impl Secrets {
             Part::Whole | Part::Tail => End::Whole,
             Part::Head | Part::Middle => End::Broken,
         };
-        let automaton = Automaton::of(values.all.iter().map(Vec::as_slice));
+        let automaton = values.automaton();
         let mut spans = Spans::default();
         let find = |view: &View, spans: &mut Spans, least: usize| {
             let length = view.bytes().len();
@@ -246,16 +254,21 @@ impl Secrets {
         word.filter(says_more).unwrap_or(at)
     }
 
-    fn with(mut self, values: impl IntoIterator<Item = String>, shortest: usize) -> Self {
+    /// With those of these values, and of their parts, that are worth it.
+    fn with(mut self, values: impl IntoIterator<Item = String>, worth: fn(&[u8]) -> bool) -> Self {
         for value in values {
-            self.values = self.values.and_then(|known| known.with(&value, shortest));
+            self.values = self.values.and_then(|known| known.with(&value, worth));
         }
         self
     }
 }
 
+fn is_worth_it(part: &[u8]) -> bool {
+    part.len() >= SHORTEST_GIVEN && !common::is(part)
+}
+
 impl Values {
-    fn with(mut self, value: &str, shortest: usize) -> Result<Self, TooManySecrets> {
+    fn with(mut self, value: &str, worth: fn(&[u8]) -> bool) -> Result<Self, TooManySecrets> {
         // Before it is taken apart, which makes more of it.
         if value.len() > MAX_SECRETS {
             return Err(TooManySecrets);
@@ -263,7 +276,7 @@ impl Values {
         let before = self.all.len();
         for part in parts::of_value(value) {
             let part = View::of(&part);
-            if part.bytes().trim_ascii().len() >= shortest {
+            if worth(part.bytes().trim_ascii()) {
                 self.insert(part.bytes().trim_ascii().to_owned());
                 self.insert(part.bytes().to_owned());
             }
@@ -278,7 +291,14 @@ impl Values {
         let length = value.len();
         if self.all.insert(value) {
             self.length += length;
+            self.automaton = OnceLock::new();
         }
+    }
+
+    /// Making it takes longer than a short text is searched.
+    fn automaton(&self) -> &Automaton {
+        let make = || Arc::new(Automaton::of(self.all.iter().map(Vec::as_slice)));
+        self.automaton.get_or_init(make)
     }
 
     fn bounded(self) -> Result<Self, TooManySecrets> {

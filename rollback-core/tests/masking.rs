@@ -378,3 +378,78 @@ fn secrets_are_not_shown_by_debug() {
     let shown = format!("{:?}", given(&["hunter2"]));
     assert!(!shown.contains("hunter2") && shown.contains('1'), "{shown}");
 }
+
+#[test]
+fn words_that_everybody_has_were_hidden() {
+    let secrets = found(&[
+        "production",
+        "https",
+        "localhost",
+        "Postgres",
+        "application/json",
+    ]);
+    let text = "production: no https://localhost, postgresql is postgres, Accept: application/json";
+    assert_eq!(mask(&secrets, text), text);
+    // Who says that it is one is believed.
+    assert_eq!(mask(&given(&["production"]), "in production"), "in ***");
+}
+
+#[test]
+fn a_secret_that_is_one_of_several_in_a_value_was_shown() {
+    let secrets = found(&[
+        "tok3nA1b2, tok3nC3d4;x",
+        "me:hunter22pw",
+        r#"{"a":["k3yk3yk3y"]}"#,
+    ]);
+    for (text, shown) in [
+        ("bad tok3nC3d4!", "bad ***!"),
+        ("tok3nA1b2 is over", "*** is over"),
+        ("not hunter22pw", "not ***"),
+        ("no k3yk3yk3y", "no ***"),
+    ] {
+        assert_eq!(mask(&secrets, text), shown);
+    }
+    // A word, a path or a host is no secret by its looks.
+    let plain = found(&["node --inspect app/server1.js db.example.org:5432 listening"]);
+    let text = "app/server1.js: db.example.org is not listening";
+    assert_eq!(mask(&plain, text), text);
+}
+
+#[test]
+fn a_secret_in_html_in_a_shells_words_or_in_a_form_within_a_form_was_shown() {
+    let secrets = given(&["hun&t'er 2$", "a b&c=d/e"]);
+    for (text, shown) in [
+        ("<p>hun&amp;t&#39;er 2$</p>", "<p>***</p>"),
+        ("hun&amp;t&#x27;er 2&#36;", "***"),
+        (r"x hun\&t\'er\ 2\$ y", "x *** y"),
+        (r"'hun&t'\''er 2$'", "'***'"),
+        ("q=a%2520b%2526c%253Dd%252Fe", "q=***"),
+        (r#"{"u":"?a=a+b%26c%3Dd%2Fe"}"#, r#"{"u":"?a=***"}"#),
+        ("&nothing; & &#; &#xzz; a&b", "&nothing; & &#; &#xzz; a&b"),
+    ] {
+        assert_eq!(mask(&secrets, text), shown, "{text}");
+    }
+}
+
+#[test]
+fn what_stands_below_the_name_of_a_secret_was_shown() {
+    for (text, shown) in [
+        (
+            "password:\n  hunter2\nuser: me",
+            "password:\n  ***\nuser: me",
+        ),
+        (
+            "a:\n  key: |-\n    one\n\n    two\n  b: c",
+            "a:\n  key: |-\n    ***\n  b: c",
+        ),
+        ("- token: >\n    hunter2", "- token: >\n    ***"),
+        ("no password:\n  at line 3", "no password:\n  at line 3"),
+        ("password:\nuser: me", "password:\nuser: me"),
+        ("password:/K7gq2", "password:***"),
+        ("password: b'hunter2' x", "password: ***' x"),
+        ("token: Secret(\"hun ter2\")", "token: Secret(\"***\")"),
+        ("?sig=abc&pw=def", "?sig=***&pw=***"),
+    ] {
+        assert_eq!(looks(text), shown, "{text}");
+    }
+}

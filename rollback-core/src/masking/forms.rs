@@ -10,6 +10,15 @@ use super::steering::steering;
 /// Between what does not belong together: no secret has it, for none has a control character.
 const BREAK: u8 = 0;
 
+/// So often what was read is read on.
+const DEEPEST: usize = 3;
+
+/// More ways of reading a text are not tried.
+const MOST_VIEWS: usize = 24;
+
+/// `&#x10ffff;`
+const LONGEST_ENTITY: usize = 9;
+
 /// Decoded bytes, each with the part of the text that it stands for.
 pub(super) struct View {
     bytes: Vec<u8>,
@@ -50,16 +59,56 @@ impl View {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
-    /// Shows all ways of reading a text but base64: with its escapes resolved, once and twice, as JSON
-    /// is logged in JSON, and each of those with its `%XX`.
+    /// Shows all ways of reading a text but base64: with its escapes, its `%XX` or its entities resolved,
+    /// and what comes of it once more, as JSON is logged in JSON and a form in a URL.
     pub(super) fn each(text: &str, mut show: impl FnMut(&Self)) {
-        let mut view = Some(Self::of(text));
-        for _ in 0..3 {
-            let Some(now) = view else { break };
-            show(&now);
-            now.percent_decoded().for_each(|decoded| show(&decoded));
-            view = now.unescaped();
+        let mut seen: Vec<Self> = vec![Self::of(text)];
+        let mut level = 0..1;
+        for _ in 0..DEEPEST {
+            for at in level.clone() {
+                for read in seen[at].once_more() {
+                    if seen.len() < MOST_VIEWS && seen.iter().all(|known| known.bytes != read.bytes)
+                    {
+                        seen.push(read);
+                    }
+                }
+            }
+            level = level.end..seen.len();
         }
+        seen.iter().for_each(&mut show);
+    }
+
+    /// Each way in which somebody may read on.
+    fn once_more(&self) -> Vec<Self> {
+        let escapes = self.unescaped();
+        let percent = self.percent_decoded();
+        escapes
+            .into_iter()
+            .chain(percent)
+            .chain(self.entities())
+            .collect()
+    }
+
+    /// With the entities of HTML resolved; `None` if there are none.
+    fn entities(&self) -> Option<Self> {
+        self.bytes.contains(&b'&').then(|| {
+            let mut out = Self::from_iter([]);
+            let mut at = 0;
+            while at < self.bytes.len() {
+                let (c, length) = entity(&self.bytes[at..]).unwrap_or((None, 1));
+                let span = self.span(at..at + length);
+                let mut buffer = [0; 4];
+                match c {
+                    Some(c) => c
+                        .encode_utf8(&mut buffer)
+                        .bytes()
+                        .for_each(|byte| out.push(byte, span.clone())),
+                    None => out.push(self.bytes[at], span),
+                }
+                at += length;
+            }
+            out.bare()
+        })
     }
 
     /// Both ways of reading `%XX` and `+`, as far as they make a difference.
@@ -198,7 +247,9 @@ fn escape(text: &[u8]) -> (Escape, usize) {
         [b'\\', b't', ..] => simple('\t'),
         [b'\\', b'r' | b'b' | b'f' | b'a' | b'v', ..] => simple('\r'),
         [b'\\', b'e', ..] => simple('\u{1b}'),
-        [b'\\', c @ (b'"' | b'\'' | b'\\' | b'/' | b'`'), ..] => simple(char::from(*c)),
+        // As a shell has it within quotes.
+        [b'\'', b'\\', b'\'', b'\'', ..] => (Escape::Of('\''), 4),
+        [b'\\', c, ..] if *c == b' ' || c.is_ascii_punctuation() => simple(char::from(*c)),
         [b'\\', b'u', rest @ ..] if rest.len() < 4 => (Escape::Cut, 2),
         [b'\\', b'u', rest @ ..] => match (unit(rest), rest.get(4..)) {
             (Some(high @ 0xd800..0xdc00), Some([b'\\', b'u', low @ ..])) => {
@@ -220,6 +271,29 @@ fn escape(text: &[u8]) -> (Escape, usize) {
         [byte, ..] => (Escape::Byte(*byte), 1),
         [] => (Escape::Cut, 1),
     }
+}
+
+/// The character that an entity of HTML at the beginning stands for, and how long it is.
+fn entity(text: &[u8]) -> Option<(Option<char>, usize)> {
+    let name = text.strip_prefix(b"&")?;
+    let length = name.iter().take(LONGEST_ENTITY).position(|b| *b == b';')?;
+    let name = std::str::from_utf8(&name[..length]).ok()?;
+    let c = match name {
+        "amp" => '&',
+        "lt" => '<',
+        "gt" => '>',
+        "quot" => '"',
+        "apos" => '\'',
+        _ => {
+            let number = name.strip_prefix('#')?;
+            let code = match number.strip_prefix(['x', 'X']) {
+                Some(hex) => u32::from_str_radix(hex, 16),
+                None => number.parse(),
+            };
+            char::from_u32(code.ok()?)?
+        }
+    };
+    Some((Some(c), length + 2))
 }
 
 /// Half a surrogate pair is no character.

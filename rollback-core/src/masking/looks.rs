@@ -9,6 +9,9 @@ use super::value::{is_blank, line_end, unquoted_end, value};
 /// Longer ones are none that a person has given.
 const LONGEST_NAME: usize = 64;
 
+/// What stands between a name in YAML and the end of its line is no longer, in bytes: ` |-  `.
+const LONGEST_MARK: usize = 8;
+
 /// Programs that take a password behind `-p`, without a blank.
 const PASSWORD_BEHIND_P: [&[u8]; 2] = [b"mysql", b"mariadb"];
 
@@ -115,8 +118,9 @@ fn assigned(text: &[u8], show: &mut impl FnMut(Range<usize>)) {
     while let Some(sign) = text[at..].iter().position(|b| matches!(b, b'=' | b':')) {
         let sign = at + sign;
         at = sign + 1;
-        let is_path = text[sign] == b':' && matches!(text.get(at), Some(b':' | b'/'));
-        if is_path {
+        let after = &text[at..];
+        let is_path = after.starts_with(b":") || after.starts_with(b"//");
+        if text[sign] == b':' && is_path {
             continue;
         }
         let Some((name, quote)) = name_before(text, sign) else {
@@ -137,11 +141,48 @@ fn assigned(text: &[u8], show: &mut impl FnMut(Range<usize>)) {
                 let length = text[at..].iter().position(is_over);
                 at..length.map_or(text.len(), |length| at + length)
             }
+            _ if text[sign] == b':' => block(text, name, at).unwrap_or_else(|| value(text, at)),
             _ => value(text, at),
         };
         at = value.end;
         show(value);
     }
+}
+
+/// The lines below a name that stands at the beginning of its line, and farther in than it: a value
+/// as YAML has it, with `|` or `>` before it or without.
+fn block(text: &[u8], name: &[u8], at: usize) -> Option<Range<usize>> {
+    // No more than that is looked at, or a long line would be read for each of its names.
+    let mark = text.get(at..)?.iter().take(LONGEST_MARK);
+    let length = mark.take_while(|b| b" \t|>+-123456789".contains(b)).count();
+    let mark = text[at..at + length].trim_ascii();
+    let is_mark = mark.is_empty() || matches!(mark[0], b'|' | b'>');
+    if !is_mark || text.get(at + length) != Some(&b'\n') {
+        return None;
+    }
+    let above = &text[line_begin(text, at)..at];
+    let own = above
+        .windows(name.len())
+        .position(|window| window == name)?;
+    let is_first = |before: &[u8]| before.iter().all(|b| b" \t-\"'".contains(b));
+    if !is_first(&above[..own]) {
+        return None;
+    }
+    let indent = |line: &[u8]| {
+        line.iter()
+            .take_while(|b| matches!(b, b' ' | b'\t'))
+            .count()
+    };
+    let depth = indent(above);
+    let begin = at + length + 1;
+    let mut end = begin;
+    for line in text.get(begin..)?.split(|b| *b == b'\n') {
+        if !line.trim_ascii().is_empty() && indent(line) <= depth {
+            break;
+        }
+        end += line.len() + 1;
+    }
+    (end > begin).then(|| begin + indent(&text[begin..])..(end - 1).min(text.len()))
 }
 
 /// The name before a sign, and the quote that it stands behind and that is still open.

@@ -21,7 +21,7 @@ pub(super) enum Extent {
 }
 
 /// The one list.
-const WORDS: [(&str, Where, Extent); 16] = [
+const WORDS: [(&str, Where, Extent); 19] = [
     ("authorization", Where::Anywhere, Extent::Line),
     ("cookie", Where::Anywhere, Extent::Line),
     ("password", Where::Anywhere, Extent::Value),
@@ -33,9 +33,12 @@ const WORDS: [(&str, Where, Extent); 16] = [
     ("credential", Where::Anywhere, Extent::Value),
     ("key", Where::AtEnd, Extent::Value),
     ("auth", Where::AtEnd, Extent::Value),
+    ("keys", Where::OnlyAtEnd, Extent::Value),
     ("pass", Where::OnlyAtEnd, Extent::Value),
+    ("pw", Where::OnlyAtEnd, Extent::Value),
     ("pwd", Where::OnlyAtEnd, Extent::Value),
     ("jwt", Where::OnlyAtEnd, Extent::Value),
+    ("sig", Where::OnlyAtEnd, Extent::Value),
     ("signature", Where::OnlyAtEnd, Extent::Value),
     ("sessionid", Where::OnlyAtEnd, Extent::Value),
 ];
@@ -83,6 +86,9 @@ mod tests {
             "accessTokens",
             "passwd2",
             "X-Amz-Signature",
+            "sig",
+            "pw",
+            "API_KEYS",
         ] {
             assert_eq!(named(name.as_bytes()), Some(Extent::Value), "{name}");
         }

@@ -6,6 +6,9 @@ use super::looks::{self, End};
 /// More `@` than this no user information has.
 const MOST_ENDS: usize = 8;
 
+/// Shorter words of a value are found in whatever is said, in bytes.
+const SHORTEST_DENSE: usize = 8;
+
 /// A value, each line of it, the passwords in it, and what all of these stand for. A line's end may be
 /// written as `\n`, for the program to turn it into one: keys in PEM are handed on so.
 pub(super) fn of_value(value: &str) -> Vec<String> {
@@ -20,6 +23,8 @@ pub(super) fn of_value(value: &str) -> Vec<String> {
             passwords(&text[span]).for_each(&mut part);
         });
     }
+    let several = parts.clone();
+    parts.extend(several.iter().flat_map(|text| dense(text)));
     let decoded = |part: &String| -> Vec<String> {
         let view = View::of(part);
         view.percent_decoded().map(View::into_text).collect()
@@ -27,6 +32,20 @@ pub(super) fn of_value(value: &str) -> Vec<String> {
     let decoded: Vec<String> = parts.iter().flat_map(decoded).collect();
     parts.extend(decoded);
     parts
+}
+
+/// What of a list, a pair or an object is a secret by its looks: long, of letters and digits, and no
+/// path, address or file's name.
+fn dense(text: &str) -> impl Iterator<Item = String> {
+    let words = text.split(|c: char| c.is_whitespace() || ",;:\"'[]{}()|".contains(c));
+    let of_both = |word: &str| {
+        let has = |is: fn(&u8) -> bool| word.bytes().any(|b| is(&b));
+        has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)
+    };
+    let is_dense = move |word: &&str| {
+        word.len() >= SHORTEST_DENSE && of_both(word) && !word.contains(['/', '.', '@'])
+    };
+    words.filter(is_dense).map(str::to_owned)
 }
 
 /// `hunter2` of `api:hunter2`, wherever it ends: the host may be behind any `@`.

@@ -9,10 +9,13 @@ use std::ops::Range;
 /// reached by then: what only looks like one must not hide all that follows.
 const LONGEST_LIST: usize = 8 * 1024;
 
+/// Longer names are no type's.
+const LONGEST_TYPE: usize = 32;
+
 /// The value that begins there: quoted, a list or an object, or a word.
 pub(super) fn value(text: &[u8], at: usize) -> Range<usize> {
     let rest = &text[at.min(text.len())..];
-    let some = at + if rest.starts_with(b"Some(") { 5 } else { 0 };
+    let some = at + wrapper(rest);
     let backslashes = text[some..].iter().take_while(|b| **b == b'\\').count();
     match text.get(some + backslashes) {
         Some(quote @ (b'"' | b'\'' | b'`')) => {
@@ -20,7 +23,22 @@ pub(super) fn value(text: &[u8], at: usize) -> Range<usize> {
             begin..quoted_end(text, begin, *quote, backslashes)
         }
         Some(b'[' | b'{') if backslashes == 0 => some..list_end(text, some),
-        _ => at..unquoted_end(text, at),
+        _ => match rest {
+            // As Python and Rust write bytes.
+            [b'b', quote @ (b'"' | b'\''), ..] => at..quoted_end(text, at + 2, *quote, 0),
+            _ => at..unquoted_end(text, at),
+        },
+    }
+}
+
+/// How long the type's name is in `Some("…")` or `Secret("…")`, with what opens.
+fn wrapper(text: &[u8]) -> usize {
+    let name = text.iter().take(LONGEST_TYPE);
+    let name = name.take_while(|b| b.is_ascii_alphanumeric()).count();
+    let is_type = text.first().is_some_and(u8::is_ascii_uppercase);
+    match &text[name..] {
+        [b'(', b'"' | b'\'' | b'\\' | b'[' | b'{', ..] if is_type => name + 1,
+        _ => 0,
     }
 }
 

@@ -75,7 +75,10 @@ impl SystemdBackend {
             // What a file had at an earlier start nobody knows any more.
             wanted.invocations = vec![last];
         }
-        let hidden = self.files(cx, move |unit, _| Ok(Hidden::of(&properties, &unit.config)));
+        let everybodys = bus.environment().await.map_err(words)?;
+        let hidden = self.files(cx, move |unit, _| {
+            Ok(Hidden::of(&properties, &everybodys, &unit.config))
+        });
         let hidden = hidden.await.map_err(words)??;
         let journal = Journal::below(&self.config().root);
         journal.last_lines(cx, &wanted, hidden).await

@@ -57,6 +57,8 @@ pub(crate) trait Manager {
     #[zbus(property(emits_changed_signal = "false"))]
     fn userspace_timestamp(&self) -> zbus::Result<u64>;
     #[zbus(property(emits_changed_signal = "false"))]
+    fn environment(&self) -> zbus::Result<Vec<String>>;
+    #[zbus(property(emits_changed_signal = "false"))]
     fn version(&self) -> zbus::Result<String>;
     #[zbus(property(emits_changed_signal = "false"))]
     fn system_state(&self) -> zbus::Result<String>;
@@ -148,6 +150,12 @@ impl Bus {
     pub(crate) async fn boot(&self) -> Result<u64, BackendError> {
         let started = self.manager().await?.userspace_timestamp().await;
         started.map_err(|e| bus_error("the manager does not say when it was started", e))
+    }
+
+    /// What all units are given in their environment. Secrets may be among it.
+    pub(crate) async fn environment(&self) -> Result<Vec<String>, BackendError> {
+        let environment = self.manager().await?.environment().await;
+        environment.map_err(|e| bus_error("the manager does not say what it gives to its units", e))
     }
 
     /// Which systemd it is, its package's revision included.

@@ -37,7 +37,7 @@ pub(super) fn of_value(value: &str) -> Vec<String> {
 /// What of a list, a pair or an object is a secret by its looks: long, of letters and digits, and no
 /// path, address or file's name.
 fn dense(text: &str) -> impl Iterator<Item = String> {
-    let words = text.split(|c: char| c.is_whitespace() || ",;:\"'[]{}()|".contains(c));
+    let words = text.split(|c: char| c.is_whitespace() || ",;:=\"'[]{}()|".contains(c));
     let of_both = |word: &str| {
         let has = |is: fn(&u8) -> bool| word.bytes().any(|b| is(&b));
         has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic)

@@ -9,27 +9,50 @@ use crate::capture;
 /// A health check that dockerd runs inside the container, in place of the image's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Healthcheck {
-    command: Vec<String>,
+    test: Vec<String>,
     interval: Duration,
     timeout: Duration,
     retries: u32,
     start_period: Duration,
+    start_interval: Duration,
 }
 
 impl Healthcheck {
     /// A program and its arguments, run in the container without a shell: every 5 s, 5 s at most,
     /// 3 failures in a row are unhealthy, no start period.
     pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
+        let test = std::iter::once("CMD".to_owned());
         Self {
-            command: argv.into_iter().map(Into::into).collect(),
+            test: test.chain(argv.into_iter().map(Into::into)).collect(),
             interval: Duration::from_secs(5),
             timeout: Duration::from_secs(5),
             retries: 3,
             start_period: Duration::ZERO,
+            start_interval: Duration::ZERO,
         }
     }
 
-    /// The pause between two checks.
+    /// A line for the image's shell, run in the container as often and as long.
+    pub fn shell(line: impl Into<String>) -> Self {
+        Self {
+            test: vec!["CMD-SHELL".to_owned(), line.into()],
+            ..Self::new::<String>([])
+        }
+    }
+
+    /// None, not even the image's own.
+    pub fn none() -> Self {
+        Self {
+            test: vec!["NONE".to_owned()],
+            interval: Duration::ZERO,
+            timeout: Duration::ZERO,
+            retries: 0,
+            start_period: Duration::ZERO,
+            start_interval: Duration::ZERO,
+        }
+    }
+
+    /// The pause between two checks; of this and the others zero is the daemon's own choice.
     #[must_use]
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
@@ -57,16 +80,22 @@ impl Healthcheck {
         self
     }
 
+    /// The pause between two checks until the first that passes, from API 1.44 on.
+    #[must_use]
+    pub fn start_interval(mut self, interval: Duration) -> Self {
+        self.start_interval = interval;
+        self
+    }
+
     pub(crate) fn row(&self) -> String {
         let nanos = |d: Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
-        let test = std::iter::once("CMD".to_owned()).chain(self.command.iter().cloned());
         let check = HealthConfig {
-            test: Some(test.collect()),
+            test: Some(self.test.clone()),
             interval: Some(nanos(self.interval)),
             timeout: Some(nanos(self.timeout)),
             retries: Some(i64::from(self.retries)),
             start_period: Some(nanos(self.start_period)),
-            start_interval: None,
+            start_interval: Some(nanos(self.start_interval)),
         };
         capture::health(&Some(check)).unwrap_or_default()
     }

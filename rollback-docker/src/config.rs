@@ -116,10 +116,14 @@ impl DockerConfig {
     }
 
     pub(crate) fn published(self, host: SocketAddr, port: ContainerPort) -> Self {
+        self.bound(host.to_string(), port)
+    }
+
+    pub(crate) fn bound(self, host: String, port: ContainerPort) -> Self {
         let row = format!("port:{port}");
         let before = self.wanted.rows.get(&row).map(|all| all.split(','));
         let mut all: BTreeSet<String> = before.into_iter().flatten().map(str::to_owned).collect();
-        all.insert(host.to_string());
+        all.insert(host);
         self.row(row, Vec::from_iter(all).join(","))
     }
 
@@ -174,6 +178,19 @@ impl DockerConfig {
     pub fn command<S: Into<String>>(self, argv: impl IntoIterator<Item = S>) -> Self {
         let argv: Vec<String> = argv.into_iter().map(Into::into).collect();
         self.row("command", settings::argv(&argv))
+    }
+
+    /// The program in place of the image's own, to which the command is given.
+    #[must_use]
+    pub fn entrypoint<S: Into<String>>(self, argv: impl IntoIterator<Item = S>) -> Self {
+        let argv: Vec<String> = argv.into_iter().map(Into::into).collect();
+        self.row("entrypoint", settings::argv(&argv))
+    }
+
+    /// The directory in which it is run, in place of the image's own.
+    #[must_use]
+    pub fn working_dir(self, dir: impl Into<String>) -> Self {
+        self.row("working_dir", dir.into())
     }
 
     /// The user in place of the image's own.

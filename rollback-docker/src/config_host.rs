@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::attachment::NetworkAttachment;
 use crate::config::DockerConfig;
+use crate::defaults;
 use crate::port::ContainerPort;
 use crate::resources::{Capability, Device, LogDriver, Tmpfs, Ulimit};
 
@@ -18,6 +19,12 @@ impl DockerConfig {
     #[must_use]
     pub fn publish_port(self, host: SocketAddr, port: ContainerPort) -> Self {
         self.published(host, port)
+    }
+
+    /// The same on all addresses of the host, of whichever kinds it has. Port 0 of it is any that is free.
+    #[must_use]
+    pub fn publish_everywhere(self, host: u16, port: ContainerPort) -> Self {
+        self.bound(format!(":{host}"), port)
     }
 
     /// So many ports, one by one: `host` and those after it for `first` and those after it.
@@ -75,6 +82,38 @@ impl DockerConfig {
     #[must_use]
     pub fn pids_limit(self, most: u32) -> Self {
         self.row("pids_limit", most.to_string())
+    }
+
+    /// How much CPU time it gets where others want it, too; 1024 unless said otherwise.
+    #[must_use]
+    pub fn cpu_shares(self, shares: u32) -> Self {
+        self.row("cpu_shares", shares.to_string())
+    }
+
+    /// Most microseconds of CPU time in each period of it.
+    #[must_use]
+    pub fn cpu_quota(self, microseconds: u32) -> Self {
+        self.row("cpu_quota", microseconds.to_string())
+    }
+
+    /// A field of what dockerd's API calls `HostConfig`, as it takes it: `ReadonlyRootfs`, `ExtraHosts`.
+    /// What has a method of its own is refused, and so is a field that does not fit. It is recorded
+    /// and shown as it is: none of these is for secrets.
+    #[must_use]
+    pub fn host_config(self, field: &str, value: &impl Serialize) -> Self {
+        match defaults::has_own_row(field) {
+            true => self.refused("this setting has a method of its own", field),
+            false => self.json(format!("host:{field}"), value),
+        }
+    }
+
+    /// The same of what it calls a container's `Config`: `Domainname`, `StopSignal`.
+    #[must_use]
+    pub fn container_config(self, field: &str, value: &impl Serialize) -> Self {
+        match defaults::is_passed_on(field) {
+            true => self.json(format!("config:{field}"), value),
+            false => self.refused("this setting has a method of its own", field),
+        }
     }
 
     /// The size of `/dev/shm`, in bytes; 64 MiB unless said otherwise.

@@ -12,7 +12,7 @@ use crate::backend::DockerBackend;
 use crate::client::Client;
 use crate::error;
 use crate::inventory::Inventory;
-use crate::live_labels::Missing;
+use crate::live_labels::{LiveLabels, Missing};
 use crate::settings;
 
 impl DockerBackend {
@@ -50,11 +50,9 @@ impl DockerBackend {
         &self,
         cx: &Context,
         client: &Client,
+        live: &dyn LiveLabels,
         release: &Release,
     ) -> Result<(), BackendError> {
-        let Some(live) = &self.config.live_labels else {
-            return Ok(());
-        };
         let missing = client.missing(release).await?;
         if missing == Missing::default() {
             return Ok(());

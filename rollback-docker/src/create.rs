@@ -40,7 +40,6 @@ impl DockerBackend {
             return Err(error::gone(what, release).transient(true));
         }
         cx.check()?;
-        self.provide(cx, client, release).await?;
         let wear = self.wear(cx, client, release, &image).await?;
         let park = format!("{}-{}", self.config.container, pin_name(op));
         let marks = Marks {

@@ -36,6 +36,16 @@ const CONFIG: [&str; 8] = [
     "Tty",
 ];
 
+/// Whether a field of the host configuration is set by a row of its own.
+pub(crate) fn has_own_row(field: &str) -> bool {
+    HOST.contains(&field)
+}
+
+/// Whether a field of a container's own configuration is one that it is given as it is.
+pub(crate) fn is_passed_on(field: &str) -> bool {
+    CONFIG.contains(&field)
+}
+
 /// Whether a field of the host configuration says nothing that somebody has asked for.
 pub(crate) fn of_host(field: &str, value: &Value, host: &HostConfig) -> bool {
     let has = |path: &str| {

@@ -95,7 +95,7 @@ pub use config_file::DockerConfigFile;
 pub use credentials::{Credentials, CredentialsProvider, StaticCredentials};
 pub use dependents::Dependents;
 pub use drain::{Drain, Signal};
-pub use live_labels::{LiveLabels, Missing};
+pub use live_labels::{Configured, LiveLabels, Missing, NewContainer};
 pub use platform::Platform;
 pub use port::{ContainerPort, Protocol};
 pub use recreate::RecreateContainer;

@@ -34,8 +34,7 @@ pub trait LiveLabels: fmt::Debug + Send + Sync {
     /// removed, as the tool would have done.
     fn counted_by(&self) -> BTreeMap<String, String>;
 
-    /// All of them, for a container that is about to be made of a release. Its image is here, and means
-    /// what the release's reference says.
+    /// All of them, for a container that is about to be made.
     ///
     /// # Errors
     ///
@@ -43,7 +42,7 @@ pub trait LiveLabels: fmt::Debug + Send + Sync {
     async fn labels(
         &self,
         cx: &Context,
-        release: &Release,
+        made: &NewContainer<'_>,
     ) -> Result<BTreeMap<String, String>, BackendError>;
 
     /// Makes what a container needs and this daemon does not have, as the tool would make it. What is
@@ -53,6 +52,28 @@ pub trait LiveLabels: fmt::Debug + Send + Sync {
     ///
     /// Why it cannot. Nothing has been moved.
     async fn provide(&self, cx: &Context, missing: &Missing) -> Result<(), BackendError>;
+}
+
+/// A container that is about to be made, to go live.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct NewContainer<'a> {
+    /// What it is made of.
+    pub release: &'a Release,
+    /// The id of its image, which is here. By the release's reference this daemon knows it, too.
+    pub image: &'a str,
+    /// Whose settings it has.
+    pub configured: Configured,
+}
+
+/// Which configuration a container is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Configured {
+    /// All of what the program has configured now, and nothing else.
+    Today,
+    /// Something else: what was recorded, wholly or in part.
+    Otherwise,
 }
 
 /// Networks and named volumes that a container needs and the daemon does not have.

@@ -32,13 +32,6 @@ impl DockerBackend {
         let client = &self.client().await.map_err(untouched)?;
         let inventory = Inventory::take(client).await.map_err(untouched)?;
         let to = self.target(&inventory, op).await.map_err(untouched)?;
-        let to = match (to, op.to.release()) {
-            (Some(to), Some(release)) => {
-                let dressed = self.dressed(cx, client, to, release).await;
-                Some(dressed.map_err(untouched)?)
-            }
-            (to, _) => to,
-        };
         let others = self.others(cx, client, &inventory, op, to.as_deref());
         let others = others.await;
         let others = others.map_err(untouched)?;
@@ -46,6 +39,13 @@ impl DockerBackend {
         let image = images.next();
         self.claim(cx, client, image).await.map_err(untouched)?;
         cx.check().map_err(untouched)?;
+        let to = match (to, op.to.release()) {
+            (Some(to), Some(release)) => {
+                let dressed = self.dressed(cx, client, to, release).await;
+                Some(dressed.map_err(untouched)?)
+            }
+            (to, _) => to,
+        };
         let cx = &self.while_stopping(cx, &others);
         let mut told = Vec::new();
         for other in &others {

@@ -6,6 +6,7 @@
 //! that does not. So a step that was cut off leaves one container that has the handle, and the next
 //! look sees how far it got.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rollback_core::backend::Operation;
@@ -18,9 +19,10 @@ use crate::backend::DockerBackend;
 use crate::client::Client;
 use crate::container::Container;
 use crate::inventory::Inventory;
-use crate::live_labels::{Wear, Worn, has_all};
+use crate::live_labels::{Configured, LiveLabels, NewContainer, Wear, Worn, has_all};
 use crate::marks::Marks;
 use crate::reference::Reference;
+use crate::settings::CONTAINER;
 use crate::summary::Summary;
 
 impl DockerBackend {
@@ -36,12 +38,38 @@ impl DockerBackend {
             return Ok(None);
         };
         self.name_image(client, release, image).await?;
-        let labels = live.labels(cx, release).await?;
-        cx.check()?;
+        self.provide(cx, client, live.as_ref(), release).await?;
+        let labels = self.given(cx, live.as_ref(), release, image).await?;
         Ok(Some(Wear::On(Worn {
             prefix: live.prefix().to_owned(),
             labels,
         })))
+    }
+
+    async fn given(
+        &self,
+        cx: &Context,
+        live: &dyn LiveLabels,
+        release: &Release,
+        image: &str,
+    ) -> Result<BTreeMap<String, String>, BackendError> {
+        let bare = self.bare(release.artifact().clone());
+        let today = self
+            .config
+            .wanted
+            .today(CONTAINER, &bare, None, &self.key().await?);
+        let configured = match today.facets() == release.facets() {
+            true => Configured::Today,
+            false => Configured::Otherwise,
+        };
+        let made = NewContainer {
+            release,
+            image,
+            configured,
+        };
+        let labels = live.labels(cx, &made).await?;
+        cx.check()?;
+        Ok(labels)
     }
 
     /// What a container has on.
@@ -78,7 +106,8 @@ impl DockerBackend {
         self.name_image(client, release, &summary.image).await?;
         let mut worn = Worn::of(&old, live.prefix());
         if worn.labels.is_empty() {
-            worn.labels = live.labels(cx, release).await?;
+            let given = self.given(cx, live.as_ref(), release, &summary.image);
+            worn.labels = given.await?;
         }
         cx.check()?;
         let anew = Anew {

@@ -10,6 +10,7 @@ use syn::{Item, UseTree};
 const CRATES: &[(&str, &[(&str, &str)])] = &[
     // Who asks for an engine finds its builder on it.
     ("rollback-core", &[("engine::builder", "engine::facade")]),
+    ("rollback-compose", &[]),
     ("rollback-fs", &[]),
     ("rollback-health", &[]),
     ("rollback-json", &[]),

@@ -13,6 +13,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("mkfs.ext4", "e2fsprogs"),
     ("dockerd", "docker.io"),
     ("docker-registry", "docker-registry"),
+    ("docker-compose", "docker-compose"),
     ("systemd-nspawn", "systemd-container"),
     ("dbus-daemon", "dbus"),
 ];

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Crates whose tests wait for dockerd and systemd.
-const WAITING: &[&str] = &["rollback-docker", "rollback-systemd"];
+const WAITING: &[&str] = &["rollback-docker", "rollback-compose", "rollback-systemd"];
 
 /// One program of tests.
 struct Tests {

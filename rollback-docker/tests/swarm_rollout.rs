@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rollback_core::backend::{Backend, End};
-use rollback_core::context::Context;
+use rollback_core::context::{Context, ProgressSink};
 use rollback_core::error::BackendErrorKind;
 use rollback_core::health::View;
 use rollback_core::prelude::*;
@@ -71,6 +71,21 @@ async fn a_rollout_that_fails_beside_old_tasks_is_seen_to_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_fail_once_swarm_no_longer_watches_them_were_waited_for_to_the_deadline() {
+    let Some(w) = world() else { return };
+    // So short that it has called every task good before it fails.
+    let config = w.apart().monitor(Duration::from_nanos(1));
+    let backend = SwarmBackend::new(config).unwrap();
+    w.deploy(&backend, Build::V1).await;
+    let op = w.prepared(&backend, Build::Broken).await;
+    // One that is met as it runs is in place: that it does not stay so is for the gate to see.
+    if let Err(e) = backend.switch(&cx(), &op).await {
+        assert_eq!(e.kind(), BackendErrorKind::Failed, "{e}");
+        assert!(e.to_string().contains("non-zero exit (3)"), "{e}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_no_node_takes_does_not_hold_up_the_way_back() {
     let Some(w) = world() else { return };
     let first = SwarmBackend::new(w.apart()).unwrap();
@@ -92,9 +107,34 @@ async fn a_task_that_no_node_takes_does_not_hold_up_the_way_back() {
     w.fixture.must(&args);
     let second = SwarmBackend::new(w.apart().publish_on_host(w.port, 80)).unwrap();
     let op = w.prepared(&second, Build::V2).await;
-    let short = Context::new(Duration::from_secs(15));
+    let (sink, mut progress) = ProgressSink::channel();
+    let heard = tokio::spawn(async move {
+        let mut all = Vec::new();
+        while progress.changed().await.is_ok() {
+            all.push(progress.borrow_and_update().line.clone());
+        }
+        all
+    });
+    let short = Context::new(Duration::from_secs(15)).with_progress(sink);
     let e = second.switch(&short, &op).await.unwrap_err();
+    drop(short);
     assert_eq!(e.kind(), BackendErrorKind::DeadlineExceeded, "{e}");
+    // It says what it waits for: while it does, at its end, and to whoever asks.
+    let want = "no node takes what is left (no suitable node (host-mode port already in use";
+    assert!(e.to_string().contains(want), "{e}");
+    assert!(heard.await.unwrap().iter().any(|said| said.contains(want)));
+    let to = op.to.instance().unwrap();
+    let view = second.health(&cx(), to).await.unwrap();
+    assert!(
+        matches!(&view, View::NotYet(why) if why.contains(want)),
+        "{view}"
+    );
+    let words = second.diagnose(&cx(), to).await.unwrap();
+    let pending = words.facts.get("pending");
+    assert!(
+        pending.is_some_and(|why| why.contains("no suitable node")),
+        "{words:?}"
+    );
     let tasks = w
         .fixture
         .must(&["service", "ps", "--format", "{{.CurrentState}}", &w.name]);

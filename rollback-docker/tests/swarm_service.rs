@@ -4,15 +4,21 @@
 
 mod support;
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use rollback_core::backend::{Backend, End, Live, Running, WayBack};
-use rollback_core::context::ProgressSink;
+use rollback_core::context::{Context, ProgressSink};
 use rollback_core::drift::drift;
+use rollback_core::engine::Workload;
 use rollback_core::error::{BackendErrorKind, LiveImpact};
+use rollback_core::health::{HealthCheck, Healthy, Probe, Unhealthy};
 use rollback_core::prelude::*;
 use rollback_docker::{Healthcheck, SwarmBackend};
+use rollback_testkit::fixtures::docker::DockerFixture;
 use rollback_testkit::world::{Build, World};
 use support::cx;
-use support::swarm::{engine, me, world};
+use support::swarm::{engine_of, me, world};
 
 const CANARY: &str = "nobody-may-see-this";
 
@@ -62,10 +68,31 @@ async fn the_number_of_tasks_is_left_to_whoever_scales_unless_it_is_configured()
     assert!(matches!(seen.running, Running::No(_)), "{seen:?}");
 }
 
+/// A check of the workload's own: whether any task is there to answer.
+#[derive(Debug)]
+struct Answers(Arc<DockerFixture>, String);
+
+#[async_trait]
+impl HealthCheck for Answers {
+    fn name(&self) -> String {
+        "whether any task answers".to_owned()
+    }
+
+    async fn check(&self, _cx: &Context, _probe: &Probe) -> Result<Healthy, Unhealthy> {
+        let label = format!("label=com.docker.swarm.service.name={}", self.1);
+        match self.0.must(&["ps", "-q", "--filter", &label]).is_empty() {
+            true => Err(Unhealthy::new("nobody answers")),
+            false => Ok(Healthy::default()),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_scaled_to_no_task_is_deployed_and_rolled_back_without_a_verdict() {
     let Some(w) = world() else { return };
-    let (engine, id) = (engine(w.apart()), w.workload());
+    let workload = Workload::new(SwarmBackend::new(w.apart()).unwrap());
+    let answers = Answers(Arc::clone(&w.fixture), w.name.clone());
+    let (engine, id) = (engine_of(workload.check(answers)), w.workload());
     let scale = |n: &str| {
         let to = format!("{}={n}", w.name);
         w.fixture.must(&["service", "scale", &to]);

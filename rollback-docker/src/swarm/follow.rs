@@ -1,6 +1,6 @@
 //! A rollout, followed to its true end: the tasks of the new specification run, and no other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bollard::models::Task;
@@ -14,6 +14,7 @@ use super::nodes::Down;
 use super::prepare::{changed_by_hand, stranger};
 use super::record::Record;
 use super::service::{Seen, Update};
+use super::task::is_same_place;
 use super::tasks::{Standing, alive};
 use crate::client::Client;
 
@@ -40,6 +41,10 @@ pub(super) enum Followed {
 #[derive(Debug, Default)]
 struct Watch(BTreeMap<String, Instant>);
 
+/// Which failed tasks were there when a rollout was looked at first.
+#[derive(Debug, Default)]
+struct Crashes(Option<BTreeSet<String>>);
+
 impl SwarmBackend {
     /// Waits until a record that was asked for is in place.
     pub(super) async fn follow(
@@ -48,7 +53,8 @@ impl SwarmBackend {
         record: &Record,
     ) -> Result<Followed, BackendError> {
         let (mut watch, mut down, mut said) = (Watch::default(), Down::default(), None);
-        let mut away: Option<Instant> = None;
+        let (mut away, mut stuck): (Option<Instant>, Option<String>) = (None, None);
+        let mut crashes = Crashes::default();
         loop {
             let (seen, tasks) = match self.look_once(&mut down).await {
                 Ok(looked) => looked,
@@ -72,6 +78,11 @@ impl SwarmBackend {
                 // A boundary: something has changed.
                 cx.check()?;
             }
+            let wants = self.want_of_a_node(&seen, &now);
+            if let Some(why) = wants.as_ref().filter(|_| wants != stuck) {
+                cx.say(why);
+            }
+            stuck = wants;
             let goes_on = match &seen.update {
                 Update::Paused(_) if now.is_collision && now.blocking > 0 => true,
                 Update::Paused(message) if now.is_collision => {
@@ -82,13 +93,17 @@ impl SwarmBackend {
                 Update::None if !now.is_collision && now.is_failing() => {
                     return Err(self.failed(&seen, &now, "a task failed"));
                 }
+                // It no longer watches them, and starts them again for ever, too.
+                Update::Done if crashes.are_repeated(&now) && now.is_failing() => {
+                    return Err(self.failed(&seen, &now, "a task fails again and again"));
+                }
                 Update::None | Update::Done | Update::Reverted(_) => !now.is_complete(),
                 Update::Rolling | Update::Reverting(_) => true,
             };
             if !goes_on {
                 return Ok(Followed::InPlace(now.evidence(&seen)));
             }
-            wait(cx).await?;
+            wait(cx).await.map_err(|e| self.late(e, stuck.as_deref()))?;
         }
     }
 
@@ -124,6 +139,21 @@ impl SwarmBackend {
         }
     }
 
+    /// A rollout whose time is up, with what it waited for if that is known. More time would not have
+    /// helped, but a node may come at any moment: so it is waited for, and told.
+    fn late(&self, e: BackendError, stuck: Option<&str>) -> BackendError {
+        match stuck.filter(|_| e.kind() == Kind::DeadlineExceeded) {
+            Some(why) => BackendError::new(
+                e.kind(),
+                format!("the rollout did not end in its time: {why}"),
+            )
+            .on(&self.config.service)
+            .advice("see `docker node ls`, and which nodes the service may run on")
+            .because(e),
+            None => e,
+        }
+    }
+
     /// What Swarm gave up.
     fn failed(&self, seen: &Seen, now: &Standing, message: &str) -> BackendError {
         let why = now.last_failure().unwrap_or_default();
@@ -149,6 +179,20 @@ impl Watch {
             progress.available = u32::try_from(old.count()).unwrap_or(u32::MAX);
         }
         progress
+    }
+}
+
+impl Crashes {
+    /// Whether a task has failed since then in place of one that had failed since then. One failure
+    /// may be of what has been in place for long, and is healed by itself.
+    fn are_repeated(&mut self, now: &Standing) -> bool {
+        let id = |task: &Task| task.id.clone().unwrap_or_default();
+        let all = || now.failed.iter();
+        let before = self.0.get_or_insert_with(|| all().map(id).collect());
+        let fresh: Vec<&Task> = all().filter(|task| !before.contains(&id(task))).collect();
+        let again =
+            |(n, one): (usize, &&Task)| fresh[..n].iter().any(|other| is_same_place(one, other));
+        fresh.iter().enumerate().any(again)
     }
 }
 
@@ -187,4 +231,28 @@ async fn wait(cx: &Context) -> Result<(), BackendError> {
         () = tokio::time::sleep(pause) => cx.remaining().is_zero(),
     };
     if stopped { cx.check() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_task_that_fails_once_is_no_sign_of_one_that_fails_again_and_again() {
+        let failed = |tasks: &[(&str, i64)]| Standing {
+            failed: tasks
+                .iter()
+                .map(|(id, slot)| serde_json::from_value(json!({"ID": id, "Slot": slot})).unwrap())
+                .collect(),
+            ..Standing::default()
+        };
+        let mut crashes = Crashes::default();
+        assert!(!crashes.are_repeated(&failed(&[("old", 1), ("older", 1)])));
+        assert!(!crashes.are_repeated(&failed(&[("old", 1), ("a", 1)])));
+        assert!(!crashes.are_repeated(&failed(&[("a", 1), ("b", 2)])));
+        assert!(crashes.are_repeated(&failed(&[("a", 1), ("b", 2), ("c", 1)])));
+    }
 }

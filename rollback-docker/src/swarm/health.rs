@@ -14,7 +14,8 @@ use super::backend::SwarmBackend;
 use super::confidence;
 use super::nodes::Down;
 use super::service::{Seen, Update, container, image, replicas};
-use super::tasks::{Standing, at};
+use super::task::at;
+use super::tasks::Standing;
 use crate::client::Client;
 
 const LOG_LINES: u32 = 20;
@@ -36,7 +37,7 @@ impl SwarmBackend {
         // What was asked for: nothing runs that could be well or sick. It is not called healthy, or
         // a rollback would go to what nobody has seen run.
         if replicas(&seen.spec) == Some(0) {
-            return Ok(View::NoOpinion);
+            return Ok(View::Idle("the service is scaled to no task".into()));
         }
         if now.desired == 0 {
             return Ok(View::failed("no node has a task of it"));
@@ -45,7 +46,11 @@ impl SwarmBackend {
             if now.is_failing() {
                 return Ok(self.sick(client, &seen, &now, "a task failed").await);
             }
-            return Ok(View::NotYet(now.progress(&seen.update).to_string()));
+            let progress = now.progress(&seen.update).to_string();
+            return Ok(View::NotYet(match self.want_of_a_node(&seen, &now) {
+                Some(why) => format!("{progress}; {why}"),
+                None => progress,
+            }));
         }
         if seen.update == Update::Rolling {
             return Ok(View::NotYet("Swarm is watching its new tasks".into()));
@@ -88,6 +93,9 @@ impl SwarmBackend {
             &seen.update
         {
             words = words.fact("update", self.without_secrets(&seen, message));
+        }
+        if let Some(why) = &now.unplaced {
+            words = words.fact("pending", self.without_secrets(&seen, why));
         }
         if let Some(error) = now.last_failure() {
             words = words.fact("error", self.without_secrets(&seen, &error));
@@ -162,6 +170,12 @@ impl SwarmBackend {
             .task_log_tail(id, lines)
             .await
             .without(&confidence::secrets_of(&seen.spec))
+    }
+
+    /// That no node is given some of the tasks, and why.
+    pub(super) fn want_of_a_node(&self, seen: &Seen, now: &Standing) -> Option<String> {
+        let why = self.without_secrets(seen, now.unplaced.as_ref()?);
+        Some(format!("no node takes what is left ({why})"))
     }
 
     /// The text without the values of the service's variables, labels and arguments.

@@ -21,6 +21,7 @@ mod service;
 mod spec;
 mod survey;
 mod switch;
+mod task;
 mod tasks;
 mod view;
 

@@ -15,7 +15,7 @@ use super::record::Record;
 use super::service::{Seen, Update, image};
 use super::spec::{ending, marked, to_send};
 use super::survey::Survey;
-use super::tasks::last_start;
+use super::task::last_start;
 use crate::client::Client;
 use crate::error;
 

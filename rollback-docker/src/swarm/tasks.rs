@@ -1,13 +1,15 @@
 //! [`Standing`]: how far a service's tasks are what it says.
 
-use bollard::models::{Task, TaskSpec, TaskState as State};
+use bollard::models::{Task, TaskState as State};
 use rollback_core::backend::Evidence;
 use rollback_core::context::RolloutProgress;
-use rollback_core::time::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::nodes::Down;
 use super::service::{Seen, Update, replicas};
+use super::task::{
+    at, bare, has_ended, is_ousted, is_over, is_same_place, overlap, state, unplaced,
+};
 use crate::fingerprint;
 
 /// Most tasks that evidence names one by one.
@@ -34,6 +36,8 @@ pub(super) struct Standing {
     pub(super) is_collision: bool,
     /// How many of those whose place was taken have not ended yet.
     pub(super) blocking: usize,
+    /// Why no node is given some of those that are to run, in the scheduler's words.
+    pub(super) unplaced: Option<String>,
 }
 
 impl Standing {
@@ -47,6 +51,9 @@ impl Standing {
             let own = own && task.spec.clone().map(bare).as_ref() == Some(&template);
             let stays = own && task.desired_state.is_some_and(|desired| !is_over(desired));
             wanted += usize::from(stays);
+            if let Some(why) = unplaced(&task).filter(|_| stays) {
+                out.unplaced = Some(why.to_owned());
+            }
             match state(&task) {
                 State::RUNNING if stays => out.running.push(task),
                 State::FAILED | State::REJECTED if own => out.failed.push(task),
@@ -140,85 +147,10 @@ impl Standing {
     }
 }
 
-/// Whether a task failed before another had ended whose place it took.
-fn overlap(failed: &Task, other: &Task) -> bool {
-    is_ousted(failed, other) && (!has_ended(other) || at(other) >= at(failed))
-}
-
-/// Whether a task was told to stop for another on its node: where each node has one, for the one of
-/// that node, else for the one of its slot. Any other task beside it is none of its business.
-fn is_ousted(by: &Task, other: &Task) -> bool {
-    let same_place = by.node_id.is_some() && by.node_id == other.node_id && by.slot == other.slot;
-    same_place && is_told_to_stop(other)
-}
-
-/// Whether two tasks are of one slot; or of one node, where each node has one.
-fn is_same_place(one: &Task, other: &Task) -> bool {
-    match (one.slot, other.slot) {
-        (Some(one), Some(other)) => one == other,
-        (None, None) => one.node_id.is_some() && one.node_id == other.node_id,
-        _ => false,
-    }
-}
-
 /// How many of these have not ended.
 pub(super) fn alive(tasks: &[Task], down: &Down) -> usize {
     let alive = |task: &&Task| !has_ended(task) && !down.has(task);
     tasks.iter().filter(alive).count()
-}
-
-/// How often any of these was started anew at most, by the number that a service counts with.
-///
-/// `docker service rollback` puts an earlier number back: the next one would be that of tasks that
-/// have failed already.
-pub(super) fn last_start(tasks: &[Task]) -> u64 {
-    let starts = tasks
-        .iter()
-        .filter_map(|task| task.spec.as_ref()?.force_update);
-    starts.max().unwrap_or(0)
-}
-
-/// When a task came to the state it is in.
-pub(super) fn at(task: &Task) -> Option<Timestamp> {
-    task.status.as_ref()?.timestamp.as_ref()?.parse().ok()
-}
-
-/// A task's copy of its service's specification lacks what is the same for all. Where only the places
-/// were changed that it may have, a task that is in one of them goes on with the copy that it has.
-fn bare(spec: TaskSpec) -> TaskSpec {
-    TaskSpec {
-        runtime: spec.runtime.filter(|runtime| runtime != "container"),
-        placement: None,
-        ..spec
-    }
-}
-
-fn state(task: &Task) -> State {
-    let status = task.status.as_ref();
-    status.and_then(|s| s.state).unwrap_or(State::NEW)
-}
-
-/// Whether nothing of a task is left, or ever will be: one that was told to stop before it had a node
-/// stays as it is for ever.
-fn has_ended(task: &Task) -> bool {
-    let has_no_node = matches!(state(task), State::NEW | State::ALLOCATED | State::PENDING);
-    is_over(state(task)) || (has_no_node && is_told_to_stop(task))
-}
-
-fn is_told_to_stop(task: &Task) -> bool {
-    task.desired_state.is_some_and(is_over)
-}
-
-fn is_over(state: State) -> bool {
-    matches!(
-        state,
-        State::COMPLETE
-            | State::SHUTDOWN
-            | State::FAILED
-            | State::REJECTED
-            | State::REMOVE
-            | State::ORPHANED
-    )
 }
 
 #[cfg(test)]
@@ -392,6 +324,22 @@ mod tests {
         assert!(Standing::of(&global, tasks, &Down::default()).is_complete());
         let zero = seen(json!({"Replicated": {"Replicas": 0}}));
         assert!(Standing::of(&zero, Vec::new(), &Down::default()).is_complete());
+    }
+
+    #[test]
+    fn why_no_node_takes_a_task_is_told_as_long_as_none_does() {
+        let of = |task: Task| Standing::of(&seen(one()), vec![task], &Down::default()).unplaced;
+        assert_eq!(
+            of(task("b", "pending", "running", 1)).as_deref(),
+            Some("exit")
+        );
+        for (image, state, desired) in [
+            ("a", "pending", "running"),
+            ("b", "pending", "shutdown"),
+            ("b", "starting", "running"),
+        ] {
+            assert_eq!(of(task(image, state, desired, 1)), None);
+        }
     }
 
     #[test]

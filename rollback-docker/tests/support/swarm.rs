@@ -35,8 +35,11 @@ pub fn world() -> Option<SwarmWorld> {
 
 /// An engine with one service, whose gate is impatient.
 pub fn engine(config: SwarmConfig) -> RollbackEngine {
+    engine_of(Workload::new(SwarmBackend::new(config).unwrap()))
+}
+
+pub fn engine_of(workload: Workload) -> RollbackEngine {
     let gate = Gate::default().interval(Duration::from_millis(50));
-    let workload = Workload::new(SwarmBackend::new(config).unwrap());
     RollbackEngine::builder(MemoryStore::new())
         .workload(workload.gate(gate).auto_rollback())
         .build()

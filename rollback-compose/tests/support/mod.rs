@@ -22,6 +22,8 @@ use rollback_docker::{DockerBackend, DockerConfig, PullPolicy};
 use rollback_testkit::fixtures::docker::DockerFixture;
 use rollback_testkit::service::unavailable;
 
+pub mod world;
+
 /// A daemon with networks, or the reason why the test is skipped.
 pub fn fixture() -> Option<DockerFixture> {
     let has_compose = Command::new("docker-compose")

@@ -60,10 +60,10 @@ impl Sources {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ReferenceKind {
-    /// It is meant to stay: a tag, a digest, a file's name.
+    /// It is meant to stay: a version's tag, a digest, a file's name.
     #[default]
     Fixed,
-    /// It is meant to move: a branch.
+    /// It is meant to move, or has moved: a branch, an image's `latest`.
     Moving,
 }
 

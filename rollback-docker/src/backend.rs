@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bollard::models::ImageInspect;
 use rollback_core::backend::{
-    Availability, Backend, End, Evidence, Instance, Observation, Operation, Place, Prepared,
-    Rollout, Started, WayBack,
+    Availability, Backend, End, Evidence, Instance, Observation, Operation, Place, Preflight,
+    Prepared, Rollout, Started, WayBack,
 };
 use rollback_core::context::Context;
 use rollback_core::diagnosis::Words;
@@ -25,6 +25,7 @@ use crate::health::Watch;
 use crate::inventory::Inventory;
 use crate::myself::Myself;
 use crate::settings::CONTAINER;
+use crate::settings::with_artifact;
 use crate::source::Source;
 use crate::tag::Hold;
 
@@ -116,6 +117,10 @@ impl DockerBackend {
                 let image = &container.summary.image;
                 // One whose image somebody has removed by force starts all the same.
                 client.tag(image, &self.source.pins, &hold).await?;
+                if self.is_beside() {
+                    self.refuse_beside(client, inventory, op, &container)
+                        .await?;
+                }
                 self.dressed(cx, client, container, release).await?
             }
             None => {
@@ -135,8 +140,12 @@ impl DockerBackend {
             (End::Placed(_), None) => WayBack::None("its container is gone".into()),
             _ => WayBack::Exact,
         };
-        let to = Instance::new(release.clone(), container.summary.handle());
-        Ok(Prepared::new(Rollout::Replace, to).way_back(way_back))
+        let known = match &container.summary.ours {
+            Some(marks) => with_sources_of(release, &marks.release),
+            None => release.clone(),
+        };
+        let to = Instance::new(known, container.summary.handle());
+        Ok(Prepared::new(self.rollout(), to).way_back(way_back))
     }
 
     /// A container of somebody else's that has taken the live name is not ours to move.
@@ -182,7 +191,10 @@ impl Backend for DockerBackend {
     }
 
     fn rollout(&self) -> Rollout {
-        Rollout::Replace
+        match self.is_beside() {
+            true => Rollout::Beside,
+            false => Rollout::Replace,
+        }
     }
 
     fn default_restore(&self) -> Restore {
@@ -209,6 +221,17 @@ impl Backend for DockerBackend {
             .map_err(BackendError::untouched)
     }
 
+    async fn preflight(
+        &self,
+        cx: &Context,
+        from: &End,
+        to: &End,
+    ) -> Result<Preflight, BackendError> {
+        Box::pin(self.foresee(cx, from, to))
+            .await
+            .map_err(BackendError::untouched)
+    }
+
     async fn prepare(&self, cx: &Context, op: &Operation) -> Result<Prepared, BackendError> {
         let (own, cx, op) = (self.clone(), cx.clone(), op.clone());
         to_its_end(async move { Box::pin(own.prepare_container(&cx, &op)).await })
@@ -216,18 +239,30 @@ impl Backend for DockerBackend {
             .map_err(BackendError::untouched)
     }
 
-    async fn start(&self, _cx: &Context, _op: &Operation) -> Result<Started, BackendError> {
-        Ok(Started::default())
+    async fn start(&self, cx: &Context, op: &Operation) -> Result<Started, BackendError> {
+        if !self.is_beside() {
+            return Ok(Started::default());
+        }
+        let (own, cx, op) = (self.clone(), cx.clone(), op.clone());
+        to_its_end(async move { own.start_beside(&cx, &op).await })
+            .await
+            .map_err(BackendError::untouched)
     }
 
     async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
         let (own, cx, op) = (self.clone(), cx.clone(), op.clone());
-        to_its_end(async move { own.swap(&cx, &op).await }).await
+        to_its_end(async move {
+            match own.is_beside() {
+                true => Box::pin(own.move_traffic(&cx, &op)).await,
+                false => own.swap(&cx, &op).await,
+            }
+        })
+        .await
     }
 
     async fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
         let (own, cx, op) = (self.clone(), cx.clone(), op.clone());
-        to_its_end(async move { own.retire_leftovers(&cx, &op).await }).await
+        to_its_end(async move { Box::pin(own.retire_leftovers(&cx, &op)).await }).await
     }
 
     async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {
@@ -278,6 +313,17 @@ pub(crate) fn refuse_swarm(container: &Container) -> Result<(), BackendError> {
     )
     .on(&container.summary.name)
     .advice("remove the service, or name another container in the configuration"))
+}
+
+/// A release, built of the same sources as it was when its container was made, if nobody knew since.
+fn with_sources_of(release: &Release, made: &Release) -> Release {
+    match (&release.artifact().sources, &made.artifact().sources) {
+        (None, Some(sources)) => {
+            let artifact = release.artifact().clone();
+            with_artifact(release, artifact.built_of((**sources).clone()))
+        }
+        _ => release.clone(),
+    }
 }
 
 /// How faithfully a container can be brought back after another one replaced it.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -89,6 +89,21 @@ impl Client {
         })
     }
 
+    /// The daemon's socket, if it is on this host.
+    pub(crate) fn local_socket(&self) -> Option<&Path> {
+        Some(&self.socket)
+    }
+
+    /// Whether the daemon is on this host.
+    pub(crate) fn is_on_this_host(&self) -> bool {
+        self.local_socket().is_some()
+    }
+
+    /// Whether a hardware address can be chosen in each network, and not of the whole container alone.
+    pub(crate) fn chooses_macs(&self) -> bool {
+        self.docker.client_version() >= CHOSEN_MACS
+    }
+
     /// Whether another one should be made before anything else is asked.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)
@@ -165,7 +180,7 @@ impl Client {
         id: &str,
     ) -> Result<Option<(ContainerInspectResponse, Option<String>)>, BackendError> {
         let what = "cannot inspect the container";
-        if self.docker.client_version() >= CHOSEN_MACS {
+        if self.chooses_macs() {
             let options = None::<InspectContainerOptions>;
             return match self.docker.inspect_container(id, options).await {
                 Ok(inspect) => Ok(Some((inspect, None))),
@@ -240,7 +255,7 @@ impl Client {
     /// The hardware address of a container's first network, where the daemon takes it not there but
     /// of the whole container: so it was before API 1.44, and so the client library no longer does it.
     fn old_mac(&self, body: &ContainerCreateBody) -> Option<String> {
-        if self.docker.client_version() >= CHOSEN_MACS {
+        if self.chooses_macs() {
             return None;
         }
         let networks = body.networking_config.as_ref()?.endpoints_config.as_ref()?;
@@ -355,7 +370,17 @@ impl Client {
         if joined.is_some_and(|n| n.contains_key(network)) {
             return Ok(());
         }
-        if endpoint.mac_address.is_some() && self.docker.client_version() < CHOSEN_MACS {
+        self.connect_to(container, network, endpoint).await
+    }
+
+    /// The same of one that it is not in.
+    pub(crate) async fn connect_to(
+        &self,
+        container: &Container,
+        network: &str,
+        endpoint: EndpointSettings,
+    ) -> Result<(), BackendError> {
+        if endpoint.mac_address.is_some() && !self.chooses_macs() {
             return Err(unsupported(&format!("mac:{network}")));
         }
         let request = NetworkConnectRequest {

@@ -330,6 +330,11 @@ impl DockerConfig {
             return Err(bad(what, subject));
         }
         self.swap.validate()?;
+        if self.swap.beside && self.live_labels.is_some() {
+            let what = "labels that only the live container wears take another container, which \
+                        cannot be started beside it";
+            return Err(bad(what, name));
+        }
         self.wanted.validate()?;
         Blueprint::new(&self.wanted.rows).map(drop)
     }

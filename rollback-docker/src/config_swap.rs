@@ -1,5 +1,7 @@
 //! What a [`DockerConfig`] says of how one container takes another's place.
 
+use std::collections::BTreeSet;
+
 use rollback_core::error::BackendError;
 
 use crate::config::DockerConfig;
@@ -11,6 +13,9 @@ use crate::drain::Drain;
 pub(crate) struct Swap {
     pub(crate) dependents: Dependents,
     pub(crate) drain: Option<Drain>,
+    pub(crate) beside: bool,
+    /// Volumes and directories that both may use at once.
+    pub(crate) shared_volumes: BTreeSet<String>,
 }
 
 impl Swap {
@@ -34,6 +39,29 @@ impl DockerConfig {
     #[must_use]
     pub fn drain(mut self, drain: Drain) -> Self {
         self.swap.drain = Some(drain);
+        self
+    }
+
+    /// The successor is started beside what is live, judged there, and gets the traffic before the
+    /// former is stopped.
+    ///
+    /// Its traffic is what finds it by name in a network that somebody has made: its own name and its
+    /// aliases. So it has to be in such a network, and may share no host port, fixed address or data that
+    /// is written to with what is live (but see [`share_volume`](Self::share_volume)): what does is
+    /// refused before anything moves. On a network where it has aliases a successor has another address
+    /// once it is live, and connections that the former still has are cut when it loses its own; where
+    /// it is found by its name alone they go on until it is stopped.
+    #[must_use]
+    pub fn beside(mut self) -> Self {
+        self.swap.beside = true;
+        self
+    }
+
+    /// Data that the live container and a successor [beside](Self::beside) it may both use, though one
+    /// of them writes to it: a volume's name, or a directory of the host.
+    #[must_use]
+    pub fn share_volume(mut self, source: impl Into<String>) -> Self {
+        self.swap.shared_volumes.insert(source.into());
         self
     }
 }

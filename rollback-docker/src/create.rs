@@ -13,12 +13,13 @@ use crate::body::Blueprint;
 use crate::capture;
 use crate::client::Client;
 use crate::container::Container;
-use crate::error;
 use crate::inventory::Inventory;
 use crate::marks::Marks;
 use crate::platform::{Platform, Target};
 use crate::settings::{self, Rows};
+use crate::summary::beside_name;
 use crate::tag::{Hold, pin_name};
+use crate::{error, sources};
 
 impl DockerBackend {
     pub(crate) async fn create(
@@ -31,8 +32,13 @@ impl DockerBackend {
     ) -> Result<Container, BackendError> {
         let image = self.source.fetch(cx, client, release).await?;
         self.fits(client, release, &image)?;
+        // Of one that had to be fetched nobody knew before.
+        let release = &sources::release_of(release, &image);
         let image = image_id(&image)?;
         let mut made = self.blueprint_from(release, inventory, &op.from).await?;
+        if self.is_beside() {
+            self.set_beside(client, inventory, op, &mut made).await?;
+        }
         cx.check()?;
         let hold = Hold::by(cx, op, release).to_string();
         if !client.tag(&image, &self.source.pins, &hold).await? {
@@ -51,11 +57,15 @@ impl DockerBackend {
             wears: wear.and_then(|wear| wear.put(&mut made.body)),
         };
         cx.say("creating the container");
-        self.make(client, &park, &image, marks, made).await
+        let name = match self.is_beside() {
+            true => beside_name(&park),
+            false => park,
+        };
+        self.make(client, &name, &image, marks, made).await
     }
 
     /// Refuses an image that this engine does not run, or that is not what the release asks for.
-    fn fits(
+    pub(crate) fn fits(
         &self,
         client: &Client,
         release: &Release,
@@ -128,7 +138,10 @@ impl DockerBackend {
             .filter(|row| matches!(settings::kind(row), "endpoint" | "mac" | "network"))
             .filter_map(|row| Some((row.clone(), settings::plain(release, &row)?)))
             .collect();
-        for (network, endpoint) in Blueprint::new(&rows)?.networks {
+        for (network, mut endpoint) in Blueprint::new(&rows)?.networks {
+            if self.is_beside() {
+                endpoint.aliases = None;
+            }
             cx.check()?;
             client.join(container, &network, endpoint).await?;
         }

@@ -102,7 +102,7 @@ impl DockerBackend {
         let Some(own) = own else { return Ok(()) };
         let older = pins.tokens().filter(|(_, f)| *f != own);
         let older: Vec<&Pin> = older.map(|(pin, _)| pin).collect();
-        pins.remove(cx, client, &older).await
+        pins.remove(cx, client, &older).await.map(drop)
     }
 }
 

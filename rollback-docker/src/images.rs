@@ -153,31 +153,33 @@ impl Client {
         Ok(())
     }
 
-    /// Removes one name of an image; the image itself goes only if nothing else holds it.
-    pub(crate) async fn untag(&self, name: &str) -> Result<(), BackendError> {
+    /// Removes one name of an image; the image itself goes only if nothing else holds it. What was
+    /// deleted, by digest.
+    pub(crate) async fn untag(&self, name: &str) -> Result<Vec<String>, BackendError> {
         let options = RemoveImageOptionsBuilder::default().build();
         match self.docker.remove_image(name, Some(options), None).await {
-            Ok(_) => Ok(()),
+            Ok(done) => Ok(done.into_iter().filter_map(|step| step.deleted).collect()),
             // A container still needs it, or it is gone already.
-            Err(e) if matches!(error::status(&e), Some(404 | 409)) => Ok(()),
+            Err(e) if matches!(error::status(&e), Some(404 | 409)) => Ok(Vec::new()),
             Err(e) => Err(self.failed("cannot unpin the image", name, e)),
         }
     }
 
     /// Lets an image go that nobody holds any longer: it has no tag, and no container, running or
     /// not, is made of it. What is left of it are the digests it was pulled by, which take the
-    /// disk and which `docker image prune` regards as nothing, too.
-    pub(crate) async fn free(&self, id: &str) -> Result<(), BackendError> {
+    /// disk and which `docker image prune` regards as nothing, too. What was deleted, by digest.
+    pub(crate) async fn free(&self, id: &str) -> Result<Vec<String>, BackendError> {
         let Some(image) = self.image(id).await? else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         if image.repo_tags.iter().flatten().next().is_some() || self.is_in_use(id).await? {
-            return Ok(());
+            return Ok(Vec::new());
         }
+        let mut deleted = Vec::new();
         for digest in image.repo_digests.iter().flatten() {
-            self.untag(digest).await?;
+            deleted.extend(self.untag(digest).await?);
         }
-        Ok(())
+        Ok(deleted)
     }
 
     async fn is_in_use(&self, image: &str) -> Result<bool, BackendError> {

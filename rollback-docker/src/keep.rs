@@ -8,7 +8,9 @@ use rollback_core::error::BackendError;
 
 use crate::backend::DockerBackend;
 use crate::client::Client;
+use crate::container::Container;
 use crate::inventory::Inventory;
+use crate::restart::RestartPolicy;
 use crate::summary::Summary;
 use crate::tag::artifact_of;
 
@@ -28,7 +30,7 @@ impl DockerBackend {
         let (from, to) = (at(&op.from), at(&op.to));
         // With `to` still a plan nobody knows which one is to run.
         let decided = !matches!(op.to, End::Planned(_));
-        let (mut kept, mut running) = (Vec::new(), Vec::new());
+        let (mut kept, mut running, mut never) = (Vec::new(), Vec::new(), Vec::new());
         for container in inventory.ours() {
             let handle = Some(container.handle());
             let of_this = container.is_made_by(&op.deployment);
@@ -44,10 +46,15 @@ impl DockerBackend {
             } else if of_this && container.was_never_started() && !container.stands_in() {
                 client.remove_unused(&container.id).await?;
                 cx.check()?;
+            } else if of_this && container.was_never_live() && decided {
+                never.extend(inventory.container(&container.id).await?);
             } else {
                 kept.push(container);
-                if container.is_up() && decided {
-                    running.extend(inventory.container(&container.id).await?);
+                // The former runs until now, unless it has ended by itself.
+                let former = self.is_beside() && handle == from;
+                if decided && (container.is_up() || former) {
+                    let container = inventory.container(&container.id).await?;
+                    running.extend(container.filter(|c| is_active(c)));
                 }
             }
         }
@@ -61,16 +68,25 @@ impl DockerBackend {
         {
             running.push(from);
         }
-        if !running.is_empty() {
+        if let Some(first) = running.iter().chain(&never).next() {
             for container in &running {
                 self.myself.spare(&container.summary)?;
             }
-            let image = &running[0].summary.image;
+            let image = &first.summary.image;
             self.claim(cx, client, Some(image)).await?;
-            let cx = &self.while_stopping(cx, &running);
+            let stopped = [&running[..], &never].concat();
+            let cx = &self.while_stopping(cx, &stopped);
+            for never in &never {
+                self.undo_beside(cx, client, never).await?;
+            }
             let mut told = Vec::new();
             for container in &running {
                 told.extend(self.put_aside(cx, client, op, container).await?);
+            }
+            if self.is_beside()
+                && let Some(to) = inventory.at(&op.to).await?
+            {
+                told.extend(self.see_to_dependents(cx, client, &to, &running).await);
             }
             self.tell(cx, told);
         }
@@ -141,4 +157,9 @@ impl DockerBackend {
         }
         self.source.pin(cx, client, window, &kept).await
     }
+}
+
+/// Whether a container runs, or would again when dockerd restarts.
+fn is_active(container: &Container) -> bool {
+    container.summary.is_up() || container.restart() != RestartPolicy::No
 }

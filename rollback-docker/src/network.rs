@@ -1,9 +1,10 @@
 //! A container's networks, as rows and at the daemon.
 
 use bollard::models::{EndpointIpamConfig, EndpointSettings};
+use rollback_core::release::Release;
 
 use crate::container::Container;
-use crate::settings::Rows;
+use crate::settings::{BY_HAND, CONTAINER, Rows, kind, table, with_table};
 
 /// What was asked of a container's networks: `alias:<name>` for what it is called in its first
 /// one, `endpoint:<network>` for what else was asked of that one and for every other.
@@ -27,6 +28,18 @@ pub(crate) fn rows(container: &Container, first: &str, rows: &mut Rows) {
     if let Some(mac) = &container.chosen_mac {
         rows.insert(format!("mac:{first}"), mac.clone());
     }
+}
+
+/// A release with the names and endpoints in its networks that another one has.
+pub(crate) fn named_as(release: &Release, other: &Release) -> Release {
+    let of = |row: &str| matches!(kind(row), "alias" | "endpoint");
+    let facets = [CONTAINER, BY_HAND].into_iter();
+    facets.fold(release.clone(), |made, facet| {
+        let mut rows = table(release, facet);
+        rows.retain(|row, _| !of(row));
+        rows.extend(table(other, facet).into_iter().filter(|(row, _)| of(row)));
+        with_table(&made, facet, rows)
+    })
 }
 
 /// An endpoint without what dockerd has given it.

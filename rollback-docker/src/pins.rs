@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::client::Client;
 use crate::fingerprint;
+use crate::freed::Freed;
 use crate::tag::{Hold, Tag};
 
 /// A workload's pins, as they were when they were read.
@@ -69,24 +70,30 @@ impl Pins {
         self.tokens().map(|(_, fence)| fence)
     }
 
-    /// Takes these away, and lets those images go that nothing else holds.
+    /// Takes these away, and lets those images go that nothing else holds; how much of the disk that
+    /// has freed.
     pub(crate) async fn remove(
         &self,
         cx: &Context,
         client: &Client,
         surplus: &[&Pin],
-    ) -> Result<(), BackendError> {
+    ) -> Result<Freed, BackendError> {
+        let mut freed = Freed::default();
         for pin in surplus {
             cx.check()?;
             let name = format!("{}:{}", self.repository, pin.tag);
-            client.untag(&name).await?;
             let stays = |p: &Pin| p.image == pin.image && !surplus.contains(&p);
             // Of what is still pinned nobody has to ask whether it may go.
-            if !self.all.iter().any(stays) {
-                client.free(&pin.image).await?;
+            if self.all.iter().any(stays) {
+                client.untag(&name).await?;
+                continue;
             }
+            let layers = client.layers(&pin.image).await?;
+            let mut deleted = client.untag(&name).await?;
+            deleted.extend(client.free(&pin.image).await?);
+            freed += layers.freed(&deleted.into_iter().collect());
         }
-        Ok(())
+        Ok(freed)
     }
 }
 

@@ -48,6 +48,14 @@ impl ContainerPort {
         Self::new(number, Protocol::Udp)
     }
 
+    pub(crate) fn number(self) -> u16 {
+        self.number
+    }
+
+    pub(crate) fn protocol(self) -> Protocol {
+        self.protocol
+    }
+
     /// The one that is so many further on; `None` beyond the last.
     pub(crate) fn further(self, by: u16) -> Option<Self> {
         let number = self.number.checked_add(by)?;
@@ -78,11 +86,16 @@ impl FromStr for ContainerPort {
 
 impl fmt::Display for ContainerPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = match self.protocol {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-            Protocol::Sctp => "sctp",
-        };
-        write!(f, "{}/{protocol}", self.number)
+        write!(f, "{}/{}", self.number, self.protocol)
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! [`Reference`]: what a person may ask for: a tag, a digest or an image id.
 
 use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::release::ReferenceKind;
 
 /// A parsed image reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,14 @@ pub(crate) enum Reference {
 }
 
 impl Reference {
+    /// Whether it is of a kind that moves on: `latest`, said or not. Other tags are meant to stay.
+    pub(crate) fn kind(&self) -> ReferenceKind {
+        match self {
+            Self::Tag { tag, .. } if tag == "latest" => ReferenceKind::Moving,
+            _ => ReferenceKind::Fixed,
+        }
+    }
+
     /// Parses what docker would take: `[host[:port]/]path[:tag][@sha256:…]` or `sha256:…`.
     pub(crate) fn parse(text: &str) -> Result<Self, BackendError> {
         let bad = || {

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use rollback_core::release::{Facet, FacetValue, Release};
+use rollback_core::release::{Artifact, Facet, FacetValue, Release};
 
 use crate::config::Secret;
 use crate::fingerprint::Key;
@@ -96,6 +96,15 @@ pub(crate) fn with_table(release: &Release, facet: &str, table: Table) -> Releas
         return out;
     }
     out.with_facet(facet, Facet::Table(table))
+}
+
+/// The release with another artifact.
+pub(crate) fn with_artifact(release: &Release, artifact: Artifact) -> Release {
+    let bare = Release::new(release.backend().clone(), artifact);
+    let facets = release.facets().iter();
+    facets.fold(bare, |made, (name, facet)| {
+        made.with_facet(name, facet.clone())
+    })
 }
 
 /// A row of a release, where its value is no secret.

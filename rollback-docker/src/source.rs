@@ -12,10 +12,12 @@ use crate::backend::{digests, image_id};
 use crate::choices::PullPolicy;
 use crate::client::Client;
 use crate::error;
+use crate::freed::Freed;
 use crate::pins::{Pin, Pins, pin_repository};
 use crate::platform::{Platform, Target};
 use crate::reference::Reference;
 use crate::settings;
+use crate::sources;
 use crate::tag::{Hold, artifact_of};
 
 /// Where images come from: this daemon, or the registry that their names say.
@@ -72,6 +74,10 @@ impl Source {
         target: Target<'_>,
     ) -> Result<Artifact, BackendError> {
         let (artifact, platforms) = self.meant(cx, client, reference).await?;
+        let artifact = match client.image(&artifact.digest).await? {
+            Some(image) => sources::artifact_of(artifact, &image),
+            None => artifact,
+        };
         Ok(match target.choose(&platforms, reference)? {
             Some(platform) => artifact.built_for(platform.to_string()),
             None => artifact,
@@ -85,8 +91,10 @@ impl Source {
         reference: &str,
     ) -> Result<(Artifact, Vec<Platform>), BackendError> {
         let parsed = Reference::parse(reference)?;
+        let kind = parsed.kind();
         let meaning = self.meaning(cx, client, parsed).await?;
         let mut artifact = Artifact::new(reference, meaning.digest);
+        artifact.kind = kind;
         artifact.note = meaning.note.map(String::into_boxed_str);
         Ok((artifact, meaning.platforms))
     }
@@ -309,7 +317,11 @@ impl Source {
                 client.tag(&image, &self.pins, &hold).await?;
             }
         }
-        pins.remove(cx, client, &surplus).await
+        let freed = pins.remove(cx, client, &surplus).await?;
+        if freed > Freed::default() {
+            cx.say(format!("images that no kept release needs freed {freed}"));
+        }
+        Ok(())
     }
 }
 

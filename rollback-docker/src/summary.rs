@@ -17,6 +17,11 @@ use crate::marks::Marks;
 /// What Docker says of a container that was never started.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
+/// The name of a container that runs beside what is live, until it goes live for the first time.
+pub(crate) fn beside_name(park: &str) -> String {
+    format!("{park}-beside")
+}
+
 /// A container, as a list and an inspection alike show it.
 #[derive(Debug, Clone)]
 pub(crate) struct Summary {
@@ -148,6 +153,12 @@ impl Summary {
     pub(crate) fn broken_name(&self) -> Option<String> {
         let marks = self.ours.as_ref()?;
         Some(format!("{}-broken-{}", marks.park, self.short_id()))
+    }
+
+    /// Whether it was made to run beside what is live, and never went live itself.
+    pub(crate) fn was_never_live(&self) -> bool {
+        let marks = self.ours.as_ref();
+        marks.is_some_and(|marks| self.name == beside_name(&marks.park))
     }
 
     /// Its name while it is not live.

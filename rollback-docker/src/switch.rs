@@ -17,6 +17,7 @@ use crate::error;
 use crate::inventory::Inventory;
 use crate::restart::RestartPolicy;
 use crate::summary::Summary;
+use crate::traffic::Names;
 
 /// How long the rest may take once the old container has been stopped.
 const TO_THE_END: Duration = Duration::from_secs(120);
@@ -39,6 +40,13 @@ impl DockerBackend {
         let image = images.next();
         self.claim(cx, client, image).await.map_err(untouched)?;
         cx.check().map_err(untouched)?;
+        // What was put away from beside its successor has lost its names.
+        if let (Some(to), Some(release)) = (&to, op.to.release())
+            && !to.summary.is_up()
+        {
+            let names = self.rename_in_networks(cx, client, to, release, Names::All);
+            names.await.map_err(untouched)?;
+        }
         let to = match (to, op.to.release()) {
             (Some(to), Some(release)) => {
                 let dressed = self.dressed(cx, client, to, release).await;
@@ -96,7 +104,7 @@ impl DockerBackend {
         cx.detached(longest)
     }
 
-    async fn target(
+    pub(crate) async fn target(
         &self,
         inventory: &Inventory<'_>,
         op: &Operation,
@@ -118,7 +126,7 @@ impl DockerBackend {
     /// What must not run or have the live name any longer: what the operation names, what its
     /// deployment made, and what earlier ones of the same history have left. Refuses if anything
     /// else is in the way: somebody has put it there.
-    async fn others(
+    pub(crate) async fn others(
         &self,
         cx: &Context,
         client: &Client,

@@ -2,7 +2,7 @@
 
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
-use rollback_core::release::Release;
+use rollback_core::release::{ReferenceKind, Release};
 
 use crate::backend::DockerBackend;
 use crate::platform::Target;
@@ -24,7 +24,7 @@ impl DockerBackend {
             engine: client.engine.as_ref(),
         };
         let source = &self.source;
-        let artifact = source.artifact_for(cx, client, reference, target).await?;
+        let mut artifact = source.artifact_for(cx, client, reference, target).await?;
         cx.check()?;
         let live = match client.inspect(&self.config.container).await? {
             Some(live) => Some(match &live.summary.ours {
@@ -33,6 +33,17 @@ impl DockerBackend {
             }),
             None => None,
         };
+        if artifact.kind == ReferenceKind::Fixed {
+            // A tag that has meant something else here does move.
+            let kept = client.list().await?;
+            let before = kept
+                .iter()
+                .filter_map(|c| Some(c.ours.as_ref()?.release.artifact()));
+            let mut same = before.filter(|before| before.reference == artifact.reference);
+            if same.any(|before| before.digest != artifact.digest) {
+                artifact.kind = ReferenceKind::Moving;
+            }
+        }
         let bare = self.bare(artifact);
         Ok(wanted.today(CONTAINER, &bare, live.as_ref(), key))
     }

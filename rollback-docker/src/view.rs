@@ -20,7 +20,7 @@ use crate::reference::Reference;
 use crate::restart::RestartPolicy;
 use crate::secrets;
 use crate::summary::Summary;
-use crate::{capture, fence};
+use crate::{capture, fence, network, sources};
 
 impl DockerBackend {
     pub(crate) async fn look(&self, cx: &Context) -> Result<Observation, BackendError> {
@@ -37,6 +37,10 @@ impl DockerBackend {
             up.extend(inventory.container(&container.id).await?);
         }
         up.extend(named.filter(|c| c.summary.is_up()));
+        if self.is_beside() {
+            // What else runs is on its way up or down.
+            up.retain(|c| c.summary.name == self.config.container);
+        }
         if up.is_empty() {
             // A recreation that was cut off: not live before it was started, so that recovery
             // switches to it instead of judging what never ran.
@@ -95,7 +99,9 @@ impl DockerBackend {
             .as_ref()
             .and_then(|c| c.image.clone())
             .unwrap_or_else(|| container.summary.image.clone());
-        let repository = match Reference::parse(&asked_for) {
+        let asked = Reference::parse(&asked_for);
+        let kind = asked.as_ref().map(Reference::kind).unwrap_or_default();
+        let repository = match asked {
             Ok(Reference::Tag { repository, .. } | Reference::Digest { repository, .. }) => {
                 format!("{repository}@")
             }
@@ -112,10 +118,13 @@ impl DockerBackend {
             None => container.summary.image.clone(),
         };
         let platform = image.as_ref().and_then(Platform::of_image);
+        let sources = image.as_ref().and_then(sources::of_image);
         let defaults: ImageConfig = image.and_then(|i| i.config).unwrap_or_default();
         let key = self.key().await?;
         let mut artifact = Artifact::new(asked_for, digest);
         artifact.platform = platform.map(|platform| platform.to_string().into());
+        artifact.sources = sources.map(Box::new);
+        artifact.kind = kind;
         let bare = self.bare(artifact);
         Ok(capture::captured(
             &bare, container, &defaults, &key, restart,
@@ -174,7 +183,12 @@ impl DockerBackend {
             return Ok(false);
         }
         let restart = RestartPolicy::of(wanted);
-        let seen = self.seen(client, container, restart).await?;
+        let mut seen = self.seen(client, container, restart).await?;
+        let is_live = container.summary.name == self.config.container;
+        if container.summary.ours.is_none() && !is_live {
+            // Beside its successor it has lost them, and gets them back.
+            seen = network::named_as(&seen, wanted);
+        }
         Ok(seen.digest() == wanted.digest())
     }
 

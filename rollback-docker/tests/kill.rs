@@ -40,6 +40,10 @@ impl KillWorld for Docker {
             self.0.port.to_string(),
             state.display().to_string(),
             self.history().display().to_string(),
+            match self.0.reach {
+                Reach::Beside => BESIDE.to_owned(),
+                _ => String::from("replaced"),
+            },
         ]
         .join("\n")
     }
@@ -48,17 +52,24 @@ impl KillWorld for Docker {
 /// The name of world number 1.
 const NAME: &str = "w1";
 
+/// How a place says that its successors run beside what is live.
+const BESIDE: &str = "beside";
+
 struct Parted;
 
 #[async_trait]
 impl Assemble for Parted {
     async fn assemble(&self, place: &str) -> Parts {
         let lines: Vec<&str> = place.lines().collect();
-        let [socket, _, port, state, history] = lines[..] else {
-            panic!("five lines: {place}")
+        let [socket, _, port, state, history, how] = lines[..] else {
+            panic!("six lines: {place}")
+        };
+        let reach = match how == BESIDE {
+            true => Reach::Beside,
+            false => Reach::Bridge,
         };
         let config = DockerConfig::new(self.workload(), NAME, Path::new(state));
-        let config = support::reachable(config, Reach::Bridge, NAME, port.parse().unwrap())
+        let config = support::reachable(config, reach, NAME, port.parse().unwrap())
             .socket(socket)
             .env("TOKEN", support::TOKEN)
             .soak(Duration::from_millis(300));
@@ -87,26 +98,36 @@ async fn child() {
 }
 
 /// Kills at each point of a scenario, on a daemon of its own: these run side by side.
-async fn killed_at_every_event_boundary(scenario: Scenario, least: usize) {
+async fn killed_at_every_event_boundary(reach: Reach, scenario: Scenario, least: usize) {
     let Some(fixture) = support::fixture() else {
         return;
     };
-    let world = Docker(DockerWorld::nth(1, &Arc::new(fixture), Reach::Bridge));
+    let world = Docker(DockerWorld::nth(1, &Arc::new(fixture), reach));
     let points = sweep_of(&[scenario], &world, &Parted, "child").await;
     assert!(points >= 2 * least, "only {points} points were killed at");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_killed_anywhere_leaves_one_release_live_and_loses_nothing() {
-    killed_at_every_event_boundary(Scenario::Deploy, 9).await;
+    killed_at_every_event_boundary(Reach::Bridge, Scenario::Deploy, 9).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_killed_anywhere_leaves_one_release_live_and_loses_nothing() {
-    killed_at_every_event_boundary(Scenario::Rollback, 9).await;
+    killed_at_every_event_boundary(Reach::Bridge, Scenario::Rollback, 9).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_automatic_rollback_killed_anywhere_leaves_one_release_live_and_loses_nothing() {
-    killed_at_every_event_boundary(Scenario::AutomaticRollback, 15).await;
+    killed_at_every_event_boundary(Reach::Bridge, Scenario::AutomaticRollback, 15).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_beside_killed_anywhere_leaves_one_release_live_and_loses_nothing() {
+    killed_at_every_event_boundary(Reach::Beside, Scenario::Deploy, 9).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_beside_killed_anywhere_leaves_one_release_live_and_loses_nothing() {
+    killed_at_every_event_boundary(Reach::Beside, Scenario::Rollback, 9).await;
 }

@@ -12,6 +12,20 @@ use rollback_testkit::world::World;
 
 struct Builder(Arc<DockerFixture>);
 
+/// Of worlds in which a successor runs beside what is live.
+struct Beside(Arc<DockerFixture>);
+
+#[async_trait]
+impl WorldBuilder for Beside {
+    async fn build(&self) -> Box<dyn World> {
+        Box::new(support::DockerWorld::beside(&self.0))
+    }
+
+    fn at_once(&self) -> usize {
+        2
+    }
+}
+
 #[async_trait]
 impl WorldBuilder for Builder {
     async fn build(&self) -> Box<dyn World> {
@@ -33,4 +47,20 @@ async fn docker_backend_keeps_the_contract() {
         return;
     };
     test_contract(&Builder(Arc::new(fixture))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_backend_passes_the_suite_with_a_successor_beside() {
+    let Some(fixture) = support::fixture() else {
+        return;
+    };
+    test_all(&Beside(Arc::new(fixture))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_backend_keeps_the_contract_with_a_successor_beside() {
+    let Some(fixture) = support::fixture() else {
+        return;
+    };
+    test_contract(&Beside(Arc::new(fixture))).await;
 }

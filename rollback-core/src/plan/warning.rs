@@ -57,9 +57,9 @@ pub enum Warning {
         /// What the migration log says.
         why: String,
     },
-    /// A branch still means what is being abandoned: deploying it brings it back.
+    /// A reference that moves still means what is being abandoned: deploying it brings it back.
     ReferenceStays {
-        /// The branch, as it was asked for.
+        /// The reference, as it was asked for.
         reference: String,
         /// What it means, short.
         release: String,

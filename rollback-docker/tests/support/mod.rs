@@ -8,7 +8,7 @@
     clippy::panic
 )]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -66,6 +66,8 @@ pub enum Reach {
     Host,
     /// By ports of two addresses, in a network with a fixed address of each kind and an alias.
     Bridge,
+    /// By its name and an alias in a network, where a successor runs beside it.
+    Beside,
 }
 
 pub struct DockerWorld {
@@ -88,6 +90,11 @@ impl DockerWorld {
         Self::reached(fixture, Reach::Bridge)
     }
 
+    /// One in which a successor runs beside what is live.
+    pub fn beside(fixture: &Arc<DockerFixture>) -> Self {
+        Self::reached(fixture, Reach::Beside)
+    }
+
     fn reached(fixture: &Arc<DockerFixture>, reach: Reach) -> Self {
         Self::nth(WORLDS.fetch_add(1, Ordering::SeqCst), fixture, reach)
     }
@@ -95,11 +102,18 @@ impl DockerWorld {
     /// One of this number: the same each time, for another process to know it.
     pub fn nth(nth: u64, fixture: &Arc<DockerFixture>, reach: Reach) -> Self {
         let name = format!("w{nth}");
-        if reach == Reach::Bridge {
+        if reach != Reach::Host {
             let nets = ["network", "create", "--ipv6"];
             let (v4, v6) = (format!("10.99.{nth}.0/24"), format!("fd00:d0c:{nth}::/64"));
             let subnets = ["--subnet", &v4, "--subnet", &v6, &network_of(&name)];
             fixture.must(&[&nets[..], &subnets].concat());
+        }
+        if reach == Reach::Beside {
+            let (probe, network) = (probe_of(&name), network_of(&name));
+            // For what nobody is called it asks a resolver that refuses at once.
+            let run = ["run", "-d", "--dns", "127.0.0.2", "--network", &network];
+            let run = [&run[..], &["--name", &probe]].concat();
+            fixture.must(&[&run[..], &["rollback-test/base"]].concat());
         }
         let mut world = Self {
             fixture: Arc::clone(fixture),
@@ -209,8 +223,28 @@ impl DockerWorld {
         panic!("it does not answer")
     }
 
+    /// What is found under the names by which a successor gets its traffic: of each that answers.
+    async fn by_name(&self, path: &'static str) -> Option<String> {
+        let (fixture, name) = (Arc::clone(&self.fixture), self.name.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            let find = |called: &str| fixture.addresses_for(&probe_of(&name), called);
+            let all = [find("service"), find(&name)].concat();
+            let all = BTreeSet::from_iter(all).into_iter();
+            let answers = all.map(|ip| fixture.http(&format!("{ip}:8080"), "GET", path));
+            Vec::from_iter(answers)
+        });
+        let all: Option<Vec<String>> = asked.await.unwrap().into_iter().collect();
+        let all = all?.into_iter();
+        let bodies = all.filter_map(|a| Some(a.split_once("\r\n\r\n")?.1.to_owned()));
+        let bodies = Vec::from_iter(BTreeSet::from_iter(bodies)).join("+");
+        (!bodies.is_empty()).then_some(bodies)
+    }
+
     /// GET of a path; the body.
     pub async fn get(&self, path: &'static str) -> Option<String> {
+        if self.reach == Reach::Beside {
+            return self.by_name(path).await;
+        }
         let at = format!("127.0.0.1:{}", self.port);
         let fixture = Arc::clone(&self.fixture);
         let answer = tokio::task::spawn_blocking(move || fixture.http(&at, "GET", path));
@@ -229,7 +263,10 @@ impl Drop for DockerWorld {
         for (id, _) in self.containers() {
             let _ = self.fixture.docker(&["rm", "-f", &id]);
         }
-        if self.reach == Reach::Bridge {
+        if self.reach == Reach::Beside {
+            let _ = self.fixture.docker(&["rm", "-f", &probe_of(&self.name)]);
+        }
+        if self.reach != Reach::Host {
             let network = network_of(&self.name);
             let _ = self.fixture.docker(&["network", "rm", &network]);
         }
@@ -238,6 +275,10 @@ impl Drop for DockerWorld {
 
 fn network_of(world: &str) -> String {
     format!("net-{world}")
+}
+
+fn probe_of(world: &str) -> String {
+    format!("probe-of-{world}")
 }
 
 /// The addresses that a world's container has in its network.
@@ -249,11 +290,12 @@ fn addresses_of(world: &str) -> (Ipv4Addr, Ipv6Addr) {
 
 /// What a world is configured with for its container to be reached, wherever its process is.
 pub fn reachable(config: DockerConfig, reach: Reach, world: &str, port: u16) -> DockerConfig {
+    let attachment = NetworkAttachment::to(network_of(world)).alias("service");
     let (v4, v6) = match reach {
         Reach::Host => return config.network("host").env("PORT", port.to_string()),
         Reach::Bridge => addresses_of(world),
+        Reach::Beside => return config.join(&attachment).env("ADDRESS", "0.0.0.0").beside(),
     };
-    let attachment = NetworkAttachment::to(network_of(world)).alias("service");
     config
         .join(&attachment.ipv4(v4).ipv6(v6))
         .publish(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), 8080)
@@ -316,6 +358,9 @@ impl World for DockerWorld {
         let (port, network) = (self.port, network_of(&self.name));
         let reached = match self.reach {
             Reach::Host => format!("--network host -e PORT={port}"),
+            Reach::Beside => {
+                format!("--network {network} --network-alias service -e ADDRESS=0.0.0.0")
+            }
             Reach::Bridge => {
                 let (v4, v6) = addresses_of(&self.name);
                 format!(

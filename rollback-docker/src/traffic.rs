@@ -1,0 +1,116 @@
+//! The names by which others find a container in its networks, given and taken while it runs.
+//!
+//! In a network that somebody has made docker resolves a container's own name and its aliases there.
+//! The name moves with the container's, and cuts no connection. Aliases dockerd takes only with a
+//! connection to the network: a container gets them, or loses them, by leaving and joining it.
+
+use std::collections::BTreeMap;
+
+use bollard::models::{EndpointSettings, NetworkDisconnectRequest};
+use rollback_core::context::Context;
+use rollback_core::error::BackendError;
+use rollback_core::release::Release;
+
+use crate::backend::DockerBackend;
+use crate::body::{Blueprint, first_network};
+use crate::client::Client;
+use crate::container::Container;
+use crate::error;
+use crate::settings::{self, Rows};
+
+/// Which names a container is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// Those that its release has: it is live.
+    All,
+    /// None that anybody asks for.
+    None,
+}
+
+/// The networks that somebody has made, of a release, and what is asked in each.
+pub(crate) fn networks(
+    release: &Release,
+) -> Result<BTreeMap<String, EndpointSettings>, BackendError> {
+    let rows: Rows = settings::table(release, settings::CONTAINER)
+        .into_keys()
+        .filter(|row| {
+            let kind = settings::kind(row);
+            matches!(kind, "alias" | "endpoint" | "mac" | "network")
+        })
+        .filter_map(|row| Some((row.clone(), settings::plain(release, &row)?)))
+        .collect();
+    let made = Blueprint::new(&rows)?;
+    let mut all = made.networks;
+    let host = made.body.host_config.unwrap_or_default();
+    let first = first_network(host.network_mode.as_deref());
+    if has_names(&first) {
+        let endpoints = made.body.networking_config;
+        let endpoints = endpoints.and_then(|n| n.endpoints_config);
+        let asked = endpoints.and_then(|mut all| all.remove(&first));
+        all.insert(first, asked.unwrap_or_default());
+    }
+    Ok(all)
+}
+
+/// Whether containers are found by name in a network.
+pub(crate) fn has_names(network: &str) -> bool {
+    let shared = network.starts_with("container:");
+    !shared && !matches!(network, "" | "bridge" | "default" | "host" | "none")
+}
+
+/// What somebody has called a container in a network. Until API 1.45 its short id is among them.
+fn aliases(container: &Container, endpoint: &EndpointSettings) -> Vec<String> {
+    let mut aliases = endpoint.aliases.clone().unwrap_or_default();
+    aliases.retain(|alias| alias != container.summary.short_id());
+    aliases.sort_unstable();
+    aliases
+}
+
+impl DockerBackend {
+    /// Lets a container of this release have these names in its networks. One that has them stays as
+    /// it is; another one leaves the network and joins it.
+    pub(crate) async fn rename_in_networks(
+        &self,
+        cx: &Context,
+        client: &Client,
+        container: &Container,
+        release: &Release,
+        names: Names,
+    ) -> Result<(), BackendError> {
+        let settings = container.inspect.network_settings.as_ref();
+        let joined = settings.and_then(|s| s.networks.as_ref());
+        for (network, mut asked) in networks(release)? {
+            let mut wanted = match names {
+                Names::All => asked.aliases.take().unwrap_or_default(),
+                Names::None => Vec::new(),
+            };
+            wanted.sort_unstable();
+            let now = joined.and_then(|all| all.get(&network));
+            if now.is_some_and(|now| aliases(container, now) == wanted) {
+                continue;
+            }
+            cx.check()?;
+            if now.is_some() {
+                client.leave(container, &network).await?;
+                cx.check()?;
+            }
+            asked.aliases = Some(wanted);
+            client.connect_to(container, &network, asked).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Client {
+    async fn leave(&self, container: &Container, network: &str) -> Result<(), BackendError> {
+        let request = NetworkDisconnectRequest {
+            container: container.summary.id.clone(),
+            force: None,
+        };
+        match self.docker.disconnect_network(network, request).await {
+            Ok(()) => Ok(()),
+            Err(e) if error::status(&e) == Some(404) => Ok(()),
+            Err(e) => Err(self.failed("cannot take the container out of the network", network, e)),
+        }
+    }
+}

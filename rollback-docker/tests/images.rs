@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use rollback_core::context::{ProgressSink, TransferProgress};
 use rollback_core::error::{BackendError, BackendErrorKind, LiveImpact};
 use rollback_docker::{DockerBackend, Platform, PullPolicy};
 use rollback_testkit::world::{Build, World};
+use support::cutting::large;
 use support::{DockerWorld, cx, fixture};
 
 fn world() -> Option<DockerWorld> {
@@ -169,28 +169,6 @@ async fn docker_ps_showed_an_image_id_where_the_image_has_a_name() {
     w.run(&by_id, back).await;
     assert_eq!(shown(), first_id);
     assert_eq!(w.serving().await.as_deref(), Some("v1"));
-}
-
-/// An image with layers of that many MiB that cannot be compressed.
-fn large(w: &DockerWorld, name: &str, layers: &[u64]) -> String {
-    let (mut lines, dir) = (vec![format!("ENV VERSION={name}")], w.fixture.dir());
-    for (n, mib) in layers.iter().enumerate() {
-        let (blob, tar) = (format!("blob{n}"), dir.join(format!("{name}{n}.tar")));
-        let mut random = std::fs::File::open("/dev/urandom").unwrap().take(mib << 20);
-        let mut file = std::fs::File::create(dir.join(&blob)).unwrap();
-        std::io::copy(&mut random, &mut file).unwrap();
-        let mut pack = Command::new("tar");
-        pack.arg("-cf").arg(&tar).arg("-C").arg(dir).arg(&blob);
-        assert!(pack.status().unwrap().success());
-        let of = format!("{name}/{blob}");
-        w.fixture.must(&["import", tar.to_str().unwrap(), &of]);
-        lines.push(format!("COPY --from={of} /{blob} /{blob}"));
-    }
-    let reference = format!("{}/{}:{name}", w.fixture.registry(), w.name);
-    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    w.fixture.publish(&reference, &lines);
-    w.fixture.must(&["image", "prune", "-af"]);
-    reference
 }
 
 #[tokio::test(flavor = "multi_thread")]

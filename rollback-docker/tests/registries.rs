@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use rollback_core::backend::{Availability, Backend, End};
 use rollback_core::engine::{RollbackEngine, Workload};
-use rollback_core::error::{BackendErrorKind, ErrorKind, LiveImpact};
+use rollback_core::error::{BackendError, BackendErrorKind, ErrorKind, LiveImpact};
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use rollback_docker::{DockerBackend, PullPolicy};
@@ -210,30 +210,62 @@ async fn an_outage_of_the_registry_passes_over_the_last_healthy_release() {
 async fn registry_failures_are_told_apart() {
     let Some(w) = world() else { return };
     let backend = w.docker();
-    let op = w
-        .plan(&backend, End::Nothing, &w.reference(Build::V1))
-        .await;
+    let live = w.deploy(Build::V2).await;
+    let (from, state) = (
+        || End::Placed(live.clone()),
+        || w.inspect(&w.name, "{{.Id}} {{.State.StartedAt}}"),
+    );
+    let before = state();
+    let op = w.plan(&backend, from(), &w.reference(Build::V1)).await;
     let missing = backend.resolve(&cx(), &w.reference(Build::Missing)).await;
-    assert_eq!(missing.unwrap_err().kind(), BackendErrorKind::NotFound);
-    for (status, kind) in [
-        ("401 Unauthorized", BackendErrorKind::Unauthorized),
-        ("429 Too Many Requests", BackendErrorKind::Exhausted),
-        ("503 Service Unavailable", BackendErrorKind::Unreachable),
+    let missing = missing.unwrap_err();
+    assert_eq!(missing.kind(), BackendErrorKind::NotFound);
+    assert!(
+        missing.to_string().contains("manifest unknown"),
+        "{missing}"
+    );
+    for (status, kind, said) in [
+        (
+            "401 Unauthorized",
+            BackendErrorKind::Unauthorized,
+            "unauthorized",
+        ),
+        ("404 Not Found", BackendErrorKind::NotFound, "404"),
+        (
+            "429 Too Many Requests",
+            BackendErrorKind::Exhausted,
+            "too many requests",
+        ),
+        (
+            "503 Service Unavailable",
+            BackendErrorKind::Unreachable,
+            "503",
+        ),
     ] {
         let at = support::registry_that_says(&w.fixture, status);
         let reference = format!("{at}/api:v1");
         let e = backend.resolve(&cx(), &reference).await.unwrap_err();
         assert_eq!(e.kind(), kind, "{status}: {e}");
         assert_eq!(e.impact(), LiveImpact::Untouched, "{status}: {e}");
+        let says = |e: &BackendError| e.to_string().to_ascii_lowercase().contains(said);
+        assert!(says(&e), "{status}: {e}");
         // The same inside the stream of a pull.
         let digest = format!("{at}/api@sha256:{}", "a".repeat(64));
         let mut planned = serde_json::to_value(op.to.release().unwrap()).unwrap();
         planned["artifact"]["digest"] = digest.into();
         let to = End::Planned(serde_json::from_value(planned).unwrap());
-        let pull = backend.prepare(&cx(), &w.operation(End::Nothing, to)).await;
+        let pull = backend.prepare(&cx(), &w.operation(from(), to)).await;
         let e = pull.unwrap_err();
+        // What was there once, and is no longer, is told as that.
+        let (kind, said) = match kind {
+            BackendErrorKind::NotFound => (BackendErrorKind::Gone, "no longer has the image"),
+            kind => (kind, said),
+        };
+        let says = |e: &BackendError| e.to_string().to_ascii_lowercase().contains(said);
         assert_eq!(e.kind(), kind, "pull, {status}: {e}");
         assert_eq!(e.impact(), LiveImpact::Untouched, "pull, {status}: {e}");
+        assert!(says(&e), "pull, {status}: {e}");
+        assert_eq!(state(), before, "{status}");
     }
     w.fixture.stop_registry();
     let e = backend.resolve(&cx(), &w.reference(Build::V1)).await;
@@ -241,6 +273,9 @@ async fn registry_failures_are_told_apart() {
     let e = backend.prepare(&cx(), &op).await.unwrap_err();
     assert_eq!(e.kind(), BackendErrorKind::Unreachable, "{e}");
     assert!(e.is_transient());
+    assert!(e.to_string().contains("connection refused"), "{e}");
+    assert_eq!(state(), before);
+    assert_eq!(w.containers().len(), 1, "nothing is left of what failed");
     w.fixture.start_registry().unwrap();
     w.run(&backend, op).await;
     assert_eq!(w.serving().await.as_deref(), Some("v1"));

@@ -6,44 +6,69 @@
 //! meant.
 
 use std::fmt::Write as _;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rollback_core::engine::{RollbackEngine, Workload};
+use rollback_core::engine::{RollbackEngine, Run, Workload};
 use rollback_core::history::{HistoryReader, HistoryStore};
 use rollback_core::prelude::*;
 
-pub use store::{Killer, KillingStore};
+pub use child::{Child, play_child, point};
+pub use store::{Killer, KillingStore, die};
 
 use crate::world::{Build, World};
 
+mod child;
 mod store;
 
-/// `before:3`, `after:3`: where the child dies.
-const POINT: &str = "ROLLBACK_KILL_POINT";
-/// What the child does: a [`Scenario`].
-const SCENARIO: &str = "ROLLBACK_KILL_SCENARIO";
-/// How the child finds the parent's world: the [`KillWorld`]'s own text.
-const PLACE: &str = "ROLLBACK_KILL_PLACE";
-
-/// On which side of a durable write the process dies.
+/// On which side of a durable write, or of a request, it happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The write was not made.
+    /// It was not made.
     Before,
     /// It was made, and nobody was told.
     After,
 }
 
-/// Where a process dies: at its `nth` durable write, counted from 1.
+/// Where it happens: at the `nth` durable write, or request, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point {
     /// On which side.
     pub side: Side,
     /// Of which write.
     pub nth: usize,
+}
+
+/// What is done to a program, or to what it works with, at a point of a scenario.
+#[async_trait]
+pub trait Strike: Send + Sync {
+    /// Lets the scenario run, and strikes at the point.
+    async fn strike(&self, scenario: Scenario, point: Point) -> Struck;
+}
+
+/// What came of a [`Strike`].
+#[derive(Debug)]
+pub enum Struck {
+    /// The scenario has ended before its point.
+    Finished,
+    /// It was struck.
+    At {
+        /// When.
+        at: Instant,
+        /// What was written and told before, a deployment and an event each.
+        acknowledged: Vec<String>,
+    },
+}
+
+/// What a sweep has done.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Swept {
+    /// How many points there were.
+    pub points: usize,
+    /// Longest time from a strike to the end of the recovery.
+    pub longest: Duration,
 }
 
 /// What is killed.
@@ -80,12 +105,24 @@ impl Scenario {
 }
 
 /// A world that another process can find again.
+#[async_trait]
 pub trait KillWorld: Send + Sync {
     /// The world itself, for the parent, which looks at what serves.
     fn world(&self) -> &dyn World;
 
     /// How another process finds it: paths, ports, sockets.
     fn place(&self) -> String;
+
+    /// What is there and belongs to nothing, at rest, when these are the newest records: for a world
+    /// that counts it.
+    async fn orphans(&self, _: &[Deployment]) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What is there, for those who have to find out what went wrong.
+    fn describe(&self) -> String {
+        String::new()
+    }
 }
 
 /// What a process needs to run an engine on a world.
@@ -124,60 +161,6 @@ pub enum By {
     Parts,
 }
 
-/// Where this process is to die, if it is a child.
-pub fn point() -> Option<Point> {
-    let point = std::env::var(POINT).ok()?;
-    let (side, nth) = point.split_once(':')?;
-    let side = if side == "before" {
-        Side::Before
-    } else {
-        Side::After
-    };
-    Some(Point {
-        side,
-        nth: nth.parse().ok()?,
-    })
-}
-
-/// Plays the child if this process was started as one: does what it is told and dies where it is
-/// told. Returns at once otherwise.
-pub async fn play_child(assemble: &dyn Assemble) {
-    let (Some(point), Ok(scenario), Ok(place)) =
-        (point(), std::env::var(SCENARIO), std::env::var(PLACE))
-    else {
-        return;
-    };
-    let parts = assemble.assemble(&place).await;
-    let killer = match assemble.killer() {
-        By::Store => Killer::at(point),
-        By::Parts => Killer::never(),
-    };
-    let store = KillingStore::new(parts.store, killer);
-    let engine = RollbackEngine::builder(store)
-        .workload(parts.workload)
-        .build()
-        .unwrap();
-    let api = assemble.workload();
-    let run = match scenario.as_str() {
-        "rollback" => engine.rollback(&api, Goal::LastHealthy, me()).await,
-        "deploy" => {
-            engine
-                .deploy(&api, assemble.reference(&place, Build::V2), me())
-                .await
-        }
-        _ => {
-            engine
-                .deploy(&api, assemble.reference(&place, Build::Broken), me())
-                .await
-        }
-    };
-    let report = run.unwrap().await.unwrap();
-    #[allow(clippy::print_stdout)] // The parent reads it.
-    {
-        println!("finished {}", report.outcome());
-    }
-}
-
 /// Kills a child at every point of every scenario in this world, recovers, and checks that
 /// nothing acknowledged is lost, one release is live and serves, it is the one on record, and
 /// the next deployment works. `child` is the full name of the test that calls [`play_child`].
@@ -194,24 +177,42 @@ pub async fn sweep_of(
     assemble: &dyn Assemble,
     child: &str,
 ) -> usize {
+    let strike = Child { kill, child };
     let mut points = 0;
     for scenario in scenarios.iter().copied() {
         for side in [Side::Before, Side::After] {
-            for nth in 1.. {
-                assert!(nth < 100, "a deployment has no end");
-                base(kill, assemble, scenario).await;
-                let point = Point { side, nth };
-                let context = format!("{} {side:?} number {nth}", scenario.as_str());
-                let acknowledged = match run_child(kill, child, scenario, point).await {
-                    ChildEnd::Finished => break,
-                    ChildEnd::Killed { acknowledged } => acknowledged,
-                };
-                points += 1;
-                recovers(kill, assemble, scenario, &context, &acknowledged).await;
-            }
+            let at = (1..).map(|nth| Point { side, nth });
+            points += sweep_with(scenario, at, kill, assemble, &strike)
+                .await
+                .points;
         }
     }
     points
+}
+
+/// Strikes at these points of a scenario, until it ends before one; after each there is a new
+/// engine that recovers, and the same is checked. Nobody does anything else.
+pub async fn sweep_with(
+    scenario: Scenario,
+    points: impl Iterator<Item = Point>,
+    kill: &dyn KillWorld,
+    assemble: &dyn Assemble,
+    strike: &dyn Strike,
+) -> Swept {
+    let mut swept = Swept::default();
+    for point in points {
+        assert!(point.nth < 999, "a deployment has no end");
+        base(kill, assemble, scenario).await;
+        let Point { side, nth } = point;
+        let context = format!("{} {side:?} number {nth}", scenario.as_str());
+        let Struck::At { at, acknowledged } = strike.strike(scenario, point).await else {
+            break;
+        };
+        swept.points += 1;
+        recovers(kill, assemble, scenario, &context, &acknowledged).await;
+        swept.longest = swept.longest.max(at.elapsed());
+    }
+    swept
 }
 
 async fn engine(
@@ -247,6 +248,14 @@ async fn base(kill: &dyn KillWorld, assemble: &dyn Assemble, scenario: Scenario)
             report.summary()
         );
     }
+    // What is there now is no orphan later.
+    let newest = Query::workload(&assemble.workload()).limit(20);
+    let newest = engine.list(&newest).await.unwrap().deployments;
+    let orphans = kill.orphans(&newest).await;
+    assert!(
+        orphans.is_empty(),
+        "before anything was struck: {orphans:?}"
+    );
 }
 
 async fn recovers(
@@ -271,7 +280,15 @@ async fn recovers(
         .unwrap_or_else(|| panic!("{context}: live is {:?}", state.live));
     let record = engine.get(live).await.unwrap();
     let serving = kill.world().serving().await;
-    let serving = serving.unwrap_or_else(|| panic!("{context}: nothing serves"));
+    let told = || {
+        let events: Vec<&str> = record.events().iter().map(|e| e.event.name()).collect();
+        format!(
+            "{} {events:?}\n{}",
+            record.outcome().map_or("open".into(), |o| o.to_string()),
+            kill.describe()
+        )
+    };
+    let serving = serving.unwrap_or_else(|| panic!("{context}: nothing serves: {}", told()));
     assert!(
         scenario.may_serve().contains(&serving.as_str()),
         "{context}: {serving} serves"
@@ -286,23 +303,17 @@ async fn recovers(
         record.instance(),
         seen.live
     );
-    lost_nothing(&engine, &api, context, acknowledged).await;
+    let newest = Query::workload(&api).limit(20);
+    let newest = engine.list(&newest).await.unwrap().deployments;
+    lost_nothing(&newest, context, acknowledged);
+    let orphans = kill.orphans(&newest).await;
+    assert!(orphans.is_empty(), "{context}: {orphans:?}");
 }
 
 /// Every write that was acknowledged before the kill is in the history.
-async fn lost_nothing(
-    engine: &RollbackEngine,
-    api: &WorkloadId,
-    context: &str,
-    acknowledged: &[String],
-) {
+fn lost_nothing(newest: &[Deployment], context: &str, acknowledged: &[String]) {
     let mut written = String::new();
-    for d in engine
-        .list(&Query::workload(api).limit(20))
-        .await
-        .unwrap()
-        .deployments
-    {
+    for d in newest {
         let _ = writeln!(written, "{} begun", d.id());
         for event in d.events() {
             let _ = writeln!(written, "{} {}", d.id(), event.event.name());
@@ -316,53 +327,25 @@ async fn lost_nothing(
     }
 }
 
-enum ChildEnd {
-    Killed { acknowledged: Vec<String> },
-    Finished,
-}
-
-async fn run_child(
-    kill: &dyn KillWorld,
-    child: &str,
+/// Begins what a scenario is about.
+///
+/// # Errors
+///
+/// As [`RollbackEngine::deploy`] and [`RollbackEngine::rollback`].
+pub async fn begin(
+    engine: &RollbackEngine,
+    assemble: &dyn Assemble,
+    place: &str,
     scenario: Scenario,
-    point: Point,
-) -> ChildEnd {
-    let side = if point.side == Side::Before {
-        "before"
-    } else {
-        "after"
+) -> Result<Run, rollback_core::error::Error> {
+    let workload = assemble.workload();
+    let build = match scenario {
+        Scenario::Rollback => return engine.rollback(&workload, Goal::LastHealthy, me()).await,
+        Scenario::Deploy => Build::V2,
+        Scenario::AutomaticRollback => Build::Broken,
     };
-    let output = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args([child, "--exact", "--nocapture", "--test-threads=1"])
-        .env(POINT, format!("{side}:{}", point.nth))
-        .env(SCENARIO, scenario.as_str())
-        .env(PLACE, kill.place())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .unwrap();
-    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
-        assert!(
-            stdout.contains("finished "),
-            "the child did nothing: {stdout}"
-        );
-        return ChildEnd::Finished;
-    }
-    let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
-    assert_eq!(
-        signal,
-        Some(9),
-        "the child was not killed but failed: {stdout}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let acknowledged = stdout
-        .lines()
-        .filter_map(|l| l.strip_prefix("ack "))
-        .map(str::to_owned)
-        .collect();
-    ChildEnd::Killed { acknowledged }
+    let reference = assemble.reference(place, build);
+    engine.deploy(&workload, reference, me()).await
 }
 
 fn me() -> Actor {

@@ -32,6 +32,9 @@ pub const TOKEN: &str = "a-token-that-nobody-may-see";
 
 pub mod answers;
 pub mod apart;
+pub mod census;
+pub mod cutting;
+pub mod overhear;
 pub mod swarm;
 
 static WORLDS: AtomicU64 = AtomicU64::new(1);

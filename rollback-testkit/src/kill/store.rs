@@ -38,13 +38,18 @@ impl Killer {
 
     fn die_if(&self, side: Side, nth: usize) {
         if self.point == (Point { side, nth }) {
-            let me = rustix::process::getpid();
-            rustix::process::kill_process(me, rustix::process::Signal::KILL).unwrap();
-            // The signal is delivered before the call returns, or at the latest now.
-            loop {
-                std::thread::park();
-            }
+            die();
         }
+    }
+}
+
+/// Ends this process by SIGKILL.
+pub fn die() -> ! {
+    let me = rustix::process::getpid();
+    rustix::process::kill_process(me, rustix::process::Signal::KILL).unwrap();
+    // The signal is delivered before the call returns, or at the latest now.
+    loop {
+        std::thread::park();
     }
 }
 

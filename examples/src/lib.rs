@@ -6,6 +6,8 @@
 
 pub mod abbreviation;
 pub mod catalog;
+pub mod client;
+pub mod container;
 pub mod playground;
 pub mod service;
 pub mod story;

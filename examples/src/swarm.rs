@@ -4,15 +4,15 @@
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use crate::client::Client;
 
 /// What is said where there is no such Swarm.
 const NEEDS: &str = "this example needs docker's client, and a daemon that is the only node of a Swarm: \
      `docker swarm init --advertise-addr 127.0.0.1` makes it one, `docker swarm leave --force` \
      ends that. DOCKER_HOST names its socket, as unix:///PATH";
-const SOCKET: &str = "/var/run/docker.sock";
 /// What every image has, so that it is found again.
 const LABEL: &str = "rollback.example";
 const VERSION: &str = "rollback.example.version";
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Where the example plays.
 #[derive(Debug)]
 pub struct Swarm {
-    socket: PathBuf,
+    client: Client,
     name: String,
     dir: tempfile::TempDir,
 }
@@ -29,14 +29,9 @@ pub struct Swarm {
 impl Swarm {
     /// The one that `DOCKER_HOST` names, or the usual one.
     pub fn new() -> Result<Self, Box<dyn Error>> {
-        let host = std::env::var("DOCKER_HOST").unwrap_or_default();
-        let socket = match host.strip_prefix("unix://") {
-            Some(path) => PathBuf::from(path),
-            None if host.is_empty() => SOCKET.into(),
-            None => return Err(format!("{NEEDS} (not {host})").into()),
-        };
+        let client = Client::new().map_err(|why| format!("{NEEDS} ({why})"))?;
         let swarm = Self {
-            socket,
+            client,
             name: format!("rollback-example-{}", std::process::id()),
             dir: tempfile::Builder::new()
                 .prefix("rollback-example-")
@@ -56,7 +51,7 @@ impl Swarm {
 
     /// The daemon's socket.
     pub fn socket(&self) -> &Path {
-        &self.socket
+        self.client.socket()
     }
 
     /// The name of the service, and of the repository of its images.
@@ -114,18 +109,7 @@ impl Swarm {
     }
 
     fn docker(&self, args: &[&str]) -> Result<String, String> {
-        let output = Command::new("docker")
-            .arg("-H")
-            .arg(format!("unix://{}", self.socket.display()))
-            .args(args)
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|e| format!("docker: {e}"))?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        match output.status.success() {
-            true => Ok(text(&output.stdout)),
-            false => Err(text(&output.stderr)),
-        }
+        self.client.run(args)
     }
 
     /// Runs a command on everything that a list names.

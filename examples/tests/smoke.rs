@@ -51,13 +51,21 @@ fn tells(name: &str, in_order: &[&str]) {
 }
 
 fn tells_with(name: &str, env: &[(&str, &str)], in_order: &[&str]) {
+    tells_of(name, &[], env, in_order);
+}
+
+fn tells_of(name: &str, args: &[&str], env: &[(&str, &str)], in_order: &[&str]) {
     let tmp = TempDir::new().unwrap();
     let mut command = example(name, tmp.path());
     let Output {
         status,
         stdout,
         stderr,
-    } = command.envs(env.iter().copied()).output().unwrap();
+    } = command
+        .args(args)
+        .envs(env.iter().copied())
+        .output()
+        .unwrap();
     let (out, err) = (
         String::from_utf8_lossy(&stdout),
         String::from_utf8_lossy(&stderr),
@@ -140,6 +148,62 @@ fn crash_recovery_finishes_what_was_killed() {
             "Left to recover: 0",
         ],
     );
+}
+
+#[test]
+fn docker_swap_shows_what_is_pulled_goes_back_by_itself_and_rolls_back() {
+    let docker = match DockerFixture::start() {
+        Ok(docker) => docker,
+        Err(why) => return unavailable(&why),
+    };
+    let images = [("v1", ""), ("v2", ""), ("v3", "sick")].map(|(version, mode)| {
+        let image = format!("{}/demo:{version}", docker.registry());
+        let line = format!("ENV VERSION={version} MODE={mode}");
+        docker.publish_large(&image, &[&line], &[8]).unwrap();
+        image
+    });
+    let host = format!("unix://{}", docker.socket().display());
+    let client = docker.dir().join("client").display().to_string();
+    let before = docker.must(&["image", "ls", "-aq"]);
+    let images: Vec<&str> = images.iter().map(String::as_str).collect();
+    tells_of(
+        "docker_swap",
+        &images,
+        &[("DOCKER_HOST", &host), ("DOCKER_CONFIG", &client)],
+        &[
+            "demo:v1",
+            "pulling [##############################]",
+            "docker shows: v1 is running, healthy; 0 kept",
+            "demo:v2",
+            "pulling [",
+            "docker shows: v2 is running, healthy; 1 kept",
+            "failed and rolled back",
+            "docker shows: v2 is running, healthy",
+            "== Roll back to the first one",
+            "docker shows: v1 is running, healthy",
+            "5   rollback ",
+        ],
+    );
+    assert_eq!(docker.must(&["ps", "-aq"]), "", "containers were left");
+    assert_eq!(
+        docker.must(&["image", "ls", "-aq"]),
+        before,
+        "images were left"
+    );
+}
+
+#[test]
+fn docker_swap_says_what_it_needs() {
+    let tmp = TempDir::new().unwrap();
+    let mut command = example("docker_swap", tmp.path());
+    command
+        .args(["a:v1", "a:v2"])
+        .env("DOCKER_HOST", "unix:///nowhere");
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(err.contains("cargo xtask docker"), "{err}");
+    nothing_is_left(tmp.path());
 }
 
 #[test]

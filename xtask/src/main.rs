@@ -25,6 +25,7 @@ const USAGE: &str = "usage: cargo xtask <command>
   packages  package what is published, and check it as it would be downloaded
   chaos     kill, cut off and damage programs that embed the crates; an unknown argument lists more
   mutants   take one safety after the other out of a copy; some test must fail, or this does
+  docker    a docker daemon and a registry with images to play with, until Ctrl-C (as root)
   bench     measure against the raw operations; writes target/bench-report.json; of areas, if named
 ";
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         "api" => public_api::check(),
         "circles" => circles::check(),
         "packages" => packages::check(),
+        "docker" => stages::docker(),
         "bench" => stages::bench(&rest),
         _ => {
             eprint!("{USAGE}");

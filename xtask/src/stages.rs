@@ -1,6 +1,7 @@
 //! The stages of `test` and `ci`, each timed, and the commands that need none.
 
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,16 @@ pub(crate) fn chaos(args: &[String]) -> Result<(), String> {
         println!("chaos {}", args.join(" "));
         run_to_end(Command::new(&program).args(args).env("TMPDIR", dir))
     })
+}
+
+/// Becomes a daemon to play with: what is at the other end of Ctrl-C has to clean up.
+pub(crate) fn docker() -> Result<(), String> {
+    let example = ["-p", "rollback-testkit", "--example", "throwaway_docker"];
+    cargo(&[&["build", "-q"], &example[..]].concat(), &[])?;
+    let own = std::env::current_exe().map_err(|e| format!("where is this program? {e}"))?;
+    let program = own.with_file_name("examples").join("throwaway_docker");
+    let failed = Command::new(&program).exec();
+    Err(format!("{}: {failed}", program.display()))
 }
 
 /// Everything that must pass.

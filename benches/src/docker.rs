@@ -1,4 +1,5 @@
-//! The docker backend's rollback, against stop and start of containers that stand ready.
+//! The docker backend's rollback, against stop and start of containers that stand ready, and against
+//! docker-compose.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -12,84 +13,192 @@ use rollback_docker::{DockerBackend, DockerConfig};
 use rollback_sqlite::SqliteStore;
 use rollback_testkit::fixtures::docker::{DockerFixture, free_port};
 
+use crate::compose::Compose;
 use crate::figure::{Figure, Unit, clocked, compare, timed};
+use crate::prober::downtime;
+use crate::report::Report;
 
 const ROUNDS: usize = 20;
+
+/// docker-compose takes its time.
+const FEW: usize = 8;
+
+/// How the containers are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Net {
+    Host,
+    Bridge,
+}
 
 fn api() -> WorkloadId {
     "api@bench".parse().unwrap()
 }
 
-/// A whole rollback to a container that is kept. `Err` says why it cannot be measured here.
-pub(crate) async fn rollback(dir: &Path) -> Result<Figure, String> {
-    let fixture = DockerFixture::start()?;
-    let registry = fixture.registry();
-    let references = ["v1", "v2"].map(|v| format!("{registry}/api:{v}"));
-    for reference in &references {
-        fixture.publish(reference, &[&format!("ENV VERSION={reference}")]);
+/// Measures what can be measured here.
+pub(crate) async fn figures(dir: &Path, report: &mut Report) {
+    for net in [Net::Host, Net::Bridge] {
+        let swap = match Swap::new(net, dir).await {
+            Ok(swap) => swap,
+            Err(why) => return report.say(format!("docker was not measured: {why}")),
+        };
+        if net == Net::Host {
+            let raw = Prepared::new(&swap.fixture, &swap.images);
+            report.add(swap.whole(&raw).await.at_most("1.15"));
+            report.add(swap.downtime(&raw).await.at_most("1.15"));
+        }
+        let bound = match net {
+            Net::Host => "3.5",
+            Net::Bridge => "2",
+        };
+        let figure = swap.composed().await.map(|f| f.at_least(bound));
+        report.add_or_say("docker-compose", figure);
     }
-    let config = DockerConfig::new(api(), "api", fixture.dir().join("state"))
-        .socket(fixture.socket())
-        .network("host")
-        .env("PORT", free_port().to_string())
-        .soak(Duration::ZERO);
-    let gate = Gate::default().interval(Duration::from_millis(5));
-    let workload = Workload::new(DockerBackend::new(config).unwrap()).gate(gate);
-    let store = SqliteStore::open(dir.join("docker.db")).await.unwrap();
-    let engine = RollbackEngine::builder(store)
-        .workload(workload)
-        .build()
-        .unwrap();
-    let actor = || Actor::user("bench").unwrap();
-    let (id, mut ids) = (api(), Vec::new());
-    for reference in &references {
-        let run = engine.deploy(&id, reference, actor());
-        let report = run.await.unwrap().await.unwrap();
-        assert!(report.succeeded(), "{}", report.summary());
-        ids.push(report.deployment().id().clone());
-    }
-    let raw = Prepared::new(&fixture, &references);
-    let last = Mutex::new(0);
-    let (engine, ids, last, raw) = (&engine, &ids, &last, &raw);
-    Ok(compare(
-        "docker: a whole rollback on SQLite, against stop + start",
-        Unit::Millis,
-        ROUNDS,
-        |_| async move {
-            let goal = {
-                let mut last = last.lock().unwrap();
-                let goal = Goal::To(ids[*last].clone());
-                *last = 1 - *last;
-                goal
-            };
-            let whole = async {
-                let run = engine.rollback(&api(), goal, actor()).await.unwrap();
-                run.await.unwrap()
-            };
-            let (time, report) = timed(Box::pin(whole)).await;
+}
+
+/// A workload with two releases, of which the other one is kept.
+struct Swap {
+    net: Net,
+    engine: RollbackEngine,
+    images: [String; 2],
+    port: u16,
+    ids: Vec<DeploymentId>,
+    last: Mutex<usize>,
+    fixture: DockerFixture,
+}
+
+impl Swap {
+    async fn new(net: Net, dir: &Path) -> Result<Self, String> {
+        let fixture = match net {
+            Net::Host => DockerFixture::start()?,
+            Net::Bridge => DockerFixture::with_networks()?,
+        };
+        let registry = fixture.registry();
+        let images = ["v1", "v2"].map(|v| format!("{registry}/api:{v}"));
+        for image in &images {
+            fixture.publish(image, &[&format!("ENV VERSION={image}")]);
+        }
+        let port = free_port();
+        let config = DockerConfig::new(api(), "api", fixture.dir().join("state"))
+            .socket(fixture.socket())
+            .soak(Duration::ZERO);
+        let config = match net {
+            Net::Host => config.network("host").env("PORT", port.to_string()),
+            Net::Bridge => config
+                .publish(([127, 0, 0, 1], port).into(), 8080)
+                .env("ADDRESS", "0.0.0.0"),
+        };
+        let gate = Gate::default().interval(Duration::from_millis(5));
+        let workload = Workload::new(DockerBackend::new(config).unwrap()).gate(gate);
+        let store = SqliteStore::open(dir.join(format!("docker-{net:?}.db"))).await;
+        let engine = RollbackEngine::builder(store.unwrap())
+            .workload(workload)
+            .build()
+            .unwrap();
+        let (id, mut ids) = (api(), Vec::new());
+        for image in &images {
+            let run = engine.deploy(&id, image, actor());
+            let report = run.await.unwrap().await.unwrap();
             assert!(report.succeeded(), "{}", report.summary());
-            time
-        },
-        |_| async move { clocked(|| raw.swap()) },
-    )
-    .await)
+            ids.push(report.deployment().id().clone());
+        }
+        Ok(Self {
+            net,
+            engine,
+            images,
+            port,
+            ids,
+            last: Mutex::new(0),
+            fixture,
+        })
+    }
+
+    /// A whole rollback to the container that is kept.
+    async fn roll_back(&self) {
+        let goal = {
+            let mut last = self.last.lock().unwrap();
+            let goal = Goal::To(self.ids[*last].clone());
+            *last = 1 - *last;
+            goal
+        };
+        let id = api();
+        let run = self.engine.rollback(&id, goal, actor()).await.unwrap();
+        let report = run.await.unwrap();
+        assert!(report.succeeded(), "{}", report.summary());
+    }
+
+    async fn whole(&self, raw: &Prepared) -> Figure {
+        compare(
+            "docker: a whole rollback on SQLite, against stop + start",
+            Unit::Millis,
+            ROUNDS,
+            |_| async { timed(Box::pin(self.roll_back())).await.0 },
+            |_| async { clocked(|| raw.swap()) },
+        )
+        .await
+    }
+
+    async fn downtime(&self, raw: &Prepared) -> Figure {
+        compare(
+            "docker: nobody answers in a rollback, against stop + start",
+            Unit::Millis,
+            ROUNDS,
+            |_| downtime(self.port, Box::pin(self.roll_back())),
+            |_| downtime(raw.port, async { raw.swap() }),
+        )
+        .await
+    }
+
+    async fn composed(&self) -> Result<Figure, String> {
+        let port = free_port();
+        let rest = match self.net {
+            Net::Host => vec![
+                "network_mode: host".to_owned(),
+                format!("environment: [\"PORT={port}\"]"),
+            ],
+            Net::Bridge => vec![
+                "network_mode: bridge".to_owned(),
+                format!("ports: [\"127.0.0.1:{port}:8080\"]"),
+                "environment: [\"ADDRESS=0.0.0.0\"]".into(),
+            ],
+        };
+        let compose = &Compose::new(&self.fixture, &self.images, &rest)?;
+        let on = match self.net {
+            Net::Host => "the host's network",
+            Net::Bridge => "a bridge",
+        };
+        let figure = compare(
+            format!("docker-compose up -d, against a whole rollback, on {on}"),
+            Unit::Millis,
+            FEW,
+            |_| async { clocked(|| compose.up()) },
+            |_| async { timed(Box::pin(self.roll_back())).await.0 },
+        );
+        Ok(figure.await)
+    }
+}
+
+fn actor() -> Actor {
+    Actor::user("bench").unwrap()
 }
 
 /// Two containers of the same images, of which one runs.
 struct Prepared {
     socket: PathBuf,
+    port: u16,
     ids: Mutex<[String; 2]>,
 }
 
 impl Prepared {
     fn new(fixture: &DockerFixture, images: &[String; 2]) -> Self {
-        let port = format!("PORT={}", free_port());
+        let at = free_port();
+        let port = format!("PORT={at}");
         let ids = images.each_ref().map(|image| {
             let made = fixture.must(&["create", "--network", "host", "-e", &port, image]);
             made.trim().to_owned()
         });
         let prepared = Self {
             socket: fixture.socket(),
+            port: at,
             ids: Mutex::new(ids),
         };
         prepared.post(&prepared.ids.lock().unwrap()[0], "start");

@@ -1,6 +1,7 @@
 //! Measures rollback against the raw operations it is made of, in the same run, as ratios.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::panic)]
 
+mod compose;
 mod docker;
 mod figure;
 mod floor;
@@ -8,6 +9,7 @@ mod git;
 mod growth;
 mod json;
 mod noop;
+mod prober;
 mod raw;
 mod reads;
 mod report;
@@ -66,8 +68,7 @@ async fn measure(dir: &Path, report: &mut Report) {
         report.add(git::rollback(dir, 10_000).await.at_most("60 ms"));
     }
     if report.wants("docker") {
-        let figure = docker::rollback(dir).await.map(|f| f.at_most("1.3"));
-        report.add_or_say("docker", figure);
+        docker::figures(dir, report).await;
     }
     if report.wants("swarm") {
         let figure = swarm::rollback(dir).await.map(|f| f.at_most("1.1"));

@@ -231,11 +231,7 @@ async fn registry_failures_are_told_apart() {
             "unauthorized",
         ),
         ("404 Not Found", BackendErrorKind::NotFound, "404"),
-        (
-            "429 Too Many Requests",
-            BackendErrorKind::Exhausted,
-            "too many requests",
-        ),
+        ("429 Too Many Requests", BackendErrorKind::Exhausted, "429"),
         (
             "503 Service Unavailable",
             BackendErrorKind::Unreachable,

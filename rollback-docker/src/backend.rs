@@ -19,6 +19,7 @@ use crate::client::Client;
 use crate::config::DockerConfig;
 use crate::connection::{Connection, Daemon};
 use crate::container::Container;
+use crate::copies::Copies;
 use crate::effect::to_its_end;
 use crate::fingerprint::Key;
 use crate::health::Watch;
@@ -61,7 +62,11 @@ impl DockerBackend {
                 .because(e)
         })?;
         Ok(Self {
-            source: Source::new(&config.workload.to_string(), config.pull),
+            source: Source::new(&config.workload.to_string(), config.pull).with(Copies::new(
+                config.capture.clone(),
+                config.state_dir.clone(),
+                &config.workload.to_string(),
+            )),
             connection: Arc::new(Connection::to(Daemon {
                 socket: config.socket.clone(),
                 credentials: config.credentials.clone(),
@@ -129,6 +134,16 @@ impl DockerBackend {
             }
         };
         self.join_networks(cx, client, &container, release).await?;
+        let ends = [
+            (op.from.release(), &from),
+            (Some(release), &Some(Arc::clone(&container))),
+        ];
+        for (release, container) in ends {
+            if let (Some(release), Some(container)) = (release, container) {
+                let image = &container.summary.image;
+                self.source.copy(cx, client, release, image).await?;
+            }
+        }
         cx.check()?;
         if let Some(from) = &from
             && from.summary.id != container.summary.id
@@ -254,7 +269,7 @@ impl Backend for DockerBackend {
         to_its_end(async move {
             match own.is_beside() {
                 true => Box::pin(own.move_traffic(&cx, &op)).await,
-                false => own.swap(&cx, &op).await,
+                false => Box::pin(own.swap(&cx, &op)).await,
             }
         })
         .await

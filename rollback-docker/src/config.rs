@@ -13,6 +13,7 @@ use rollback_core::id::WorkloadId;
 use crate::body::Blueprint;
 use crate::choices::{Healthcheck, PullPolicy};
 use crate::config_swap::Swap;
+use crate::copies::Capture;
 use crate::credentials::{CredentialsProvider, Logins};
 use crate::live_labels::LiveLabels;
 use crate::platform::Platform;
@@ -47,6 +48,7 @@ pub struct DockerConfig {
     pub(crate) wanted: Wanted,
     pub(crate) soak: Duration,
     pub(crate) pull: PullPolicy,
+    pub(crate) capture: Capture,
     pub(crate) credentials: Logins,
     pub(crate) live_labels: Option<Arc<dyn LiveLabels>>,
     pub(crate) swap: Swap,
@@ -64,6 +66,7 @@ impl fmt::Debug for DockerConfig {
             .field("wanted", &self.wanted)
             .field("soak", &self.soak)
             .field("pull", &self.pull)
+            .field("capture", &self.capture)
             .field("credentials", &self.credentials)
             .field("live_labels", &self.live_labels)
             .field("swap", &self.swap)
@@ -87,6 +90,7 @@ impl DockerConfig {
             wanted: Wanted::default(),
             soak: Duration::from_secs(10),
             pull: PullPolicy::default(),
+            capture: Capture::default(),
             credentials: Logins::default(),
             live_labels: None,
             swap: Swap::default(),
@@ -249,6 +253,13 @@ impl DockerConfig {
         self
     }
 
+    /// Where a copy of each release's image is kept; nowhere unless said otherwise.
+    #[must_use]
+    pub fn capture(mut self, capture: Capture) -> Self {
+        self.capture = capture;
+        self
+    }
+
     /// Whether a registry is asked what a tag means; each time unless said otherwise.
     #[must_use]
     pub fn pull(mut self, policy: PullPolicy) -> Self {
@@ -329,6 +340,7 @@ impl DockerConfig {
         if let Some((what, subject)) = self.refused.first() {
             return Err(bad(what, subject));
         }
+        self.capture.validate(&self.credentials)?;
         self.swap.validate()?;
         if self.swap.beside && self.live_labels.is_some() {
             let what = "labels that only the live container wears take another container, which \

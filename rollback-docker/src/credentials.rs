@@ -124,6 +124,11 @@ impl Logins {
         self.providers.push(Arc::new(provider));
     }
 
+    /// Whether there may be some for a registry: what a provider has it says when it is asked.
+    pub(crate) fn may_have(&self, host: &RegistryHost) -> bool {
+        !self.providers.is_empty() || self.fixed.0.contains_key(host)
+    }
+
     /// Those for the registry that this image comes from.
     pub(crate) async fn of(
         &self,

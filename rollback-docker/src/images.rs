@@ -8,7 +8,7 @@ use bollard::query_parameters::{
     RemoveImageOptionsBuilder, TagImageOptionsBuilder,
 };
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use tokio::time::Instant;
@@ -71,12 +71,7 @@ impl Client {
         let fail = |e| error::registry("the image cannot be pulled", name, e);
         let (mut layers, what) = (Layers::default(), format!("pulling {name}"));
         loop {
-            // Dropping the stream ends the pull at the daemon, too.
-            let next = tokio::select! {
-                next = tokio::time::timeout(cx.remaining(), stream.next()) => next,
-                () = cx.cancellation().cancelled() => return Err(stopped(cx)),
-            };
-            match next.map_err(|_| stopped(cx))? {
+            match next(cx, &mut stream).await? {
                 None => {
                     if let Some(progress) = layers.end(Instant::now()) {
                         cx.transfers(&what, progress);
@@ -217,6 +212,19 @@ impl Client {
             .filter_map(|(tag, id)| Some((tag.strip_prefix(&prefix)?.to_owned(), id)))
             .collect())
     }
+}
+
+/// What a stream gives next, as long as there is time. Dropping the stream ends at the daemon, too,
+/// what it tells of.
+pub(crate) async fn next<S: Stream + Unpin>(
+    cx: &Context,
+    stream: &mut S,
+) -> Result<Option<S::Item>, BackendError> {
+    let next = tokio::select! {
+        next = tokio::time::timeout(cx.remaining(), stream.next()) => next,
+        () = cx.cancellation().cancelled() => return Err(stopped(cx)),
+    };
+    next.map_err(|_| stopped(cx))
 }
 
 fn stopped(cx: &Context) -> BackendError {

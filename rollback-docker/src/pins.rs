@@ -97,8 +97,13 @@ impl Pins {
     }
 }
 
-/// Image names are lowercase and workloads need not be: readable, then unmistakable.
+/// The repository of a workload's pins.
 pub(crate) fn pin_repository(workload: &str) -> String {
+    format!("rollback.local/{}", readable_name(workload))
+}
+
+/// Image names are lowercase and workloads need not be: readable, then unmistakable.
+pub(crate) fn readable_name(workload: &str) -> String {
     let readable: String = workload
         .to_ascii_lowercase()
         .chars()
@@ -108,7 +113,7 @@ pub(crate) fn pin_repository(workload: &str) -> String {
     let hash = fingerprint::hex(&Sha256::digest(workload)[..6]);
     let parts = readable.split('-').filter(|p| !p.is_empty());
     let parts: Vec<&str> = parts.chain([hash.as_str()]).collect();
-    format!("rollback.local/{}", parts.join("-"))
+    parts.join("-")
 }
 
 #[cfg(test)]

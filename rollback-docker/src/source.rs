@@ -11,6 +11,7 @@ use rollback_core::release::{Artifact, Release};
 use crate::backend::{digests, image_id};
 use crate::choices::PullPolicy;
 use crate::client::Client;
+use crate::copies::Copies;
 use crate::error;
 use crate::freed::Freed;
 use crate::pins::{Pin, Pins, pin_repository};
@@ -26,6 +27,8 @@ pub(crate) struct Source {
     /// The repository of this workload's pins.
     pub(crate) pins: String,
     pull: PullPolicy,
+    /// What is kept besides, if anything can be.
+    pub(crate) copies: Option<Copies>,
 }
 
 /// What a reference means, and what a person should know of how that was found.
@@ -52,7 +55,14 @@ impl Source {
         Self {
             pins: pin_repository(workload),
             pull,
+            copies: None,
         }
+    }
+
+    /// The same, with copies.
+    pub(crate) fn with(mut self, copies: Copies) -> Self {
+        self.copies = Some(copies);
+        self
     }
 
     /// What a reference means, as it was asked for.
@@ -165,8 +175,22 @@ impl Source {
         }
     }
 
-    /// How near a release's image is.
+    /// How near a release's image is, or its copy.
     pub(crate) async fn reach(
+        &self,
+        cx: &Context,
+        client: &Client,
+        wanted: &Release,
+    ) -> Result<Availability, BackendError> {
+        let own = self.reach_itself(cx, client, wanted).await?;
+        let Some(copies) = self.copies.as_ref().filter(|_| own > Availability::Local) else {
+            return Ok(own);
+        };
+        let copy = copies.reach(cx, client, wanted).await?;
+        Ok(copy.map_or(own.clone(), |copy| copy.min(own)))
+    }
+
+    async fn reach_itself(
         &self,
         cx: &Context,
         client: &Client,
@@ -222,19 +246,54 @@ impl Source {
         }
     }
 
-    /// The release's image, pulled by digest if it is not here.
+    /// Keeps a copy of a release's image, where that is wanted.
+    pub(crate) async fn copy(
+        &self,
+        cx: &Context,
+        client: &Client,
+        release: &Release,
+        image: &str,
+    ) -> Result<(), BackendError> {
+        match &self.copies {
+            Some(copies) => copies.keep(cx, client, release, image).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The release's image, if it is not here from its copy, pulled by digest, or from the copy that
+    /// another registry has.
     pub(crate) async fn fetch(
         &self,
         cx: &Context,
         client: &Client,
         release: &Release,
     ) -> Result<ImageInspect, BackendError> {
-        let digest = &release.artifact().digest;
-        let reference = Reference::parse(digest)?;
         if let Some(image) = self.located(client, release).await? {
             return Ok(image);
         }
-        if matches!(reference, Reference::Id(_)) {
+        let Some(copies) = &self.copies else {
+            return self.pulled(cx, client, release).await;
+        };
+        if let Some(image) = copies.load(cx, client, release).await? {
+            return Ok(image);
+        }
+        let lacking = match self.pulled(cx, client, release).await {
+            Err(e) if !matches!(e.kind(), Kind::Cancelled | Kind::DeadlineExceeded) => e,
+            pulled => return pulled,
+        };
+        let copy = copies.pull(cx, client, release).await?;
+        copy.ok_or(lacking)
+    }
+
+    /// The release's image, pulled by digest.
+    async fn pulled(
+        &self,
+        cx: &Context,
+        client: &Client,
+        release: &Release,
+    ) -> Result<ImageInspect, BackendError> {
+        let digest = &release.artifact().digest;
+        if matches!(Reference::parse(digest)?, Reference::Id(_)) {
             return Err(error::gone(
                 "the image is gone, and it came from no registry",
                 release,
@@ -321,7 +380,10 @@ impl Source {
         if freed > Freed::default() {
             cx.say(format!("images that no kept release needs freed {freed}"));
         }
-        Ok(())
+        match &self.copies {
+            Some(copies) => copies.retain(cx, client, |a| kept.contains_key(a)).await,
+            None => Ok(()),
+        }
     }
 }
 

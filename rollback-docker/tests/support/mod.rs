@@ -34,6 +34,7 @@ pub mod answers;
 pub mod apart;
 pub mod census;
 pub mod cutting;
+pub mod guarded;
 pub mod overhear;
 pub mod swarm;
 

@@ -10,6 +10,7 @@ pub mod client;
 pub mod container;
 pub mod playground;
 pub mod service;
+pub mod shop;
 pub mod story;
 pub mod swarm;
 

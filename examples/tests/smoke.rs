@@ -263,6 +263,57 @@ fn swarm_service_says_what_it_needs() {
     }
 }
 
+#[test]
+fn compose_service_is_taken_over_goes_back_by_itself_and_is_up_to_date_for_compose() {
+    let docker = match DockerFixture::with_networks() {
+        Ok(docker) => docker,
+        Err(why) => return unavailable(&why),
+    };
+    let host = format!("unix://{}", docker.socket().display());
+    let client = docker.dir().join("client").display().to_string();
+    tells_with(
+        "compose_service",
+        &[
+            ("DOCKER_HOST", &host),
+            ("DOCKER_CONFIG", &client),
+            ("DOCKER_BUILDKIT", "0"),
+        ],
+        &[
+            "== Before rollback",
+            "v1 runs, compose counts 1",
+            "== Adopt",
+            "== Deploy v2",
+            "v2 runs, compose counts 1",
+            "shop_api_1 is up-to-date",
+            "== Deploy v3",
+            "failed and rolled back",
+            "v2 runs, compose counts 1",
+            "shop_api_1 is up-to-date",
+            "== Roll back",
+            "shop_api_1 is up-to-date",
+            "v1 runs, compose counts 1",
+            "5   rollback ",
+        ],
+    );
+    for list in [["ps", "-a", "-q"], ["volume", "ls", "-q"]] {
+        assert_eq!(docker.must(&list), "", "{list:?} were left");
+    }
+    let networks = ["network", "ls", "--filter", "type=custom", "-q"];
+    assert_eq!(docker.must(&networks), "", "networks were left");
+}
+
+#[test]
+fn compose_service_says_what_it_needs() {
+    let tmp = TempDir::new().unwrap();
+    let mut command = example("compose_service", tmp.path());
+    let output = command.env("DOCKER_HOST", "unix:///nowhere").output();
+    let output = output.unwrap();
+    assert!(!output.status.success());
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(err.contains("docker-compose"), "{err}");
+    nothing_is_left(tmp.path());
+}
+
 struct Killed(Child);
 
 impl Drop for Killed {

@@ -51,10 +51,12 @@ fn published(release: &Release) -> Vec<HostPort> {
         let hosts = hosts.split(',').map(str::to_owned);
         let hosts = Vec::from_iter(hosts).into_iter();
         hosts.filter_map(move |at| {
-            Some(HostPort {
-                at: at.parse().ok()?,
-                protocol,
-            })
+            // Without an address it is on all.
+            let at = match at.strip_prefix(':') {
+                Some(port) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.parse().ok()?)),
+                None => at.parse().ok()?,
+            };
+            Some(HostPort { at, protocol })
         })
     });
     // Of 0 dockerd makes one that is free.

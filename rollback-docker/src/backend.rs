@@ -123,7 +123,7 @@ impl DockerBackend {
                 // One whose image somebody has removed by force starts all the same.
                 client.tag(image, &self.source.pins, &hold).await?;
                 if self.is_beside() {
-                    self.refuse_beside(client, inventory, op, &container)
+                    self.refuse_beside(client, inventory, &op.from, &container)
                         .await?;
                 }
                 self.dressed(cx, client, container, release).await?

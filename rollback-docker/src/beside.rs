@@ -32,7 +32,7 @@ impl DockerBackend {
         &self,
         client: &Client,
         inventory: &Inventory<'_>,
-        op: &Operation,
+        from: &End,
         made: &mut Blueprint,
     ) -> Result<(), BackendError> {
         let host = made.body.host_config.clone().unwrap_or_default();
@@ -45,7 +45,7 @@ impl DockerBackend {
             .collect();
         let endpoints = all.iter().map(|(name, asked)| (*name, &**asked));
         let claims = Claims::of(&host, endpoints);
-        if let Some(from) = inventory.at(&op.from).await? {
+        if let Some(from) = inventory.at(from).await? {
             self.refuse_shared(&claims, &from)?;
         }
         self.refuse_nameless(client, &host, &claims)?;
@@ -60,12 +60,12 @@ impl DockerBackend {
         &self,
         client: &Client,
         inventory: &Inventory<'_>,
-        op: &Operation,
+        from: &End,
         to: &Container,
     ) -> Result<(), BackendError> {
         let host = to.inspect.host_config.clone().unwrap_or_default();
         let claims = Claims::of_container(to);
-        let from = inventory.at(&op.from).await?;
+        let from = inventory.at(from).await?;
         if let Some(from) = from.filter(|from| from.summary.id != to.summary.id) {
             self.refuse_shared(&claims, &from)?;
         }

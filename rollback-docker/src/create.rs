@@ -37,7 +37,8 @@ impl DockerBackend {
         let image = image_id(&image)?;
         let mut made = self.blueprint_from(release, inventory, &op.from).await?;
         if self.is_beside() {
-            self.set_beside(client, inventory, op, &mut made).await?;
+            self.set_beside(client, inventory, &op.from, &mut made)
+                .await?;
         }
         cx.check()?;
         let hold = Hold::by(cx, op, release).to_string();

@@ -48,6 +48,12 @@ impl DockerBackend {
             }
         }
         cx.check()?;
+        if self.is_beside() {
+            remarks.extend(
+                self.no_place_beside(client, inventory, from, release, standing.as_deref())
+                    .await?,
+            );
+        }
         let is_same = |live: &Container| {
             let standing = standing.as_ref();
             standing.is_some_and(|s| s.summary.id == live.summary.id)
@@ -66,6 +72,31 @@ impl DockerBackend {
         }
         let all = remarks.into_iter();
         Ok(all.fold(Preflight::default(), Preflight::remark))
+    }
+
+    /// Why a successor cannot run beside what is live.
+    async fn no_place_beside(
+        &self,
+        client: &Client,
+        inventory: &Inventory<'_>,
+        from: &End,
+        release: &Release,
+        standing: Option<&Container>,
+    ) -> Result<Option<String>, BackendError> {
+        let asked = match standing {
+            Some(standing) => self.refuse_beside(client, inventory, from, standing).await,
+            None => match self.blueprint_from(release, inventory, from).await {
+                Ok(mut made) => self.set_beside(client, inventory, from, &mut made).await,
+                Err(e) => Err(e),
+            },
+        };
+        match asked {
+            Ok(()) => Ok(None),
+            Err(e) if e.kind() == BackendErrorKind::Unsupported => Ok(Some(e.to_string())),
+            // What is gone is said elsewhere.
+            Err(e) if e.kind() == BackendErrorKind::Gone => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// Why an image that is here is none for this engine.
@@ -141,14 +172,14 @@ async fn no_room(
     let (Some(size), Some((root, free))) = (size, client.free_space().await?) else {
         return Ok(None);
     };
-    Ok((free < size).then(|| {
-        let mb = |bytes: u64| bytes / 1_000_000;
-        format!(
-            "{} MB are free in {root}, and the live image takes {} MB",
-            mb(free),
-            mb(size)
-        )
-    }))
+    Ok(lacking(&root, free, size))
+}
+
+fn lacking(root: &str, free: u64, size: u64) -> Option<String> {
+    let mb = |bytes: u64| bytes / 1_000_000;
+    let (left, live) = (mb(free), mb(size));
+    let text = format!("{left} MB are free in {root}, and the live image takes {live} MB");
+    (free < size).then_some(text)
 }
 
 impl Client {
@@ -169,5 +200,18 @@ impl Client {
         Ok(seen
             .ok()
             .map(|fs| (root, fs.f_bavail.saturating_mul(fs.f_frsize))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_lacking_where_not_even_what_is_live_would_fit_once_more() {
+        assert_eq!(lacking("/d", 2_000_000, 2_000_000), None);
+        let told = lacking("/d", 2_000_000, 3_500_000);
+        let text = "2 MB are free in /d, and the live image takes 3 MB";
+        assert_eq!(told.as_deref(), Some(text));
     }
 }

@@ -184,6 +184,9 @@ async fn what_two_cannot_have_at_once_is_refused_before_anything_moves() {
         let (before, names) = (live(), apart.names());
         let backend = DockerBackend::new(config.beside()).unwrap();
         let op = apart.plan(&backend, "api:v2").await;
+        let seen = backend.preflight(&cx(), &op.from, &op.to).await.unwrap();
+        let told = seen.remarks.join("; ");
+        assert!(told.contains(what), "{what}: {told}");
         let e = backend.prepare(&cx(), &op).await.unwrap_err();
         assert_eq!(e.kind(), BackendErrorKind::Unsupported, "{e}");
         assert_eq!(e.impact(), LiveImpact::Untouched, "{e}");

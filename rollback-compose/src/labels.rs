@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::compose::Compose;
 use crate::file::File;
-use crate::service::same_image;
+use crate::image::same_image;
 use crate::tool::Generation;
 
 const PREFIX: &str = "com.docker.compose.";

@@ -24,10 +24,12 @@
 
 mod compose;
 mod file;
+mod image;
 mod labels;
 mod project;
 mod service;
 mod settings;
+mod surroundings;
 mod text;
 mod tool;
 

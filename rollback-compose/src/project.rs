@@ -8,9 +8,10 @@ use std::time::Duration;
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 
-use crate::compose::{Compose, Surroundings};
+use crate::compose::Compose;
 use crate::file::File;
 use crate::service::ComposeService;
+use crate::surroundings::Surroundings;
 use crate::tool::{Generation, Tool};
 
 /// How long compose may take to read its files.

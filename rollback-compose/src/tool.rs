@@ -3,7 +3,7 @@
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 
-use crate::compose::Surroundings;
+use crate::surroundings::Surroundings;
 
 /// The generations of compose, which differ in names, labels and what they print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -87,15 +87,20 @@ async fn story(place: &Container, images: &[String]) -> Result<(), Box<dyn Error
 
 /// Waits for a run, with a bar for what it pulls.
 async fn watched(run: Run) -> Result<Report, Box<dyn Error>> {
-    let mut shown = TransferProgress::default();
+    let mut shown = None;
     while !run.is_finished() {
         tokio::time::sleep(FRAME).await;
-        if let Some(now) = run.progress().transfer.filter(|now| *now != shown) {
-            bar(now)?;
-            shown = now;
+        // What is said next is said once everything is here.
+        match run.progress().transfer {
+            Some(now) if Some(now) != shown => {
+                bar(now)?;
+                shown = Some(now);
+            }
+            None if shown.take().is_some() && stdout().is_terminal() => println!(),
+            _ => {}
         }
     }
-    if shown.total > 0 && stdout().is_terminal() {
+    if shown.is_some() && stdout().is_terminal() {
         println!();
     }
     Ok(run.await?)

@@ -68,7 +68,7 @@ impl DockerBackend {
                 &config.workload.to_string(),
             )),
             connection: Arc::new(Connection::to(Daemon {
-                socket: config.socket.clone(),
+                endpoint: config.endpoint.clone(),
                 credentials: config.credentials.clone(),
                 workload: config.workload.to_string(),
                 live_name: config.container.clone(),
@@ -201,7 +201,7 @@ impl Backend for DockerBackend {
     }
 
     fn place(&self) -> Place {
-        let daemon = format!("unix://{}", self.config.socket.display());
+        let daemon = self.config.endpoint.to_string();
         Place::new(daemon, self.config.container.as_str())
     }
 

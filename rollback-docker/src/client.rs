@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::body::unsupported;
 use crate::connection::Daemon;
 use crate::container::Container;
 use crate::credentials::Logins;
+use crate::endpoint::Dialer;
 use crate::error;
 use crate::log::LogTail;
 use crate::marks::WORKLOAD;
@@ -48,9 +49,9 @@ const CHOSEN_MACS: ClientVersion = ClientVersion {
     minor_version: 44,
 };
 
-/// A daemon, and the API version agreed on with it. Each request has a connection of its own, which
-/// a Unix socket gives at once: one that is kept might be gone with the daemon just when a request
-/// that must not be made twice is on it.
+/// A daemon, and the API version agreed on with it. Each request has a connection of its own, which a
+/// Unix socket gives at once, and others soon: one that is kept might be gone with the daemon just when
+/// a request that must not be made twice is on it.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) docker: Docker,
@@ -59,18 +60,17 @@ pub(crate) struct Client {
     pub(crate) engine: Option<Platform>,
     workload: String,
     pub(crate) live_name: String,
-    socket: PathBuf,
+    dialer: Dialer,
     /// Whether the daemon was away: what comes back may be another version.
     lost: AtomicBool,
 }
 
 impl Client {
     pub(crate) async fn connect(daemon: &Daemon) -> Result<Self, BackendError> {
-        let fail = |e| error::docker("cannot connect", daemon.socket.display(), e).untouched();
-        let path = daemon.socket.to_string_lossy();
-        let speaking = |version: &ClientVersion| {
-            Docker::connect_with_unix(&path, TIMEOUT.as_secs(), version).map_err(fail)
-        };
+        let fail = |e| error::docker("cannot connect", &daemon.endpoint, e).untouched();
+        let dialer = Dialer::to(&daemon.endpoint).await?;
+        let speaking =
+            |version: &ClientVersion| dialer.docker(TIMEOUT.as_secs(), version).map_err(fail);
         let newest = speaking(bollard::API_DEFAULT_VERSION)?;
         // One question for both: which versions it speaks, and which machine it is.
         let daemon_is = newest.version().await.map_err(fail)?;
@@ -84,14 +84,14 @@ impl Client {
             credentials: daemon.credentials.clone(),
             workload: daemon.workload.clone(),
             live_name: daemon.live_name.clone(),
-            socket: daemon.socket.clone(),
+            dialer,
             lost: AtomicBool::new(false),
         })
     }
 
     /// The daemon's socket, if it is on this host.
     pub(crate) fn local_socket(&self) -> Option<&Path> {
-        Some(&self.socket)
+        self.dialer.socket()
     }
 
     /// Whether the daemon is on this host.
@@ -130,7 +130,7 @@ impl Client {
         subject: &str,
     ) -> Result<Option<serde_json::Value>, BackendError> {
         let path = format!("/v{}{path}", self.docker.client_version());
-        let asked = raw::get(&self.socket, &path, what, subject);
+        let asked = raw::get(&self.dialer, &path, what, subject);
         let answer = tokio::time::timeout(TIMEOUT, asked).await;
         let answer = answer.unwrap_or_else(|e| {
             let e = bollard::errors::Error::from(std::io::Error::other(e));
@@ -151,7 +151,7 @@ impl Client {
     ) -> Result<serde_json::Value, bollard::errors::Error> {
         let path = format!("/v{}{path}", self.docker.client_version());
         let body = serde_json::to_vec(body)?;
-        let posted = raw::post(&self.socket, &path, login, body);
+        let posted = raw::post(&self.dialer, &path, login, body);
         let answer = tokio::time::timeout(TIMEOUT, posted).await;
         answer.map_err(std::io::Error::other)?
     }

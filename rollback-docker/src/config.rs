@@ -15,6 +15,7 @@ use crate::choices::{Healthcheck, PullPolicy};
 use crate::config_swap::Swap;
 use crate::copies::Capture;
 use crate::credentials::{CredentialsProvider, Logins};
+use crate::endpoint::Endpoint;
 use crate::live_labels::LiveLabels;
 use crate::platform::Platform;
 use crate::port::ContainerPort;
@@ -44,7 +45,7 @@ pub struct DockerConfig {
     pub(crate) workload: WorkloadId,
     pub(crate) container: String,
     pub(crate) state_dir: PathBuf,
-    pub(crate) socket: PathBuf,
+    pub(crate) endpoint: Endpoint,
     pub(crate) wanted: Wanted,
     pub(crate) soak: Duration,
     pub(crate) pull: PullPolicy,
@@ -62,7 +63,7 @@ impl fmt::Debug for DockerConfig {
             .field("workload", &self.workload)
             .field("container", &self.container)
             .field("state_dir", &self.state_dir)
-            .field("socket", &self.socket)
+            .field("endpoint", &self.endpoint)
             .field("wanted", &self.wanted)
             .field("soak", &self.soak)
             .field("pull", &self.pull)
@@ -86,7 +87,7 @@ impl DockerConfig {
             workload,
             container: container.into(),
             state_dir: state_dir.into(),
-            socket: "/var/run/docker.sock".into(),
+            endpoint: Endpoint::default(),
             wanted: Wanted::default(),
             soak: Duration::from_secs(10),
             pull: PullPolicy::default(),
@@ -100,8 +101,14 @@ impl DockerConfig {
 
     /// The daemon's Unix socket; `/var/run/docker.sock` unless said otherwise.
     #[must_use]
-    pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
-        self.socket = path.into();
+    pub fn socket(self, path: impl Into<PathBuf>) -> Self {
+        self.endpoint(Endpoint::unix(path))
+    }
+
+    /// Where the daemon is, and how it is reached, in place of a socket of this machine.
+    #[must_use]
+    pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.endpoint = endpoint;
         self
     }
 
@@ -331,12 +338,11 @@ impl DockerConfig {
         {
             return Err(bad("docker does not take this container name", name));
         }
-        for path in [&self.state_dir, &self.socket] {
-            if !path.is_absolute() {
-                let path = path.display().to_string();
-                return Err(bad("the path is not absolute", &path));
-            }
+        if !self.state_dir.is_absolute() {
+            let path = self.state_dir.display().to_string();
+            return Err(bad("the path is not absolute", &path));
         }
+        self.endpoint.validate()?;
         if let Some((what, subject)) = self.refused.first() {
             return Err(bad(what, subject));
         }

@@ -1,6 +1,5 @@
 //! [`Connection`]: the daemon that a backend talks to.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rollback_core::error::BackendError;
@@ -8,11 +7,12 @@ use tokio::sync::Mutex;
 
 use crate::client::Client;
 use crate::credentials::Logins;
+use crate::endpoint::Endpoint;
 
 /// Which daemon, for which workload, and what its registries are asked with.
 #[derive(Debug, Clone)]
 pub(crate) struct Daemon {
-    pub(crate) socket: PathBuf,
+    pub(crate) endpoint: Endpoint,
     pub(crate) credentials: Logins,
     pub(crate) workload: String,
     /// What the daemon calls what is live.

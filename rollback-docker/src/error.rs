@@ -8,6 +8,8 @@ use bollard::errors::Error as Bollard;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use rollback_core::masking::{Part, Secrets};
 
+use crate::endpoint::{self, Refusal};
+
 /// Longest text of the daemon's that an error repeats.
 const MAX_TEXT: usize = 400;
 
@@ -201,15 +203,18 @@ fn is_other_version(e: &Bollard) -> bool {
 }
 
 fn unreachable(what: &str, e: &Bollard) -> Option<BackendError> {
-    let mut source = Some(e as &(dyn std::error::Error + 'static));
-    let mut denied = false;
-    while let Some(cause) = source {
-        denied |= cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
-        source = cause.source();
+    let all = || endpoint::causes(start(e));
+    if let Some(refusal) = all().find_map(Refusal::of) {
+        return Some(
+            BackendError::new(refusal.kind, format!("{what}: {refusal}")).advice(refusal.advice),
+        );
     }
-    if denied {
+    let is_denied = |cause: &(dyn std::error::Error + 'static)| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
+    };
+    if all().any(is_denied) {
         return Some(
             BackendError::new(Kind::Denied, format!("{what}: the socket denies access"))
                 .advice("run as a user that may use docker's socket"),
@@ -221,8 +226,16 @@ fn unreachable(what: &str, e: &Bollard) -> Option<BackendError> {
             Kind::Unreachable,
             format!("{what}: dockerd does not answer ({e}{cause})"),
         )
-        .advice("check that dockerd runs and that the socket's path is right")
+        .advice("check that dockerd runs and that its address is right")
     })
+}
+
+/// Where the causes of an error begin: the library passes over one of them.
+fn start(e: &Bollard) -> &(dyn std::error::Error + 'static) {
+    match e {
+        Bollard::IOError { err } => err,
+        other => other,
+    }
 }
 
 /// An error of the file system at `subject`.

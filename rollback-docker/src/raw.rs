@@ -1,7 +1,6 @@
 //! What dockerd answers, as it is: for what the client library reads and loses.
 
 use std::io;
-use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE;
@@ -11,11 +10,11 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::http::request::Builder;
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use rollback_core::error::BackendError;
 use serde_json::Value;
-use tokio::net::UnixStream;
 use tokio::task::JoinSet;
+
+use crate::endpoint::Dialer;
 
 /// Longest answer that is read, in bytes.
 const MAX: usize = 16 * 1024 * 1024;
@@ -25,12 +24,12 @@ type Answer = Result<(StatusCode, Value), Box<dyn std::error::Error + Send + Syn
 
 /// Asks a daemon for something, which is `subject` to people. `None` if there is none.
 pub(crate) async fn get(
-    socket: &Path,
+    dialer: &Dialer,
     path: &str,
     what: &str,
     subject: &str,
 ) -> Result<Option<Value>, BackendError> {
-    let (status, answer) = ask(socket, path).await.map_err(|e| {
+    let (status, answer) = ask(dialer, path).await.map_err(|e| {
         let e = e.downcast::<io::Error>();
         let e = e.map_or_else(io::Error::other, |e| *e);
         crate::error::docker(what, subject, e.into())
@@ -47,7 +46,7 @@ pub(crate) async fn get(
 
 /// Has a daemon do something, with what its registry is asked with; its answer.
 pub(crate) async fn post(
-    socket: &Path,
+    dialer: &Dialer,
     path: &str,
     login: Option<DockerCredentials>,
     body: Vec<u8>,
@@ -57,7 +56,7 @@ pub(crate) async fn post(
         let login = BASE64_URL_SAFE.encode(serde_json::to_vec(&login)?);
         request = request.header("X-Registry-Auth", login);
     }
-    let (status, answer) = send(socket, request, body.into()).await.map_err(|e| {
+    let (status, answer) = send(dialer, request, body.into()).await.map_err(|e| {
         let e = e.downcast::<io::Error>();
         e.map_or_else(io::Error::other, |e| *e)
     })?;
@@ -74,14 +73,12 @@ fn refusal(status: StatusCode, answer: &Value) -> bollard::errors::Error {
     }
 }
 
-async fn ask(socket: &Path, path: &str) -> Answer {
-    send(socket, Request::get(path), Bytes::new()).await
+async fn ask(dialer: &Dialer, path: &str) -> Answer {
+    send(dialer, Request::get(path), Bytes::new()).await
 }
 
-async fn send(socket: &Path, request: Builder, body: Bytes) -> Answer {
-    let stream = UnixStream::connect(socket).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+async fn send(dialer: &Dialer, request: Builder, body: Bytes) -> Answer {
+    let (mut sender, connection) = dialer.open().await?;
     // It ends with this call, whether that ends or is dropped.
     let mut connections = JoinSet::new();
     connections.spawn(connection);

@@ -74,7 +74,7 @@ async fn a_rollout_that_fails_beside_old_tasks_is_seen_to_fail() {
 async fn tasks_that_fail_once_swarm_no_longer_watches_them_were_waited_for_to_the_deadline() {
     let Some(w) = world() else { return };
     // So short that it has called every task good before it fails.
-    let config = w.apart().monitor(Duration::from_nanos(1));
+    let config = w.apart().monitor(Duration::from_nanos(1)).replicas(3);
     let backend = SwarmBackend::new(config).unwrap();
     w.deploy(&backend, Build::V1).await;
     let op = w.prepared(&backend, Build::Broken).await;

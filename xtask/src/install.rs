@@ -14,6 +14,8 @@ const NEEDS: &[(&str, &str)] = &[
     ("dockerd", "docker.io"),
     ("docker-registry", "docker-registry"),
     ("docker-compose", "docker-compose"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
     ("systemd-nspawn", "systemd-container"),
     ("dbus-daemon", "dbus"),
 ];

@@ -63,7 +63,7 @@ impl SwarmBackend {
             kind,
             source: Source::new(&workload, config.pull),
             connection: Arc::new(Connection::to(Daemon {
-                socket: config.socket.clone(),
+                endpoint: config.endpoint.clone(),
                 credentials: config.credentials.clone(),
                 workload,
                 live_name: config.service.clone(),
@@ -92,8 +92,11 @@ impl Backend for SwarmBackend {
     }
 
     fn place(&self) -> Place {
-        let manager = format!("swarm at unix://{}", self.config.socket.display());
-        Place::new(manager, &self.config.service)
+        let keeper = match &self.config.cluster {
+            Some(cluster) => format!("swarm {cluster}"),
+            None => format!("swarm at {}", self.config.endpoint),
+        };
+        Place::new(keeper, &self.config.service)
     }
 
     fn rollout(&self) -> Rollout {

@@ -10,6 +10,7 @@ use rollback_core::id::WorkloadId;
 use super::{build, rows};
 use crate::choices::{Healthcheck, PullPolicy};
 use crate::credentials::{CredentialsProvider, Logins};
+use crate::endpoint::Endpoint;
 use crate::settings;
 use crate::wanted::{Wanted, bad};
 
@@ -35,7 +36,8 @@ pub struct SwarmConfig {
     pub(super) workload: WorkloadId,
     pub(super) service: String,
     pub(super) state_dir: PathBuf,
-    pub(super) socket: PathBuf,
+    pub(super) endpoint: Endpoint,
+    pub(super) cluster: Option<String>,
     pub(super) wanted: Wanted,
     pub(super) order: UpdateOrder,
     pub(super) parallelism: u32,
@@ -60,7 +62,8 @@ impl SwarmConfig {
             workload,
             service: service.into(),
             state_dir: state_dir.into(),
-            socket: "/var/run/docker.sock".into(),
+            endpoint: Endpoint::default(),
+            cluster: None,
             wanted: Wanted::default(),
             order: UpdateOrder::default(),
             parallelism: 1,
@@ -74,8 +77,23 @@ impl SwarmConfig {
 
     /// The Unix socket of a manager; `/var/run/docker.sock` unless said otherwise.
     #[must_use]
-    pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
-        self.socket = path.into();
+    pub fn socket(self, path: impl Into<PathBuf>) -> Self {
+        self.endpoint(Endpoint::unix(path))
+    }
+
+    /// Where a manager is, and how it is reached, in place of a socket of this machine.
+    #[must_use]
+    pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.endpoint = endpoint;
+        self
+    }
+
+    /// What the Swarm is called, by all programs that deploy to it. A service has one place, whichever
+    /// of the managers is talked to: where programs talk to several, or from several machines, each has
+    /// to say the same name here. Unless it is said, the place is named after the manager.
+    #[must_use]
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.cluster = Some(name.into());
         self
     }
 
@@ -264,12 +282,11 @@ impl SwarmConfig {
         if name.len() > 63 || !edges || !name.chars().all(word) {
             return Err(bad("docker does not take this service name", name));
         }
-        for path in [&self.state_dir, &self.socket] {
-            if !path.is_absolute() {
-                let path = path.display().to_string();
-                return Err(bad("the path is not absolute", &path));
-            }
+        if !self.state_dir.is_absolute() {
+            let path = self.state_dir.display().to_string();
+            return Err(bad("the path is not absolute", &path));
         }
+        self.endpoint.validate()?;
         if let Some(host) = self.bad_hosts.first() {
             return Err(bad("this is not a registry's host", host));
         }

@@ -36,6 +36,9 @@ pub mod census;
 pub mod cutting;
 pub mod guarded;
 pub mod overhear;
+#[cfg(feature = "tls")]
+pub mod pki;
+pub mod sshd;
 pub mod swarm;
 
 static WORLDS: AtomicU64 = AtomicU64::new(1);

@@ -1,0 +1,244 @@
+//! [`Destination`]: a daemon behind ssh. Docker's own client at the other end connects standard input and
+//! output with it (`docker system dial-stdio`).
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::Stdio;
+use std::task::{Context, Poll, ready};
+
+use rollback_core::error::{BackendError, BackendErrorKind as Kind};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
+
+use super::address::split;
+use super::refusal::Refusal;
+use crate::wanted::bad;
+
+/// Longest complaint of ssh's that is repeated.
+const MAX_WORDS: usize = 400;
+
+/// Who is logged in to, and how.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Destination {
+    user: Option<String>,
+    host: String,
+    port: Option<u16>,
+    config: Option<PathBuf>,
+}
+
+impl Destination {
+    pub(super) fn parse(text: &str) -> Result<Self, BackendError> {
+        let no = |what| bad(what, "an ssh destination");
+        let text = text.strip_prefix("ssh://").unwrap_or(text);
+        // A path would be the socket at the other end, which docker's own client knows.
+        let text = text.strip_suffix('/').unwrap_or(text);
+        let (user, rest) = match text.rsplit_once('@') {
+            Some((user, rest)) => (Some(user), rest),
+            None => (None, text),
+        };
+        if user.is_some_and(|user| user.contains(':')) {
+            return Err(no("a password is ssh's to know"));
+        }
+        let word = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if user
+            .is_some_and(|user| user.is_empty() || user.starts_with('-') || !user.chars().all(word))
+        {
+            return Err(no("this is no user's name"));
+        }
+        let (host, port) = split(rest)?;
+        Ok(Self {
+            user: user.map(str::to_owned),
+            host: host.to_owned(),
+            port,
+            config: None,
+        })
+    }
+
+    pub(super) fn configured(mut self, config: PathBuf) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// Starts ssh. Whether it comes through shows when something is asked.
+    pub(super) fn connect(&self) -> io::Result<Pipe> {
+        let mut ssh = Command::new("ssh");
+        // Nobody is there to be asked for a password, and no terminal to ask at.
+        ssh.args(["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30"]);
+        if let Some(config) = &self.config {
+            ssh.arg("-F").arg(config);
+        }
+        if let Some(port) = self.port {
+            ssh.args(["-p", &port.to_string()]);
+        }
+        if let Some(user) = &self.user {
+            ssh.args(["-l", user]);
+        }
+        ssh.args(["--", &self.host, "docker", "system", "dial-stdio"]);
+        ssh.stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        let mut child = ssh.spawn().map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => io::Error::from(Refusal::new(
+                Kind::Unsupported,
+                "there is no program `ssh` here",
+                "install OpenSSH's client",
+            )),
+            _ => e,
+        })?;
+        let piped = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(stdin), Some(stdout), Some(stderr)) = piped else {
+            return Err(io::Error::other("ssh was started without its pipes"));
+        };
+        Ok(Pipe {
+            stdin,
+            stdout,
+            complaint: Some(tokio::spawn(listen(stderr))),
+            _child: child,
+        })
+    }
+}
+
+/// Without the user: a place is the same whoever comes.
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]", self.host)?,
+            false => f.write_str(&self.host)?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+/// An ssh that connects with a daemon. It ends when this is dropped.
+pub(super) struct Pipe {
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    /// What it complains of, until the daemon has said something.
+    complaint: Option<JoinHandle<String>>,
+    _child: Child,
+}
+
+impl Pipe {
+    /// Why nothing comes of it, once that is known.
+    fn why(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Some(complaint) = &mut self.complaint else {
+            return Poll::Ready(io::ErrorKind::BrokenPipe.into());
+        };
+        let words = ready!(Pin::new(complaint).poll(cx)).unwrap_or_default();
+        self.complaint = None;
+        Poll::Ready(refusal(&words).into())
+    }
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stdout).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.complaint = None;
+            return Poll::Ready(Ok(()));
+        }
+        match self.complaint {
+            Some(_) => self.why(cx).map(Err),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match ready!(Pin::new(&mut self.stdin).poll_write(cx, buf)) {
+            Ok(written) => Poll::Ready(Ok(written)),
+            Err(_) => self.why(cx).map(Err),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stdin).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stdin).poll_shutdown(cx)
+    }
+}
+
+/// All that it says on standard error, the end of it in one line.
+async fn listen(mut stderr: ChildStderr) -> String {
+    let (mut said, mut buffer) = (Vec::new(), [0; 1024]);
+    while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
+        said.extend_from_slice(&buffer[..read]);
+        let surplus = said.len().saturating_sub(MAX_WORDS);
+        said.drain(..surplus);
+    }
+    let text = String::from_utf8_lossy(&said);
+    let words = text.split_whitespace();
+    Vec::from_iter(words).join(" ")
+}
+
+fn refusal(words: &str) -> Refusal {
+    let says = |all: &[&str]| all.iter().any(|one| words.contains(one));
+    let (kind, advice) = if says(&[
+        "Host key verification failed",
+        "HOST IDENTIFICATION HAS CHANGED",
+    ]) {
+        (
+            Kind::Unauthorized,
+            "have ssh know the host's key (`known_hosts`), after a look whether it is the host's",
+        )
+    } else if says(&["Permission denied", "Too many authentication failures"]) {
+        (
+            Kind::Unauthorized,
+            "give ssh a key that the host takes, without a passphrase or from an agent",
+        )
+    } else if says(&["command not found", "not found", "No such file"]) {
+        (Kind::Unsupported, "install docker's client on that host")
+    } else {
+        (Kind::Unreachable, "try `ssh` to the host by hand")
+    };
+    let what = match words {
+        "" => "ssh ended without a word".to_owned(),
+        words => format!("ssh says: {words}"),
+    };
+    Refusal::new(kind, what, advice)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_destination_has_no_password_and_is_no_option_of_sshs() {
+        let me = Destination::parse("ssh://me@host.example:2222/").unwrap();
+        assert_eq!(me.to_string(), "host.example:2222");
+        assert_eq!(me.user.as_deref(), Some("me"));
+        for text in [
+            "me:hunter2@host",
+            "-oProxyCommand=x",
+            "-l@host",
+            "a@b@host",
+            "host/run/x",
+            "",
+        ] {
+            let e = Destination::parse(text).map(drop).unwrap_err().to_string();
+            assert!(!e.contains("hunter2"), "{e}");
+        }
+    }
+}

@@ -10,7 +10,7 @@ use rollback_core::backend::{
 };
 use rollback_core::context::Context;
 use rollback_core::diagnosis::Words;
-use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::error::{BackendError, BackendErrorKind, Chain};
 use rollback_core::health::View;
 use rollback_core::id::{BackendKind, WorkloadId};
 use rollback_core::release::{Artifact, Release, Restore};
@@ -115,6 +115,7 @@ impl DockerBackend {
             refuse_swarm(from)?;
         }
         cx.check()?;
+        let is_new = self.source.is_to_be_copied(client, release).await?;
         let standing = self.standing(client, inventory, &op.to, Some(op)).await?;
         let container = match standing {
             Some(container) => {
@@ -134,15 +135,9 @@ impl DockerBackend {
             }
         };
         self.join_networks(cx, client, &container, release).await?;
-        let ends = [
-            (op.from.release(), &from),
-            (Some(release), &Some(Arc::clone(&container))),
-        ];
-        for (release, container) in ends {
-            if let (Some(release), Some(container)) = (release, container) {
-                let image = &container.summary.image;
-                self.source.copy(cx, client, release, image).await?;
-            }
+        if is_new {
+            let copied = self.copy_both(cx, client, op, from.as_deref(), &container);
+            copied.await?;
         }
         cx.check()?;
         if let Some(from) = &from
@@ -161,6 +156,36 @@ impl DockerBackend {
         };
         let to = Instance::new(known, container.summary.handle());
         Ok(Prepared::new(self.rollout(), to).way_back(way_back))
+    }
+
+    /// Keeps a copy of the image of what is new, and of what it is to replace: that of the latter may be
+    /// gone, and is in nobody's way.
+    async fn copy_both(
+        &self,
+        cx: &Context,
+        client: &Client,
+        op: &Operation,
+        from: Option<&Container>,
+        to: &Container,
+    ) -> Result<(), BackendError> {
+        if let (Some(from), Some(release)) = (from, op.from.release()) {
+            let copied = self.source.copy(cx, client, release, &from.summary.image);
+            if let Err(e) = copied.await {
+                cx.check()?;
+                cx.say(format!(
+                    "there is no copy of what is live: {}",
+                    Chain::of(&e)
+                ));
+            }
+        }
+        match op.to.release() {
+            Some(release) => {
+                self.source
+                    .copy(cx, client, release, &to.summary.image)
+                    .await
+            }
+            None => Ok(()),
+        }
     }
 
     /// A container of somebody else's that has taken the live name is not ours to move.

@@ -246,6 +246,19 @@ impl Source {
         }
     }
 
+    /// Whether copies are wanted, and nothing holds this release's image here yet: it is new.
+    pub(crate) async fn is_to_be_copied(
+        &self,
+        client: &Client,
+        release: &Release,
+    ) -> Result<bool, BackendError> {
+        if !self.copies.as_ref().is_some_and(Copies::are_wanted) {
+            return Ok(false);
+        }
+        let pins = Pins::read(client, &self.pins).await?;
+        Ok(pins.image_of(artifact_of(release)).is_none())
+    }
+
     /// Keeps a copy of a release's image, where that is wanted.
     pub(crate) async fn copy(
         &self,
@@ -380,8 +393,11 @@ impl Source {
         if freed > Freed::default() {
             cx.say(format!("images that no kept release needs freed {freed}"));
         }
+        let elsewhere = pins.holds().filter(|(_, hold)| hold.is_elsewhere(cx));
+        let elsewhere: Vec<&str> = elsewhere.map(|(_, hold)| &*hold.artifact).collect();
+        let needed = |artifact: &str| kept.contains_key(artifact) || elsewhere.contains(&artifact);
         match &self.copies {
-            Some(copies) => copies.retain(cx, client, |a| kept.contains_key(a)).await,
+            Some(copies) => copies.retain(cx, client, needed).await,
             None => Ok(()),
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rollback_core::backend::{Availability, Backend, End, Instance};
 use rollback_core::error::{BackendErrorKind, LiveImpact};
-use rollback_docker::{Capture, DockerBackend};
+use rollback_docker::{Capture, DockerBackend, DockerConfig};
 use rollback_testkit::world::{Build, World};
 use support::guarded::{Guarded, PASSWORD};
 use support::{DockerWorld, cx, fixture};
@@ -25,7 +25,11 @@ fn keeping(w: &DockerWorld, capture: Capture) -> DockerBackend {
 }
 
 fn images(w: &DockerWorld) -> PathBuf {
-    w.fixture.dir().join("state").join(&w.name).join("images")
+    let dir = w.fixture.dir().join("state").join(&w.name).join("images");
+    let mut workloads = fs::read_dir(dir).unwrap();
+    let one = workloads.next().unwrap().unwrap().path();
+    assert!(workloads.next().is_none(), "one workload");
+    one
 }
 
 fn files(w: &DockerWorld) -> Vec<String> {
@@ -65,10 +69,10 @@ async fn a_release_that_was_pruned_here_and_at_its_registry_had_no_way_back() {
     let Some(w) = world() else { return };
     let elsewhere = format!("{}/copies", w.fixture.registry());
     for (capture, nearness) in [
-        (Capture::Off, None),
-        (Capture::Archive, Some(Availability::Local)),
+        (Capture::off(), None),
+        (Capture::archive(), Some(Availability::Local)),
         (
-            Capture::OpenRegistry(elsewhere.clone()),
+            Capture::open_registry(elsewhere.clone()),
             Some(Availability::Remote),
         ),
     ] {
@@ -98,7 +102,7 @@ async fn a_release_that_was_pruned_here_and_at_its_registry_had_no_way_back() {
 #[tokio::test]
 async fn an_image_from_no_registry_was_gone_with_its_last_name() {
     let Some(w) = world() else { return };
-    let backend = keeping(&w, Capture::Archive);
+    let backend = keeping(&w, Capture::archive());
     w.fixture.build("by-hand:v1", &["ENV VERSION=v1"]);
     let image = w
         .fixture
@@ -117,7 +121,7 @@ async fn an_image_from_no_registry_was_gone_with_its_last_name() {
 #[tokio::test]
 async fn copies_that_nobody_needs_are_let_go_and_those_of_others_are_never_read() {
     let Some(w) = world() else { return };
-    let backend = keeping(&w, Capture::Archive);
+    let backend = keeping(&w, Capture::archive());
     let first = w.deploy_with(&backend, Build::V1).await;
     let second = w.deploy_with(&backend, Build::V2).await;
     let third = w.deploy_with(&backend, Build::V3).await;
@@ -132,13 +136,14 @@ async fn copies_that_nobody_needs_are_let_go_and_those_of_others_are_never_read(
     let mode = fs::metadata(images(&w)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
     // A copy that was cut off has no note, or no name.
-    fs::write(images(&w).join(".tmpCutOff"), "half").unwrap();
+    fs::write(images(&w).join(".unfinished-x"), "half").unwrap();
+    fs::write(images(&w).join("README"), "a person's").unwrap();
     fs::write(images(&w).join(format!("{}.tar", "a".repeat(64))), "half").unwrap();
     backend
         .retain(&cx(), std::slice::from_ref(&second))
         .await
         .unwrap();
-    let mut kept = Vec::new();
+    let mut kept = vec!["README".to_owned()];
     for instance in [&second, &third] {
         kept.extend(["json", "tar"].map(|kind| format!("{}.{kind}", digits(instance))));
     }
@@ -156,7 +161,14 @@ async fn copies_that_nobody_needs_are_let_go_and_those_of_others_are_never_read(
     w.run(&backend, op).await;
     assert_eq!(w.serving().await.as_deref(), Some(Build::V2.answer()));
     backend.retain(&cx(), &[]).await.unwrap();
-    assert_eq!(files(&w).len(), 2);
+    assert_eq!(files(&w).len(), 3);
+    // Another workload with the same state directory lets go its own.
+    let state = w.fixture.dir().join("state").join(&w.name);
+    let other = DockerConfig::new("other@web-1".parse().unwrap(), "other", state);
+    let other = other.socket(w.fixture.socket()).capture(Capture::archive());
+    let other = DockerBackend::new(other).unwrap();
+    other.retain(&cx(), &[]).await.unwrap();
+    assert_eq!(files(&w).len(), 3);
 }
 
 #[tokio::test]
@@ -164,7 +176,7 @@ async fn where_no_copy_could_be_kept_what_was_live_was_replaced() {
     let Some(g) = Guarded::new() else { return };
     let w = &g.w;
     let prefix = format!("{}/copies", g.at);
-    let capture = Capture::Registry(prefix.clone());
+    let capture = Capture::registry(prefix.clone());
     let e = DockerBackend::new(w.config().capture(capture.clone())).unwrap_err();
     assert_eq!(e.kind(), BackendErrorKind::Unauthorized, "{e}");
     for bad in [
@@ -174,7 +186,7 @@ async fn where_no_copy_could_be_kept_what_was_live_was_replaced() {
         "host.example:5000",
         "h.example/UPPER",
     ] {
-        let config = w.config().capture(Capture::OpenRegistry(bad.to_owned()));
+        let config = w.config().capture(Capture::open_registry(bad.to_owned()));
         let e = DockerBackend::new(config).unwrap_err();
         assert_eq!(e.kind(), BackendErrorKind::InvalidReference, "{bad}: {e}");
     }
@@ -185,7 +197,7 @@ async fn where_no_copy_could_be_kept_what_was_live_was_replaced() {
         let config = w.config().capture(capture.clone());
         DockerBackend::new(config.credentials(&g.at, "me", password)).unwrap()
     };
-    let open = keeping(w, Capture::OpenRegistry(prefix.clone()));
+    let open = keeping(w, Capture::open_registry(prefix.clone()));
     for refused in [with("wrong-password"), open] {
         let op = w
             .plan(

@@ -11,30 +11,66 @@ use crate::wanted::bad;
 /// Whether, and where, a copy of each release's image is kept, so that a way back survives
 /// `docker system prune -a` and a clean-up of the registry that the image came from.
 ///
-/// It is made in `prepare`, before anything moves, of what is to be live and of what is: where it
-/// cannot be made the deployment fails, and what is live was not touched. It is used where the image
-/// is neither here nor to be had where it came from. What leaves the window of retention loses its
-/// file; what a registry has is left to the registry, which alone can free it.
+/// It is made in `prepare` of a release that is new here, and then of what is live as well if that has
+/// none: where a new release cannot be copied the deployment fails, and what is live was not touched.
+/// Going back to what is known here waits for no copy. A copy is used where the image is neither
+/// here nor to be had where it came from. What leaves the window of retention loses its file; what a
+/// registry has is left to the registry, which alone can free it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Capture {
-    /// No copy.
+pub struct Capture(To);
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum To {
     #[default]
-    Off,
-    /// In the state directory, a file for each image as `docker save` writes it. Takes as much of the
-    /// disk as the whole image, layers that others have included.
+    Nowhere,
     Archive,
-    /// Pushed below this name, `registry.example:5000/rollback`, to a registry that wants credentials:
-    /// configured ones, or a provider's.
-    Registry(String),
-    /// The same at a registry that wants none.
-    OpenRegistry(String),
+    Registry {
+        prefix: String,
+        access: Access,
+    },
+}
+
+/// Whether a registry has to be given credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Guarded,
+    Open,
 }
 
 impl Capture {
+    /// No copy.
+    pub fn off() -> Self {
+        Self(To::Nowhere)
+    }
+
+    /// In the state directory, a file for each image as `docker save` writes it. Takes as much of the
+    /// disk as the whole image, layers that others have included.
+    pub fn archive() -> Self {
+        Self(To::Archive)
+    }
+
+    /// Pushed below this name, `registry.example:5000/rollback`, to a registry that wants credentials:
+    /// configured ones, or a provider's.
+    pub fn registry(prefix: impl Into<String>) -> Self {
+        Self::at(prefix.into(), Access::Guarded)
+    }
+
+    /// The same at a registry that wants none.
+    pub fn open_registry(prefix: impl Into<String>) -> Self {
+        Self::at(prefix.into(), Access::Open)
+    }
+
+    fn at(prefix: String, access: Access) -> Self {
+        Self(To::Registry { prefix, access })
+    }
+
+    pub(super) fn is_off(&self) -> bool {
+        self.0 == To::Nowhere
+    }
+
     /// Refuses what could keep nothing.
     pub(crate) fn validate(&self, logins: &Logins) -> Result<(), BackendError> {
-        let (Self::Registry(prefix) | Self::OpenRegistry(prefix)) = self else {
+        let To::Registry { prefix, access } = &self.0 else {
             return Ok(());
         };
         let tag = Reference::parse(&format!("{prefix}/x:x"));
@@ -46,12 +82,12 @@ impl Capture {
             return Err(bad(what, prefix));
         }
         let host = RegistryHost::of(prefix);
-        if matches!(self, Self::Registry(_)) && !logins.may_have(&host) {
+        if *access == Access::Guarded && !logins.may_have(&host) {
             let what =
                 "there are no credentials for the registry that copies of images are kept in";
             return Err(BackendError::new(BackendErrorKind::Unauthorized, what)
                 .on(host)
-                .advice("configure them, or say that it wants none: Capture::OpenRegistry")
+                .advice("configure them, or say that it wants none: Capture::open_registry")
                 .untouched());
         }
         Ok(())
@@ -59,17 +95,17 @@ impl Capture {
 
     /// The repository of a workload's copies.
     pub(super) fn repository(&self, name: &str) -> Option<String> {
-        match self {
-            Self::Off | Self::Archive => None,
-            Self::Registry(prefix) | Self::OpenRegistry(prefix) => Some(format!("{prefix}/{name}")),
+        match &self.0 {
+            To::Registry { prefix, .. } => Some(format!("{prefix}/{name}")),
+            To::Nowhere | To::Archive => None,
         }
     }
 
     /// Whether a copy is where they are wanted.
     pub(super) fn is_of(&self, kept: &Kept) -> bool {
-        match (self, kept) {
-            (Self::Archive, Kept::Archive) => true,
-            (Self::Registry(prefix) | Self::OpenRegistry(prefix), Kept::At(name)) => {
+        match (&self.0, kept) {
+            (To::Archive, Kept::Archive { .. }) => true,
+            (To::Registry { prefix, .. }, Kept::At(name)) => {
                 let below = name.strip_prefix(prefix.as_str());
                 below.is_some_and(|below| below.starts_with('/'))
             }

@@ -35,7 +35,7 @@ impl Copies {
     pub(crate) fn new(capture: Capture, state_dir: PathBuf, workload: &str) -> Self {
         Self {
             capture,
-            notes: Notes::below(&state_dir),
+            notes: Notes::below(&state_dir, &readable_name(workload)),
             name: readable_name(workload),
         }
     }
@@ -51,9 +51,11 @@ impl Copies {
         let Some(artifact) = Digits::of(release) else {
             return Ok(());
         };
-        let known = self.notes.read(artifact).await?;
+        let known = self.notes.read(cx, artifact).await?;
         let same = |note: &Note| note.image == image && self.capture.is_of(&note.kept);
-        if self.capture == Capture::Off || known.is_some_and(|note| same(&note)) {
+        if let Some(note) = known.filter(same)
+            && self.is_there(cx, client, &note).await?
+        {
             return Ok(());
         }
         cx.check()?;
@@ -65,8 +67,9 @@ impl Copies {
         let kept = match self.capture.repository(&self.name) {
             None => {
                 cx.say("keeping a copy of the image in the state directory");
-                archive::write(cx, client, image, &self.notes.archive(artifact)).await?;
-                Kept::Archive
+                let path = self.notes.archive(artifact);
+                let size = archive::write(cx, client, image, &path).await?;
+                Kept::Archive { size }
             }
             Some(repository) => {
                 cx.say(format!("keeping a copy of the image in {repository}"));
@@ -74,7 +77,31 @@ impl Copies {
             }
         };
         let image = image.to_owned();
-        self.notes.write(artifact, &Note { image, kept }).await
+        self.notes.write(cx, artifact, &Note { image, kept }).await
+    }
+
+    /// Whether any are wanted.
+    pub(crate) fn are_wanted(&self) -> bool {
+        !self.capture.is_off()
+    }
+
+    /// Whether what is noted is still there: a registry may have let it go.
+    async fn is_there(
+        &self,
+        cx: &Context,
+        client: &Client,
+        note: &Note,
+    ) -> Result<bool, BackendError> {
+        let Kept::At(name) = &note.kept else {
+            return Ok(true);
+        };
+        match client.remote(cx, name).await {
+            Ok(_) => Ok(true),
+            Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Gone) => Ok(false),
+            Err(e) if is_stop(&e) => Err(e),
+            // Nobody has said that it is gone, and going back must not wait for that.
+            Err(_) => Ok(true),
+        }
     }
 
     /// How near the copy of an artifact is, if there is one.
@@ -84,7 +111,7 @@ impl Copies {
         client: &Client,
         release: &Release,
     ) -> Result<Option<Availability>, BackendError> {
-        let Some((_, note)) = self.noted(release).await? else {
+        let Some((_, note)) = self.noted(cx, release).await? else {
             return Ok(None);
         };
         let Kept::At(name) = &note.kept else {
@@ -106,15 +133,17 @@ impl Copies {
         client: &Client,
         release: &Release,
     ) -> Result<Option<ImageInspect>, BackendError> {
-        let noted = self.noted(release).await?;
-        let Some((artifact, note)) = noted.filter(|(_, note)| note.kept == Kept::Archive) else {
+        let noted = self.noted(cx, release).await?;
+        let Some((artifact, note)) =
+            noted.filter(|(_, note)| matches!(note.kept, Kept::Archive { .. }))
+        else {
             return Ok(None);
         };
         cx.say("loading the image from its copy");
         let path = self.notes.archive(artifact);
         let loaded = archive::load(cx, client, &path).await;
         match self.whole(client, loaded, &note).await {
-            Err(e) if !is_stop(&e) => {
+            Err(e) if !is_stop(&e) && e.kind() != Kind::Unreachable => {
                 cx.say(format!(
                     "the copy of the image is of no use: {}",
                     Chain::of(&e)
@@ -132,7 +161,7 @@ impl Copies {
         client: &Client,
         release: &Release,
     ) -> Result<Option<ImageInspect>, BackendError> {
-        let noted = self.noted(release).await?;
+        let noted = self.noted(cx, release).await?;
         let Some((name, note)) = noted.and_then(|(_, note)| note.at()) else {
             return Ok(None);
         };
@@ -143,12 +172,13 @@ impl Copies {
 
     async fn noted<'a>(
         &self,
+        cx: &Context,
         release: &'a Release,
     ) -> Result<Option<(Digits<'a>, Note)>, BackendError> {
         let Some(artifact) = Digits::of(release) else {
             return Ok(None);
         };
-        let note = self.notes.read(artifact).await?;
+        let note = self.notes.read(cx, artifact).await?;
         Ok(note.map(|note| (artifact, note)))
     }
 
@@ -183,7 +213,7 @@ impl Copies {
                 client.untag(&format!("{repository}:{tag}")).await?;
             }
         }
-        self.notes.retain(&needed).await
+        self.notes.retain(cx, &needed).await
     }
 }
 

@@ -5,12 +5,16 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::release::Release;
 use serde::{Deserialize, Serialize};
 
 use crate::error;
 use crate::tag::artifact_of;
+
+/// How the name of a file begins that is not whole yet.
+const UNFINISHED: &str = ".unfinished-";
 
 /// A copy of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,8 +45,8 @@ impl<'a> Digits<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Kept {
-    /// Beside the note.
-    Archive,
+    /// Beside the note, and so long, in bytes.
+    Archive { size: u64 },
     /// In a registry, as `repository@digest`.
     At(String),
 }
@@ -52,21 +56,23 @@ impl Note {
     pub(super) fn at(self) -> Option<(String, Self)> {
         match &self.kept {
             Kept::At(name) => Some((name.clone(), self)),
-            Kept::Archive => None,
+            Kept::Archive { .. } => None,
         }
     }
 }
 
-/// The directory of a workload's copies, 0700: `<artifact>.json`, and `<artifact>.tar` beside it.
+/// The directory of one workload's copies, 0700: `<artifact>.json`, and `<artifact>.tar` beside it. Several
+/// workloads may share a state directory.
 #[derive(Debug, Clone)]
 pub(super) struct Notes {
     dir: PathBuf,
 }
 
 impl Notes {
-    pub(super) fn below(state_dir: &Path) -> Self {
+    /// `workload` is fit for a file's name.
+    pub(super) fn below(state_dir: &Path, workload: &str) -> Self {
         Self {
-            dir: state_dir.join("images"),
+            dir: state_dir.join("images").join(workload),
         }
     }
 
@@ -78,10 +84,15 @@ impl Notes {
         self.dir.join(format!("{}.json", artifact.0))
     }
 
-    /// What is kept of an artifact. One that cannot be understood is said, and is made again.
-    pub(super) async fn read(&self, artifact: Digits<'_>) -> Result<Option<Note>, BackendError> {
+    /// What is kept of an artifact. One that cannot be understood, or whose file is not as long as it was,
+    /// is made again.
+    pub(super) async fn read(
+        &self,
+        cx: &Context,
+        artifact: Digits<'_>,
+    ) -> Result<Option<Note>, BackendError> {
         let (path, archive) = (self.note(artifact), self.archive(artifact));
-        blocking(move || {
+        blocking(cx, move |_| {
             let text = match fs::read(&path) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
                 text => text.map_err(|e| fail(&path, e))?,
@@ -93,7 +104,10 @@ impl Notes {
                     return Ok(None);
                 }
             };
-            let is_there = note.kept != Kept::Archive || archive.is_file();
+            let is_there = match note.kept {
+                Kept::Archive { size } => fs::metadata(archive).is_ok_and(|m| m.len() == size),
+                Kept::At(_) => true,
+            };
             Ok(is_there.then_some(note))
         })
         .await
@@ -102,12 +116,13 @@ impl Notes {
     /// Durably.
     pub(super) async fn write(
         &self,
+        cx: &Context,
         artifact: Digits<'_>,
         note: &Note,
     ) -> Result<(), BackendError> {
         let path = self.note(artifact);
         let text = serde_json::to_vec(note).map_err(|e| fail(&path, e.into()))?;
-        blocking(move || {
+        blocking(cx, move |_| {
             let put = || {
                 let mut file = unnamed(&path)?;
                 file.write_all(&text)?;
@@ -118,10 +133,15 @@ impl Notes {
         .await
     }
 
-    /// Removes all that is of no artifact that is needed, and what was never finished.
-    pub(super) async fn retain(&self, needed: &impl Fn(&str) -> bool) -> Result<(), BackendError> {
+    /// Removes all that is of no artifact that is needed, and what was never finished. What this crate
+    /// does not write it leaves.
+    pub(super) async fn retain(
+        &self,
+        cx: &Context,
+        needed: &impl Fn(&str) -> bool,
+    ) -> Result<(), BackendError> {
         let dir = self.dir.clone();
-        let list = move || {
+        let list = move |_: &Context| {
             let entries = match fs::read_dir(&dir) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
                 entries => entries.map_err(|e| fail(&dir, e))?,
@@ -131,17 +151,22 @@ impl Notes {
                 .collect::<io::Result<Vec<_>>>()
                 .map_err(|e| fail(&dir, e))
         };
-        let mut surplus = blocking(list).await?;
-        let is_needed = |path: &PathBuf| {
-            let artifact = path.file_stem().and_then(|stem| stem.to_str());
-            let of_ours = path.extension().is_some_and(|e| e == "json" || e == "tar");
-            of_ours && artifact.is_some_and(needed)
+        let mut surplus = blocking(cx, list).await?;
+        let is_surplus = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let (stem, kind) = name
+                .and_then(|name| name.split_once('.'))
+                .unwrap_or_default();
+            let is_digits = !stem.is_empty() && stem.bytes().all(|b| b.is_ascii_hexdigit());
+            let is_copy = is_digits && matches!(kind, "json" | "tar");
+            is_copy && !needed(stem) || name.is_some_and(|name| name.starts_with(UNFINISHED))
         };
-        surplus.retain(|path| !is_needed(path));
+        surplus.retain(is_surplus);
         // A note before its copy: what is noted is there.
         surplus.sort_by_key(|path| path.extension().is_some_and(|e| e == "tar"));
-        blocking(move || {
+        blocking(cx, move |cx| {
             for path in &surplus {
+                cx.check()?;
                 match fs::remove_file(path) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(path, e)),
                     _ => {}
@@ -157,7 +182,7 @@ impl Notes {
 pub(super) fn unnamed(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let dir = path.parent().unwrap_or(path);
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    tempfile::NamedTempFile::new_in(dir)
+    tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(dir)
 }
 
 /// Gives a whole file its name, durably.
@@ -165,8 +190,8 @@ pub(super) fn name(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()>
     file.as_file().sync_all()?;
     file.persist(path)?;
     let mut above = path.parent();
-    // The directory may be new, too.
-    for _ in 0..2 {
+    // The directories may be new, too.
+    for _ in 0..3 {
         if let Some(dir) = above {
             File::open(dir)?.sync_all()?;
             above = dir.parent();
@@ -183,10 +208,13 @@ pub(super) fn fail(path: &Path, e: io::Error) -> BackendError {
     )
 }
 
+/// A step that blocks. It keeps the lease as long as it goes on, whoever waits for it.
 pub(super) async fn blocking<T: Send + 'static>(
-    step: impl FnOnce() -> Result<T, BackendError> + Send + 'static,
+    cx: &Context,
+    step: impl FnOnce(&Context) -> Result<T, BackendError> + Send + 'static,
 ) -> Result<T, BackendError> {
-    let done = tokio::task::spawn_blocking(step).await;
+    let cx = cx.clone();
+    let done = tokio::task::spawn_blocking(move || step(&cx)).await;
     done.unwrap_or_else(|e| {
         let what = "a step ended abnormally";
         Err(BackendError::new(BackendErrorKind::Failed, what).because(e))

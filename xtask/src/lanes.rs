@@ -1,5 +1,5 @@
-//! The tests' programs, run in two lanes: those that wait for real services most of the time, and all
-//! others beside them. Who has done his own helps the other.
+//! The tests' programs, run in three lanes: two of those that wait for real services most of the time, and
+//! one of all others beside them. Who has done his own helps the others.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,6 +10,18 @@ use serde_json::Value;
 
 /// Crates whose tests wait for dockerd and systemd.
 const WAITING: &[&str] = &["rollback-docker", "rollback-compose", "rollback-systemd"];
+
+/// Which take longest by what is in their names: they begin first, so that none is left alone at the end.
+const LONGEST: &[&str] = &[
+    "slow",
+    "suite",
+    "kill",
+    "outages",
+    "beside",
+    "endpoints",
+    "history",
+    "simulator",
+];
 
 /// One program of tests.
 struct Tests {
@@ -31,7 +43,10 @@ struct Ended {
 /// Builds every program of tests, and runs them with this directory for temporary files. All of them,
 /// whether some fail or not.
 pub(crate) fn run(tmp: &str) -> Result<(), String> {
-    let (waiting, others): (Vec<_>, Vec<_>) = built()?
+    let mut built = built()?;
+    // The last one is taken first.
+    built.sort_by_key(Tests::is_long);
+    let (waiting, others): (Vec<_>, Vec<_>) = built
         .into_iter()
         .partition(|tests| WAITING.contains(&&*tests.package));
     if waiting.is_empty() || others.is_empty() {
@@ -40,9 +55,11 @@ pub(crate) fn run(tmp: &str) -> Result<(), String> {
     let (tmp, all) = (Path::new(tmp), waiting.len() + others.len());
     let (waiting, others) = (Mutex::new(waiting), Mutex::new(others));
     let ended = std::thread::scope(|scope| {
-        let beside = scope.spawn(|| lane([&waiting, &others], tmp));
+        let beside = [(); 2].map(|()| scope.spawn(|| lane([&waiting, &others], tmp)));
         let mut ended = lane([&others, &waiting], tmp);
-        ended.extend(beside.join().unwrap_or_default());
+        for lane in beside {
+            ended.extend(lane.join().unwrap_or_default());
+        }
         ended
     });
     if ended.len() != all {
@@ -114,6 +131,10 @@ impl Tests {
         })
     }
 
+    fn is_long(&self) -> bool {
+        LONGEST.iter().any(|part| self.name.contains(part))
+    }
+
     /// As cargo runs it.
     fn run(&self, tmp: &Path) -> Ended {
         println!("running {}", self.name);
@@ -141,7 +162,7 @@ impl Tests {
     }
 }
 
-/// Prints what a program has said, once it has ended: two run at once.
+/// Prints what a program has said, once it has ended: several run at once.
 fn told(ended: Ended) -> Ended {
     let took = ended.took.as_secs_f64();
     println!("\n--- {}, {took:.1} s\n{}", ended.name, ended.output);

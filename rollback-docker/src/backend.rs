@@ -143,7 +143,7 @@ impl DockerBackend {
         if let Some(from) = &from
             && from.summary.id != container.summary.id
         {
-            self.tell(cx, self.foretold_dependents(client, from).await?);
+            self.tell(cx, self.foretold_dependents(client, from).await);
         }
         let way_back = match (&op.from, from) {
             (End::Placed(_), Some(from)) => way_back(&from),

@@ -14,7 +14,7 @@ use bollard::models::{
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
     LogsOptionsBuilder, RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
-    StartContainerOptions, StopContainerOptionsBuilder,
+    RestartContainerOptions, StartContainerOptions, StopContainerOptionsBuilder,
 };
 use bollard::{ClientVersion, Docker};
 use rollback_core::error::{BackendError, BackendErrorKind, Chain};
@@ -344,9 +344,7 @@ impl Client {
 
     /// Stops it, within its own stop timeout.
     pub(crate) async fn stop(&self, container: &Container) -> Result<(), BackendError> {
-        // The client has to be more patient than the container may be slow.
-        let patience = Duration::from_secs(container.stop_timeout()) + TIMEOUT;
-        let docker = self.docker.clone().with_timeout(patience);
+        let docker = self.docker.clone().with_timeout(patience(container));
         let options = StopContainerOptionsBuilder::default().build();
         match docker
             .stop_container(&container.summary.id, Some(options))
@@ -356,6 +354,18 @@ impl Client {
             Err(e) if matches!(error::status(&e), Some(304 | 404)) => Ok(()),
             Err(e) => Err(self.failed("cannot stop the container", &container.summary.id, e)),
         }
+    }
+
+    /// Restarts it, or starts one that does not run, in one request: dockerd goes through with it by
+    /// itself, whatever becomes of this process.
+    pub(crate) async fn restart(&self, container: &Container) -> Result<(), BackendError> {
+        let id = &container.summary.id;
+        let docker = self.docker.clone().with_timeout(patience(container));
+        let answer = docker.restart_container(id, None::<RestartContainerOptions>);
+        answer.await.map_err(|e| {
+            let e = error::without(&secrets::of(container), e);
+            self.failed("cannot restart the container", id, e)
+        })
     }
 
     /// Joins a container to a network. One that it is in already stays as it is.
@@ -443,6 +453,11 @@ impl Client {
             .await
             .unwrap_or_default()
     }
+}
+
+/// How long a stop is waited for: the client has to be more patient than the container may be slow.
+fn patience(container: &Container) -> Duration {
+    Duration::from_secs(container.stop_timeout()).saturating_add(TIMEOUT)
 }
 
 /// The newest API version that a daemon speaks.

@@ -1,9 +1,11 @@
 //! [`Dependents`]: containers that live in another one's namespaces, and lose them with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::ListContainersOptionsBuilder;
+use futures_util::{StreamExt, stream};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, Chain};
 use rollback_core::time::Timestamp;
@@ -32,6 +34,10 @@ pub enum Dependents {
 /// How long after its first process the others of a container's processes may be seen to end, in
 /// microseconds.
 const TOGETHER: i64 = 2_000_000;
+/// How long one container is looked at. dockerd does not answer for one that hangs, whoever's it is.
+const LOOK: Duration = Duration::from_secs(5);
+/// So many are looked at at once.
+const LOOKS: usize = 16;
 
 /// A container that shares something with another one.
 pub(crate) struct Dependent {
@@ -72,6 +78,14 @@ impl Dependent {
         let ends = ended_at(&self.container).zip(ended_at(former));
         let together = ends.is_some_and(|(its, formers)| (its - formers).abs() <= TOGETHER);
         self.container.summary.is_up() || (shares && together)
+    }
+
+    /// Whether it has ended since this one runs: so does one whose restart was cut off.
+    fn ended_since(&self, live: &Container) -> bool {
+        let at = started_at(live).map(|at| at.as_microsecond());
+        ended_at(&self.container)
+            .zip(at)
+            .is_some_and(|(its, live)| its >= live)
     }
 }
 
@@ -129,7 +143,8 @@ impl DockerBackend {
         if let Some(shared) = dependent.shared_with(id, Some(name)) {
             let lost = started_at(&dependent.container) < started_at(live);
             let mut before = former.iter().chain([live]);
-            if !lost || !before.any(|c| dependent.ran_with(c)) {
+            let ran = before.any(|c| dependent.ran_with(c)) || dependent.ended_since(live);
+            if !lost || !ran {
                 return None;
             }
             let told = format!("{} shared the {shared} of {name}", its.name);
@@ -165,19 +180,23 @@ impl DockerBackend {
         self.myself.spare(&dependent.summary)?;
         cx.check()?;
         cx.say(format!("restarting {}", dependent.summary.name));
-        if dependent.summary.is_up() {
-            client.stop(dependent).await?;
-        }
-        client.start(dependent).await
+        client.restart(dependent).await
     }
 
-    /// Who will be left without when this one stops, for people.
+    /// Who will be left without when this one stops, or that this is not known, for people: nothing
+    /// depends on it.
     pub(crate) async fn foretold_dependents(
         &self,
         client: &Client,
         from: &Container,
-    ) -> Result<Vec<String>, BackendError> {
-        let all = client.dependents().await?;
+    ) -> Vec<String> {
+        let all = match client.dependents().await {
+            Ok(all) => all,
+            Err(e) => {
+                let what = "whether other containers share what is its is not known";
+                return vec![format!("{what}: {}", Chain::of(&e))];
+            }
+        };
         let name = Some(self.config.container.as_str());
         let told = all.iter().filter(|d| d.container.summary.is_up());
         let told = told.filter_map(|d| {
@@ -188,7 +207,7 @@ impl DockerBackend {
                 from.summary.name
             ))
         });
-        Ok(told.collect())
+        told.collect()
     }
 }
 
@@ -208,18 +227,32 @@ impl Client {
     }
 
     /// Containers that share something with another one. The list knows of networks alone: of the
-    /// rest each one that runs, or was just killed, is asked.
+    /// rest each one that runs, or was just killed, is asked. One that does not answer is passed over:
+    /// a stranger's that hangs is no reason to wait.
     async fn dependents(&self) -> Result<Vec<Dependent>, BackendError> {
         let options = ListContainersOptionsBuilder::default().all(true).build();
         let listed = self.docker.list_containers(Some(options)).await;
         let listed = listed.map_err(|e| self.failed("cannot list the containers", "dockerd", e))?;
-        let mut found = Vec::new();
-        for listed in listed.into_iter().filter(may_depend) {
-            let container = self.inspect(&listed.id.unwrap_or_default()).await?;
-            found.extend(container.map(Dependent::new));
-        }
-        found.retain(|d| !d.shares.is_empty());
-        Ok(found)
+        let ids = listed.into_iter().filter(may_depend).filter_map(|l| l.id);
+        let looks = stream::iter(ids).map(|id| self.dependent(id));
+        let found = looks.buffered(LOOKS).filter_map(|found| async { found });
+        Ok(found.collect().await)
+    }
+
+    async fn dependent(&self, id: String) -> Option<Dependent> {
+        let looked = tokio::time::timeout(LOOK, self.inspect(&id)).await;
+        let found = match looked {
+            Ok(Ok(found)) => Dependent::new(found?),
+            Ok(Err(e)) => {
+                tracing::debug!(container = %id, error = %Chain::of(&e), "not looked at");
+                return None;
+            }
+            Err(_) => {
+                tracing::debug!(container = %id, "it does not answer");
+                return None;
+            }
+        };
+        (!found.shares.is_empty()).then_some(found)
     }
 }
 

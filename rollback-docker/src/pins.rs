@@ -6,13 +6,13 @@
 //! held, and found. What the tags say is [`Tag`]'s.
 
 use rollback_core::context::Context;
-use rollback_core::error::BackendError;
+use rollback_core::error::{BackendError, Chain};
 use rollback_core::history::Fence;
 use sha2::{Digest, Sha256};
 
 use crate::client::Client;
 use crate::fingerprint;
-use crate::freed::Freed;
+use crate::freed::{Freed, Layers};
 use crate::tag::{Hold, Tag};
 
 /// A workload's pins, as they were when they were read.
@@ -88,7 +88,11 @@ impl Pins {
                 client.untag(&name).await?;
                 continue;
             }
-            let layers = client.layers(&pin.image).await?;
+            // It is counted for people alone.
+            let layers = client.layers(&pin.image).await.unwrap_or_else(|e| {
+                tracing::debug!(image = %pin.image, error = %Chain::of(&e), "not counted");
+                Layers::default()
+            });
             let mut deleted = client.untag(&name).await?;
             deleted.extend(client.free(&pin.image).await?);
             freed += layers.freed(&deleted.into_iter().collect());

@@ -67,7 +67,7 @@ impl DockerBackend {
             );
             if let Some(live) = &live {
                 remarks.extend(self.slow_stop(live));
-                remarks.extend(self.foretold_dependents(client, live).await?);
+                remarks.extend(self.foretold_dependents(client, live).await);
             }
         }
         let all = remarks.into_iter();

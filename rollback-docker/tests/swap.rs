@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rollback_core::backend::{Backend, End, Operation};
 use rollback_core::context::{Context, ProgressSink};
 use rollback_docker::{Dependents, DockerBackend, Drain};
+use support::answers::{answering, hanging};
 use support::apart::Apart;
 use support::{cx, operation};
 
@@ -45,11 +46,16 @@ impl Apart {
 
     /// The signals that containers have got.
     fn signals(&self) -> Vec<String> {
+        self.events("kill", "{{.Actor.Attributes.signal}}")
+    }
+
+    /// What has happened so far of one kind.
+    fn events(&self, kind: &str, format: &str) -> Vec<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let now = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
         let mut args = vec!["events", "--since", "1", "--until", &now];
-        args.extend(["--filter", "event=kill", "--format"]);
-        args.push("{{.Actor.Attributes.signal}}");
+        let kind = format!("event={kind}");
+        args.extend(["--filter", &kind, "--format", format]);
         let out = self.fixture.must(&args);
         out.lines().map(str::to_owned).collect()
     }
@@ -92,6 +98,7 @@ async fn who_shared_a_replaced_containers_network_was_left_without_it_and_never_
         "{said}"
     );
     assert_ne!(apart.network_of("side"), apart.network_of("api"));
+    apart.fixture.must(&["start", "other"]);
     let restarts = DockerBackend::new(apart.config().dependents(Dependents::Restart)).unwrap();
     let mut forth = operation("api", op.from.clone(), op.to.clone());
     swap(&restarts, &mut forth).await;
@@ -109,6 +116,71 @@ async fn who_shared_a_replaced_containers_network_was_left_without_it_and_never_
     restarts.switch(&hears, &back).await.unwrap();
     assert_eq!(said(), "");
     assert_eq!(apart.of("side", "{{.State.StartedAt}}"), before);
+}
+
+#[tokio::test]
+async fn who_was_being_restarted_when_the_restart_was_cut_off_stayed_down_for_good() {
+    let Some(apart) = Apart::new() else { return };
+    let warns = DockerBackend::new(apart.config()).unwrap();
+    apart.deploy(&warns, "api:v1").await;
+    let side = ["run", "-d", "--name", "side", "-e", "PORT=81"];
+    let network = ["--network", "container:api", "api:v1"];
+    apart.fixture.must(&[&side[..], &network].concat());
+    let mut op = apart.plan(&warns, "api:v2").await;
+    swap(&warns, &mut op).await;
+    let mut back = operation("api", op.to.clone(), op.from.clone());
+    swap(&warns, &mut back).await;
+    // So far a restart of two requests had come.
+    apart.fixture.must(&["stop", "side"]);
+    let restarts = DockerBackend::new(apart.config().dependents(Dependents::Restart)).unwrap();
+    let (hears, said) = hearing();
+    restarts.switch(&hears, &back).await.unwrap();
+    assert!(said().contains("it was restarted"), "{}", said());
+    assert_eq!(apart.network_of("side"), apart.network_of("api"));
+    // In one: dockerd goes through with it by itself.
+    let restarted = apart.events("restart", "{{.Actor.Attributes.name}}");
+    assert_eq!(restarted, ["side"]);
+}
+
+#[tokio::test]
+async fn a_strangers_container_that_hangs_held_up_every_deployment() {
+    let Some(apart) = Apart::new() else { return };
+    let plain = DockerBackend::new(apart.config()).unwrap();
+    apart.deploy(&plain, "api:v1").await;
+    let other = ["run", "-d", "--name", "other", "-e", "PORT=81", "api:v1"];
+    apart.fixture.must(&other);
+    let socket = apart.fixture.dir().join("hanging.sock");
+    let look = format!("containers/{}/json", apart.of("other", "{{.Id}}"));
+    hanging(&socket, apart.fixture.socket(), look);
+    let backend = DockerBackend::new(apart.config().socket(socket)).unwrap();
+    let op = apart.deploy(&backend, "api:v2").await;
+    let live = op.to.instance().unwrap().handle.to_string();
+    assert_eq!(apart.of("api", "{{.Id}}"), live);
+}
+
+#[tokio::test]
+async fn what_an_image_took_could_not_be_counted_and_so_nothing_was_let_go() {
+    let Some(apart) = Apart::new() else { return };
+    let plain = DockerBackend::new(apart.config()).unwrap();
+    apart.deploy(&plain, "api:v1").await;
+    let op = apart.deploy(&plain, "api:v2").await;
+    let image = apart
+        .fixture
+        .must(&["image", "inspect", "-f", "{{.Id}}", "api:v1"]);
+    let socket = apart.fixture.dir().join("answering.sock");
+    let history = (format!("images/{}/history", image.trim()), "none".into());
+    answering(&socket, apart.fixture.socket(), vec![history]);
+    let backend = DockerBackend::new(apart.config().socket(socket)).unwrap();
+    let window = [op.to.instance().unwrap().clone()];
+    backend.retain(&cx(), &window).await.unwrap();
+    let held = [
+        "images",
+        "-q",
+        "--no-trunc",
+        "--filter",
+        "reference=rollback.local/*",
+    ];
+    assert!(!apart.fixture.must(&held).contains(image.trim()));
 }
 
 #[tokio::test]

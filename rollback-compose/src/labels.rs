@@ -17,6 +17,9 @@ use crate::tool::Generation;
 
 const PREFIX: &str = "com.docker.compose.";
 
+/// No service's. From version 2 on compose does not see a container without a hash at all.
+const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
 /// The service that compose is asked to make nothing of, for it to make the project's networks and
 /// volumes.
 const NOBODY: &str = "rollback-provides";
@@ -52,7 +55,7 @@ impl ComposeLabels {
     }
 
     /// By what compose tells that the container is what its files say; of one that is something else
-    /// there is none, and its next `up` makes it what they say.
+    /// there is none, and its next `up` makes it what they say: the label is one that no service has.
     async fn hash(
         &self,
         cx: &Context,
@@ -160,9 +163,8 @@ impl LiveLabels for ComposeLabels {
             labels.insert("image", made.image.to_owned());
             labels.insert("depends_on", self.depends_on());
         }
-        if let Some(hash) = self.hash(cx, made).await? {
-            labels.insert("config-hash", hash);
-        }
+        let hash = self.hash(cx, made).await?;
+        labels.insert("config-hash", hash.unwrap_or_else(|| NO_HASH.to_owned()));
         let labels = labels.into_iter();
         Ok(labels.map(|(k, v)| (format!("{PREFIX}{k}"), v)).collect())
     }

@@ -214,6 +214,10 @@ async fn what_the_file_does_not_say_is_not_up_to_date_for_compose() {
     let run = engine.deploy(&Shop::id(), "api:v2", me()).await.unwrap();
     assert_eq!(run.await.unwrap().outcome(), Outcome::Succeeded);
     assert_eq!(shop.version(), "v2");
+    // One without a hash does not exist for compose from version 2 on.
+    let hash = "{{index .Config.Labels \"com.docker.compose.config-hash\"}}";
+    let hash = shop.fixture.must(&["inspect", "-f", hash, "shop_api_1"]);
+    assert_eq!(hash.trim(), "0".repeat(64));
     let said = shop.compose(&["up", "-d"]);
     assert!(said.contains("Recreating"), "{said}");
     assert_eq!(shop.version(), "v1");

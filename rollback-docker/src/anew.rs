@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use bollard::models::HostConfig;
 use rollback_core::backend::Handle;
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use rollback_core::release::Release;
 
 use crate::backend::DockerBackend;
+use crate::body::Blueprint;
 use crate::client::Client;
 use crate::container::Container;
 use crate::inventory::Inventory;
@@ -44,21 +46,7 @@ impl DockerBackend {
             wear,
         } = anew;
         let release = marks.release.clone();
-        let kept = [Arc::clone(old)];
-        let mut made = self.blueprint(&without_volumes(&release), &kept).await?;
-        let host = made.body.host_config.get_or_insert_default();
-        let binds = host.binds.get_or_insert_default();
-        binds.extend(anonymous_volumes(&release, old)?);
-        for bind in binds.iter_mut().filter(|b| !b.starts_with('/')) {
-            // Into a volume that the service has emptied docker would copy the image's files.
-            let mode = if bind.matches(':').count() > 1 {
-                ","
-            } else {
-                ":"
-            };
-            bind.push_str(mode);
-            bind.push_str("nocopy");
-        }
+        let mut made = self.blueprint_anew(old, &release).await?;
         marks.wears = wear.and_then(|wear| wear.put(&mut made.body));
         marks.stands_for = Some(old.summary.handle().as_str().to_owned());
         cx.check()?;
@@ -66,6 +54,28 @@ impl DockerBackend {
         let new = Box::pin(make).await?;
         self.join_networks(cx, client, &new, &release).await?;
         Ok(new)
+    }
+
+    /// What a container in place of another is made of.
+    ///
+    /// # Errors
+    ///
+    /// Why there can be none: a volume that cannot be mounted again, a value that nobody has.
+    pub(crate) async fn blueprint_anew(
+        &self,
+        old: &Arc<Container>,
+        release: &Release,
+    ) -> Result<Blueprint, BackendError> {
+        let kept = [Arc::clone(old)];
+        let mut made = self.blueprint(&without_volumes(release), &kept).await?;
+        let host = made.body.host_config.get_or_insert_default();
+        let unnamed = anonymous_volumes(host, old)?;
+        let binds = host.binds.get_or_insert_default();
+        binds.extend(unnamed);
+        for bind in binds.iter_mut().filter(|b| !b.starts_with('/')) {
+            without_copying(bind);
+        }
+        Ok(made)
     }
 
     /// Removes what remakings of this handle have left.
@@ -89,15 +99,30 @@ fn without_volumes(release: &Release) -> Release {
     settings::with_table(release, settings::CONTAINER, table)
 }
 
+/// The same volume, and nothing copied into it: docker would copy the image's files into one that the
+/// service has emptied.
+fn without_copying(bind: &mut String) {
+    let mode = bind.splitn(3, ':').nth(2);
+    let (between, said) = match mode {
+        Some(mode) => (',', mode.split(',').any(|one| one == "nocopy")),
+        None => (':', false),
+    };
+    // docker takes no option twice.
+    if !said {
+        bind.push(between);
+        bind.push_str("nocopy");
+    }
+}
+
 /// The volumes that dockerd made without a name of ours, each to be mounted by its own where it
-/// was.
-fn anonymous_volumes(release: &Release, old: &Container) -> Result<Vec<String>, BackendError> {
-    let rows = settings::table(release, settings::CONTAINER);
-    let recorded: Vec<&str> = rows
-        .keys()
-        .filter_map(|row| row.strip_prefix("bind:"))
-        .map(|target| target.trim_end_matches('/'))
-        .collect();
+/// was. What is mounted there already has a name, in whichever of dockerd's two forms it was asked for.
+fn anonymous_volumes(host: &HostConfig, old: &Container) -> Result<Vec<String>, BackendError> {
+    let binds = host.binds.iter().flatten();
+    let binds = binds.filter_map(|bind| bind.split(':').nth(1));
+    let mounts = host.mounts.iter().flatten();
+    let mounts = mounts.filter_map(|mount| mount.target.as_deref());
+    let all = binds.chain(mounts);
+    let recorded: Vec<&str> = all.map(|target| target.trim_end_matches('/')).collect();
     let mut out = Vec::new();
     for mount in old.inspect.mounts.iter().flatten() {
         let at = mount.destination.clone().unwrap_or_default();
@@ -117,4 +142,23 @@ fn anonymous_volumes(release: &Release, old: &Container) -> Result<Vec<String>, 
         out.push(format!("{name}:{at}"));
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_that_nothing_is_copied_into_already_is_not_told_so_twice() {
+        for (bind, anew) in [
+            ("data:/data", "data:/data:nocopy"),
+            ("data:/data:ro", "data:/data:ro,nocopy"),
+            ("data:/data:nocopy", "data:/data:nocopy"),
+            ("data:/data:ro,nocopy", "data:/data:ro,nocopy"),
+        ] {
+            let mut made = bind.to_owned();
+            without_copying(&mut made);
+            assert_eq!(made, anew);
+        }
+    }
 }

@@ -113,6 +113,9 @@ impl DockerBackend {
         if let Some(from) = &from {
             self.myself.spare(&from.summary)?;
             refuse_swarm(from)?;
+            if let Some(release) = op.from.release() {
+                self.refuse_stuck(from, release).await?;
+            }
         }
         cx.check()?;
         let is_new = self.source.is_to_be_copied(client, release).await?;

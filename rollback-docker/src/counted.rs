@@ -26,11 +26,22 @@ impl DockerBackend {
         let Some(live) = &self.config.live_labels else {
             return Ok(());
         };
+        if live.counted_by().is_empty() {
+            let what = "no label says which containers are this workload's";
+            return Err(BackendError::new(BackendErrorKind::InvalidReference, what)
+                .on(live.prefix())
+                .untouched());
+        }
         let known = |end: &End, id: &str| end.instance().is_some_and(|i| i.handle.as_str() == id);
         for (id, name) in client.counted(live.counted_by()).await? {
             let ours = inventory.ours().iter().any(|c| c.id == id);
             let ends = known(&op.from, &id) || known(&op.to, &id);
-            if ours || ends || name == self.config.container {
+            // What was replaced and could not be made anew without them: an earlier deployment has said so.
+            let parked = id
+                .get(..12)
+                .map(|id| format!("{}-{id}", self.config.container));
+            let parked = parked.as_ref() == Some(&name);
+            if ours || ends || parked || name == self.config.container {
                 continue;
             }
             return Err(BackendError::new(

@@ -47,7 +47,7 @@ impl DockerBackend {
             return Err(error::gone(what, release).transient(true));
         }
         cx.check()?;
-        let wear = self.wear(cx, client, release, &image).await?;
+        let (wear, gave) = self.wear(cx, client, inventory, release, &image).await?;
         let park = format!("{}-{}", self.config.container, pin_name(op));
         let marks = Marks {
             deployment: op.deployment.to_string(),
@@ -56,6 +56,7 @@ impl DockerBackend {
             stands_for: None,
             fence: cx.fence().cloned(),
             wears: wear.and_then(|wear| wear.put(&mut made.body)),
+            gave,
         };
         cx.say("creating the container");
         let name = match self.is_beside() {

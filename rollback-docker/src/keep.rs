@@ -153,6 +153,9 @@ impl DockerBackend {
                 continue;
             }
             cx.check()?;
+            let stays = |c: &Summary| c.is_up() || c.name == self.config.container || wanted(c);
+            self.unname(cx, client, &inventory, container, stays)
+                .await?;
             client.remove(&container.id).await?;
         }
         self.source.pin(cx, client, window, &kept).await

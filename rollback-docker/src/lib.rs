@@ -68,6 +68,7 @@ mod live_labels;
 mod log;
 mod marks;
 mod myself;
+mod naming;
 mod network;
 mod pins;
 mod platform;

@@ -25,13 +25,15 @@ pub(crate) const PUT_AWAY: &str = "rollback.worn.";
 /// [`DockerConfig::live_labels`](crate::DockerConfig::live_labels) takes one.
 #[async_trait]
 pub trait LiveLabels: fmt::Debug + Send + Sync {
-    /// What the names of all of them begin with, such as `com.docker.compose.`.
+    /// What the names of all of them begin with, such as `com.docker.compose.`. One that begins otherwise
+    /// is refused.
     fn prefix(&self) -> &str;
 
     /// Those of them that the tool goes by when it lists the containers of this workload. A container
     /// with all of them that is not this workload's live one is a replica, and refused. One that was
     /// made by hand with them is the tool's: once it is replaced it is made anew without them, and
-    /// removed, as the tool would have done.
+    /// removed, as the tool would have done. Every container has all of none: no label at all is
+    /// refused.
     fn counted_by(&self) -> BTreeMap<String, String>;
 
     /// All of them, for a container that is about to be made.
@@ -60,7 +62,8 @@ pub trait LiveLabels: fmt::Debug + Send + Sync {
 pub struct NewContainer<'a> {
     /// What it is made of.
     pub release: &'a Release,
-    /// The id of its image, which is here. By the release's reference this daemon knows it, too.
+    /// The id of its image, which is here. Where it is configured as today the release's reference means
+    /// it at this daemon, as long as its labels are asked for.
     pub image: &'a str,
     /// Whose settings it has.
     pub configured: Configured,
@@ -72,7 +75,8 @@ pub struct NewContainer<'a> {
 pub enum Configured {
     /// All of what the program has configured now, and nothing else.
     Today,
-    /// Something else: what was recorded, wholly or in part.
+    /// Something else: what was recorded, wholly or in part, or an image that the release's reference
+    /// does not mean here, since another one was built under that name.
     Otherwise,
 }
 
@@ -154,9 +158,10 @@ impl Wear {
 /// Whether a container has all of these.
 pub(crate) fn has_all(container: &Container, wanted: &BTreeMap<String, String>) -> bool {
     let own: HashMap<_, _> = labels(container).collect();
-    wanted
-        .iter()
-        .all(|(name, value)| own.get(name) == Some(&value))
+    !wanted.is_empty()
+        && wanted
+            .iter()
+            .all(|(name, value)| own.get(name) == Some(&value))
 }
 
 fn labels(container: &Container) -> impl Iterator<Item = (&String, &String)> {
@@ -207,5 +212,6 @@ mod tests {
         all.insert("tool.extra".into(), "x".into());
         assert_eq!(Worn::of(&container, "tool.").labels, all);
         assert!(!has_all(&container, &all), "none of them is worn");
+        assert!(!has_all(&container, &BTreeMap::new()), "nobody's");
     }
 }

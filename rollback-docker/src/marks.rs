@@ -21,6 +21,9 @@ pub(crate) const FENCE: &str = "rollback.fence";
 /// On a container that wears the labels of another tool: what their names begin with.
 const WEARS: &str = "rollback.wears";
 
+/// The name that its image was given for it, where nothing here had that name before.
+const GAVE: &str = "rollback.gave";
+
 /// This crate's labels.
 #[derive(Debug, Clone)]
 pub(crate) struct Marks {
@@ -33,6 +36,8 @@ pub(crate) struct Marks {
     pub(crate) fence: Option<Fence>,
     /// The prefix of the labels that another tool knows it by, if it has them on.
     pub(crate) wears: Option<String>,
+    /// The name that its image was given for it.
+    pub(crate) gave: Option<String>,
 }
 
 impl Marks {
@@ -58,6 +63,7 @@ impl Marks {
                 .get(FENCE)
                 .and_then(|text| serde_json::from_str(text).ok()),
             wears: labels.get(WEARS).cloned(),
+            gave: labels.get(GAVE).cloned(),
         })
     }
 
@@ -87,6 +93,7 @@ impl Marks {
         labels.extend(self.stands_for.map(|id| (HANDLE.to_owned(), id)));
         labels.extend(fence.map(|fence| (FENCE.to_owned(), fence)));
         labels.extend(self.wears.map(|prefix| (WEARS.to_owned(), prefix)));
+        labels.extend(self.gave.map(|name| (GAVE.to_owned(), name)));
         Ok(())
     }
 }

@@ -202,6 +202,11 @@ impl Summary {
         self.ours.as_ref().is_some_and(|m| m.wears.is_some())
     }
 
+    /// The name that its image was given for it.
+    pub(crate) fn gave(&self) -> Option<&str> {
+        self.ours.as_ref()?.gave.as_deref()
+    }
+
     pub(crate) fn fence(&self) -> Option<&Fence> {
         self.ours.as_ref()?.fence.as_ref()
     }

@@ -21,44 +21,50 @@ use crate::container::Container;
 use crate::inventory::Inventory;
 use crate::live_labels::{Configured, LiveLabels, NewContainer, Wear, Worn, has_all};
 use crate::marks::Marks;
-use crate::reference::Reference;
+use crate::naming::Naming;
 use crate::settings::CONTAINER;
 use crate::summary::Summary;
 
 impl DockerBackend {
-    /// What a new container of a release, whose image is here, wears.
+    /// What a new container of a release, whose image is here, wears, and the name that its image is
+    /// given for it.
     pub(crate) async fn wear(
         &self,
         cx: &Context,
         client: &Client,
+        inventory: &Inventory<'_>,
         release: &Release,
         image: &str,
-    ) -> Result<Option<Wear>, BackendError> {
+    ) -> Result<(Option<Wear>, Option<String>), BackendError> {
         let Some(live) = &self.config.live_labels else {
-            return Ok(None);
+            return Ok((None, None));
         };
-        self.name_image(client, release, image).await?;
         self.provide(cx, client, live.as_ref(), release).await?;
-        let labels = self.given(cx, live.as_ref(), release, image).await?;
-        Ok(Some(Wear::On(Worn {
+        let naming = Naming::of(client, release, image).await?;
+        let asked = self.given(cx, client, live.as_ref(), (release, image), &naming);
+        let worn = Wear::On(Worn {
             prefix: live.prefix().to_owned(),
-            labels,
-        })))
+            labels: asked.await?,
+        });
+        Ok((Some(worn), naming.given(inventory, release)))
     }
 
+    /// The labels for a new container of a release and an image. What the tool says follows from what the
+    /// name means while it is asked.
     async fn given(
         &self,
         cx: &Context,
+        client: &Client,
         live: &dyn LiveLabels,
-        release: &Release,
-        image: &str,
+        (release, image): (&Release, &str),
+        naming: &Naming,
     ) -> Result<BTreeMap<String, String>, BackendError> {
         let bare = self.bare(release.artifact().clone());
         let today = self
             .config
             .wanted
             .today(CONTAINER, &bare, None, &self.key().await?);
-        let configured = match today.facets() == release.facets() {
+        let configured = match today.facets() == release.facets() && naming.is_true() {
             true => Configured::Today,
             false => Configured::Otherwise,
         };
@@ -67,7 +73,17 @@ impl DockerBackend {
             image,
             configured,
         };
-        let labels = live.labels(cx, &made).await?;
+        naming.give(client, image).await?;
+        let labels = live.labels(cx, &made).await;
+        naming.put_back(client).await?;
+        let labels = labels?;
+        let prefix = live.prefix();
+        if let Some(other) = labels.keys().find(|name| !name.starts_with(prefix)) {
+            let what = "a label for the live container does not begin as they all do";
+            return Err(BackendError::new(Kind::InvalidReference, what)
+                .on(other)
+                .advice(format!("begin it with {prefix}")));
+        }
         cx.check()?;
         Ok(labels)
     }
@@ -99,14 +115,17 @@ impl DockerBackend {
         if summary.wears() || is_live {
             return Ok(old);
         }
+        // `down` has removed what it needs.
+        self.provide(cx, client, live.as_ref(), release).await?;
         self.sweep(client, &summary.handle()).await?;
         if summary.name == anew {
             client.rename(&summary.id, &aside).await?;
         }
-        self.name_image(client, release, &summary.image).await?;
         let mut worn = Worn::of(&old, live.prefix());
         if worn.labels.is_empty() {
-            let given = self.given(cx, live.as_ref(), release, &summary.image);
+            let naming = Naming::of(client, release, &summary.image).await?;
+            let of = (release, summary.image.as_str());
+            let given = self.given(cx, client, live.as_ref(), of, &naming);
             worn.labels = given.await?;
         }
         cx.check()?;
@@ -155,9 +174,17 @@ impl DockerBackend {
         {
             all.push(Arc::new(made));
         }
-        all.retain(|c| !c.summary.is_up() && c.summary.name != self.config.container);
+        // What a later deployment has made it is about to need.
+        all.retain(|c| {
+            let rests = !c.summary.is_up() && c.summary.name != self.config.container;
+            rests && cx.may_publish(c.summary.fence()).is_ok()
+        });
+        let to = inventory.at(&op.to).await?;
         for container in &all {
             cx.check()?;
+            // One that has published since needs them as they are.
+            let image = to.as_ref().unwrap_or(container).summary.image.as_str();
+            self.claim(cx, client, Some(image)).await?;
             match self.undress(cx, client, op, container, live.prefix()).await {
                 Ok(()) => {}
                 Err(e) if must_go_on(&e) => return Err(e),
@@ -168,8 +195,26 @@ impl DockerBackend {
                 }
             }
         }
-        match (op.to.release(), inventory.at(&op.to).await?) {
-            (Some(release), Some(to)) => self.name_image(client, release, &to.summary.image).await,
+        match (op.to.release(), to) {
+            (Some(release), Some(to)) => {
+                self.refuse_late(cx, client).await?;
+                self.name_image(client, release, &to.summary.image).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a container of the tool's that could not be made anew without its labels once it is
+    /// replaced.
+    pub(crate) async fn refuse_stuck(
+        &self,
+        from: &Arc<Container>,
+        release: &Release,
+    ) -> Result<(), BackendError> {
+        match &self.config.live_labels {
+            Some(live) if from.summary.ours.is_none() && has_all(from, &live.counted_by()) => {
+                self.blueprint_anew(from, release).await.map(drop)
+            }
             _ => Ok(()),
         }
     }
@@ -196,6 +241,7 @@ impl DockerBackend {
                 stands_for: None,
                 fence: None,
                 wears: None,
+                gave: None,
             },
         };
         let elsewhere = match (cx.fence(), &marks.fence) {
@@ -234,31 +280,6 @@ impl DockerBackend {
             client.rename(&bare, &park).await?;
         }
         Ok(())
-    }
-
-    /// Lets the name by which a release was asked for mean its image at this daemon, as it would if the
-    /// tool had pulled it: it looks there for what the live container should be made of. An image that
-    /// was built here and has no other name keeps it.
-    pub(crate) async fn name_image(
-        &self,
-        client: &Client,
-        release: &Release,
-        image: &str,
-    ) -> Result<(), BackendError> {
-        if self.config.live_labels.is_none() {
-            return Ok(());
-        }
-        let reference = Reference::parse(&release.artifact().reference);
-        let Ok(Reference::Tag { repository, tag }) = reference else {
-            return Ok(());
-        };
-        if let Some(now) = client.image(&format!("{repository}:{tag}")).await? {
-            let pulled = now.repo_digests.iter().flatten().next().is_some();
-            if now.id.as_deref() == Some(image) || !pulled {
-                return Ok(());
-            }
-        }
-        client.tag(image, &repository, &tag).await.map(drop)
     }
 }
 

@@ -5,25 +5,33 @@
 //! first time, by which it is known that it never did.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use bollard::models::{EndpointSettings, HostConfig};
-use rollback_core::backend::{Address, End, Evidence, Operation, Started};
+use bollard::models::{EndpointSettings, HealthStatusEnum, HostConfig};
+use rollback_core::backend::{Address, End, Evidence, Operation, Running, Started};
 use rollback_core::context::Context;
-use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::error::{BackendError, BackendErrorKind, Chain};
+use tokio::time::Instant;
 
 use crate::backend::DockerBackend;
 use crate::body::{Blueprint, first_network};
 use crate::claims::{Claims, not_beside};
 use crate::client::Client;
+use crate::config_swap::Successor;
 use crate::container::Container;
 use crate::inventory::Inventory;
 use crate::restart::RestartPolicy;
-use crate::traffic::{Names, has_names};
+use crate::secrets;
+use crate::traffic::{Names, has_names, joined_as, networks};
+
+/// How long a successor that the switch itself has to start may take until its health check passes.
+const FIT_WITHIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 impl DockerBackend {
     /// Whether a successor is brought up beside what is live.
     pub(crate) fn is_beside(&self) -> bool {
-        self.config.swap.beside
+        self.config.swap.successor == Successor::Beside
     }
 
     /// Refuses a container that is to be made where it could not run beside what is live; takes away
@@ -43,12 +51,15 @@ impl DockerBackend {
             .flatten()
             .chain(&mut made.networks)
             .collect();
-        let endpoints = all.iter().map(|(name, asked)| (*name, &**asked));
-        let claims = Claims::of(&host, endpoints);
+        let mut named = Vec::new();
+        for (network, asked) in &all {
+            named.push((self.found(client, network).await?, (**asked).clone()));
+        }
+        let claims = Claims::of(&host, named.iter().map(|(name, asked)| (name, asked)));
         if let Some(from) = inventory.at(from).await? {
             self.refuse_shared(&claims, &from)?;
         }
-        self.refuse_nameless(client, &host, &claims)?;
+        self.refuse_nameless(client, &host, &claims).await?;
         for (_, asked) in &mut all {
             asked.aliases = None;
         }
@@ -69,7 +80,7 @@ impl DockerBackend {
         if let Some(from) = from.filter(|from| from.summary.id != to.summary.id) {
             self.refuse_shared(&claims, &from)?;
         }
-        self.refuse_nameless(client, &host, &claims)
+        self.refuse_nameless(client, &host, &claims).await
     }
 
     fn refuse_shared(&self, claims: &Claims, from: &Container) -> Result<(), BackendError> {
@@ -85,13 +96,14 @@ impl DockerBackend {
     }
 
     /// What others find by no name has no traffic that could be moved.
-    fn refuse_nameless(
+    async fn refuse_nameless(
         &self,
         client: &Client,
         host: &HostConfig,
         claims: &Claims,
     ) -> Result<(), BackendError> {
         let network = first_network(host.network_mode.as_deref());
+        let network = self.found(client, &network).await?;
         let why = if !has_names(&network) {
             format!("nobody finds it by name in the network {network}, and so it gets its traffic")
         } else if claims.has_chosen_mac && !client.chooses_macs() {
@@ -100,6 +112,18 @@ impl DockerBackend {
             return Ok(());
         };
         Err(not_beside(&why, &self.config.container))
+    }
+
+    /// Docker's name for a network: of those that it makes itself, the ones without names, some go by an
+    /// id too.
+    async fn found(&self, client: &Client, network: &str) -> Result<String, BackendError> {
+        if !has_names(network) {
+            return Ok(network.to_owned());
+        }
+        client.network(network).await?.ok_or_else(|| {
+            let why = format!("there is no network {network}");
+            not_beside(&why, &self.config.container)
+        })
     }
 
     /// Brings the successor up without its names.
@@ -166,6 +190,8 @@ impl DockerBackend {
         if !to.summary.is_up() {
             client.start(&to).await.map_err(untouched)?;
             cx.check().map_err(untouched)?;
+            // Nobody has judged it as it is now.
+            self.fit(cx, client, id).await.map_err(untouched)?;
         }
         // From here on somebody may find both, or none: it is gone through with.
         let cx = &self.while_stopping(cx, &left);
@@ -186,22 +212,71 @@ impl DockerBackend {
             if summary.name == self.config.container {
                 let parked = summary.parked(&self.config.container);
                 client.rename(&summary.id, &parked).await?;
+                cx.check()?;
             }
         }
         if to.summary.name != self.config.container {
             client.rename(id, &self.config.container).await?;
             cx.check()?;
         }
+        if !former.is_empty() {
+            told.extend(self.undrained(&op.from)?);
+        }
         if let Some(release) = op.from.release() {
             for former in &former {
-                let names = self.rename_in_networks(cx, client, former, release, Names::None);
-                names.await?;
+                let failed = self.strip(cx, client, former, release).await?;
+                // It is stopped soon, and has lost the traffic: no reason to turn round.
+                told.extend(failed.iter().map(|e| {
+                    let name = former.summary.parked(&self.config.container);
+                    format!("{name} is no longer live: {}", Chain::of(e))
+                }));
             }
         }
         let now = client.inspect(id).await?.ok_or_else(|| vanished(id))?;
         tracing::debug!(workload = %op.workload, container = %id, "the traffic has moved");
         self.tell(cx, told);
         Ok(now.evidence())
+    }
+
+    /// Waits until a successor that was started just now may have the traffic: it runs, and its health
+    /// check, where it has one, has passed.
+    async fn fit(&self, cx: &Context, client: &Client, id: &str) -> Result<(), BackendError> {
+        let until = Instant::now() + FIT_WITHIN;
+        loop {
+            let now = client.inspect(id).await?.ok_or_else(|| vanished(id))?;
+            let health = now.health();
+            let why = match (secrets::running(&now), health.map(|(status, _)| status)) {
+                (Running::No(why), _) => why,
+                (_, None | Some(HealthStatusEnum::HEALTHY)) => return Ok(()),
+                (_, Some(HealthStatusEnum::UNHEALTHY)) => "its health check fails".to_owned(),
+                _ if Instant::now() < until => {
+                    cx.sleep(LOOK_AGAIN).await?;
+                    continue;
+                }
+                _ => format!(
+                    "its health check is starting after {} s",
+                    FIT_WITHIN.as_secs()
+                ),
+            };
+            let what =
+                format!("the traffic stays where it is: the successor was started and {why}");
+            return Err(BackendError::new(BackendErrorKind::Failed, what).on(id));
+        }
+    }
+
+    /// That the connections of what loses the traffic are cut before it is drained.
+    pub(crate) fn undrained(&self, from: &End) -> Result<Option<String>, BackendError> {
+        let (Some(_), Some(release)) = (&self.config.swap.drain, from.release()) else {
+            return Ok(None);
+        };
+        let mut all = networks(release)?.into_values();
+        let is_cut = all.any(|asked| asked.aliases.is_some_and(|aliases| !aliases.is_empty()));
+        Ok(is_cut.then(|| {
+            let name = &self.config.container;
+            format!(
+                "the former {name} is not drained before its connections are cut: it loses them with its aliases"
+            )
+        }))
     }
 
     /// Removes a successor that was started and never went live, with what was made for it alone.
@@ -224,15 +299,8 @@ impl DockerBackend {
 fn addresses(container: &Container) -> impl Iterator<Item = Address> {
     let host = container.inspect.host_config.as_ref();
     let first = first_network(host.and_then(|h| h.network_mode.as_deref()));
-    let settings = container.inspect.network_settings.as_ref();
-    let networks = settings.and_then(|s| s.networks.as_ref());
-    let mut networks = networks.into_iter().flatten();
-    let is_first = |(name, endpoint): &(&String, &EndpointSettings)| {
-        **name == first || endpoint.network_id.as_deref() == Some(&first)
-    };
-    let ip = networks
-        .find(is_first)
-        .and_then(|(_, e)| e.ip_address.clone());
+    let joined = joined_as(container, &first);
+    let ip = joined.and_then(|(_, endpoint)| endpoint.ip_address.clone());
     let ip = ip.filter(|ip| !ip.is_empty());
     let config = container.inspect.config.as_ref();
     let ports = config.and_then(|c| c.exposed_ports.clone());

@@ -8,6 +8,7 @@ use rollback_core::error::{BackendError, BackendErrorKind};
 
 use crate::body::first_network;
 use crate::container::Container;
+use crate::traffic::joined_as;
 
 /// Host ports, addresses and data of one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,15 +31,17 @@ impl Claims {
             .and_then(|s| s.networks.clone())
             .unwrap_or_default();
         let first = first_network(host.network_mode.as_deref());
+        let first = joined_as(container, &first).map(|(name, _)| name);
         for (name, endpoint) in &mut networks {
             // What dockerd shows is its own.
             let chosen = container.chosen_mac.clone();
-            endpoint.mac_address = chosen.filter(|_| *name == first);
+            endpoint.mac_address = chosen.filter(|_| Some(name) == first);
         }
         Self::of(&host, networks.iter())
     }
 
-    /// Of a container's host configuration and of what is asked in its networks.
+    /// Of a container's host configuration and of what is asked in its networks, by their names: an id
+    /// would pass for another one.
     pub(crate) fn of<'a>(
         host: &HostConfig,
         networks: impl Iterator<Item = (&'a String, &'a EndpointSettings)>,
@@ -136,7 +139,7 @@ pub(crate) fn not_beside(why: &str, name: &str) -> BackendError {
     )
     .on(name)
     .advice(
-        "replace it instead (without `beside`), publish no port and fix no address, or say that \
+        "replace it instead (`Successor::Replaces`), publish no port and fix no address, or say that \
          both may use the same data (`share_volume`)",
     )
     .untouched()

@@ -34,6 +34,7 @@ use crate::raw;
 use crate::restart::RestartPolicy;
 use crate::secrets;
 use crate::summary::Summary;
+use crate::traffic::joined_as;
 
 /// Longest answer that is waited for, a stop's own timeout aside.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -375,9 +376,7 @@ impl Client {
         network: &str,
         endpoint: EndpointSettings,
     ) -> Result<(), BackendError> {
-        let settings = container.inspect.network_settings.as_ref();
-        let joined = settings.and_then(|s| s.networks.as_ref());
-        if joined.is_some_and(|n| n.contains_key(network)) {
+        if joined_as(container, network).is_some() {
             return Ok(());
         }
         self.connect_to(container, network, endpoint).await

@@ -12,7 +12,7 @@ use rollback_core::id::WorkloadId;
 
 use crate::body::Blueprint;
 use crate::choices::{Healthcheck, PullPolicy};
-use crate::config_swap::Swap;
+use crate::config_swap::{Successor, Swap};
 use crate::copies::Capture;
 use crate::credentials::{CredentialsProvider, Logins};
 use crate::endpoint::Endpoint;
@@ -348,7 +348,7 @@ impl DockerConfig {
         }
         self.capture.validate(&self.credentials)?;
         self.swap.validate()?;
-        if self.swap.beside && self.live_labels.is_some() {
+        if self.swap.successor == Successor::Beside && self.live_labels.is_some() {
             let what = "labels that only the live container wears take another container, which \
                         cannot be started beside it";
             return Err(bad(what, name));

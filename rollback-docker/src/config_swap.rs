@@ -8,12 +8,31 @@ use crate::config::DockerConfig;
 use crate::dependents::Dependents;
 use crate::drain::Drain;
 
+/// When a successor starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Successor {
+    /// Once what is live has stopped.
+    #[default]
+    Replaces,
+    /// Beside what is live; it is judged there, and gets the traffic before the former is stopped.
+    ///
+    /// Its traffic is what finds it by name in a network that somebody has made: its own name and its
+    /// aliases. So it has to be in such a network, and may share no host port, fixed address or data that
+    /// is written to with what is live (but see [`share_volume`](DockerConfig::share_volume)): what does
+    /// is refused before anything moves. On a network where it has aliases a successor has another address
+    /// once it is live, and connections that the former still has are cut when it loses its own, before
+    /// it is [drained](DockerConfig::drain); where it is found by its name alone they go on until it is
+    /// stopped.
+    Beside,
+}
+
 /// How one container takes another's place.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Swap {
     pub(crate) dependents: Dependents,
     pub(crate) drain: Option<Drain>,
-    pub(crate) beside: bool,
+    pub(crate) successor: Successor,
     /// Volumes and directories that both may use at once.
     pub(crate) shared_volumes: BTreeSet<String>,
 }
@@ -42,22 +61,14 @@ impl DockerConfig {
         self
     }
 
-    /// The successor is started beside what is live, judged there, and gets the traffic before the
-    /// former is stopped.
-    ///
-    /// Its traffic is what finds it by name in a network that somebody has made: its own name and its
-    /// aliases. So it has to be in such a network, and may share no host port, fixed address or data that
-    /// is written to with what is live (but see [`share_volume`](Self::share_volume)): what does is
-    /// refused before anything moves. On a network where it has aliases a successor has another address
-    /// once it is live, and connections that the former still has are cut when it loses its own; where
-    /// it is found by its name alone they go on until it is stopped.
+    /// When a successor starts: once what is live has stopped, unless said otherwise.
     #[must_use]
-    pub fn beside(mut self) -> Self {
-        self.swap.beside = true;
+    pub fn successor(mut self, successor: Successor) -> Self {
+        self.swap.successor = successor;
         self
     }
 
-    /// Data that the live container and a successor [beside](Self::beside) it may both use, though one
+    /// Data that the live container and a successor [beside](Successor::Beside) it may both use, though one
     /// of them writes to it: a volume's name, or a directory of the host.
     #[must_use]
     pub fn share_volume(mut self, source: impl Into<String>) -> Self {

@@ -102,6 +102,7 @@ pub use backend::DockerBackend;
 pub use choices::{Healthcheck, PullPolicy};
 pub use config::DockerConfig;
 pub use config_file::DockerConfigFile;
+pub use config_swap::Successor;
 pub use copies::Capture;
 pub use credentials::{Credentials, CredentialsProvider, StaticCredentials};
 pub use dependents::Dependents;

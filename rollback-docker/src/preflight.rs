@@ -53,6 +53,7 @@ impl DockerBackend {
                 self.no_place_beside(client, inventory, from, release, standing.as_deref())
                     .await?,
             );
+            remarks.extend(self.undrained(from)?);
         }
         let is_same = |live: &Container| {
             let standing = standing.as_ref();

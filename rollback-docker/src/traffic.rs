@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use bollard::models::{EndpointSettings, NetworkDisconnectRequest};
+use bollard::query_parameters::InspectNetworkOptions;
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
 use rollback_core::release::Release;
@@ -58,6 +59,22 @@ pub(crate) fn has_names(network: &str) -> bool {
     !shared && !matches!(network, "" | "bridge" | "default" | "host" | "none")
 }
 
+/// A network that a container is in, by docker's name for it, whether it is asked for by that name or by
+/// the network's id.
+pub(crate) fn joined_as<'a>(
+    container: &'a Container,
+    asked: &str,
+) -> Option<(&'a String, &'a EndpointSettings)> {
+    let settings = container.inspect.network_settings.as_ref();
+    let all = settings.and_then(|s| s.networks.as_ref())?;
+    let is_id = |endpoint: &EndpointSettings| {
+        let id = endpoint.network_id.as_deref().unwrap_or_default();
+        !asked.is_empty() && id.starts_with(asked)
+    };
+    let named = all.get_key_value(asked);
+    named.or_else(|| all.iter().find(|(_, endpoint)| is_id(endpoint)))
+}
+
 /// What somebody has called a container in a network. Until API 1.45 its short id is among them.
 fn aliases(container: &Container, endpoint: &EndpointSettings) -> Vec<String> {
     let mut aliases = endpoint.aliases.clone().unwrap_or_default();
@@ -77,31 +94,85 @@ impl DockerBackend {
         release: &Release,
         names: Names,
     ) -> Result<(), BackendError> {
-        let settings = container.inspect.network_settings.as_ref();
-        let joined = settings.and_then(|s| s.networks.as_ref());
-        for (network, mut asked) in networks(release)? {
-            let mut wanted = match names {
-                Names::All => asked.aliases.take().unwrap_or_default(),
-                Names::None => Vec::new(),
-            };
-            wanted.sort_unstable();
-            let now = joined.and_then(|all| all.get(&network));
-            if now.is_some_and(|now| aliases(container, now) == wanted) {
-                continue;
-            }
-            cx.check()?;
-            if now.is_some() {
-                client.leave(container, &network).await?;
-                cx.check()?;
-            }
-            asked.aliases = Some(wanted);
-            client.connect_to(container, &network, asked).await?;
+        for (network, asked) in networks(release)? {
+            self.rename_in(cx, client, container, network, asked, names)
+                .await?;
         }
         Ok(())
+    }
+
+    /// Takes its names from a container of this release in each of its networks, as far as docker lets
+    /// it: what failed.
+    pub(crate) async fn strip(
+        &self,
+        cx: &Context,
+        client: &Client,
+        container: &Container,
+        release: &Release,
+    ) -> Result<Vec<BackendError>, BackendError> {
+        let mut failed = Vec::new();
+        for (network, asked) in networks(release)? {
+            let renamed = self.rename_in(cx, client, container, network, asked, Names::None);
+            failed.extend(renamed.await.err());
+            // That there is no time left is not docker's doing.
+            cx.check()?;
+        }
+        Ok(failed)
+    }
+
+    async fn rename_in(
+        &self,
+        cx: &Context,
+        client: &Client,
+        container: &Container,
+        network: String,
+        mut asked: EndpointSettings,
+        names: Names,
+    ) -> Result<(), BackendError> {
+        let network = client.network_name(container, network).await?;
+        let mut wanted = match names {
+            Names::All => asked.aliases.take().unwrap_or_default(),
+            Names::None => Vec::new(),
+        };
+        wanted.sort_unstable();
+        let now = joined_as(container, &network).map(|(_, endpoint)| endpoint);
+        if now.is_some_and(|now| aliases(container, now) == wanted) {
+            return Ok(());
+        }
+        cx.check()?;
+        if now.is_some() {
+            client.leave(container, &network).await?;
+            cx.check()?;
+        }
+        asked.aliases = Some(wanted);
+        client.connect_to(container, &network, asked).await
     }
 }
 
 impl Client {
+    /// Docker's name for a network that somebody may have asked for by its id. One that is not there is
+    /// called as it was asked for.
+    pub(crate) async fn network_name(
+        &self,
+        container: &Container,
+        asked: String,
+    ) -> Result<String, BackendError> {
+        match joined_as(container, &asked) {
+            Some((name, _)) => Ok(name.clone()),
+            None => Ok(self.network(&asked).await?.unwrap_or(asked)),
+        }
+    }
+
+    /// The name of the network with this name or id, if there is one.
+    pub(crate) async fn network(&self, asked: &str) -> Result<Option<String>, BackendError> {
+        let options = None::<InspectNetworkOptions>;
+        match self.docker.inspect_network(asked, options).await {
+            Ok(network) => Ok(network.name),
+            Err(e) if error::status(&e) == Some(404) => Ok(None),
+            Err(e) => Err(self.failed("cannot inspect the network", asked, e)),
+        }
+    }
+
     async fn leave(&self, container: &Container, network: &str) -> Result<(), BackendError> {
         let request = NetworkDisconnectRequest {
             container: container.summary.id.clone(),

@@ -6,11 +6,14 @@
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rollback_core::backend::{Address, Backend, End, Rollout, WayBack};
 use rollback_core::error::{BackendErrorKind, LiveImpact};
-use rollback_docker::{DockerBackend, DockerConfig, MacAddress, NetworkAttachment};
-use support::apart::Apart;
+use rollback_docker::{
+    DockerBackend, DockerConfig, Drain, Healthcheck, MacAddress, NetworkAttachment, Successor,
+};
+use support::apart::{Apart, hearing};
 use support::{cx, operation};
 
 /// Joins a network that has a subnet of its own, by an alias.
@@ -49,7 +52,11 @@ fn apart() -> Option<Apart> {
 impl Apart {
     /// What answers at the address of each that has this name.
     fn found(&self, name: &str) -> Vec<String> {
-        let at = self.fixture.addresses_for("probe", name).into_iter();
+        let at = self
+            .fixture
+            .resolver_of("probe")
+            .addresses_of(name)
+            .into_iter();
         let ask = |ip| self.fixture.http(&format!("{ip}:8080"), "GET", "/");
         let body = |answer: Option<String>| {
             let answer = answer.unwrap_or_default();
@@ -73,7 +80,7 @@ impl Apart {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_successor_is_judged_before_anybody_finds_it_and_then_nobody_is_lost() {
     let Some(apart) = apart() else { return };
-    let config = || listening(apart.config().join(&joined())).beside();
+    let config = || listening(apart.config().join(&joined())).successor(Successor::Beside);
     let backend = DockerBackend::new(config()).unwrap();
     assert_eq!(backend.rollout(), Rollout::Beside);
     apart.deploy(&backend, "api:v1").await;
@@ -105,8 +112,9 @@ async fn a_successor_is_judged_before_anybody_finds_it_and_then_nobody_is_lost()
     let asked = std::thread::scope(|scope| {
         let asks = scope.spawn(|| {
             let mut asked = Vec::new();
+            let resolver = apart.fixture.resolver_of("probe");
             while !ended.load(Ordering::SeqCst) {
-                asked.push(apart.fixture.addresses_for("probe", "service"));
+                asked.push(resolver.addresses_of("service"));
             }
             asked
         });
@@ -182,7 +190,7 @@ async fn what_two_cannot_have_at_once_is_refused_before_anything_moves() {
                 .must(&["inspect", "-f", "{{.Id}} {{.State.StartedAt}}", "api"])
         };
         let (before, names) = (live(), apart.names());
-        let backend = DockerBackend::new(config.beside()).unwrap();
+        let backend = DockerBackend::new(config.successor(Successor::Beside)).unwrap();
         let op = apart.plan(&backend, "api:v2").await;
         let seen = backend.preflight(&cx(), &op.from, &op.to).await.unwrap();
         let told = seen.remarks.join("; ");
@@ -200,8 +208,151 @@ async fn what_two_cannot_have_at_once_is_refused_before_anything_moves() {
         .join(&joined())
         .bind("data", "/data")
         .share_volume("data");
-    let backend = DockerBackend::new(shares.beside()).unwrap();
+    let backend = DockerBackend::new(shares.successor(Successor::Beside)).unwrap();
     apart.deploy(&backend, "api:v1").await;
     apart.deploy(&backend, "api:v2").await;
     assert_eq!(apart.found("api"), ["v2"]);
+}
+
+#[tokio::test]
+async fn a_network_that_is_asked_for_by_its_id_is_the_one_that_is_meant() {
+    let Some(apart) = apart() else { return };
+    let id = |network: &str| {
+        let shown = ["network", "inspect", "-f", "{{.Id}}", network];
+        apart.fixture.must(&shown).trim().to_owned()
+    };
+    let web = id("web");
+    let run = ["--network", &web, "--network-alias", "service"];
+    apart.by_hand(&[&run[..], &["-e", "ADDRESS=0.0.0.0"]].concat());
+    let short = NetworkAttachment::to(&web[..12]).alias("service");
+    for asked in [NetworkAttachment::to(&web).alias("service"), short] {
+        let config = listening(apart.config().join(&asked));
+        let backend = DockerBackend::new(config.successor(Successor::Beside)).unwrap();
+        let forth = apart.deploy(&backend, "api:v2").await;
+        assert_eq!(apart.found("service"), ["v2"]);
+        let mut back = operation("api", forth.to, forth.from);
+        back.to = End::Placed(backend.prepare(&cx(), &back).await.unwrap().to);
+        backend.start(&cx(), &back).await.unwrap();
+        backend.switch(&cx(), &back).await.unwrap();
+        backend.retire(&cx(), &back).await.unwrap();
+        for name in ["service", "api"] {
+            assert_eq!(apart.found(name), ["v1"], "{name}");
+        }
+    }
+    for (network, why) in [
+        (id("bridge"), "in the network bridge"),
+        ("nowhere".to_owned(), "there is no network nowhere"),
+    ] {
+        let config = apart.config().network(network).successor(Successor::Beside);
+        let backend = DockerBackend::new(config).unwrap();
+        let op = apart.plan(&backend, "api:v2").await;
+        let e = backend.prepare(&cx(), &op).await.unwrap_err();
+        assert_eq!(e.impact(), LiveImpact::Untouched, "{e}");
+        assert!(e.to_string().contains(why), "{e}");
+    }
+}
+
+#[tokio::test]
+async fn traffic_was_moved_to_what_had_just_been_started_and_was_not_well() {
+    let Some(apart) = apart() else { return };
+    let expose = "EXPOSE 8080";
+    apart.fixture.build("api:sick", &["ENV MODE=sick", expose]);
+    apart.fixture.build("api:exit", &["ENV MODE=exit", expose]);
+    let late = ["ENV MODE=late SECONDS=1", "ENV VERSION=late", expose];
+    apart.fixture.build("api:late", &late);
+    let short = Duration::from_millis(300);
+    let check = Healthcheck::new(["/server", "check"]);
+    let check = check.interval(short).start_period(Duration::from_secs(20));
+    let config = listening(apart.config().join(&joined()));
+    let strict = check.clone().start_period(short);
+    let strict = config.clone().healthcheck(&strict);
+    // Within its start period what fails is not counted.
+    let config = config.healthcheck(&check);
+    for (config, build, why) in [
+        (&strict, "api:sick", "its health check fails"),
+        (&config, "api:exit", "it exited with code 3"),
+    ] {
+        let config = config.clone().successor(Successor::Beside);
+        let backend = DockerBackend::new(config).unwrap();
+        if apart.names().is_empty() {
+            apart.deploy(&backend, "api:v1").await;
+        }
+        let mut op = apart.plan(&backend, build).await;
+        op.to = End::Placed(backend.prepare(&cx(), &op).await.unwrap().to);
+        // As after a restart of the host: the switch finds it down.
+        let e = backend.switch(&cx(), &op).await.unwrap_err();
+        assert!(e.to_string().contains(why), "{why}: {e}");
+        assert_eq!(e.impact(), LiveImpact::Untouched, "{e}");
+        for name in ["service", "api"] {
+            assert_eq!(apart.found(name), ["v1"], "{name}");
+        }
+        backend.retire(&cx(), &op.reversed()).await.unwrap();
+        assert_eq!(apart.names(), ["api"]);
+    }
+    let config = config.successor(Successor::Beside);
+    let backend = DockerBackend::new(config).unwrap();
+    let mut op = apart.plan(&backend, "api:late").await;
+    op.to = End::Placed(backend.prepare(&cx(), &op).await.unwrap().to);
+    backend.switch(&cx(), &op).await.unwrap();
+    let health = apart.show("{{json .State.Health.Status}}");
+    assert_eq!(health, "healthy", "it is waited for");
+}
+
+#[tokio::test]
+async fn a_switch_failed_since_the_former_could_not_be_in_a_network_without_its_names() {
+    let Some(apart) = apart() else { return };
+    let at = ["--ip", "10.77.0.99", "--network-alias", "service"];
+    let run = ["--network", "web", "-e", "ADDRESS=0.0.0.0"];
+    apart.by_hand(&[&run[..], &at].concat());
+    let config = listening(apart.config().join(&joined()));
+    let backend = DockerBackend::new(config.successor(Successor::Beside)).unwrap();
+    let mut op = apart.plan(&backend, "api:v2").await;
+    op.to = End::Placed(backend.prepare(&cx(), &op).await.unwrap().to);
+    backend.start(&cx(), &op).await.unwrap();
+    // The address that it had is one that it cannot have again.
+    let instance = serde_json::to_string(op.from.instance().unwrap()).unwrap();
+    assert!(instance.contains("10.77.0.99"), "{instance}");
+    let instance = instance.replace("10.77.0.99", "10.78.0.99");
+    op.from = End::Placed(serde_json::from_str(&instance).unwrap());
+    let (hears, said) = hearing();
+    backend.switch(&hears, &op).await.unwrap();
+    let said = said();
+    assert!(
+        said.contains("is no longer live") && said.contains("10.78.0.99"),
+        "{said}"
+    );
+    for name in ["service", "api"] {
+        assert_eq!(apart.found(name), ["v2"], "{name}");
+    }
+    backend.switch(&cx(), &op).await.unwrap();
+    backend.retire(&cx(), &op).await.unwrap();
+    let format = ["ps", "--format", "{{.Names}}"];
+    let up = apart.fixture.must(&format);
+    assert_eq!(
+        up.lines().filter(|name| name.starts_with("api")).count(),
+        1,
+        "{up}"
+    );
+}
+
+#[tokio::test]
+async fn connections_were_cut_with_the_aliases_before_they_were_drained_and_nobody_said_so() {
+    let Some(apart) = apart() else { return };
+    let drain = || Drain::signal("USR1".parse().unwrap(), Duration::from_millis(1));
+    for (attachment, cut) in [(joined(), true), (NetworkAttachment::to("web"), false)] {
+        let config = listening(apart.config().join(&attachment)).drain(drain());
+        let backend = DockerBackend::new(config.successor(Successor::Beside)).unwrap();
+        let _ = apart.fixture.docker(&["rm", "-f", "api"]);
+        apart.deploy(&backend, "api:v1").await;
+        let mut op = apart.plan(&backend, "api:v2").await;
+        let seen = backend.preflight(&cx(), &op.from, &op.to).await.unwrap();
+        let told = seen.remarks.join("; ");
+        op.to = End::Placed(backend.prepare(&cx(), &op).await.unwrap().to);
+        let (hears, said) = hearing();
+        backend.switch(&hears, &op).await.unwrap();
+        for told in [told, said()] {
+            assert_eq!(told.contains("is not drained before"), cut, "{told}");
+        }
+        backend.retire(&cx(), &op).await.unwrap();
+    }
 }

@@ -9,17 +9,10 @@ use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rollback_core::backend::{Backend, End, Operation};
-use rollback_core::context::{Context, ProgressSink};
 use rollback_docker::{Dependents, DockerBackend, Drain};
 use support::answers::{answering, hanging};
-use support::apart::Apart;
+use support::apart::{Apart, hearing};
 use support::{cx, operation};
-
-/// A context, and where the last line that was said in it is read.
-fn hearing() -> (Context, impl Fn() -> String) {
-    let (sink, said) = ProgressSink::channel();
-    (cx().with_progress(sink), move || said.borrow().line.clone())
-}
 
 /// Prepares and switches; what was said last in each.
 async fn swap(backend: &DockerBackend, op: &mut Operation) -> [String; 2] {

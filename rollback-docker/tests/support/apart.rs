@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use rollback_core::backend::{Backend, End, Operation};
+use rollback_core::context::{Context, ProgressSink};
 use rollback_docker::{DockerBackend, DockerConfig, PullPolicy};
 use rollback_testkit::fixtures::docker::DockerFixture;
 use rollback_testkit::service::unavailable;
@@ -15,6 +16,12 @@ use super::{cx, operation};
 pub struct Apart {
     pub fixture: DockerFixture,
     state: PathBuf,
+}
+
+/// A context, and where the last line that was said in it is read.
+pub fn hearing() -> (Context, impl Fn() -> String) {
+    let (sink, said) = ProgressSink::channel();
+    (cx().with_progress(sink), move || said.borrow().line.clone())
 }
 
 impl Apart {

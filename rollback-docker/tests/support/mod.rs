@@ -12,8 +12,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,9 +22,9 @@ use rollback_core::context::Context;
 use rollback_core::history::Sequence;
 use rollback_core::id::{DeploymentId, WorkloadId};
 use rollback_core::time::{Clock, SystemClock};
-use rollback_docker::{DockerBackend, DockerConfig, NetworkAttachment};
-use rollback_testkit::fixtures::docker::DockerFixture;
+use rollback_docker::{DockerBackend, DockerConfig, NetworkAttachment, Successor};
 pub use rollback_testkit::fixtures::docker::free_port;
+use rollback_testkit::fixtures::docker::{DockerFixture, Resolver};
 use rollback_testkit::service::unavailable;
 use rollback_testkit::world::{Build, World};
 
@@ -85,6 +85,7 @@ pub struct DockerWorld {
     state: PathBuf,
     cut: AtomicBool,
     digests: HashMap<Build, String>,
+    resolver: Arc<OnceLock<Resolver>>,
 }
 
 impl DockerWorld {
@@ -117,7 +118,7 @@ impl DockerWorld {
         }
         if reach == Reach::Beside {
             let (probe, network) = (probe_of(&name), network_of(&name));
-            // For what nobody is called it asks a resolver that refuses at once.
+            // For what nobody is called it asks the fixture, which answers at once.
             let run = ["run", "-d", "--dns", "127.0.0.2", "--network", &network];
             let run = [&run[..], &["--name", &probe]].concat();
             fixture.must(&[&run[..], &["rollback-test/base"]].concat());
@@ -129,6 +130,7 @@ impl DockerWorld {
             state: fixture.dir().join("state").join(&name),
             cut: AtomicBool::new(false),
             digests: HashMap::new(),
+            resolver: Arc::default(),
             name,
         };
         for build in [Build::V1, Build::V2, Build::V3, Build::Broken] {
@@ -233,8 +235,10 @@ impl DockerWorld {
     /// What is found under the names by which a successor gets its traffic: of each that answers.
     async fn by_name(&self, path: &'static str) -> Option<String> {
         let (fixture, name) = (Arc::clone(&self.fixture), self.name.clone());
+        let resolver = Arc::clone(&self.resolver);
         let asked = tokio::task::spawn_blocking(move || {
-            let find = |called: &str| fixture.addresses_for(&probe_of(&name), called);
+            let resolver = resolver.get_or_init(|| fixture.resolver_of(&probe_of(&name)));
+            let find = |called: &str| resolver.addresses_of(called);
             let all = [find("service"), find(&name)].concat();
             let all = BTreeSet::from_iter(all).into_iter();
             let answers = all.map(|ip| fixture.http(&format!("{ip}:8080"), "GET", path));
@@ -301,7 +305,12 @@ pub fn reachable(config: DockerConfig, reach: Reach, world: &str, port: u16) -> 
     let (v4, v6) = match reach {
         Reach::Host => return config.network("host").env("PORT", port.to_string()),
         Reach::Bridge => addresses_of(world),
-        Reach::Beside => return config.join(&attachment).env("ADDRESS", "0.0.0.0").beside(),
+        Reach::Beside => {
+            return config
+                .join(&attachment)
+                .env("ADDRESS", "0.0.0.0")
+                .successor(Successor::Beside);
+        }
     };
     config
         .join(&attachment.ipv4(v4).ipv6(v6))

@@ -50,6 +50,17 @@ fn apart() -> Option<Apart> {
 }
 
 impl Apart {
+    /// What answers here: one that was started just now may not listen yet.
+    fn answer(&self, at: &str) -> String {
+        for _ in 0..100 {
+            if let Some(answer) = self.fixture.http(at, "GET", "/") {
+                return answer;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("nobody answers at {at}")
+    }
+
     /// What answers at the address of each that has this name.
     fn found(&self, name: &str) -> Vec<String> {
         let at = self
@@ -57,15 +68,12 @@ impl Apart {
             .resolver_of("probe")
             .addresses_of(name)
             .into_iter();
-        let ask = |ip| self.fixture.http(&format!("{ip}:8080"), "GET", "/");
-        let body = |answer: Option<String>| {
-            let answer = answer.unwrap_or_default();
-            let body = answer
-                .split_once("\r\n\r\n")
-                .map(|(_, body)| body.to_owned());
-            body.unwrap_or_default()
+        let body = |ip| {
+            let answer = self.answer(&format!("{ip}:8080"));
+            let body = answer.split_once("\r\n\r\n").map(|(_, body)| body);
+            body.unwrap_or_default().to_owned()
         };
-        at.map(|ip| body(ask(ip))).collect()
+        at.map(body).collect()
     }
 
     fn names(&self) -> Vec<String> {
@@ -97,7 +105,7 @@ async fn a_successor_is_judged_before_anybody_finds_it_and_then_nobody_is_lost()
         panic!("{started:?}")
     };
     let at = format!("{host}:8080");
-    let answer = apart.fixture.http(&at, "GET", "/").unwrap();
+    let answer = apart.answer(&at);
     assert!(answer.ends_with("v2"), "{answer}");
     for name in ["service", "api"] {
         assert_eq!(apart.found(name), ["v1"], "{name}");

@@ -149,7 +149,7 @@ impl DockerBackend {
             self.tell(cx, self.foretold_dependents(client, from).await);
         }
         let way_back = match (&op.from, from) {
-            (End::Placed(_), Some(from)) => way_back(&from),
+            (End::Placed(_), Some(from)) => self.way_back(client, &from),
             (End::Placed(_), None) => WayBack::None("its container is gone".into()),
             _ => WayBack::Exact,
         };
@@ -367,14 +367,6 @@ fn with_sources_of(release: &Release, made: &Release) -> Release {
         }
         _ => release.clone(),
     }
-}
-
-/// How faithfully a container can be brought back after another one replaced it.
-pub(crate) fn way_back(container: &Container) -> WayBack {
-    if container.removes_itself() {
-        return WayBack::None("it was started with --rm: it removes itself when it stops".into());
-    }
-    WayBack::Exact
 }
 
 pub(crate) fn lost_values(lost: &[String], release: &Release) -> BackendError {

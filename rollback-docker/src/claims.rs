@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use bollard::models::{EndpointSettings, HostConfig, MountType};
 use rollback_core::error::{BackendError, BackendErrorKind};
@@ -93,7 +94,7 @@ impl Claims {
     }
 
     fn uses(&mut self, source: &str, writes: bool) {
-        let written = self.data.entry(source.to_owned()).or_default();
+        let written = self.data.entry(place(source)).or_default();
         *written |= writes;
     }
 
@@ -114,13 +115,30 @@ impl Claims {
         }
         for (source, writes) in &self.data {
             let same = |its: &String| within(source, its) || within(its, source);
+            // What both have is the inner one of two directories.
+            let is_allowed = |its: &String| {
+                let inner = if within(source, its) { source } else { its };
+                may_share.iter().any(|all| within(inner, all))
+            };
             let mut both = other.data.iter().filter(|(its, _)| same(its));
-            let written = both.any(|(_, its_writes)| *writes || *its_writes);
-            if written && !may_share.contains(source) {
+            let refused =
+                both.any(|(its, its_writes)| (*writes || *its_writes) && !is_allowed(its));
+            if refused {
                 return Some(format!("{source}, which one of them writes to"));
             }
         }
         None
+    }
+}
+
+/// A volume by its name, and a directory of the host however it is written.
+pub(crate) fn place(source: &str) -> String {
+    match source.starts_with('/') {
+        true => {
+            let path: PathBuf = Path::new(source).components().collect();
+            path.to_string_lossy().into_owned()
+        }
+        false => source.to_owned(),
     }
 }
 
@@ -195,6 +213,13 @@ mod tests {
         assert!(!shared(&bound("/srv/a:/a"), &bound("/srv/ab:/b")));
         let allowed = BTreeSet::from(["data".to_owned()]);
         assert_eq!(data.shared_with(&data, &allowed), None);
+        // However a directory is written, and in either direction.
+        let allowed = BTreeSet::from([place("/srv//a/")]);
+        let (outer, inner) = (bound("/srv/:/srv"), bound("/srv/./a:/a"));
+        assert_eq!(inner.shared_with(&outer, &allowed), None);
+        assert_eq!(outer.shared_with(&inner, &allowed), None);
+        assert!(outer.shared_with(&outer, &allowed).is_some());
+        assert!(shared(&bound("/srv/a/:/a"), &bound("/srv/a:/b")));
         let mount = Mount {
             typ: Some(MountType::VOLUME),
             source: Some("data".to_owned()),

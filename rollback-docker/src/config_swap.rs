@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rollback_core::error::BackendError;
 
+use crate::claims::place;
 use crate::config::DockerConfig;
 use crate::dependents::Dependents;
 use crate::drain::Drain;
@@ -54,7 +55,8 @@ impl DockerConfig {
 
     /// What a container that runs is told before it is stopped, in either direction. What it does is
     /// said where it fails, and the switch goes on: a container that cannot be drained is stopped all
-    /// the same.
+    /// the same. [Beside](Successor::Beside) what is live the former is drained once it has lost the traffic,
+    /// and where it had aliases the connections that it had are cut by then.
     #[must_use]
     pub fn drain(mut self, drain: Drain) -> Self {
         self.swap.drain = Some(drain);
@@ -69,10 +71,10 @@ impl DockerConfig {
     }
 
     /// Data that the live container and a successor [beside](Successor::Beside) it may both use, though one
-    /// of them writes to it: a volume's name, or a directory of the host.
+    /// of them writes to it: a volume's name, or a directory of the host with all that is below it.
     #[must_use]
     pub fn share_volume(mut self, source: impl Into<String>) -> Self {
-        self.swap.shared_volumes.insert(source.into());
+        self.swap.shared_volumes.insert(place(&source.into()));
         self
     }
 }

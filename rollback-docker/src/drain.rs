@@ -17,69 +17,72 @@ use crate::container::Container;
 use crate::error;
 use crate::wanted::bad;
 
-/// What a container is told before it is stopped, and for how long it is waited for. Its stop signal
-/// is its own, and comes afterwards. `Debug` hides arguments.
+/// Longest drain that can be asked for: a switch waits for it, and so does whoever deploys next.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// How much longer than the container dockerd may take to answer.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// What a container is told before it is stopped, and for how long it is waited for, an hour at most.
+/// Its stop signal is its own, and comes afterwards. While it is drained dockerd does not start it again:
+/// it may end for good. `Debug` hides arguments.
 #[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Drain {
-    /// Its first process gets this signal.
-    Signal {
-        /// The signal.
-        signal: Signal,
-        /// How long it may go on after that; it is not waited for once it has ended.
-        wait: Duration,
-    },
-    /// A program is run on this host, without a shell. It is told of the deployment what hooks are
-    /// (`ROLLBACK_DEPLOYMENT` and so on) and which container is drained, `ROLLBACK_CONTAINER`.
-    Program {
-        /// The program and its arguments.
-        argv: Vec<String>,
-        /// How long it may take; then it is ended.
-        within: Duration,
-    },
+pub struct Drain(Way);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Way {
+    Signal { signal: Signal, wait: Duration },
+    Program { argv: Vec<String>, within: Duration },
 }
 
 impl Drain {
-    /// This signal, and so long to go on after it.
+    /// Its first process gets this signal, and so long to go on after it; it is not waited for once it
+    /// has ended.
     pub fn signal(signal: Signal, wait: Duration) -> Self {
-        Self::Signal { signal, wait }
+        Self(Way::Signal { signal, wait })
     }
 
-    /// This program with its arguments, and so long for it.
+    /// This program with its arguments is run on this host, without a shell, and ended after so long. It
+    /// is told of the deployment what hooks are (`ROLLBACK_DEPLOYMENT` and so on) and which container is
+    /// drained, `ROLLBACK_CONTAINER`.
     pub fn program<S: Into<String>>(argv: impl IntoIterator<Item = S>, within: Duration) -> Self {
-        Self::Program {
+        Self(Way::Program {
             argv: argv.into_iter().map(Into::into).collect(),
             within,
-        }
+        })
     }
 
     /// How long it takes at most.
     pub(crate) fn longest(&self) -> Duration {
-        match self {
-            Self::Signal { wait: longest, .. }
-            | Self::Program {
+        match &self.0 {
+            Way::Signal { wait: longest, .. }
+            | Way::Program {
                 within: longest, ..
             } => *longest,
         }
     }
 
     pub(crate) fn validate(&self) -> Result<(), BackendError> {
-        match self {
-            Self::Signal { .. } => Ok(()),
-            Self::Program { argv, .. } => program(argv).map(drop),
+        let longest = self.longest();
+        if longest > LONGEST {
+            let subject = format!("{} s", longest.as_secs());
+            return Err(bad("a container is drained for an hour at most", &subject));
+        }
+        match &self.0 {
+            Way::Signal { .. } => Ok(()),
+            Way::Program { argv, .. } => program(argv).map(drop),
         }
     }
 }
 
 impl fmt::Debug for Drain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Signal { signal, wait } => f
+        match &self.0 {
+            Way::Signal { signal, wait } => f
                 .debug_struct("Signal")
                 .field("signal", signal)
                 .field("wait", wait)
                 .finish(),
-            Self::Program { argv, within } => f
+            Way::Program { argv, within } => f
                 .debug_struct("Program")
                 .field("program", &argv.first())
                 .field("within", within)
@@ -143,9 +146,9 @@ impl DockerBackend {
         let name = &container.summary.name;
         cx.say(format!("draining {name}"));
         let cx = &cx.within(drain.longest());
-        let drained = match drain {
-            Drain::Signal { signal, wait } => client.warn(container, signal, *wait).await,
-            Drain::Program { argv, .. } => run(cx, argv, op, container).await,
+        let drained = match &drain.0 {
+            Way::Signal { signal, wait } => client.warn(cx, container, signal, *wait).await,
+            Way::Program { argv, .. } => run(cx, argv, op, container).await,
         };
         let e = drained.err()?;
         Some(format!("{name} was not drained: {}", Chain::of(&e)))
@@ -172,6 +175,7 @@ impl Client {
     /// Sends it a signal, and waits for so long, or until it has ended.
     async fn warn(
         &self,
+        cx: &Context,
         container: &Container,
         signal: &Signal,
         wait: Duration,
@@ -185,12 +189,17 @@ impl Client {
             Err(e) if matches!(error::status(&e), Some(404 | 409)) => return Ok(()),
             Err(e) => return Err(self.failed("cannot send the container a signal", id, e)),
         }
-        let docker = self.docker.clone().with_timeout(wait);
+        // It counts in whole seconds.
+        let patience = wait.saturating_add(MARGIN);
+        let docker = self.docker.clone().with_timeout(patience);
         let options = WaitContainerOptionsBuilder::default().condition("not-running");
         let mut ended = docker.wait_container(id, Some(options.build()));
         // Whether it has ended, or the time is over, or nobody knows: it is stopped now.
-        let _ = tokio::time::timeout(wait, ended.next()).await;
-        Ok(())
+        tokio::select! {
+            _ = ended.next() => Ok(()),
+            () = tokio::time::sleep(wait.min(cx.remaining())) => Ok(()),
+            () = cx.cancellation().cancelled() => cx.check(),
+        }
     }
 }
 
@@ -217,6 +226,15 @@ mod tests {
         ] {
             assert!(bad.parse::<Signal>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_drain_could_hold_up_everybody_for_ever() {
+        let signal: Signal = "USR1".parse().unwrap();
+        assert!(Drain::signal(signal.clone(), LONGEST).validate().is_ok());
+        assert!(Drain::signal(signal, Duration::MAX).validate().is_err());
+        let longer = LONGEST + Duration::from_secs(1);
+        assert!(Drain::program(["true"], longer).validate().is_err());
     }
 
     #[test]

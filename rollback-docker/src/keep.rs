@@ -156,7 +156,11 @@ impl DockerBackend {
             let stays = |c: &Summary| c.is_up() || c.name == self.config.container || wanted(c);
             self.unname(cx, client, &inventory, container, stays)
                 .await?;
-            client.remove(&container.id).await?;
+            match container.was_never_live() {
+                // Nobody's data are in what was made for it alone.
+                true => client.remove_unused(&container.id).await?,
+                false => client.remove(&container.id).await?,
+            }
         }
         self.source.pin(cx, client, window, &kept).await
     }

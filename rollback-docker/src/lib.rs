@@ -95,6 +95,7 @@ mod today;
 mod traffic;
 mod view;
 mod wanted;
+mod way_back;
 mod wear;
 
 pub use attachment::{MacAddress, NetworkAttachment};

@@ -9,7 +9,7 @@ use bollard::models::PortSummaryTypeEnum;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use rollback_core::error::BackendError;
 use rollback_core::release::Release;
-use tokio::net::{TcpSocket, UdpSocket, UnixStream};
+use tokio::net::{TcpSocket, UnixStream};
 
 use crate::backend::DockerBackend;
 use crate::body::first_network;
@@ -89,7 +89,7 @@ impl DockerBackend {
         }
         if !free.is_empty() && client.shares_network().await {
             for port in free {
-                if is_taken(port).await {
+                if is_taken(port) {
                     told.push(format!("{} is taken by another program", port.shown()));
                 }
             }
@@ -173,15 +173,53 @@ impl Client {
     }
 }
 
-/// Whether nobody could listen there now. Tried without listening: nobody is kept out.
-async fn is_taken(port: HostPort) -> bool {
-    let tried = match port.protocol {
-        Protocol::Udp => UdpSocket::bind(port.at).await.map(drop),
-        Protocol::Tcp => bind(port.at),
+/// Whether nobody could listen there now. Nobody is kept out meanwhile: of TCP it is tried without
+/// listening, and of UDP, where a socket has its port as soon as it is bound, the kernel is asked.
+fn is_taken(port: HostPort) -> bool {
+    match port.protocol {
+        Protocol::Udp => {
+            let tables = ["/proc/self/net/udp", "/proc/self/net/udp6"];
+            let tables = tables.iter().filter_map(|at| fs::read_to_string(at).ok());
+            tables.into_iter().any(|table| {
+                let mut bound = table.lines().filter_map(bound_at);
+                bound.any(|at| has(at, port.at))
+            })
+        }
+        Protocol::Tcp => bind(port.at).is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse),
         // Nothing here speaks it.
-        _ => return false,
+        _ => false,
+    }
+}
+
+/// Whether a UDP socket that is bound there has this port. One of all IPv6 addresses mostly has those
+/// of IPv4, too.
+fn has(bound: SocketAddr, port: SocketAddr) -> bool {
+    let (its, own) = (bound.ip(), port.ip());
+    let all = match its.is_unspecified() {
+        true => its.is_ipv6() || own.is_ipv4(),
+        false => own.is_unspecified() && own.is_ipv4() == its.is_ipv4(),
     };
-    tried.is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse)
+    bound.port() == port.port() && (its == own || all)
+}
+
+/// Where the socket of a line of the kernel's table is bound: `0100007F:0035`, each word of the address
+/// in the machine's own order.
+fn bound_at(line: &str) -> Option<SocketAddr> {
+    let (address, port) = line.split_whitespace().nth(1)?.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| {
+        let word = u32::from_str_radix(address.get(at * 8..at * 8 + 8)?, 16).ok()?;
+        Some(word.to_ne_bytes())
+    };
+    let ip = match address.len() {
+        8 => IpAddr::from(word(0)?),
+        32 => {
+            let words = [word(0)?, word(1)?, word(2)?, word(3)?];
+            IpAddr::from(<[u8; 16]>::try_from(words.concat()).ok()?)
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::from((ip, port)))
 }
 
 fn bind(at: SocketAddr) -> io::Result<()> {
@@ -192,4 +230,28 @@ fn bind(at: SocketAddr) -> io::Result<()> {
     // What connections have left behind keeps no listener away.
     socket.set_reuseaddr(true)?;
     socket.bind(at)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::net::UdpSocket;
+
+    #[test]
+    fn a_port_was_taken_for_an_instant_to_see_whether_it_is_free() {
+        for at in ["127.0.0.1:0", "0.0.0.0:0"] {
+            let socket = UdpSocket::bind(at).unwrap();
+            let at = SocketAddr::from((Ipv4Addr::LOCALHOST, socket.local_addr().unwrap().port()));
+            let protocol = Protocol::Udp;
+            assert!(is_taken(HostPort { at, protocol }));
+            drop(socket);
+            assert!(!is_taken(HostPort { at, protocol }));
+        }
+        assert_eq!(bound_at("  sl  local_address rem_address"), None);
+        let v6 = "1: B80D0120000000000000000001000000:14E9 0 07";
+        if cfg!(target_endian = "little") {
+            assert_eq!(bound_at(v6), Some("[2001:db8::1]:5353".parse().unwrap()));
+        }
+    }
 }

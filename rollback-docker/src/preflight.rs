@@ -16,6 +16,7 @@ use crate::drain::Drain;
 use crate::error;
 use crate::inventory::Inventory;
 use crate::registry_host::RegistryHost;
+use crate::source::Origin;
 
 /// From when on a person is told how long a stop may take: three times as long as docker gives one.
 const LONG: Duration = Duration::from_secs(30);
@@ -41,10 +42,14 @@ impl DockerBackend {
         if standing.is_none() {
             match self.source.located(client, release).await? {
                 Some(image) => remarks.extend(self.misfit(client, release, &image)?),
-                None => {
-                    remarks.extend(refused(cx, client, release).await?);
-                    remarks.extend(no_room(client, live.as_deref()).await?);
-                }
+                None => match self.source.origin(cx, client, release).await? {
+                    Origin::Nowhere(why) => remarks.push(why),
+                    Origin::Copy => remarks.extend(no_room(client, live.as_deref()).await?),
+                    Origin::Registry => {
+                        remarks.extend(refused(cx, client, release).await?);
+                        remarks.extend(no_room(client, live.as_deref()).await?);
+                    }
+                },
             }
         }
         cx.check()?;

@@ -31,6 +31,17 @@ pub(crate) struct Source {
     pub(crate) copies: Option<Copies>,
 }
 
+/// Where an image comes from that is not here.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// Its copy.
+    Copy,
+    /// The registry that its name says.
+    Registry,
+    /// It cannot be had, and why.
+    Nowhere(String),
+}
+
 /// What a reference means, and what a person should know of how that was found.
 struct Meaning {
     digest: String,
@@ -197,19 +208,11 @@ impl Source {
         wanted: &Release,
     ) -> Result<Availability, BackendError> {
         let digest = &wanted.artifact().digest;
-        let Ok(reference) = Reference::parse(digest) else {
-            return Ok(Availability::Gone("its digest is none of docker's".into()));
-        };
-        if self.located(client, wanted).await?.is_some() {
+        if Reference::parse(digest).is_ok() && self.located(client, wanted).await?.is_some() {
             return Ok(Availability::Local);
         }
-        if matches!(reference, Reference::Id(_)) {
-            return Ok(Availability::Gone(
-                "the image is gone, and it came from no registry".into(),
-            ));
-        }
-        if let Err(e) = self.may_ask(digest) {
-            return Ok(Availability::Gone(e.untouched().to_string()));
+        if let Some(why) = self.no_registry(wanted) {
+            return Ok(Availability::Gone(why));
         }
         let Err(e) = client.remote(cx, digest).await else {
             return Ok(Availability::Remote);
@@ -227,6 +230,37 @@ impl Source {
                 Ok(Availability::Remote)
             }
         }
+    }
+
+    /// Why no registry is asked for a release's image.
+    fn no_registry(&self, wanted: &Release) -> Option<String> {
+        let digest = &wanted.artifact().digest;
+        match Reference::parse(digest) {
+            Err(_) => Some("its digest is none of docker's".into()),
+            Ok(Reference::Id(_)) => Some("the image is gone, and it came from no registry".into()),
+            Ok(_) => self
+                .may_ask(digest)
+                .err()
+                .map(|e| e.untouched().to_string()),
+        }
+    }
+
+    /// Where an image has to come from that is not here.
+    pub(crate) async fn origin(
+        &self,
+        cx: &Context,
+        client: &Client,
+        wanted: &Release,
+    ) -> Result<Origin, BackendError> {
+        let copy = match &self.copies {
+            Some(copies) => copies.reach(cx, client, wanted).await?,
+            None => None,
+        };
+        Ok(match (copy, self.no_registry(wanted)) {
+            (Some(_), _) => Origin::Copy,
+            (None, Some(why)) => Origin::Nowhere(why),
+            (None, None) => Origin::Registry,
+        })
     }
 
     /// The release's image, if it is here: by its digest, or by the pin that held it when docker

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rollback_core::backend::{End, Evidence, Operation};
 use rollback_core::context::Context;
-use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::error::{BackendError, BackendErrorKind, Chain};
 
 use crate::backend::DockerBackend;
 use crate::client::Client;
@@ -188,11 +188,7 @@ impl DockerBackend {
         }
         let mut told = None;
         if container.summary.is_up() {
-            told = self.drain(cx, client, op, container).await;
-            cx.check()?;
-            cx.say("stopping the former container");
-            client.stop(container).await?;
-            cx.check()?;
+            told = self.end(cx, client, op, container).await?;
         }
         // Docker takes no other policy for a container that removes itself.
         if container.removes_itself() {
@@ -209,12 +205,46 @@ impl DockerBackend {
         Ok(told)
     }
 
-    /// Says what a person should know, and no error is made of.
+    /// Drains and stops it. What is drained may end by that: dockerd is not to start it again. One that
+    /// cannot be stopped is live still, and gets its policy back.
+    async fn end(
+        &self,
+        cx: &Context,
+        client: &Client,
+        op: &Operation,
+        container: &Container,
+    ) -> Result<Option<String>, BackendError> {
+        let (id, policy) = (&container.summary.id, container.restart());
+        let drains = self.config.swap.drain.is_some();
+        let is_held = drains && policy != RestartPolicy::No && !container.removes_itself();
+        if is_held {
+            client.set_restart(id, RestartPolicy::No).await?;
+        }
+        let ended = async {
+            let told = self.drain(cx, client, op, container).await;
+            cx.check()?;
+            cx.say("stopping the former container");
+            client.stop(container).await?;
+            cx.check()?;
+            Ok(told)
+        };
+        let ended = ended.await;
+        if ended.is_err()
+            && is_held
+            && let Err(e) = client.set_restart(id, policy).await
+        {
+            tracing::warn!(container = %id, error = %Chain::of(&e), "its restart policy stays off");
+        }
+        ended
+    }
+
+    /// Says what a person should know, in one line, and no error is made of.
     pub(crate) fn tell(&self, cx: &Context, told: Vec<String>) {
         if told.is_empty() {
             return;
         }
         let told = told.join("; ");
+        let told = Vec::from_iter(told.lines().map(str::trim)).join(" ");
         tracing::warn!(workload = %self.config.workload, "{told}");
         cx.say(told);
     }

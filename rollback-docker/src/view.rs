@@ -10,7 +10,7 @@ use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
 use rollback_core::release::{Artifact, Release};
 
-use crate::backend::{DockerBackend, digests, way_back};
+use crate::backend::{DockerBackend, digests};
 use crate::client::Client;
 use crate::container::Container;
 use crate::inventory::Inventory;
@@ -78,7 +78,7 @@ impl DockerBackend {
             _ => Evidence::default(),
         };
         let sighting = Sighting::new(instance, running).evidence(evidence);
-        Ok(sighting.way_back(way_back(container)))
+        Ok(sighting.way_back(self.way_back(client, container)))
     }
 
     /// What a container is now. Its restart policy is off while it stands by: `restart` is the

@@ -112,6 +112,23 @@ async fn another_programs_port_on_the_hosts_own_network_is_told() {
 }
 
 #[tokio::test]
+async fn a_registry_was_asked_for_what_no_registry_has_or_may_be_asked_for() {
+    let Some(apart) = Apart::new() else { return };
+    let backend = DockerBackend::new(apart.config()).unwrap();
+    let id = format!("sha256:{}", "b".repeat(64));
+    let digest = format!("registry.invalid/x@{id}");
+    for (digest, why) in [
+        (id, "it came from no registry"),
+        (digest, "no such image here"),
+    ] {
+        let artifact = rollback_core::release::Artifact::new(&digest, &digest);
+        let release = Release::new("docker".parse().unwrap(), artifact);
+        let told = remarks(&backend, &End::Nothing, &release).await;
+        assert!(told.len() == 1 && told[0].contains(why), "{told:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_image_that_cannot_be_had_or_run_is_told_before_anything_moves() {
     let Some(apart) = Apart::new() else { return };
     let config = || apart.config().pull(PullPolicy::Always);

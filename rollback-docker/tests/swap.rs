@@ -9,7 +9,7 @@ use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rollback_core::backend::{Backend, End, Operation};
-use rollback_docker::{Dependents, DockerBackend, Drain};
+use rollback_docker::{Dependents, DockerBackend, Drain, RestartPolicy, Successor};
 use support::answers::{answering, hanging};
 use support::apart::{Apart, hearing};
 use support::{cx, operation};
@@ -208,6 +208,42 @@ async fn a_container_was_stopped_in_the_midst_of_its_work() {
         environment.split('\0').any(|v| v == drained),
         "{environment}"
     );
+}
+
+#[tokio::test]
+async fn one_that_ended_as_it_was_drained_was_started_again_and_killed() {
+    let Some(apart) = Apart::new() else { return };
+    // It ends by this signal, and by no other but the one that nobody can ignore.
+    let signal = Drain::signal("SIGKILL".parse().unwrap(), Duration::from_millis(900));
+    let config = apart.config().restart(RestartPolicy::Always).drain(signal);
+    let backend = DockerBackend::new(config).unwrap();
+    apart.deploy(&backend, "api:v1").await;
+    let former = apart.of("api", "{{.Id}}");
+    apart.deploy(&backend, "api:v2").await;
+    assert_eq!(apart.signals(), ["9"]);
+    let seen = "{{.RestartCount}} {{.HostConfig.RestartPolicy.Name}}";
+    assert_eq!(apart.of(&former, seen), "0 no");
+    assert_eq!(apart.of("api", seen), "0 always");
+}
+
+#[tokio::test]
+async fn volumes_of_what_never_went_live_were_left_for_good() {
+    let Some(apart) = Apart::new() else { return };
+    apart.fixture.must(&["network", "create", "web"]);
+    let lines = ["ENV VERSION=data", "VOLUME /data"];
+    apart.fixture.build("api:data", &lines);
+    let config = apart.config().network("web").successor(Successor::Beside);
+    let backend = DockerBackend::new(config).unwrap();
+    apart.deploy(&backend, "api:v1").await;
+    let mut op = apart.plan(&backend, "api:data").await;
+    op.to = End::Placed(backend.prepare(&cx(), &op).await.unwrap().to);
+    backend.start(&cx(), &op).await.unwrap();
+    let volumes = || apart.fixture.must(&["volume", "ls", "-q"]);
+    assert_eq!(volumes().lines().count(), 1);
+    let live = apart.deploy(&backend, "api:v2").await;
+    let window = [live.to.instance().unwrap().clone()];
+    backend.retain(&cx(), &window).await.unwrap();
+    assert_eq!(volumes(), "");
 }
 
 #[tokio::test]

@@ -13,7 +13,10 @@ use crate::tool::{Generation, Tool};
 pub(crate) struct Compose {
     pub(crate) tool: Tool,
     pub(crate) around: Surroundings,
-    /// The project's name.
+    /// What the project is to be called, where that is not for compose to find: a name that it is given
+    /// wins over the files' own.
+    pub(crate) asked: Option<String>,
+    /// What it is called.
     pub(crate) project: String,
     /// Absolute, in the order in which one overrides the other.
     pub(crate) files: Vec<PathBuf>,
@@ -28,7 +31,10 @@ impl Compose {
         more: Option<&str>,
         args: &[&str],
     ) -> Result<String, BackendError> {
-        let mut all = vec!["-p".to_owned(), self.project.clone()];
+        let mut all = Vec::new();
+        if let Some(name) = &self.asked {
+            all.extend(["-p".to_owned(), name.clone()]);
+        }
         let files = self.files.iter().map(|file| file.display().to_string());
         for file in files.chain(more.map(str::to_owned)) {
             all.extend(["-f".to_owned(), file]);

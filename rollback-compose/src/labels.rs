@@ -69,7 +69,7 @@ impl ComposeLabels {
         let hash = self.compose.hash(cx, &self.service).await?;
         let now = self.compose.config(cx).await?;
         let now = File::parse(&now, self.compose.tool.generation)?;
-        if now.service(&self.service) != self.file.service(&self.service) {
+        if !now.says_the_same_of(&self.service, &self.file) {
             return Err(BackendError::new(
                 BackendErrorKind::Conflict,
                 "the compose file says something else of the service than when it was read",

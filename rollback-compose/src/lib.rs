@@ -7,7 +7,8 @@
 //! before anything moves.
 //!
 //! The live container has compose's own name and labels, so that a later `docker-compose up -d` finds
-//! nothing to change. What stands by has neither: it is no replica.
+//! nothing to change: tried with version 1. The plugin's answers are read and its labels written, but its
+//! own `up` is untried. What stands by has neither: it is no replica.
 //!
 //! ```no_run
 //! use rollback_compose::ComposeProject;
@@ -23,6 +24,7 @@
 //! ```
 
 mod compose;
+mod dotenv;
 mod file;
 mod image;
 mod labels;

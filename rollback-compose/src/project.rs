@@ -9,6 +9,7 @@ use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 
 use crate::compose::Compose;
+use crate::dotenv::Dotenv;
 use crate::file::File;
 use crate::service::ComposeService;
 use crate::surroundings::Surroundings;
@@ -131,8 +132,12 @@ impl ComposeProject {
         };
         let tool = Tool::find(cx, self.program.as_deref(), &around).await?;
         let files = self.absolute(tool.generation)?;
-        let compose = Compose {
-            project: self.project_name(),
+        let place = files.first().and_then(|file| file.parent());
+        let dotenv = Dotenv::beside(place.unwrap_or(&self.dir)).await?;
+        self.refuse_listed(&dotenv)?;
+        let mut compose = Compose {
+            asked: self.name.clone(),
+            project: String::new(),
             tool,
             around,
             files,
@@ -140,7 +145,32 @@ impl ComposeProject {
         };
         let read = compose.config(cx).await?;
         let file = File::parse(&read, compose.tool.generation)?;
+        compose.project = match (compose.tool.generation, file.project()) {
+            (_, Some(project)) => project.to_owned(),
+            (Generation::First, None) => self.project_name(&dotenv)?,
+            (Generation::Second, None) => {
+                let what = "compose does not say what the project is called";
+                return Err(BackendError::new(BackendErrorKind::Unsupported, what).untouched());
+            }
+        };
         ComposeService::new(compose, file, service)
+    }
+
+    /// Compose would read what this lists, and is told of what was found instead.
+    fn refuse_listed(&self, dotenv: &Dotenv) -> Result<(), BackendError> {
+        const FILES: &str = "COMPOSE_FILE";
+        if !self.files.is_empty() {
+            return Ok(());
+        }
+        let own = self.env.get(FILES).is_some_and(|files| !files.is_empty());
+        if own || dotenv.value(FILES)?.is_some_and(|files| !files.is_empty()) {
+            let what = "the project's files are listed where they are not looked for";
+            return Err(BackendError::new(BackendErrorKind::Unsupported, what)
+                .on(FILES)
+                .advice("name each of them (`file`)")
+                .untouched());
+        }
+        Ok(())
     }
 
     /// The files that are read, as compose would choose them.
@@ -173,11 +203,14 @@ impl ComposeProject {
         Ok(std::iter::once(main).chain(more).collect())
     }
 
-    /// As compose finds it.
-    fn project_name(&self) -> String {
+    /// As version 1 finds it, which does not say it.
+    fn project_name(&self, dotenv: &Dotenv) -> Result<String, BackendError> {
         const NAME: &str = "COMPOSE_PROJECT_NAME";
-        let own = self.name.clone().or_else(|| self.env.get(NAME).cloned());
-        let own = own.or_else(|| of_dotenv(&self.dir.join(".env"), NAME));
+        let own = match (&self.name, self.env.get(NAME)) {
+            (Some(name), _) => Some(name.clone()),
+            (None, Some(name)) => Some(name.clone()),
+            (None, None) => dotenv.value(NAME)?,
+        };
         let own = own.filter(|name| !name.is_empty());
         let dir = || {
             let first = self.files.first().map(|file| self.dir.join(file));
@@ -188,23 +221,11 @@ impl ComposeProject {
         let name = own.or_else(dir).unwrap_or_default().to_lowercase();
         let is_kept = |c: &char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(*c);
         let name: String = name.chars().filter(is_kept).collect();
-        match name.is_empty() {
+        Ok(match name.is_empty() {
             true => "default".to_owned(),
             false => name,
-        }
+        })
     }
-}
-
-/// What an environment file sets a name to.
-fn of_dotenv(file: &Path, name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let line = text.lines().find_map(|line| {
-        let line = line.trim();
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        let (key, value) = line.split_once('=')?;
-        (key.trim() == name).then(|| value.trim().trim_matches(['"', '\'']).to_owned())
-    });
-    line.filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]
@@ -214,16 +235,26 @@ mod tests {
 
     #[test]
     fn a_project_is_called_what_compose_calls_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = dir.path().join("My Shop.2");
-        std::fs::create_dir(&at).unwrap();
-        let project = ComposeProject::at(&at);
-        assert_eq!(project.project_name(), "myshop2");
-        std::fs::write(at.join(".env"), "A=1\nCOMPOSE_PROJECT_NAME=\"other\"\n").unwrap();
-        assert_eq!(project.project_name(), "other");
+        let project = ComposeProject::at("/srv/My Shop.2");
+        let none = Dotenv::default();
+        assert_eq!(project.project_name(&none).unwrap(), "myshop2");
+        let other = Dotenv::of("A=1\nCOMPOSE_PROJECT_NAME=\"other\"\n");
+        assert_eq!(project.project_name(&other).unwrap(), "other");
         let project = project.env("COMPOSE_PROJECT_NAME", "third");
-        assert_eq!(project.project_name(), "third");
-        assert_eq!(project.name("Fourth").project_name(), "fourth");
+        assert_eq!(project.project_name(&other).unwrap(), "third");
+        let project = project.name("Fourth");
+        assert_eq!(project.project_name(&other).unwrap(), "fourth");
+    }
+
+    #[test]
+    fn a_list_of_files_that_is_not_followed_is_refused() {
+        let listed = Dotenv::of("COMPOSE_FILE=a.yml:b.yml\n");
+        let project = ComposeProject::at("/srv/shop");
+        assert!(project.refuse_listed(&Dotenv::default()).is_ok());
+        assert!(project.refuse_listed(&listed).is_err());
+        assert!(project.clone().file("a.yml").refuse_listed(&listed).is_ok());
+        let project = project.env("COMPOSE_FILE", "a.yml");
+        assert!(project.refuse_listed(&Dotenv::default()).is_err());
     }
 
     #[test]

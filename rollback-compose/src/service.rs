@@ -124,6 +124,13 @@ impl ComposeService {
         workload: WorkloadId,
         state_dir: impl Into<PathBuf>,
     ) -> Result<DockerConfig, BackendError> {
+        let has_env_file = self
+            .said
+            .get("env_file")
+            .is_some_and(|said| !said.is_null());
+        if self.compose.tool.generation == Generation::Second && has_env_file {
+            return Err(settings::unsupported("env_file"));
+        }
         let source = Source {
             file: &self.file,
             generation: self.compose.tool.generation,

@@ -56,7 +56,7 @@ impl Surroundings {
             program = program.env(name, value);
         }
         program = program.env("DOCKER_HOST", format!("unix://{}", self.socket.display()));
-        match program.answer_in_confidence(cx).await {
+        match program.long_answer_in_confidence(cx).await {
             Ok(Confided::Answer(answer)) => Ok(answer),
             Ok(Confided::Refusal { how, .. }) => Err(BackendError::new(
                 BackendErrorKind::Failed,

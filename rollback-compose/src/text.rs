@@ -20,7 +20,11 @@ const TOLD: [&str; 3] = ["container_name", "depends_on", "profiles"];
 const HIDDEN: [&str; 4] = ["command", "entrypoint", "environment", "labels"];
 
 /// The same a level below.
-const HIDDEN_BELOW: [(&str, &str); 2] = [("healthcheck", "test"), ("logging", "options")];
+const HIDDEN_BELOW: [(&str, &str); 3] = [
+    ("healthcheck", "test"),
+    ("logging", "options"),
+    ("deploy", "labels"),
+];
 
 /// The service as text, without what may be a secret.
 pub(crate) fn of(service: &Map<String, Value>) -> Result<String, BackendError> {
@@ -35,7 +39,7 @@ pub(crate) fn of(service: &Map<String, Value>) -> Result<String, BackendError> {
         .iter()
         .filter(|(name, value)| is_told(name) && !value.is_null());
     let told: Map<String, Value> = told
-        .map(|(name, value)| (name.clone(), shown(name, value)))
+        .map(|(name, value)| (name.clone(), known(shown(name, value))))
         .collect();
     let text = serde_norway::to_string(&Value::Object(told)).map_err(|_| fail())?;
     // A password in an address, or after a word such as `token`.
@@ -59,6 +63,18 @@ fn shown(name: &str, value: &Value) -> Value {
         }
         (Some(_), _) => hidden(value),
         (None, _) => value.clone(),
+    }
+}
+
+/// Without what is nobody's but the file's author's, at whatever depth.
+fn known(value: Value) -> Value {
+    match value {
+        Value::Object(all) => {
+            let all = all.into_iter().filter(|(name, _)| !name.starts_with("x-"));
+            Value::Object(all.map(|(name, value)| (name, known(value))).collect())
+        }
+        Value::Array(all) => all.into_iter().map(known).collect(),
+        other => other,
     }
 }
 
@@ -90,6 +106,8 @@ mod tests {
             "entrypoint": "run hunter7",
             "healthcheck": {"test": ["CMD", "check", "hunter8"], "interval": "5s"},
             "logging": {"driver": "splunk", "options": {"splunk-token": "hunter9"}},
+            "deploy": {"labels": {"basicauth": "hunter10"}, "x-more": "hunter11"},
+            "ports": [{"target": 80, "x-more": ["hunter12"]}],
             "extra_hosts": ["db:10.0.0.1"],
             "working_dir": "/srv",
             "tty": null

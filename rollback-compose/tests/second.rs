@@ -21,7 +21,7 @@ fn plugin(shop: &Shop) -> ComposeProject {
     std::fs::write(&answer, include_str!("answers/config.json")).unwrap();
     let program = shop.dir.join("docker");
     let text = format!(
-        "#!/bin/sh\ncase \"$*\" in\n'compose version --short') echo 2.17.3;;\n\
+        "#!/bin/sh\ncase \"$*\" in\n*' -p '*) exit 18;;\n'compose version --short') echo 2.17.3;;\n\
          *' config --hash api') echo 'api {HASH}';;\n*' config --format json') cat {};;\n\
          *) exit 17;;\nesac\n",
         answer.display()

@@ -13,7 +13,7 @@ pub const MAX_OUTPUT: usize = 4 * 1024;
 pub const MAX_ANSWER: usize = 64 * 1024;
 
 /// Most that a program which is asked something may say, in bytes: it must not fill a disk.
-const MAX_SAID: u64 = 4 * 1024 * 1024;
+pub(crate) const MAX_SAID: usize = 4 * 1024 * 1024;
 
 /// How much more is read than is shown, in bytes: of what is cut the first line is left out.
 const SPARE: usize = 64 * 1024;
@@ -44,7 +44,7 @@ pub(crate) fn unnamed_file() -> io::Result<File> {
 
 /// Resolves once more was said to one of them than an answer may have.
 pub(crate) async fn overflow(outputs: [&File; 2]) {
-    let fits = |file: &File| file.metadata().is_ok_and(|m| m.len() <= MAX_SAID);
+    let fits = |file: &File| file.metadata().is_ok_and(|m| m.len() <= MAX_SAID as u64);
     while outputs.into_iter().all(fits) {
         tokio::time::sleep(MEASURED).await;
     }
@@ -68,9 +68,12 @@ pub(crate) fn said(output: &mut File, last: Last, secrets: &Secrets, most: usize
 /// All of an output, which has to be text of at most so many bytes.
 pub(crate) fn whole(output: &mut File, most: usize) -> io::Result<String> {
     let (bytes, cut, _) = end_of_file(output, most as u64)?;
-    let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+    let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
     if cut {
-        return Err(invalid("it said too much for an answer"));
+        return Err(invalid(&format!(
+            "it said more than {} KiB, too much for an answer",
+            most / 1024
+        )));
     }
     String::from_utf8(bytes).map_err(|_| invalid("what it said is no text"))
 }

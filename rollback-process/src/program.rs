@@ -18,7 +18,7 @@ use crate::confided::Confided;
 use crate::confidence::{self, Environment};
 use crate::engine::Engine;
 use crate::leftovers::{DEPLOYMENT, ENGINE, end_leftovers};
-use crate::output::{Last, MAX_ANSWER, MAX_OUTPUT, overflow, said, unnamed_file, whole};
+use crate::output::{Last, MAX_ANSWER, MAX_OUTPUT, MAX_SAID, overflow, said, unnamed_file, whole};
 use crate::unsuccessful::{Ending, InvalidProgram, Unsuccessful};
 
 /// A program to run. No shell: the arguments reach it as they are. Its environment is empty but
@@ -172,8 +172,21 @@ impl Program {
     /// itself; [`Stopped`](Ending::Stopped) also for one that says more than 4 MiB, and
     /// [`Failed`](Ending::Failed) for one that says more than [`MAX_ANSWER`] bytes, or no text.
     pub async fn answer_in_confidence(&self, cx: &Context) -> Result<Confided, Unsuccessful> {
+        self.confided(cx, MAX_ANSWER).await
+    }
+
+    /// The same for a long answer, of up to 4 MiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`answer_in_confidence`](Self::answer_in_confidence), but for that length.
+    pub async fn long_answer_in_confidence(&self, cx: &Context) -> Result<Confided, Unsuccessful> {
+        self.confided(cx, MAX_SAID).await
+    }
+
+    async fn confided(&self, cx: &Context, most: usize) -> Result<Confided, Unsuccessful> {
         let (status, mut output, _) = self.run_to_end(cx, &[], Wanted::Confidence).await?;
-        let said = whole(&mut output, MAX_ANSWER);
+        let said = whole(&mut output, most);
         let said = said.map_err(|e| Unsuccessful::new(Ending::Failed, e.to_string()))?;
         Ok(match status.success() {
             true => Confided::Answer(said),

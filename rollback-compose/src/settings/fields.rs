@@ -100,7 +100,12 @@ impl Fields {
                 Ok(Some(all.collect::<Result<_, _>>()?))
             }
             Some(line) => {
-                let words = shlex::split(&scalar(&path, &line)?);
+                let line = scalar(&path, &line)?;
+                // A comment to some shells, and a word to compose.
+                if has_word_with_hash(&line) {
+                    return Err(unsupported(&path));
+                }
+                let words = shlex::split(&line);
                 let words = words.filter(|words| !words.is_empty());
                 words.map(Some).ok_or_else(|| unsupported(&path))
             }
@@ -168,6 +173,23 @@ impl Fields {
     }
 }
 
+/// Whether a word that nothing is quoted of begins with the mark of a comment.
+fn has_word_with_hash(line: &str) -> bool {
+    let (mut quote, mut before) = (None, ' ');
+    let mut all = line.chars();
+    while let Some(c) = all.next() {
+        match (quote, c) {
+            (None, '#') if before.is_whitespace() => return true,
+            (None | Some('"'), '\\') => drop(all.next()),
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), _) if open == c => quote = None,
+            _ => {}
+        }
+        before = c;
+    }
+    false
+}
+
 /// A text, or what is written like one.
 pub(crate) fn scalar(path: &str, value: &Value) -> Result<String, BackendError> {
     match value {
@@ -187,4 +209,25 @@ pub(crate) fn unsupported(path: &str) -> BackendError {
     .on(path.chars().take(120).collect::<String>())
     .advice("take it out of the file, or say that it is left out (`without`)")
     .untouched()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_rest_of_a_command_is_taken_for_a_comment() {
+        for line in ["serve #1 --all", "#", "serve '' \t#x"] {
+            assert!(has_word_with_hash(line), "{line}");
+        }
+        for line in [
+            "serve '#1'",
+            "serve \"a #b\"",
+            "serve a#b",
+            "serve \\#1",
+            "serve",
+        ] {
+            assert!(!has_word_with_hash(line), "{line}");
+        }
+    }
 }

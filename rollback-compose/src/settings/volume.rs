@@ -92,7 +92,10 @@ fn long(
             let mut options = Vec::new();
             if let Some(mut tmpfs) = said.part("tmpfs")? {
                 options.extend(tmpfs.text("size")?.map(|size| format!("size={size}")));
-                options.extend(tmpfs.text("mode")?.map(|mode| format!("mode={mode}")));
+                // A number to compose, and octal digits to the kernel.
+                if let Some(mode) = tmpfs.number("mode")? {
+                    options.push(format!("mode={mode:o}"));
+                }
                 tmpfs.finish()?;
             }
             options.extend(mode);
@@ -123,10 +126,7 @@ fn long(
             }
             // docker would make it; compose was told not to.
             if !made && !Path::new(&from).exists() {
-                let what = "the directory or file that is to be mounted does not exist";
-                return Err(BackendError::new(BackendErrorKind::NotFound, what)
-                    .on(from)
-                    .untouched());
+                return Err(missing(&from));
             }
             bind(config, &from, &target, &mode.join(","))
         }
@@ -155,11 +155,22 @@ fn mounted(
     let about = source.file.said_of(kind, &name);
     let file = about.and_then(|about| about.get("file")?.as_str());
     let file = file.ok_or_else(|| unsupported(&format!("{kind}.{name}")))?;
+    if !Path::new(file).exists() {
+        return Err(missing(file));
+    }
     let target = match target.starts_with('/') {
         true => target,
         false => format!("{under}{target}"),
     };
     Ok(config.bind_read_only(file, &target))
+}
+
+/// docker would make a directory of it.
+fn missing(path: &str) -> BackendError {
+    let what = "the directory or file that is to be mounted does not exist";
+    BackendError::new(BackendErrorKind::NotFound, what)
+        .on(path)
+        .untouched()
 }
 
 /// What is in it would be left behind by the next deployment.

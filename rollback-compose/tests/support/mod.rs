@@ -40,6 +40,11 @@ pub fn fixture() -> Option<DockerFixture> {
         .ok()
 }
 
+/// Whether all cases and all points of the sweep are wanted: the README names the variable.
+pub fn is_whole() -> bool {
+    std::env::var_os("ROLLBACK_WHOLE").is_some()
+}
+
 pub fn me() -> Actor {
     Actor::user("me").unwrap()
 }

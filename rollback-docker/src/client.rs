@@ -59,7 +59,7 @@ pub(crate) struct Client {
     pub(crate) credentials: Logins,
     /// What the daemon runs, if it says so.
     pub(crate) engine: Option<Platform>,
-    workload: String,
+    pub(crate) workload: String,
     pub(crate) live_name: String,
     dialer: Dialer,
     /// Whether the daemon was away: what comes back may be another version.

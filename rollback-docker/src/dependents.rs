@@ -13,6 +13,7 @@ use rollback_core::time::Timestamp;
 use crate::backend::DockerBackend;
 use crate::client::Client;
 use crate::container::Container;
+use crate::marks::WORKLOAD;
 
 /// What becomes of other containers that share the live one's network, processes or IPC: those that
 /// were made with `--network container:api`, say, or the same of `--pid` or `--ipc`. When it stops they
@@ -233,7 +234,13 @@ impl Client {
         let options = ListContainersOptionsBuilder::default().all(true).build();
         let listed = self.docker.list_containers(Some(options)).await;
         let listed = listed.map_err(|e| self.failed("cannot list the containers", "dockerd", e))?;
-        let ids = listed.into_iter().filter(may_depend).filter_map(|l| l.id);
+        // The workload's own take each other's place: none lives in another one's namespaces.
+        let others = listed.into_iter().filter(|listed| {
+            let labels = listed.labels.as_ref();
+            let of = labels.and_then(|labels| labels.get(WORKLOAD));
+            of != Some(&self.workload)
+        });
+        let ids = others.filter(may_depend).filter_map(|l| l.id);
         let looks = stream::iter(ids).map(|id| self.dependent(id));
         let found = looks.buffered(LOOKS).filter_map(|found| async { found });
         Ok(found.collect().await)

@@ -120,13 +120,14 @@ async fn a_rollback_asks_dockerd_for_no_more_than_each_verb_needs_however_much_i
     ];
     assert_eq!(changes, expected);
     let looks = BTreeMap::from([
-        // One a verb: observe, availability, prepare, switch, retire, retain.
-        ("GET list containers", 6),
+        // One a verb: observe, availability, preflight, prepare, switch, retire, retain. Who holds the ports
+        // is looked at beforehand, and who depends on what is live there, in prepare and after the switch.
+        ("GET list containers", 11),
         // The tokens and the pins: observe, switch, retire, retain.
         ("GET list images", 4),
-        // The live one and the other: prepare and switch need both, observe, availability and
+        // The live one and the other: preflight, prepare and switch need both, observe, availability and
         // health one; and what was started is looked at.
-        ("GET containers", 8),
+        ("GET containers", 10),
     ]);
     let mut all = count(&few);
     all.retain(|kind, _| kind.starts_with("GET "));

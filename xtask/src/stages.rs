@@ -39,10 +39,10 @@ fn chaos_stages() -> Vec<Stage> {
     vec![
         stage("chaos: its oracle", || chaos_of("prove", "1")),
         stage("chaos: syncs", || chaos_of("sync", "1")),
-        stage("chaos: kills", || chaos_of("kill", "20")),
-        stage("chaos: power cuts", || chaos_of("power", "10")),
-        stage("chaos: damage", || chaos_of("damage", "40")),
-        stage("chaos: faults", || chaos_of("faults", "30")),
+        stage("chaos: kills", || chaos_of("kill", "12")),
+        stage("chaos: power cuts", || chaos_of("power", "8")),
+        stage("chaos: damage", || chaos_of("damage", "25")),
+        stage("chaos: faults", || chaos_of("faults", "18")),
     ]
 }
 

@@ -168,7 +168,6 @@ async fn what_the_file_says_and_no_container_can_be_made_with_is_refused_by_name
         ("security_opt", &["security_opt: ['seccomp:profile.json']"]),
         ("healthcheck", &["healthcheck: {interval: 5s}"]),
         ("links", &["links: [other]"]),
-        ("cpus", &["cpus: 0.00001"]),
     ] {
         shop.write_api("api:v1", lines);
         let file = shop.dir.join("docker-compose.yml");
@@ -184,6 +183,15 @@ async fn what_the_file_says_and_no_container_can_be_made_with_is_refused_by_name
         let service = service.without(name).unwrap();
         shop.config(&service);
     }
+    // Compose writes it with an exponent.
+    shop.write_api("api:v1", &["cpus: 0.00001"]);
+    let e = shop.project().read("api").await.unwrap_err();
+    assert_eq!(e.kind(), BackendErrorKind::Unsupported, "{e}");
+    assert!(e.to_string().contains("cpus"), "{e}");
+    shop.write_api("api:v1", &[]);
+    let file = shop.dir.join("docker-compose.yml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(file, format!("{text}  other:\n    image: api:v1\n")).unwrap();
     let missing = shop.project().read("nothing").await.unwrap_err();
     assert_eq!(missing.kind(), BackendErrorKind::NotFound);
     assert!(missing.to_string().contains("api, other"), "{missing}");

@@ -118,7 +118,7 @@ impl DockerBackend {
             }
         }
         cx.check()?;
-        let is_new = self.source.is_to_be_copied(client, release).await?;
+        let is_new = self.source.is_to_be_copied(cx, client, op, release).await?;
         let standing = self.standing(client, inventory, &op.to, Some(op)).await?;
         let container = match standing {
             Some(container) => {

@@ -280,17 +280,22 @@ impl Source {
         }
     }
 
-    /// Whether copies are wanted, and nothing holds this release's image here yet: it is new.
+    /// Whether copies are wanted, and no earlier deployment holds this release's image here: it is new. Its
+    /// own hold tells nothing, for it may have been cut off before the copy was whole.
     pub(crate) async fn is_to_be_copied(
         &self,
+        cx: &Context,
         client: &Client,
+        op: &Operation,
         release: &Release,
     ) -> Result<bool, BackendError> {
         if !self.copies.as_ref().is_some_and(Copies::are_wanted) {
             return Ok(false);
         }
         let pins = Pins::read(client, &self.pins).await?;
-        Ok(pins.image_of(artifact_of(release)).is_none())
+        let artifact = artifact_of(release);
+        let mut holds = pins.holds().filter(|(_, hold)| hold.artifact == artifact);
+        Ok(holds.all(|(_, hold)| hold.is_of(cx, op)))
     }
 
     /// Keeps a copy of a release's image, where that is wanted.

@@ -172,6 +172,50 @@ async fn copies_that_nobody_needs_are_let_go_and_those_of_others_are_never_read(
 }
 
 #[tokio::test]
+async fn a_preparation_that_was_cut_off_and_repeated_left_no_copy() {
+    let Some(w) = world() else { return };
+    let plain = w.docker();
+    let op = w.plan(&plain, End::Nothing, &w.reference(Build::V1)).await;
+    // All but the copy: so is one that was killed while it was written.
+    plain.prepare(&cx(), &op).await.unwrap();
+    let backend = keeping(&w, Capture::archive());
+    let first = w.run(&backend, op).await.to.instance().unwrap().clone();
+    let kept = ["json", "tar"].map(|kind| format!("{}.{kind}", digits(&first)));
+    assert_eq!(files(&w), kept);
+}
+
+#[tokio::test]
+async fn on_a_full_disk_what_is_live_was_replaced_without_a_copy() {
+    let Some(w) = world() else { return };
+    let first = w.deploy(Build::V1).await;
+    let before = w.inspect(&w.name, "{{.Id}} {{.State.StartedAt}}");
+    let state = w.fixture.dir().join("state").join(&w.name).join("images");
+    fs::create_dir_all(&state).unwrap();
+    let at = state.to_str().unwrap();
+    let run = |argv: &[&str]| {
+        let status = std::process::Command::new(argv[0])
+            .args(&argv[1..])
+            .status();
+        assert!(status.unwrap().success(), "{argv:?}");
+    };
+    run(&["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", at]);
+    let backend = keeping(&w, Capture::archive());
+    let reference = w.reference(Build::V2);
+    let op = w.plan(&backend, End::Placed(first), &reference).await;
+    let refused = backend.prepare(&cx(), &op).await;
+    let undone = backend.retire(&cx(), &op.reversed()).await;
+    let left = w.inspect(&w.name, "{{.Id}} {{.State.StartedAt}}");
+    let files = fs::read_dir(state.read_dir().unwrap().next().unwrap().unwrap().path());
+    let files = files.unwrap().count();
+    run(&["umount", at]);
+    let e = refused.unwrap_err();
+    assert_eq!(e.kind(), BackendErrorKind::Exhausted, "{e}");
+    assert_eq!(e.impact(), LiveImpact::Untouched, "{e}");
+    undone.unwrap();
+    assert_eq!((left, files), (before, 0));
+}
+
+#[tokio::test]
 async fn where_no_copy_could_be_kept_what_was_live_was_replaced() {
     let Some(g) = Guarded::new() else { return };
     let w = &g.w;

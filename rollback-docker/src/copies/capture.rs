@@ -13,8 +13,8 @@ use crate::wanted::bad;
 ///
 /// It is made in `prepare` of a release that is new here, and then of what is live as well if that has
 /// none: where a new release cannot be copied the deployment fails, and what is live was not touched.
-/// Going back to what is known here waits for no copy. A copy is used where the image is neither
-/// here nor to be had where it came from. What leaves the window of retention loses its file; what a
+/// Going back to what is known here waits for no copy. A file is used as soon as the image is
+/// here no more; what a registry has, once the image is not to be had where it came from, either. What leaves the window of retention loses its file; what a
 /// registry has is left to the registry, which alone can free it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Capture(To);

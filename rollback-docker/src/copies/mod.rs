@@ -33,10 +33,11 @@ pub(crate) struct Copies {
 
 impl Copies {
     pub(crate) fn new(capture: Capture, state_dir: PathBuf, workload: &str) -> Self {
+        let name = readable_name(workload);
         Self {
             capture,
-            notes: Notes::below(&state_dir, &readable_name(workload)),
-            name: readable_name(workload),
+            notes: Notes::below(&state_dir, &name),
+            name,
         }
     }
 
@@ -85,7 +86,7 @@ impl Copies {
         !self.capture.is_off()
     }
 
-    /// Whether what is noted is still there: a registry may have let it go.
+    /// Whether what is noted is still there, as far as anybody says: a registry may have let it go.
     async fn is_there(
         &self,
         cx: &Context,
@@ -99,7 +100,7 @@ impl Copies {
             Ok(_) => Ok(true),
             Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Gone) => Ok(false),
             Err(e) if is_stop(&e) => Err(e),
-            // Nobody has said that it is gone, and going back must not wait for that.
+            // Nobody has said that it is gone.
             Err(_) => Ok(true),
         }
     }
@@ -114,16 +115,11 @@ impl Copies {
         let Some((_, note)) = self.noted(cx, release).await? else {
             return Ok(None);
         };
-        let Kept::At(name) = &note.kept else {
-            return Ok(Some(Availability::Local));
-        };
-        match client.remote(cx, name).await {
-            Ok(_) => Ok(Some(Availability::Remote)),
-            Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Gone) => Ok(None),
-            Err(e) if is_stop(&e) => Err(e),
-            // Nobody has said that it is gone.
-            Err(_) => Ok(Some(Availability::Remote)),
-        }
+        Ok(match note.kept {
+            Kept::Archive { .. } => Some(Availability::Local),
+            Kept::At(_) if self.is_there(cx, client, &note).await? => Some(Availability::Remote),
+            Kept::At(_) => None,
+        })
     }
 
     /// Loads the copy that is here. One that cannot be read is said, and is none.

@@ -20,6 +20,7 @@ use crate::config::DockerConfig;
 use crate::connection::{Connection, Daemon};
 use crate::container::Container;
 use crate::copies::Copies;
+use crate::drain::end_running;
 use crate::effect::to_its_end;
 use crate::fingerprint::Key;
 use crate::health::Watch;
@@ -295,6 +296,7 @@ impl Backend for DockerBackend {
     async fn switch(&self, cx: &Context, op: &Operation) -> Result<Evidence, BackendError> {
         let (own, cx, op) = (self.clone(), cx.clone(), op.clone());
         to_its_end(async move {
+            end_running(&op).await?;
             match own.is_beside() {
                 true => Box::pin(own.move_traffic(&cx, &op)).await,
                 false => Box::pin(own.swap(&cx, &op)).await,
@@ -305,7 +307,11 @@ impl Backend for DockerBackend {
 
     async fn retire(&self, cx: &Context, op: &Operation) -> Result<(), BackendError> {
         let (own, cx, op) = (self.clone(), cx.clone(), op.clone());
-        to_its_end(async move { Box::pin(own.retire_leftovers(&cx, &op)).await }).await
+        to_its_end(async move {
+            end_running(&op).await?;
+            Box::pin(own.retire_leftovers(&cx, &op)).await
+        })
+        .await
     }
 
     async fn health(&self, cx: &Context, instance: &Instance) -> Result<View, BackendError> {

@@ -60,6 +60,7 @@ impl DockerBackend {
             self.refuse_shared(&claims, &from)?;
         }
         self.refuse_nameless(client, &host, &claims).await?;
+        self.refuse_hostname(made.body.hostname.as_deref(), "")?;
         for (_, asked) in &mut all {
             asked.aliases = None;
         }
@@ -80,7 +81,21 @@ impl DockerBackend {
         if let Some(from) = from.filter(|from| from.summary.id != to.summary.id) {
             self.refuse_shared(&claims, &from)?;
         }
+        let config = to.inspect.config.as_ref();
+        let hostname = config.and_then(|config| config.hostname.as_deref());
+        self.refuse_hostname(hostname, to.summary.short_id())?;
         self.refuse_nameless(client, &host, &claims).await
+    }
+
+    /// What dockerd makes a name of in each network, as soon as the container runs.
+    fn refuse_hostname(&self, hostname: Option<&str>, own: &str) -> Result<(), BackendError> {
+        match hostname.filter(|hostname| !hostname.is_empty() && *hostname != own) {
+            Some(hostname) => {
+                let why = format!("both would be found by the hostname {hostname}");
+                Err(not_beside(&why, &self.config.container))
+            }
+            None => Ok(()),
+        }
     }
 
     fn refuse_shared(&self, claims: &Claims, from: &Container) -> Result<(), BackendError> {
@@ -175,6 +190,16 @@ impl DockerBackend {
         let (Some(to), Some(release)) = (to, op.to.release()) else {
             return Ok(Evidence::default());
         };
+        if !to.summary.is_up() {
+            // It may have been prepared to replace what is live, by a program that was configured so.
+            let refused = self.refuse_beside(client, &inventory, &op.from, &to).await;
+            match refused.map_err(untouched) {
+                Err(e) if e.kind() == BackendErrorKind::Unsupported => {
+                    return Box::pin(self.swap(cx, op)).await;
+                }
+                allowed => allowed?,
+            }
+        }
         let others = self.others(cx, client, &inventory, op, Some(&to)).await;
         let others = others.map_err(untouched)?;
         let image = Some(to.summary.image.as_str());

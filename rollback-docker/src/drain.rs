@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use rollback_core::backend::Operation;
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind, Chain};
-use rollback_process::Program;
+use rollback_process::{Program, end_leftovers};
 
 use crate::backend::DockerBackend;
 use crate::client::Client;
@@ -153,6 +153,15 @@ impl DockerBackend {
         let e = drained.err()?;
         Some(format!("{name} was not drained: {}", Chain::of(&e)))
     }
+}
+
+/// Ends a drain's program that a killed process left running for this deployment, whatever is configured
+/// by now: it would act late.
+pub(crate) async fn end_running(op: &Operation) -> Result<(), BackendError> {
+    let ended = end_leftovers(&op.deployment).await;
+    ended
+        .map(drop)
+        .map_err(|e| BackendError::from(e).on(&op.deployment))
 }
 
 async fn run(

@@ -83,11 +83,15 @@ impl DockerBackend {
             for container in &running {
                 told.extend(self.put_aside(cx, client, op, container).await?);
             }
-            if self.is_beside()
-                && let Some(to) = inventory.at(&op.to).await?
-            {
-                told.extend(self.see_to_dependents(cx, client, &to, &running).await);
-            }
+            self.tell(cx, told);
+        }
+        // Also where nothing ran any more, or a retirement before this one was cut off.
+        if self.is_beside()
+            && decided
+            && let Some(to) = inventory.at(&op.to).await?
+            && to.summary.is_up()
+        {
+            let told = self.see_to_dependents(cx, client, &to, &running).await;
             self.tell(cx, told);
         }
         self.undress_all(cx, client, op).await?;

@@ -191,9 +191,12 @@ fn lacking(root: &str, free: u64, size: u64) -> Option<String> {
 impl Client {
     /// Where the daemon keeps its data, if that is on this host, and how many bytes are free there.
     async fn free_space(&self) -> Result<Option<(String, u64)>, BackendError> {
-        let info = self.docker.info().await;
-        let info = info.map_err(|e| self.failed("cannot ask dockerd where it is", "dockerd", e))?;
-        let Some(root) = info.docker_root_dir.filter(|_| self.is_on_this_host()) else {
+        if !self.is_on_this_host() {
+            return Ok(None);
+        }
+        // A proxy in front of the socket may not let it through: then it is not known.
+        let info = self.docker.info().await.ok();
+        let Some(root) = info.and_then(|info| info.docker_root_dir) else {
             return Ok(None);
         };
         // In a container of its own this program does not see it.

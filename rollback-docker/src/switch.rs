@@ -40,9 +40,10 @@ impl DockerBackend {
         let image = images.next();
         self.claim(cx, client, image).await.map_err(untouched)?;
         cx.check().map_err(untouched)?;
-        // What was put away from beside its successor has lost its names.
+        // What was put away from beside its successor has lost its names; what was started beside what is
+        // live, by a program that was configured so, never had them.
         if let (Some(to), Some(release)) = (&to, op.to.release())
-            && !to.summary.is_up()
+            && (!to.summary.is_up() || to.summary.name != self.config.container)
         {
             let names = self.rename_in_networks(cx, client, to, release, Names::All);
             names.await.map_err(untouched)?;
@@ -223,6 +224,10 @@ impl DockerBackend {
         let ended = async {
             let told = self.drain(cx, client, op, container).await;
             cx.check()?;
+            if drains {
+                // That took its time: somebody may have taken the workload over meanwhile.
+                self.refuse_late(cx, client).await?;
+            }
             cx.say("stopping the former container");
             client.stop(container).await?;
             cx.check()?;

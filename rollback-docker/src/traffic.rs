@@ -75,10 +75,12 @@ pub(crate) fn joined_as<'a>(
     named.or_else(|| all.iter().find(|(_, endpoint)| is_id(endpoint)))
 }
 
-/// What somebody has called a container in a network. Until API 1.45 its short id is among them.
-fn aliases(container: &Container, endpoint: &EndpointSettings) -> Vec<String> {
-    let mut aliases = endpoint.aliases.clone().unwrap_or_default();
-    aliases.retain(|alias| alias != container.summary.short_id());
+/// What somebody has called a container in a network. Until API 1.45 its short id is among what dockerd
+/// shows, and the hostname that it was given.
+fn chosen(container: &Container, mut aliases: Vec<String>) -> Vec<String> {
+    let config = container.inspect.config.as_ref();
+    let hostname = config.and_then(|config| config.hostname.as_deref());
+    aliases.retain(|alias| alias != container.summary.short_id() && Some(&**alias) != hostname);
     aliases.sort_unstable();
     aliases
 }
@@ -130,13 +132,13 @@ impl DockerBackend {
         names: Names,
     ) -> Result<(), BackendError> {
         let network = client.network_name(container, network).await?;
-        let mut wanted = match names {
+        let wanted = match names {
             Names::All => asked.aliases.take().unwrap_or_default(),
             Names::None => Vec::new(),
         };
-        wanted.sort_unstable();
         let now = joined_as(container, &network).map(|(_, endpoint)| endpoint);
-        if now.is_some_and(|now| aliases(container, now) == wanted) {
+        let has = now.map(|now| chosen(container, now.aliases.clone().unwrap_or_default()));
+        if has == Some(chosen(container, wanted.clone())) {
             return Ok(());
         }
         cx.check()?;

@@ -186,6 +186,10 @@ async fn what_two_cannot_have_at_once_is_refused_before_anything_moves() {
             base().join(&joined()).bind("data", "/data"),
             "data, which one of them writes to",
         ),
+        (
+            base().join(&joined()).hostname("web-1"),
+            "by the hostname web-1",
+        ),
         (base().network("host"), "in the network host"),
         (base(), "in the network bridge"),
     ] {
@@ -363,4 +367,39 @@ async fn connections_were_cut_with_the_aliases_before_they_were_drained_and_nobo
         }
         backend.retire(&cx(), &op).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_was_started_beside_had_no_names_after_a_switch_that_replaces() {
+    let Some(apart) = apart() else { return };
+    let config = || listening(apart.config().join(&joined()));
+    let beside = DockerBackend::new(config().successor(Successor::Beside)).unwrap();
+    let replaces = DockerBackend::new(config()).unwrap();
+    apart.deploy(&beside, "api:v1").await;
+    let mut op = apart.plan(&beside, "api:v2").await;
+    op.to = End::Placed(beside.prepare(&cx(), &op).await.unwrap().to);
+    beside.start(&cx(), &op).await.unwrap();
+    // It was configured otherwise, and recovers.
+    replaces.switch(&cx(), &op).await.unwrap();
+    replaces.retire(&cx(), &op).await.unwrap();
+    for name in ["service", "api"] {
+        assert_eq!(apart.found(name), ["v2"], "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_prepared_to_replace_ran_beside_what_it_shares_data_with() {
+    let Some(apart) = apart() else { return };
+    let config = || listening(apart.config().join(&joined()).bind("data", "/data"));
+    let replaces = DockerBackend::new(config()).unwrap();
+    let beside = DockerBackend::new(config().successor(Successor::Beside)).unwrap();
+    apart.deploy(&replaces, "api:v1").await;
+    let mut op = apart.plan(&replaces, "api:v2").await;
+    op.to = End::Placed(replaces.prepare(&cx(), &op).await.unwrap().to);
+    beside.switch(&cx(), &op).await.unwrap();
+    let up = apart.fixture.must(&["ps", "--format", "{{.Names}}"]);
+    let up: Vec<&str> = up.lines().filter(|name| *name != "probe").collect();
+    assert_eq!(up, ["api"], "one writes there");
+    beside.retire(&cx(), &op).await.unwrap();
+    assert_eq!(apart.found("service"), ["v2"]);
 }

@@ -5,12 +5,13 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rollback_core::backend::{Availability, Backend, End, Operation};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendErrorKind, LiveImpact};
 use rollback_core::history::{Epoch, Fence, HistoryId, Identity, Sequence};
-use rollback_docker::{DockerBackend, PullPolicy};
+use rollback_docker::{DockerBackend, Drain, PullPolicy};
 use rollback_testkit::world::{Build, World};
 use support::{DockerWorld, cx, fixture};
 
@@ -198,4 +199,28 @@ async fn a_local_image_alone_is_enough_for_a_token() {
     let seen = backend.observe(&cx).await.unwrap();
     assert_eq!(seen.published.as_ref(), cx.fence());
     assert_eq!(w.serving().await.as_deref(), Some("local"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_had_lost_the_workload_while_it_drained_stopped_what_was_live_since() {
+    let Some(w) = world() else { return };
+    let own = history();
+    let first = planned(&w, Build::V1).await;
+    run(&w, &under(&own, &first, 1), first.clone()).await;
+    let drain = Drain::signal("SIGUSR1".parse().unwrap(), Duration::from_secs(6));
+    let late = DockerBackend::new(w.config().drain(drain)).unwrap();
+    let mut second = planned(&w, Build::V2).await;
+    let cx = under(&own, &second, 2);
+    second.to = End::Placed(late.prepare(&cx, &second).await.unwrap().to);
+    let third = planned(&w, Build::V3).await;
+    let drains = tokio::spawn(async move { late.switch(&cx, &second).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!drains.is_finished(), "it drains");
+    run(&w, &under(&own, &third, 3), third.clone()).await;
+    let live = || w.inspect(&w.name, "{{.Id}} {{.State.StartedAt}}");
+    let since = live();
+    let e = drains.await.unwrap().unwrap_err();
+    assert_eq!(e.kind(), BackendErrorKind::Fenced, "{e}");
+    assert_eq!(live(), since);
+    assert_eq!(w.serving().await.as_deref(), Some(Build::V3.answer()));
 }

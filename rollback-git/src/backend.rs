@@ -11,7 +11,7 @@ use rollback_core::backend::{
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::health::View;
-use rollback_core::id::{BackendKind, DeploymentId, WorkloadId};
+use rollback_core::id::{BackendKind, WorkloadId};
 use rollback_core::release::{Release, Restore};
 use rollback_process::end_leftovers;
 
@@ -136,7 +136,10 @@ impl Backend for GitBackend {
         let deployment = op.deployment.clone();
         let running = self.blocking(cx, move |inner, cx| inner.running(cx, &deployment));
         for deployment in running.await.map_err(BackendError::untouched)? {
-            end_running(&deployment).await?;
+            // It would undo what is done now.
+            end_leftovers(&deployment)
+                .await
+                .map_err(|e| BackendError::from(e).on(&deployment))?;
         }
         let own = op.clone();
         let mut swapped = self
@@ -181,13 +184,4 @@ impl Backend for GitBackend {
         self.blocking(cx, move |inner, cx| inner.retain(cx, &window))
             .await
     }
-}
-
-/// Ends what a killed process left running for a deployment: it would undo what is done now.
-async fn end_running(deployment: &DeploymentId) -> Result<(), BackendError> {
-    end_leftovers(deployment).await.map(|_| ()).map_err(|e| {
-        BackendError::new(BackendErrorKind::Failed, e.to_string())
-            .on(deployment)
-            .untouched()
-    })
 }

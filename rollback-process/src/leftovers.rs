@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::id::DeploymentId;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
@@ -25,6 +26,13 @@ const PAUSE: Duration = Duration::from_millis(10);
 )]
 pub struct StillRunning {
     group: i32,
+}
+
+/// Of a verb of a backend's that has done nothing else yet.
+impl From<StillRunning> for BackendError {
+    fn from(e: StillRunning) -> Self {
+        Self::new(BackendErrorKind::Failed, e.to_string()).untouched()
+    }
 }
 
 /// Ends the programs of this deployment that a dead process left running, with what they started,

@@ -93,8 +93,8 @@ impl Endpoint {
     /// `host`, `user@host`, `user@host:port`, with or without `ssh://`.
     ///
     /// Who the host is, and with which key it is logged in to, is ssh's to know: it is never asked for
-    /// a password, and refuses a host whose key it does not know. Each request is a connection; let ssh
-    /// share one (`ControlMaster`) if that takes too long.
+    /// a password, and refuses a host whose key it does not know, whatever its configuration says. Each request is a connection; let ssh
+    /// share one (`ControlMaster` with `ControlPersist`) if that takes too long.
     ///
     /// # Errors
     ///
@@ -163,7 +163,8 @@ impl Default for Endpoint {
     }
 }
 
-/// The same for whoever reaches it, with whatever rights: a place is named after it.
+/// Without users and keys: a place is named after it. Two users of one host whose docker is not the same,
+/// or one alias of two configurations of ssh, read alike.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {

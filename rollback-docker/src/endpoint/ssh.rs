@@ -20,6 +20,18 @@ use crate::wanted::bad;
 /// Longest complaint of ssh's that is repeated.
 const MAX_WORDS: usize = 400;
 
+/// Before all that ssh's own configuration says.
+const OPTIONS: [&str; 5] = [
+    // Nobody is there to be asked for a password, and no terminal to ask at.
+    "BatchMode=yes",
+    // What is deployed is not handed to whoever answers.
+    "StrictHostKeyChecking=yes",
+    "ConnectTimeout=30",
+    // A host that is dark says nothing, and would be waited for without an end.
+    "ServerAliveInterval=15",
+    "ServerAliveCountMax=4",
+];
+
 /// Who is logged in to, and how.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Destination {
@@ -69,8 +81,10 @@ impl Destination {
     /// Starts ssh. Whether it comes through shows when something is asked.
     pub(super) fn connect(&self) -> io::Result<Pipe> {
         let mut ssh = Command::new("ssh");
-        // Nobody is there to be asked for a password, and no terminal to ask at.
-        ssh.args(["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30"]);
+        ssh.arg("-T");
+        for option in OPTIONS {
+            ssh.args(["-o", option]);
+        }
         if let Some(config) = &self.config {
             ssh.arg("-F").arg(config);
         }
@@ -179,7 +193,7 @@ impl AsyncWrite for Pipe {
     }
 }
 
-/// All that it says on standard error, the end of it in one line.
+/// The last line that it says on standard error: what comes before are warnings and banners.
 async fn listen(mut stderr: ChildStderr) -> String {
     let (mut said, mut buffer) = (Vec::new(), [0; 1024]);
     while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
@@ -187,13 +201,20 @@ async fn listen(mut stderr: ChildStderr) -> String {
         let surplus = said.len().saturating_sub(MAX_WORDS);
         said.drain(..surplus);
     }
-    let text = String::from_utf8_lossy(&said);
-    let words = text.split_whitespace();
-    Vec::from_iter(words).join(" ")
+    last_line(&String::from_utf8_lossy(&said))
+}
+
+/// Without who was to be logged in: `me@host: Permission denied`.
+fn last_line(said: &str) -> String {
+    let line = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+    let words = line.unwrap_or_default().split_whitespace();
+    let bare = words.map(|word| word.rsplit('@').next().unwrap_or(word));
+    Vec::from_iter(bare).join(" ")
 }
 
 fn refusal(words: &str) -> Refusal {
     let says = |all: &[&str]| all.iter().any(|one| words.contains(one));
+    let of_docker = words.contains("docker");
     let (kind, advice) = if says(&[
         "Host key verification failed",
         "HOST IDENTIFICATION HAS CHANGED",
@@ -207,7 +228,9 @@ fn refusal(words: &str) -> Refusal {
             Kind::Unauthorized,
             "give ssh a key that the host takes, without a passphrase or from an agent",
         )
-    } else if says(&["command not found", "not found", "No such file"]) {
+    } else if says(&["permission denied"]) {
+        (Kind::Denied, "give that user docker's socket on that host")
+    } else if of_docker && says(&["not found", "No such file"]) {
         (Kind::Unsupported, "install docker's client on that host")
     } else {
         (Kind::Unreachable, "try `ssh` to the host by hand")
@@ -239,6 +262,35 @@ mod tests {
         ] {
             let e = Destination::parse(text).map(drop).unwrap_err().to_string();
             assert!(!e.contains("hunter2"), "{e}");
+        }
+    }
+
+    #[test]
+    fn a_warning_of_sshs_was_taken_for_what_ended_it_and_a_user_was_told() {
+        for (said, kind) in [
+            (
+                "Warning: Identity file /x not accessible: No such file or directory.\n\
+                 ssh: connect to host h port 22: Connection timed out\r\n",
+                Kind::Unreachable,
+            ),
+            (
+                "bash: line 1: docker: command not found\n",
+                Kind::Unsupported,
+            ),
+            (
+                "me@h: Permission denied (publickey,password).\n",
+                Kind::Unauthorized,
+            ),
+            (
+                "dial unix /var/run/docker.sock: connect: permission denied\n\n",
+                Kind::Denied,
+            ),
+            ("Host key verification failed.\n", Kind::Unauthorized),
+            ("", Kind::Unreachable),
+        ] {
+            let words = last_line(said);
+            assert!(!words.contains("me@"), "{words}");
+            assert_eq!(refusal(&words).kind, kind, "{said}");
         }
     }
 }

@@ -159,9 +159,7 @@ impl DockerBackend {
 /// by now: it would act late.
 pub(crate) async fn end_running(op: &Operation) -> Result<(), BackendError> {
     let ended = end_leftovers(&op.deployment).await;
-    ended
-        .map(drop)
-        .map_err(|e| BackendError::from(e).on(&op.deployment))
+    ended.map(drop).map_err(|e| e.stops(&op.deployment))
 }
 
 async fn run(

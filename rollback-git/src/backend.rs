@@ -139,7 +139,7 @@ impl Backend for GitBackend {
             // It would undo what is done now.
             end_leftovers(&deployment)
                 .await
-                .map_err(|e| BackendError::from(e).on(&deployment))?;
+                .map_err(|e| e.stops(&deployment))?;
         }
         let own = op.clone();
         let mut swapped = self

@@ -28,10 +28,14 @@ pub struct StillRunning {
     group: i32,
 }
 
-/// Of a verb of a backend's that has done nothing else yet.
-impl From<StillRunning> for BackendError {
-    fn from(e: StillRunning) -> Self {
-        Self::new(BackendErrorKind::Failed, e.to_string()).untouched()
+impl StillRunning {
+    /// Of a verb of a backend's that has done nothing else yet for that deployment.
+    ///
+    /// A method: one more `From` would leave `?` without a type in programs that link this crate.
+    pub fn stops(&self, deployment: &DeploymentId) -> BackendError {
+        BackendError::new(BackendErrorKind::Failed, self.to_string())
+            .on(deployment)
+            .untouched()
     }
 }
 

@@ -75,7 +75,7 @@ impl Bus {
             loop {
                 tokio::select! {
                     biased;
-                    Some(result) = ends.next() => return Ok::<_, BackendError>(Some(result)),
+                    Some(result) = ends.next() => return Ok(Some(result)),
                     () = tokio::time::sleep(LOOK) => {
                         if self.is_over(path.as_str()).await? {
                             return Ok(None);

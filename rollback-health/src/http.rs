@@ -13,10 +13,11 @@ use rollback_core::backend::Address;
 use rollback_core::context::Context;
 use rollback_core::health::{Aim, HealthCheck, Healthy, Probe, Site, Unhealthy};
 use rollback_core::masking::Secrets;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use crate::address::{of, parse};
 use crate::answer::Answer;
+use crate::connect::connected;
 use crate::error::{InvalidCheck, InvalidCheckKind, quote, quote_url};
 use crate::within::within;
 
@@ -262,18 +263,15 @@ impl HttpCheck {
 
     /// One request on a connection of its own.
     async fn ask(&self, at: &Endpoint, path: &PathAndQuery) -> Result<Answer, Unhealthy> {
-        let no_connection = |e| Unhealthy::new(format!("no connection: {e}"));
         let request = self.request(path)?;
         let secrets = self.secrets(path);
         match at {
             Endpoint::Tcp(address) => {
-                let stream = TcpStream::connect((address.host.as_str(), address.port))
-                    .await
-                    .map_err(no_connection)?;
-                Answer::over(stream, request, secrets).await
+                Answer::over(connected(address).await?, request, secrets).await
             }
             Endpoint::Unix(socket) => {
-                let stream = UnixStream::connect(socket).await.map_err(no_connection)?;
+                let stream = UnixStream::connect(socket).await;
+                let stream = stream.map_err(|e| Unhealthy::new(format!("no connection: {e}")))?;
                 Answer::over(stream, request, secrets).await
             }
         }

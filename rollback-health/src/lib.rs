@@ -17,6 +17,7 @@ mod address;
 mod answer;
 mod body;
 mod command;
+mod connect;
 mod error;
 mod excerpt;
 mod hook;

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use rollback_core::backend::Address;
 use rollback_core::context::Context;
 use rollback_core::health::{Aim, HealthCheck, Healthy, Probe, Site, Unhealthy};
-use tokio::net::TcpStream;
 
 use crate::address::{of, parse};
+use crate::connect::connected;
 use crate::error::{InvalidCheck, InvalidCheckKind, quote_url};
 use crate::within::within;
 
@@ -66,10 +66,8 @@ impl HealthCheck for TcpCheck {
             Site::Beside => of(probe, &self.port)?,
         };
         within(cx, async {
-            TcpStream::connect((address.host.as_str(), address.port))
-                .await
-                .map(|_| Healthy::yes())
-                .map_err(|e| Unhealthy::new(format!("no connection: {e}")))
+            connected(address).await?;
+            Ok(Healthy::yes())
         })
         .await
     }

@@ -1,22 +1,13 @@
 //! What a killed engine left running.
 
-use std::fs;
-use std::time::Duration;
-
 use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::id::DeploymentId;
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::Pid;
 
 use crate::engine::Engine;
+use crate::group::{Group, processes};
 use crate::stat::{Stat, of};
-
-/// The variable that tells a program, and us, which deployment it runs for.
-pub(crate) const DEPLOYMENT: &str = "ROLLBACK_DEPLOYMENT";
-/// The variable that tells us which process ran it: `<pid>:<when it began>`.
-pub(crate) const ENGINE: &str = "ROLLBACK_ENGINE";
-
-const LOOKS: u32 = 200;
-const PAUSE: Duration = Duration::from_millis(10);
+use crate::told::{DEPLOYMENT, ENGINE};
 
 /// What a killed process left running cannot be ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +36,8 @@ impl StillRunning {
 /// Whoever still leads a process group and bears our mark in its environment is not done yet,
 /// whatever it is called by now: a program that has become another one keeps both. One that has
 /// ended is left alone with the services that it left in its group or that lead a session of their
-/// own, and so is everything while the process that ran it lives.
+/// own, and so is everything while the process that ran it lives. So is the group of this very process:
+/// it may be a program of the deployment's itself, that restarted the engine.
 ///
 /// Only of this user, on this machine, by `/proc`; where there is none, nothing is found.
 ///
@@ -59,33 +51,23 @@ pub async fn end_leftovers(deployment: &DeploymentId) -> Result<usize, StillRunn
     let found = tokio::task::spawn_blocking(move || leftovers(&id)).await;
     let found = found.unwrap_or_default();
     for group in &found {
-        end(deployment, *group).await?;
+        let number = group.number();
+        tracing::warn!(%deployment, group = number, "a program of a dead process is ended");
+        group.kill();
+        if !group.is_gone().await {
+            return Err(StillRunning { group: number });
+        }
     }
     Ok(found.len())
 }
 
-async fn end(deployment: &DeploymentId, group: Pid) -> Result<(), StillRunning> {
-    let number = group.as_raw_nonzero().get();
-    tracing::warn!(%deployment, group = number, "a program of a dead process is ended");
-    // Gone already is as good.
-    let _ = kill_process_group(group, Signal::KILL);
-    for _ in 0..LOOKS {
-        if test_kill_process_group(group).is_err() {
-            return Ok(());
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-    Err(StillRunning { group: number })
-}
-
-fn leftovers(deployment: &DeploymentId) -> Vec<Pid> {
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
+fn leftovers(deployment: &DeploymentId) -> Vec<Group> {
+    let processes = processes().into_iter().flatten();
     processes
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(Pid::from_raw)
         .filter(|pid| is_leftover(*pid, deployment))
+        .map(Group::led_by)
+        // A program may have become, or started, the engine that goes on.
+        .filter(|group| !group.is_own())
         .collect()
 }
 

@@ -17,10 +17,12 @@
 mod confided;
 mod confidence;
 mod engine;
+mod group;
 mod leftovers;
 mod output;
 mod program;
 mod stat;
+mod told;
 mod unsuccessful;
 
 pub use confided::Confided;

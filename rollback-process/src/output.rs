@@ -1,10 +1,13 @@
 //! What a program said: its end, without what is secret.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::time::Duration;
 
 use rollback_core::masking::{Part, Secrets};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::fs::{FallocateFlags, fallocate};
 
 /// Most of a program's output that a diagnostic shows, in bytes, from the end: 4 KiB.
 pub const MAX_OUTPUT: usize = 4 * 1024;
@@ -30,16 +33,53 @@ pub(crate) enum Last {
     Broken,
 }
 
-/// A file without a name; in memory where there is no place for one, so that a disk that can no
-/// longer be written to keeps nobody from restarting a service.
+/// Room that a disk must have left for what a program says.
+const ROOM: u64 = MAX_SAID as u64;
+
+/// A file without a name; in memory where there is no place or no room for one, so that a disk that
+/// can no longer be written to keeps nobody from restarting a service.
 pub(crate) fn unnamed_file() -> io::Result<File> {
-    let on_disk = tempfile::tempfile();
+    let on_disk = tempfile::tempfile().and_then(with_room);
+    on_disk.or_else(|_| secret_file())
+}
+
+/// A file for what is a secret: no disk ever has it, where the kernel can do without.
+pub(crate) fn secret_file() -> io::Result<File> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let on_disk = on_disk.or_else(|_| {
+    {
         let flags = rustix::fs::MemfdFlags::CLOEXEC;
-        Ok(File::from(rustix::fs::memfd_create("output", flags)?))
-    });
-    on_disk
+        Ok(File::from(rustix::fs::memfd_create("rollback", flags)?))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    tempfile::tempfile()
+}
+
+/// The file, unless its disk is full.
+fn with_room(file: File) -> io::Result<File> {
+    let disk = rustix::fs::fstatvfs(&file)?;
+    if disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    Ok(file)
+}
+
+/// Gives the disk back what was said long ago, for as long as more is said: nobody is shown it.
+pub(crate) async fn forgetting(output: &File) -> Infallible {
+    let mut forgotten = 0;
+    loop {
+        tokio::time::sleep(MEASURED).await;
+        let said = output.metadata().map_or(0, |m| m.len());
+        let old = said.saturating_sub(MAX_SAID as u64);
+        if old > forgotten {
+            // At best: some file systems cannot.
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            let _ = {
+                let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                fallocate(output, hole, forgotten, old - forgotten)
+            };
+            forgotten = old;
+        }
+    }
 }
 
 /// Resolves once more was said to one of them than an answer may have.

@@ -9,22 +9,25 @@ use std::process::{ExitStatus, Stdio};
 
 use rollback_core::backend::Operation;
 use rollback_core::context::Context;
-use rollback_core::health::{Probe, Site};
+use rollback_core::health::Probe;
 use rollback_core::masking::Secrets;
-use rustix::process::{Pid, Signal};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::confided::Confided;
 use crate::confidence::{self, Environment};
-use crate::engine::Engine;
-use crate::leftovers::{DEPLOYMENT, ENGINE, end_leftovers};
-use crate::output::{Last, MAX_ANSWER, MAX_OUTPUT, MAX_SAID, overflow, said, unnamed_file, whole};
+use crate::group::Begun;
+use crate::leftovers::end_leftovers;
+use crate::output::{
+    Last, MAX_ANSWER, MAX_OUTPUT, MAX_SAID, forgetting, overflow, said, secret_file, unnamed_file,
+    whole,
+};
+use crate::told::{self, Variable};
 use crate::unsuccessful::{Ending, InvalidProgram, Unsuccessful};
 
 /// A program to run. No shell: the arguments reach it as they are. Its environment is empty but
 /// for `PATH` and what is given; it reads nothing but [what it is given](Self::input). What it says goes
-/// to a file that has no name: a service that it starts, and that goes on, should be given an output of
-/// its own.
+/// to a file that has no name, and of which only the end is kept while it runs: a service that it starts,
+/// and that goes on, should be given an output of its own.
 #[derive(Clone)]
 pub struct Program {
     program: OsString,
@@ -209,24 +212,7 @@ impl Program {
     pub async fn run_for(&self, cx: &Context, op: &Operation) -> Result<(), Unsuccessful> {
         let gone = end_leftovers(&op.deployment).await;
         gone.map_err(|e| Unsuccessful::new(Ending::NotRun, e.to_string()))?;
-        let mut told = vec![
-            ("ROLLBACK_WORKLOAD", op.workload.to_string()),
-            (DEPLOYMENT, op.deployment.to_string()),
-            (ENGINE, Engine::this().mark()),
-        ];
-        if let Some(release) = op.to.release() {
-            told.push(("ROLLBACK_ARTIFACT", release.artifact().digest.clone()));
-        }
-        if let Some(instance) = op.to.instance() {
-            told.push(("ROLLBACK_HANDLE", instance.handle.to_string()));
-        }
-        let mut told: Vec<(&str, OsString)> = told
-            .into_iter()
-            .map(|(name, value)| (name, value.into()))
-            .collect();
-        if let Some(dir) = &self.release {
-            told.push(("ROLLBACK_RELEASE_DIR", dir.into()));
-        }
+        let told = told::of_operation(op, self.release.as_deref());
         self.run_with(cx, &told, Wanted::Nothing).await.map(drop)
     }
 
@@ -239,42 +225,14 @@ impl Program {
     ///
     /// As [`run`](Self::run).
     pub async fn run_at(&self, cx: &Context, probe: &Probe) -> Result<(), Unsuccessful> {
-        let site = match probe.site {
-            Site::Live => "live",
-            Site::Beside => "beside",
-        };
-        let mut told = vec![
-            ("ROLLBACK_WORKLOAD".to_owned(), probe.workload.to_string()),
-            ("ROLLBACK_SITE".to_owned(), site.to_owned()),
-            (
-                "ROLLBACK_ARTIFACT".to_owned(),
-                probe.instance.release.artifact().digest.clone(),
-            ),
-            (
-                "ROLLBACK_HANDLE".to_owned(),
-                probe.instance.handle.to_string(),
-            ),
-        ];
-        if let Some(only) = probe.addresses.of(None) {
-            told.push(("ROLLBACK_ADDRESS".to_owned(), only.to_string()));
-        }
-        for (port, address) in probe.addresses.iter() {
-            told.push((
-                format!("ROLLBACK_ADDRESS_{}", in_capitals(port)),
-                address.to_string(),
-            ));
-        }
-        let told: Vec<(&str, OsString)> = told
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.into()))
-            .collect();
+        let told = told::of_probe(probe);
         self.run_with(cx, &told, Wanted::Nothing).await.map(drop)
     }
 
     async fn run_with(
         &self,
         cx: &Context,
-        told: &[(&str, OsString)],
+        told: &[Variable],
         wanted: Wanted,
     ) -> Result<String, Unsuccessful> {
         let (status, mut output, mut errors) = self.run_to_end(cx, told, wanted).await?;
@@ -294,19 +252,23 @@ impl Program {
     async fn run_to_end(
         &self,
         cx: &Context,
-        told: &[(&str, OsString)],
+        told: &[Variable],
         wanted: Wanted,
     ) -> Result<(ExitStatus, File, File), Unsuccessful> {
         not_over(cx)?;
         let not_run = |e| Unsuccessful::new(Ending::NotRun, format!("it cannot be run: {e}"));
         // A file, not a pipe: what it starts and leaves must neither keep us waiting for the end of
         // the output, nor die of a pipe that nobody reads any more.
-        let mut output = unnamed_file().map_err(not_run)?;
+        let file = match wanted {
+            Wanted::Nothing | Wanted::Answer => unnamed_file,
+            Wanted::Confidence => secret_file,
+        };
+        let mut output = file().map_err(not_run)?;
         // Warnings are no part of an answer, and one in the midst of a secret would break it in two
         // that nobody recognises.
         let mut errors = match wanted {
             Wanted::Nothing => output.try_clone(),
-            Wanted::Answer | Wanted::Confidence => unnamed_file(),
+            Wanted::Answer | Wanted::Confidence => file(),
         }
         .map_err(not_run)?;
         let mut child = self
@@ -314,7 +276,7 @@ impl Program {
             .and_then(|mut command| command.spawn())
             .map_err(not_run)?;
         // If this future is dropped, this ends what the program started, too.
-        let group = Group::of(&child);
+        let begun = Begun::of(&child);
         let ended = tokio::select! {
             biased;
             status = child.wait() => Ok(status),
@@ -325,19 +287,18 @@ impl Program {
             () = overflow([&output, &errors]), if !matches!(wanted, Wanted::Nothing) => {
                 Err("it said more than 4 MiB and was killed")
             }
+            never = forgetting(&output), if matches!(wanted, Wanted::Nothing) => match never {},
         };
         match ended {
             Ok(status) => {
-                group.ended();
+                begun.ended();
                 let unknown =
                     |e| Unsuccessful::new(Ending::Failed, format!("its end is unknown: {e}"));
                 Ok((status.map_err(unknown)?, output, errors))
             }
             Err(why) => {
-                // Killed and waited for, so that it does nothing after we have said no.
-                drop(group);
                 let stopped = |how: &str| Unsuccessful::new(Ending::Stopped, how);
-                Err(match (child.kill().await, wanted) {
+                Err(match (begun.kill(&mut child).await, wanted) {
                     (Ok(()), Wanted::Confidence) => stopped(why),
                     (Ok(()), _) => {
                         stopped(why).saying(self.words(&mut output, &mut errors, Last::Broken))
@@ -359,12 +320,7 @@ impl Program {
         }
     }
 
-    fn command(
-        &self,
-        told: &[(&str, OsString)],
-        output: &File,
-        errors: &File,
-    ) -> io::Result<Command> {
+    fn command(&self, told: &[Variable], output: &File, errors: &File) -> io::Result<Command> {
         let mut command = Command::new(&self.program);
         command.args(&self.args);
         if matches!(self.environment, Environment::Path) {
@@ -392,7 +348,7 @@ impl Program {
         if self.input.is_empty() {
             return Ok(Stdio::null());
         }
-        let mut file = unnamed_file()?;
+        let mut file = secret_file()?;
         file.write_all(&self.input)?;
         file.rewind()?;
         Ok(file.into())
@@ -421,44 +377,6 @@ impl fmt::Debug for Program {
     }
 }
 
-/// The processes that a program and its children form; killed when dropped.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        // The program leads a group of its own number.
-        Self(
-            child
-                .id()
-                .and_then(|id| i32::try_from(id).ok())
-                .and_then(Pid::from_raw),
-        )
-    }
-
-    /// The program ended by itself, and its number may be another's by now.
-    fn ended(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // Gone already is as good.
-            let _ = rustix::process::kill_process_group(group, Signal::KILL);
-        }
-    }
-}
-
 fn has_nul(text: &OsString) -> bool {
     text.as_encoded_bytes().contains(&0)
-}
-
-/// A port's name as a part of a variable's.
-fn in_capitals(port: &str) -> String {
-    let letter = |c: char| match c.is_ascii_alphanumeric() {
-        true => c.to_ascii_uppercase(),
-        false => '_',
-    };
-    port.chars().map(letter).collect()
 }

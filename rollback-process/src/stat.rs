@@ -19,7 +19,7 @@ pub(crate) fn of(pid: Pid, file: &str) -> Option<Vec<u8>> {
 
 /// What the kernel says of a process that has not ended.
 pub(crate) struct Stat {
-    group: i32,
+    pub(crate) group: i32,
     session: i32,
     /// In ticks since the machine started.
     pub(crate) began: u64,

@@ -193,3 +193,41 @@ async fn a_killed_engines_program_under_another_name_outlived_it() {
         assert_eq!(end_leftovers(&id).await, Ok(0), "{script}");
     }
 }
+
+/// A command that is a program of this deployment's, by the marks of a process that is dead.
+fn left(command: &mut std::process::Command, id: &str) {
+    use std::os::unix::process::CommandExt as _;
+    command
+        .env("ROLLBACK_DEPLOYMENT", id)
+        .env("ROLLBACK_ENGINE", "1:1:another-start-of-the-machine")
+        .process_group(0);
+}
+
+#[tokio::test]
+async fn a_program_that_nobody_waited_for_kept_its_deployment_from_going_on_for_good() {
+    let id = "deploy-20261121-080000-dddddddddddddddd";
+    let mut sleeping = std::process::Command::new("/bin/sleep");
+    left(sleeping.arg("31"), id);
+    let mut child = sleeping.spawn().unwrap();
+    assert_eq!(end_leftovers(&id.parse().unwrap()).await, Ok(1));
+    assert!(!child.wait().unwrap().success());
+}
+
+/// Not a test by itself: an engine that a hook of a dead one's has become.
+#[tokio::test]
+async fn child_that_goes_on() {
+    let (None, Ok(id)) = (std::env::var_os(CHILD), std::env::var(FOR)) else {
+        return;
+    };
+    assert_eq!(end_leftovers(&id.parse().unwrap()).await, Ok(0));
+}
+
+#[tokio::test]
+async fn an_engine_that_a_hook_had_become_ended_itself() {
+    let id = "deploy-20261121-080000-eeeeeeeeeeeeeeee";
+    let mut engine = std::process::Command::new(std::env::current_exe().unwrap());
+    left(&mut engine, id);
+    let engine = engine.args(["--exact", "child_that_goes_on"]).env(FOR, id);
+    let ended = engine.output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+}

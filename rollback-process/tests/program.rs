@@ -1,5 +1,5 @@
 //! Programs, and what they say.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::time::Duration;
 
@@ -196,4 +196,52 @@ async fn an_answer_in_confidence_was_masked_where_it_was_to_be_used() {
     );
     let shown = format!("{told:?} {no:?} {long:?} {slow:?}");
     assert!(!shown.contains("hunter"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_program_that_had_much_to_say_filled_the_disk() {
+    let cx = Context::new(Duration::from_secs(60));
+    let script = "yes | head -c 400000000; sleep 0.3; echo of 400 MB kept \
+                  $(($(stat -L -c '%b * %B' /proc/$$/fd/1) / 1000000)); exit 3";
+    let program = Program::new("/bin/sh", ["-c", script]).unwrap();
+    let failed = program.run(&cx).await.unwrap_err();
+    let (_, kept) = failed.output.rsplit_once(' ').unwrap();
+    assert!(kept.parse::<u32>().unwrap() < 10, "{kept} MB");
+    assert!(failed.output.len() <= MAX_OUTPUT);
+}
+
+#[tokio::test]
+async fn what_was_said_in_confidence_was_written_to_a_disk() {
+    let cx = Context::new(Duration::from_secs(10));
+    let script = "for fd in 0 1 2; do readlink /proc/$$/fd/$fd; done";
+    let program = Program::new("/bin/sh", ["-c", script]).unwrap();
+    let told = program.input("hunter2").answer_in_confidence(&cx).await;
+    let Confided::Answer(told) = told.unwrap() else {
+        panic!("it succeeds")
+    };
+    assert_eq!(told.matches("/memfd:").count(), 3, "{told}");
+}
+
+#[tokio::test]
+async fn what_a_killed_program_had_started_was_not_gone_when_that_was_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let group = dir.path().join("group");
+    // The memory of the one that it starts takes the kernel a while to take back.
+    let script = format!(
+        "echo $$ > {}; dd if=/dev/zero of=/dev/null bs=600M count=1000 & wait",
+        group.display()
+    );
+    let program = Program::new("/bin/sh", ["-c", &script]).unwrap();
+    let short = Context::new(Duration::from_millis(1_500));
+    let late = program.run(&short).await.unwrap_err();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let stats = processes.filter_map(|p| std::fs::read_to_string(p.path().join("stat")).ok());
+    let group = std::fs::read_to_string(group).unwrap();
+    let left = stats.filter(|stat| {
+        let fields = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        let fields: Vec<&str> = fields.into_iter().flat_map(|f| f.split(' ')).collect();
+        fields.get(2) == Some(&group.trim()) && fields[0] != "Z"
+    });
+    assert_eq!(left.collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(late.ending, Ending::Stopped);
 }

@@ -1,7 +1,7 @@
 //! The manager on the bus: what is asked of it, and what it says of a unit.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
@@ -24,7 +24,6 @@ const DESTINATION: &str = "org.freedesktop.systemd1";
 pub(crate) trait Manager {
     fn subscribe(&self) -> zbus::Result<()>;
     fn reload(&self) -> zbus::Result<()>;
-    fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn ref_unit(&self, name: &str) -> zbus::Result<()>;
@@ -67,9 +66,17 @@ pub(crate) trait Manager {
 /// A connection to the bus on which the manager is.
 #[derive(Debug)]
 pub(crate) struct Bus {
-    connection: Mutex<zbus::Connection>,
+    connected: Mutex<Arc<Connected>>,
     address: Option<String>,
     pub(crate) unit: UnitName,
+}
+
+/// A connection, and what does not change as long as it lasts.
+#[derive(Debug)]
+struct Connected {
+    connection: zbus::Connection,
+    /// When the manager was started.
+    boot: OnceLock<u64>,
 }
 
 impl Bus {
@@ -77,7 +84,7 @@ impl Bus {
     pub(crate) async fn connect(config: &SystemdConfig) -> Result<Self, BackendError> {
         let address = config.bus.clone();
         Ok(Self {
-            connection: Mutex::new(connected(address.as_deref()).await?),
+            connected: Mutex::new(connected(address.as_deref()).await?),
             address,
             unit: config.unit.clone(),
         })
@@ -90,19 +97,19 @@ impl Bus {
         Ok(())
     }
 
-    fn slot(&self) -> MutexGuard<'_, zbus::Connection> {
+    fn slot(&self) -> MutexGuard<'_, Arc<Connected>> {
         // A connection is whole whatever a panicking thread did with it.
-        self.connection
+        self.connected
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn connection(&self) -> zbus::Connection {
-        self.slot().clone()
+    fn connected(&self) -> Arc<Connected> {
+        Arc::clone(&self.slot())
     }
 
     pub(crate) async fn manager(&self) -> Result<ManagerProxy<'static>, BackendError> {
-        let proxy = ManagerProxy::builder(&self.connection())
+        let proxy = ManagerProxy::builder(&self.connected().connection)
             .cache_properties(zbus::proxy::CacheProperties::No)
             .build();
         proxy
@@ -120,36 +127,38 @@ impl Bus {
         Ok(UnitState::of(&self.properties_of(unit).await?))
     }
 
-    /// All that the manager says of a unit and its service. Its secrets are among it.
+    /// All that the manager says of a unit and its service, by one call: a unit is loaded by whoever
+    /// names its path, and no interface's name stands for all of them. Its secrets are among it.
     pub(crate) async fn properties_of(
         &self,
         unit: &str,
     ) -> Result<HashMap<String, OwnedVariant>, BackendError> {
+        const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
         let fail = |e| bus_error("the unit's state cannot be read", e);
-        let path = self.manager().await?.load_unit(unit).await.map_err(fail)?;
-        let proxy = zbus::fdo::PropertiesProxy::builder(&self.connection())
-            .destination(DESTINATION)
-            .path(path)
-            .cache_properties(zbus::proxy::CacheProperties::No)
-            .build()
-            .await
-            .map_err(fail)?;
-        let mut all: HashMap<String, OwnedVariant> = HashMap::new();
-        for interface in [
-            "org.freedesktop.systemd1.Unit",
-            "org.freedesktop.systemd1.Service",
-        ] {
-            let name = interface.try_into().map_err(fail)?;
-            all.extend(proxy.get_all(name).await.map_err(|e| fail(e.into()))?);
-        }
-        Ok(all)
+        let connected = self.connected();
+        let (path, all) = (path_of(unit), &("",));
+        let asked = connected.connection.call_method(
+            Some(DESTINATION),
+            path,
+            Some(PROPERTIES),
+            "GetAll",
+            all,
+        );
+        let reply = asked.await.map_err(fail)?;
+        reply.body().deserialize().map_err(fail)
     }
 
     /// When this manager was started, in microseconds since 1970: invocations of another start
-    /// say nothing of this one's. The same after `daemon-reexec`.
+    /// say nothing of this one's. The same after `daemon-reexec`; the bus does not outlive it.
     pub(crate) async fn boot(&self) -> Result<u64, BackendError> {
+        let connected = self.connected();
+        if let Some(boot) = connected.boot.get() {
+            return Ok(*boot);
+        }
         let started = self.manager().await?.userspace_timestamp().await;
-        started.map_err(|e| bus_error("the manager does not say when it was started", e))
+        let boot =
+            started.map_err(|e| bus_error("the manager does not say when it was started", e))?;
+        Ok(*connected.boot.get_or_init(|| boot))
     }
 
     /// What all units are given in their environment. Secrets may be among it.
@@ -227,13 +236,13 @@ impl Bus {
     }
 }
 
-async fn connected(address: Option<&str>) -> Result<zbus::Connection, BackendError> {
+async fn connected(address: Option<&str>) -> Result<Arc<Connected>, BackendError> {
     let builder = match address {
         Some(address) => zbus::connection::Builder::address(address),
         None => zbus::connection::Builder::system(),
     };
     let connecting = builder.method_timeout(CALL).build();
-    match tokio::time::timeout(CALL, connecting).await {
+    let connection = match tokio::time::timeout(CALL, connecting).await {
         Ok(connection) => connection.map_err(|e| {
             BackendError::new(Kind::Unreachable, "systemd's bus cannot be reached")
                 .on(address.unwrap_or("the system bus"))
@@ -242,11 +251,42 @@ async fn connected(address: Option<&str>) -> Result<zbus::Connection, BackendErr
                 )
                 .because(e)
                 .untouched()
-        }),
-        Err(_) => Err(
-            BackendError::new(Kind::Unreachable, "systemd's bus does not answer")
-                .advice("look at the bus, then try again")
-                .untouched(),
-        ),
+        })?,
+        Err(_) => {
+            return Err(
+                BackendError::new(Kind::Unreachable, "systemd's bus does not answer")
+                    .advice("look at the bus, then try again")
+                    .untouched(),
+            );
+        }
+    };
+    Ok(Arc::new(Connected {
+        connection,
+        boot: OnceLock::new(),
+    }))
+}
+
+/// The path of a unit's object: all but letters and digits as their bytes' numbers.
+fn path_of(unit: &str) -> String {
+    let mut path = "/org/freedesktop/systemd1/unit/".to_owned();
+    for (at, byte) in unit.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || at > 0 && byte.is_ascii_digit() {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_has_the_path_that_the_manager_gives_it() {
+        let path = |unit: &str| path_of(unit).rsplit('/').next().unwrap_or("").to_owned();
+        assert_eq!(path("api.service"), "api_2eservice");
+        assert_eq!(path("1-a_b@x.service"), "_31_2da_5fb_40x_2eservice");
     }
 }

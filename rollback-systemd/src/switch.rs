@@ -56,9 +56,10 @@ impl SystemdBackend {
             .await?;
         let mut installed = placing.installed;
         cx.check()?;
-        bus.reload().await?;
-        cx.check()?;
+        // First, so that one reload is for both.
         self.set_enabled(cx, bus, &placing.shelved).await?;
+        cx.check()?;
+        bus.reload().await?;
         cx.check()?;
         // Before the restart: what the manager did not load must not be started either.
         let mut state = bus.state().await?;
@@ -182,7 +183,6 @@ impl SystemdBackend {
         if self.config().enable {
             let _held = self.publishing(cx).await?;
             bus.set_enabled(wanted).await?;
-            bus.reload().await?;
         }
         Ok(())
     }

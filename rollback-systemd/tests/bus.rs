@@ -11,7 +11,7 @@ use rollback_core::context::Context;
 use rollback_core::history::Sequence;
 use rollback_core::id::DeploymentId;
 use rollback_core::time::{Clock, SystemClock};
-use rollback_systemd::SystemdBackend;
+use rollback_systemd::{SystemdBackend, SystemdConfig};
 use rollback_testkit::fixtures::relay::{Heard, Relay};
 use rollback_testkit::fixtures::systemd::SystemdFixture;
 use rollback_testkit::world::{Build, World};
@@ -23,18 +23,31 @@ fn cx() -> Context {
 
 /// A backend that reaches the bus through a relay.
 fn relayed(world: &SystemdWorld, fixture: &SystemdFixture) -> (SystemdBackend, Relay) {
+    let (config, relay) = relaying(world, fixture);
+    (SystemdBackend::new(config).unwrap(), relay)
+}
+
+fn relaying(world: &SystemdWorld, fixture: &SystemdFixture) -> (SystemdConfig, Relay) {
     let bus = fixture.bus();
     let service = bus.strip_prefix("unix:path=").unwrap().into();
     let relay = Relay::new(world.dir().join("bus"), service);
     let at = format!("unix:path={}", relay.socket().display());
     let config = config(&world.unit, world.dir(), &fixture.root(), &at);
-    (SystemdBackend::new(config).unwrap(), relay)
+    (config, relay)
 }
 
-/// How often both of the unit's interfaces were read.
+/// How often a unit was looked at, by one call each.
 fn looks(heard: &Heard) -> usize {
-    let calls = heard.bytes.windows(6).filter(|w| *w == b"GetAll");
-    calls.count() / 2
+    count(heard, "GetAll")
+}
+
+fn count(heard: &Heard, call: &str) -> usize {
+    let call = call.as_bytes();
+    heard
+        .bytes
+        .windows(call.len())
+        .filter(|w| *w == call)
+        .count()
 }
 
 fn operation(world: &SystemdWorld, number: u64, from: End, to: End) -> Operation {
@@ -73,6 +86,30 @@ async fn the_looks_of_a_backend_share_a_connection_and_each_verb_looks_once_a_st
         assert!(matches!(seen.live, Live::One(_)), "{seen:?}");
         assert_eq!(relay.take().connections, 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn for_a_unit_that_was_to_be_enabled_the_manager_read_all_units_twice() {
+    let Some(fixture) = boot() else { return };
+    let world = SystemdWorld::new(Arc::clone(&fixture));
+    let (config, relay) = relaying(&world, &fixture);
+    let backend = SystemdBackend::new(config.enable(true)).unwrap();
+    let unit = world.content(Build::V1) + "\n[Install]\nWantedBy=multi-user.target\n";
+    std::fs::write(world.dir().join("sources/v1.service"), unit).unwrap();
+    let release = backend.resolve(&cx(), &reference(Build::V1)).await.unwrap();
+    let mut op = operation(&world, 1, End::Nothing, End::Planned(release));
+    op.to = End::Placed(backend.prepare(&cx(), &op).await.unwrap().to);
+    relay.take();
+    backend.switch(&cx(), &op).await.unwrap();
+    let heard = relay.take();
+    assert_eq!(count(&heard, "EnableUnitFiles"), 1);
+    assert_eq!(count(&heard, "Reload"), 1);
+    let wanted = "etc/systemd/system/multi-user.target.wants";
+    let link = fixture.root().join(wanted).join(&world.unit);
+    assert!(link.is_symlink());
+    // And so it is read back.
+    let seen = backend.observe(&cx()).await.unwrap();
+    assert_eq!(seen.live_instance(), op.to.instance());
 }
 
 #[test]

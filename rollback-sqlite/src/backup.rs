@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use rollback_fs::{beside, owner, random, system};
 
 use crate::error::{Failure, sqlite};
-use crate::open::directory;
+use crate::place::directory;
 use crate::write::without_locks;
 
 /// How long the copy waits for a file that SQLite says is locked.

@@ -11,8 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::error::{Failure, sqlite};
-use crate::open::{directory, locks_beside};
-use crate::place::Inode;
+use crate::place::{Inode, directory, locks_beside};
 use crate::schema;
 
 /// What a database is made or copied as before it has its name, in the directory of the locks. Only

@@ -10,7 +10,7 @@ use rusqlite::ErrorCode;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 
-use crate::open::directory;
+use crate::place::directory;
 
 /// Inside a transaction: SQLite's error still without the file's name, or one already typed.
 #[derive(Debug)]

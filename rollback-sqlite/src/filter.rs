@@ -8,8 +8,8 @@ use rollback_core::time::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
+use crate::columns::split;
 use crate::error::Failure;
-use crate::record::split;
 
 /// A label on more records than this is not where a search begins, if anything else is asked for.
 const COMMON: usize = 1_000;

@@ -15,13 +15,14 @@ use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rollback_fs::{Held, Locks, Shared};
 use rusqlite::Connection;
 
+use crate::connection::connect;
 use crate::error::Failure;
 use crate::place::Place;
 use crate::room::Room;
 use crate::state::Entry;
 use crate::write;
 use crate::writer::Writer;
-use crate::{abandon, backup, open, read_only};
+use crate::{abandon, backup, read_only};
 
 /// Connections for reading that are kept between calls.
 const READERS: usize = 4;
@@ -151,7 +152,7 @@ impl Inner {
         let kept = self.readers().pop();
         let mut reader = match kept {
             Some(reader) => reader,
-            None => open::connect(self.path())?,
+            None => connect(self.path())?,
         };
         let mut run = || {
             // Rolled back when it is dropped: there is nothing to commit, and after damage that a
@@ -175,7 +176,7 @@ impl Inner {
             return self.read(|c| Ok(copy(c)?));
         }
         if self.place.check().is_ok() {
-            return copy(&open::connect(self.path())?);
+            return copy(&connect(self.path())?);
         }
         self.writer()?.lend(copy)
     }

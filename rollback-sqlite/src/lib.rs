@@ -29,11 +29,15 @@
 
 mod abandon;
 mod backup;
+mod columns;
+mod connection;
 mod create;
 mod error;
 mod filter;
 mod find;
+mod identity;
 mod inner;
+mod kept;
 mod open;
 mod place;
 mod read;

@@ -1,27 +1,22 @@
-//! Opening the file: refusing what cannot work before SQLite touches it, then the connection's
-//! settings.
+//! Opening the file: refusing what cannot work before SQLite touches it.
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Instant;
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_core::history::Liveness;
-use rollback_fs::{Locks, Shared, beside, check_local, check_single, make_dir, resolve, system};
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rollback_fs::{Locks, Shared, check_local, check_single, make_dir, resolve, system};
+use rusqlite::Connection;
 
+use crate::connection::{BUSY, connect};
 use crate::create;
-use crate::error::{Failure, no_bytes, not_a_database, sqlite};
-use crate::place::{Inode, Place};
+use crate::error::{Failure, no_bytes, not_a_database};
+use crate::place::{Inode, Place, STORE_LOCK, directory, locks_beside};
 use crate::read_only;
 use crate::schema;
 
-/// How long a write waits for another process's write.
-pub(crate) const BUSY: Duration = Duration::from_secs(10);
-/// The lock that every open store shares, and that who makes or replaces the file has alone.
-pub(crate) const STORE_LOCK: &str = "store.lock";
 const BUSY_MS: u32 = 10_000;
 
 /// A history that was opened.
@@ -42,7 +37,13 @@ pub(crate) fn open(path: &Path) -> Result<Opened, StoreError> {
     check_local(&path)?;
     check_file(&path)?;
     if path.exists() && read_only::is_mounted_so(&path)? {
-        return read_only::open(path);
+        let place = read_only::open(path)?;
+        return Ok(Opened {
+            locks: Locks::to_look_at(locks_beside(place.path())),
+            place,
+            writer: None,
+            shared: None,
+        });
     }
     make_dir(&directory(&path))?;
     let locks = Locks::in_dir(locks_beside(&path))?;
@@ -96,11 +97,6 @@ fn nobody_deploys(connection: &Connection, locks: &Locks) -> Result<(), Failure>
     Ok(())
 }
 
-/// Where a history's locks are.
-pub(crate) fn locks_beside(path: &Path) -> PathBuf {
-    beside(path, ".locks")
-}
-
 /// Shares the store's lock, with the file there: made if there is none.
 fn share(path: &Path, locks: &Locks) -> Result<Shared, StoreError> {
     let patience = Instant::now() + BUSY;
@@ -132,71 +128,6 @@ fn gone(path: &Path) -> StoreError {
     StoreError::new(Kind::Busy, "the history's file was just taken away")
         .on(path.display())
         .advice("try again")
-}
-
-/// A connection with this library's settings.
-pub(crate) fn connect(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|e| sqlite(path, e))?;
-    configure(&connection).map_err(|e| match e {
-        Failure::Store(e) => e.on(path.display()),
-        e => e.at(path),
-    })?;
-    Ok(connection)
-}
-
-fn configure(connection: &Connection) -> Result<(), Failure> {
-    connection.busy_timeout(BUSY)?;
-    // Before anything that could write: what is not ours stays as it is.
-    schema::check(connection)?;
-    wal(connection)?;
-    // FULL: a commit has reached the disk before it is acknowledged.
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    plain(connection)?;
-    // A first read opens the log, which from then on nobody else removes.
-    schema::version(connection)?;
-    Ok(())
-}
-
-/// The settings of every connection, also of one that cannot write.
-pub(crate) fn plain(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "trusted_schema", false)?;
-    // A plan must not depend on the values that are bound: without this, SQLite prepares some
-    // cached statements again for every value, which takes longer than to run them.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(())
-}
-
-/// Turns the write-ahead log on. Two processes that do so at the same instant on a new file can
-/// be told "busy" at once, whatever the timeout: the later one tries again.
-fn wal(connection: &Connection) -> rusqlite::Result<()> {
-    let patience = Instant::now() + BUSY;
-    loop {
-        let mode: rusqlite::Result<String> =
-            connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0));
-        match mode {
-            Ok(_) => return Ok(()),
-            Err(e)
-                if matches!(
-                    e.sqlite_error_code(),
-                    Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
-                ) && Instant::now() < patience =>
-            {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err(e) => return Err(e),
-        }
-    }
-}
-
-/// The directory that a path is in.
-pub(crate) fn directory(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p.to_owned(),
-        _ => PathBuf::from("."),
-    }
 }
 
 /// Refuses what is no file, no database, or a newer library's, before it is opened for writing:

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rollback_fs::{beside, check_single, system};
 
+/// The lock that every open store shares, and that who makes or replaces the file has alone.
+pub(crate) const STORE_LOCK: &str = "store.lock";
+
 /// A history's file, and its log, as they were when it was opened.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -101,4 +104,17 @@ fn is_gone(e: &io::Error) -> bool {
         e.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
+}
+
+/// Where a history's locks are.
+pub(crate) fn locks_beside(path: &Path) -> PathBuf {
+    beside(path, ".locks")
+}
+
+/// The directory that a path is in.
+pub(crate) fn directory(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p.to_owned(),
+        _ => PathBuf::from("."),
+    }
 }

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rollback_core::error::{StoreError, StoreErrorKind as Kind};
-use rollback_fs::{Locks, beside, read_only, system};
+use rollback_fs::{beside, read_only, system};
 use rusqlite::{Connection, OpenFlags};
 
+use crate::connection::{BUSY, plain};
 use crate::error::{Failure, sqlite};
-use crate::open::{BUSY, Opened, locks_beside, plain};
 use crate::place::{Inode, Place};
 use crate::schema;
 
@@ -36,7 +36,7 @@ pub(crate) fn is_mounted_so(path: &Path) -> Result<bool, StoreError> {
 }
 
 /// Opens what is there for reading.
-pub(crate) fn open(path: PathBuf) -> Result<Opened, StoreError> {
+pub(crate) fn open(path: PathBuf) -> Result<Place, StoreError> {
     let gone = || {
         system(
             "the history cannot be examined",
@@ -52,13 +52,7 @@ pub(crate) fn open(path: PathBuf) -> Result<Opened, StoreError> {
              -wal and -shm beside it, to where it can be written",
         ));
     }
-    let locks = Locks::to_look_at(locks_beside(&path));
-    Ok(Opened {
-        place: Place::read_only(path, file),
-        locks,
-        writer: None,
-        shared: None,
-    })
+    Ok(Place::read_only(path, file))
 }
 
 /// How a file that cannot be written can be read.

@@ -12,11 +12,11 @@ use rusqlite::{Connection, OpenFlags};
 use crate::backup;
 use crate::create::Draft;
 use crate::error::{Failure, no_bytes, sqlite};
-use crate::open::{STORE_LOCK, directory, locks_beside};
+use crate::identity::identity;
+use crate::place::{STORE_LOCK, directory, locks_beside};
 use crate::read_only;
 use crate::schema;
 use crate::state::Entry;
-use crate::store;
 use crate::write;
 
 /// How long a restoration waits for programs that are about to close the history, in milliseconds.
@@ -92,7 +92,7 @@ fn copy(from: &Path, draft: &Path) -> Result<(), StoreError> {
 
 fn new_life(connection: &mut Connection) -> Result<(), Failure> {
     schema::migrate(connection)?;
-    let identity = store::identity(connection)?.restored().map_err(|e| {
+    let identity = identity(connection)?.restored().map_err(|e| {
         StoreError::new(
             Kind::Io,
             "the system gives no random bytes for a new life of the history",

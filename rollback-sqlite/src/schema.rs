@@ -6,7 +6,7 @@ use rollback_core::error::{StoreError, StoreErrorKind as Kind};
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::Failure;
-use crate::{sealing, summaries};
+use crate::{kept, sealing, summaries};
 
 /// Marks the file as ours: "roll" in ASCII.
 const APPLICATION_ID: i32 = 0x726f_6c6c;
@@ -116,7 +116,7 @@ BEGIN SELECT RAISE(ABORT, 'a newer version seals this history: update this progr
 CREATE TRIGGER events_begin_sealed BEFORE INSERT ON events WHEN NEW.seal IS NULL
 BEGIN SELECT RAISE(ABORT, 'a newer version seals this history: update this program'); END;
 ",
-        summaries::TABLE,
+        kept::TABLE,
     ],
     &["
 -- The idempotency key that a deployment was asked under, and what has been recalled.
@@ -268,7 +268,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::open;
+    use crate::{connection, open};
 
     const FILE: &str = "ROLLBACK_SQLITE_MIGRATED_FILE";
     const DEATH: &str = "ROLLBACK_SQLITE_MIGRATION_DIES";
@@ -328,7 +328,7 @@ mod tests {
             open::open(path).unwrap();
             return;
         }
-        let mut connection = open::connect(path).unwrap();
+        let mut connection = connection::connect(path).unwrap();
         // What is done is in the log before it is committed.
         connection.pragma_update(None, "cache_size", 5).unwrap();
         match death.parse() {

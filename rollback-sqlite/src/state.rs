@@ -11,8 +11,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::columns::{decode, encode};
 use crate::error::{Failure, unreadable};
-use crate::record::{decode, encode, load};
+use crate::record::load;
 use crate::seal::Seal;
 
 /// A workload's row as it is stored, JSON not yet parsed.

@@ -9,18 +9,19 @@ use rollback_core::deployment::{Deployment, Opening, Settlement};
 use rollback_core::error::StoreError;
 use rollback_core::event::TimedEvent;
 use rollback_core::history::{
-    Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finish, Finished, HistoryId,
-    HistoryReader, HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States,
-    Stats, Summaries, Then, Trust, Version, WorkloadState,
+    Abandonment, Amendment, Annotation, Begun, Exclusion, Fault, Finish, Finished, HistoryReader,
+    HistoryStore, Holder, Identity, Lease, Page, Query, Renewal, Sequence, States, Stats,
+    Summaries, Then, Trust, Version, WorkloadState,
 };
 use rollback_core::id::{Actor, DeploymentId, IdempotencyKey, WorkloadId};
 use rollback_core::time::Timestamp;
 use rollback_fs::blocking;
 use rusqlite::Connection;
 
-use crate::error::{Failure, unreadable};
+use crate::identity::identity;
 use crate::inner::Inner;
-use crate::open::{Opened, locks_beside};
+use crate::open::Opened;
+use crate::place::locks_beside;
 use crate::record::{keyed, load};
 use crate::room::Room;
 use crate::write;
@@ -320,17 +321,4 @@ impl HistoryStore for SqliteStore {
         drop(exclusion);
         Ok(())
     }
-}
-
-/// Which history a file is of.
-pub(crate) fn identity(connection: &Connection) -> Result<Identity, Failure> {
-    let (history, incarnation): (String, String) = connection
-        .prepare_cached("SELECT id, incarnation FROM history")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let id = |text: String| -> Result<HistoryId, Failure> {
-        Ok(text
-            .parse()
-            .map_err(|e| unreadable("the history's id", e))?)
-    };
-    Ok(Identity::new(id(history)?, id(incarnation)?))
 }

@@ -9,12 +9,13 @@ use rollback_core::time::Timestamp;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
+use crate::columns::{decode, split, word};
 use crate::error::{Failure, unreadable};
-use crate::record::{Raw, decode, key, load, sequences, split, word};
+use crate::identity::identity;
+use crate::kept;
+use crate::record::{Raw, key, load, sequences};
 use crate::schema;
 use crate::state::Entry;
-use crate::store::identity;
-use crate::summaries;
 use rollback_fs::strict;
 
 /// SQLite's own check, then each record and each workload, read as they are read in use. Damage
@@ -125,7 +126,7 @@ fn record(connection: &Connection, sequence: i64, report: &mut Report) -> Result
             report.fault(&id, differs(column, &stored, &told));
         }
     }
-    if summaries::kept(connection, &deployment)?.is_some_and(|s| s != Summary::of(&deployment)) {
+    if kept::kept(connection, &deployment)?.is_some_and(|s| s != Summary::of(&deployment)) {
         report.fault(
             &id,
             "its summary is not what it says: lists may call it something else than it is",

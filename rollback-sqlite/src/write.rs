@@ -9,11 +9,12 @@ use rollback_core::history::{
 use rollback_core::id::{Actor, DeploymentId, WorkloadId};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::columns::{decode, encode, signed};
 use crate::error::{Failure, unreadable};
-use crate::record::{Sealed, decode, encode, insert, load, load_sealed, push};
+use crate::kept;
+use crate::record::{Sealed, insert, load, load_sealed, push};
 use crate::seal::Seal;
 use crate::state::Entry;
-use crate::summaries;
 
 /// The caller holds the workload's lock, and `liveness` says what that means for a holder on
 /// record. `holder` names the lock.
@@ -278,7 +279,7 @@ pub(crate) fn annotate(
         annotations.pinned,
         Seal::of_annotations(id.as_str(), &text)
     ])?;
-    summaries::keep(tx, &deployment)
+    kept::keep(tx, &deployment)
 }
 
 /// Removes records, all or none.
@@ -313,8 +314,4 @@ pub(crate) fn may_be_forgotten(tx: &Connection, id: &DeploymentId) -> Result<(),
         return Err(StoreError::kept(id).into());
     }
     Ok(())
-}
-
-pub(crate) fn signed(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
 }

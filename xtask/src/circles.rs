@@ -15,6 +15,7 @@ const CRATES: &[(&str, &[(&str, &str)])] = &[
     ("rollback-health", &[]),
     ("rollback-json", &[]),
     ("rollback-process", &[]),
+    ("rollback-sqlite", &[]),
     ("rollback-systemd", &[]),
 ];
 

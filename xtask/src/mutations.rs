@@ -139,7 +139,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         proofs: &[TEST_JSON_SUITE],
     },
     Mutation {
-        file: "rollback-sqlite/src/open.rs",
+        file: "rollback-sqlite/src/connection.rs",
         what: "commits are synced",
         find: "\"synchronous\", \"FULL\"",
         replace: "\"synchronous\", \"OFF\"",

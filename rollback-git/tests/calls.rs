@@ -9,13 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rollback_core::backend::{Availability, Backend, End, Handle, Instance, Operation};
-use rollback_core::error::{BackendError, BackendErrorKind};
+use rollback_core::backend::{Backend, End, Handle, Instance, Operation};
+use rollback_core::error::BackendError;
 use rollback_git::GitBackend;
 use rollback_testkit::fixtures::strace::{Call, Strace, not_durable};
 use rollback_testkit::service::unavailable;
 use rollback_testkit::world::Build;
 use support::other::{Other, parents, ready, say};
+use support::tidy::{names, tidy};
 use support::{GitWorld, Site, cx};
 
 /// What the child does, and how often it tries; set in it alone.
@@ -198,50 +199,6 @@ fn lost(calls: &[Call]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Nothing that a killed writer leaves is left once somebody has come after it.
-fn tidy(site: &Site, context: &str) {
-    let mut todo = vec![site.dir.clone()];
-    while let Some(dir) = todo.pop() {
-        for entry in fs::read_dir(dir).unwrap().flatten() {
-            let path = entry.path();
-            let name = entry.file_name().into_string().unwrap();
-            let left = [".lock", ".next", ".gone"]
-                .iter()
-                .any(|end| name.ends_with(end));
-            assert!(
-                !left && !name.starts_with(".tmp"),
-                "{context}: {}",
-                path.display()
-            );
-            if path.is_dir() && !path.is_symlink() {
-                todo.push(path);
-            }
-        }
-    }
-    let empty = |dir: PathBuf| fs::read_dir(dir).is_ok_and(|mut d| d.next().is_none());
-    assert!(empty(site.root().join(".rollback/trash")), "{context}");
-    let mut releases: Vec<_> = names(&site.root().join("releases"));
-    let mut notes = names(&site.root().join(".rollback/releases"));
-    notes.retain(|n| n.ends_with(".json"));
-    releases.iter_mut().for_each(|n| n.push_str(".json"));
-    assert_eq!(releases, notes, "{context}: each directory has its note");
-    let pins = names(&site.dir.join("repo/worktrees"));
-    assert_eq!(
-        pins.len(),
-        releases.len(),
-        "{context}: each has its pin: {pins:?}"
-    );
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).unwrap().flatten();
-    let mut names: Vec<String> = entries
-        .map(|e| e.file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
 /// The names of the release directories.
 fn standing(site: &Site) -> Vec<String> {
     let entries = fs::read_dir(site.root().join("releases")).unwrap();
@@ -412,62 +369,4 @@ async fn one_failed_sync_of_what_was_switched_restarted_the_service_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_failed_call_of_a_retain_is_got_over() {
     failing_everywhere(Verb::Retain).await;
-}
-
-#[tokio::test]
-async fn stale_locks_of_a_killed_git_blocked_every_deployment() {
-    let w = GitWorld::new();
-    let one = w.deploy(1, End::Nothing, Build::V1).await;
-    let repo = w.fixture.path();
-    for lock in ["packed-refs.lock", "HEAD.lock", "index.lock", "config.lock"] {
-        fs::write(repo.join(lock), "").unwrap();
-    }
-    let two = w.deploy(2, End::Placed(one.clone()), Build::V2).await;
-    w.git().retain(&cx(), &[two]).await.unwrap();
-    let near = w
-        .git()
-        .availability(&cx(), &End::Placed(one))
-        .await
-        .unwrap();
-    assert_eq!(near, Availability::Local);
-    for lock in ["packed-refs.lock", "HEAD.lock", "index.lock", "config.lock"] {
-        assert!(repo.join(lock).exists(), "{lock} is not ours to remove");
-    }
-}
-
-#[tokio::test]
-async fn a_full_disk_fails_the_prepare_and_leaves_what_is_live() {
-    let Some(small) = rollback_testkit::fixtures::tmpfs::Tmpfs::mount("size=600k") else {
-        return;
-    };
-    let w = GitWorld::new();
-    let copy = small.path().join("site");
-    fs::create_dir(&copy).unwrap();
-    let mut cp = Command::new("cp");
-    cp.arg("-a").arg(w.dir.join(".")).arg(&copy);
-    assert!(cp.status().unwrap().success());
-    let site = Site::at(&copy);
-    let one = site.deploy(1, End::Nothing, Build::V1).await;
-    let op = site.plan(2, End::Placed(one.clone()), Build::V2).await;
-    let ballast = small.path().join("ballast");
-    // So full that each time another write is the one that fails.
-    for free in (0..120).step_by(4) {
-        fs::write(&ballast, vec![1; 1 << 20]).unwrap_err();
-        let full = fs::metadata(&ballast).unwrap().len();
-        let file = fs::OpenOptions::new().write(true).open(&ballast).unwrap();
-        file.set_len(full.saturating_sub(free * 1024)).unwrap();
-        match site.git().prepare(&cx(), &op).await {
-            Ok(_) => break,
-            Err(e) => assert_eq!(e.kind(), BackendErrorKind::Exhausted, "{e}"),
-        }
-        assert_eq!(site.serves().as_deref(), Some("v1"));
-        assert!(free < 116, "it never has room");
-        // Going back needs no room that there is not.
-        site.git().retire(&cx(), &op.reversed()).await.unwrap();
-    }
-    fs::remove_file(ballast).unwrap();
-    site.git().retire(&cx(), &op.reversed()).await.unwrap();
-    tidy(&site, "a full disk");
-    site.deploy(3, End::Placed(one), Build::V2).await;
-    assert_eq!(site.serves().as_deref(), Some("v2"));
 }

@@ -74,3 +74,24 @@ async fn a_mirror_that_was_updated_lost_its_pins_and_then_its_releases() {
     let commit = origin.fixture.commit(Build::Broken).parse().unwrap();
     assert!(gone.find_commit(commit).is_err(), "the pin was let go");
 }
+
+#[tokio::test]
+async fn stale_locks_of_a_killed_git_blocked_every_deployment() {
+    let w = GitWorld::new();
+    let one = w.deploy(1, End::Nothing, Build::V1).await;
+    let repo = w.fixture.path();
+    for lock in ["packed-refs.lock", "HEAD.lock", "index.lock", "config.lock"] {
+        fs::write(repo.join(lock), "").unwrap();
+    }
+    let two = w.deploy(2, End::Placed(one.clone()), Build::V2).await;
+    w.git().retain(&cx(), &[two]).await.unwrap();
+    let near = w
+        .git()
+        .availability(&cx(), &End::Placed(one))
+        .await
+        .unwrap();
+    assert_eq!(near, Availability::Local);
+    for lock in ["packed-refs.lock", "HEAD.lock", "index.lock", "config.lock"] {
+        assert!(repo.join(lock).exists(), "{lock} is not ours to remove");
+    }
+}

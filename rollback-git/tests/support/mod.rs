@@ -3,6 +3,7 @@
 
 pub mod disk;
 pub mod other;
+pub mod tidy;
 
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::symlink;

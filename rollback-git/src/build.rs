@@ -81,8 +81,7 @@ impl Inner {
             return Ok(handle);
         };
         let record = if record.taken_by(&op.deployment) {
-            // Whoever wrote it may not have lived to make it durable.
-            self.releases.sync_notes()?;
+            self.releases.sync_note(name)?;
             record
         } else if looked.as_ref().is_some_and(|looked| self.rests(op, looked)) {
             // As durable as the settlement of who made it; `switch` makes sure of it.

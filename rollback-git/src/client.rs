@@ -9,11 +9,11 @@ use rollback_core::error::{BackendError, BackendErrorKind};
 use rollback_core::release::ReferenceKind;
 
 use crate::config::GitConfig;
+use crate::content::{Files, Kind};
 use crate::error;
 use crate::listing::{Listing, Relative};
 use crate::pins::Pins;
 use crate::root::Root;
-use crate::tree::{Files, Kind};
 
 /// Longest reference that is looked up, in bytes.
 const MAX_REFERENCE: usize = 512;

@@ -6,11 +6,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rollback_core::error::{BackendError, BackendErrorKind, Chain};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use rollback_core::error::BackendError;
 
-use crate::{error, reserve};
+use crate::error;
 
 /// How often a directory is made that another process makes at the same time.
 const TRIES: usize = 10;
@@ -75,17 +73,6 @@ fn new_dir(dir: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(dir, Permissions::from_mode(mode))
 }
 
-/// Tries once more where the disk is full and room was kept.
-pub(crate) fn with_reserve<T>(
-    path: &Path,
-    work: impl Fn() -> Result<T, BackendError>,
-) -> Result<T, BackendError> {
-    match work() {
-        Err(e) if e.kind() == BackendErrorKind::Exhausted && reserve::give_up(path) => work(),
-        done => done,
-    }
-}
-
 /// Old or new after a power cut, never half, and new once this has returned.
 pub(crate) fn write_once(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), BackendError> {
     put(path, mode, bytes)?;
@@ -94,7 +81,7 @@ pub(crate) fn write_once(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), Bac
 
 /// The same, but for the sync of the directory: which of them it is after a power cut is settled by
 /// the next one.
-fn put(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), BackendError> {
+pub(crate) fn put(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), BackendError> {
     let mut next = path.as_os_str().to_owned();
     next.push(NEXT);
     let next = PathBuf::from(next);
@@ -118,45 +105,6 @@ pub(crate) fn new(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.set_permissions(Permissions::from_mode(mode))?;
     file.sync_all()
-}
-
-/// Writes a record of ours. On a full disk the reserve makes room for it.
-pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), BackendError> {
-    let bytes = to_json(path, value)?;
-    with_reserve(path, || write_once(path, PRIVATE, &bytes))
-}
-
-/// Its name is durable with the next sync of the directory.
-pub(crate) fn put_json<T: Serialize>(path: &Path, value: &T) -> Result<(), BackendError> {
-    let bytes = to_json(path, value)?;
-    with_reserve(path, || put(path, PRIVATE, &bytes))
-}
-
-fn to_json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>, BackendError> {
-    serde_json::to_vec(value)
-        .map_err(|e| error::io("cannot write a record", path.display(), e.into()))
-}
-
-/// A record; `None` where there is none. `Corrupt` if it does not parse.
-pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, BackendError> {
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| {
-            error::corrupt("a record of the deploy root does not parse", path.display()).because(e)
-        }),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(error::io("cannot read a record", path.display(), e)),
-    }
-}
-
-/// The same where nothing depends on a damaged one: it is said, and as good as none.
-pub(crate) fn read_sound<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, BackendError> {
-    match read_json(path) {
-        Err(e) if e.kind() == BackendErrorKind::Corrupt => {
-            tracing::warn!(error = %Chain::of(&e), "a damaged record is passed over");
-            Ok(None)
-        }
-        read => read,
-    }
 }
 
 /// Removes what a killed writer left in a directory of ours, by names that nobody else gives.

@@ -7,7 +7,8 @@ use std::path::{Component, Path, PathBuf};
 use rollback_core::error::BackendError;
 
 use crate::error;
-use crate::file::{absent_is_fine, sync_dir, with_reserve};
+use crate::file::{absent_is_fine, sync_dir};
+use crate::reserve::with_reserve;
 
 /// What stands at `current`.
 #[derive(Debug, Clone, PartialEq, Eq)]

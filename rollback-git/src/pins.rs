@@ -15,9 +15,9 @@ use rollback_core::history::HistoryId;
 use rollback_core::id::{DeploymentId, WorkloadId};
 use serde::{Deserialize, Serialize};
 
-use crate::error;
 use crate::file::{self, PUBLIC, absent_is_fine, sync_dir};
 use crate::root::{Owner, Root};
+use crate::{error, json};
 
 /// How the names of our worktrees begin.
 const PREFIX: &str = "rollback-";
@@ -71,7 +71,7 @@ impl<'a> Pins<'a> {
         let there = fs::read_to_string(place.join("HEAD"));
         if there.is_ok_and(|head| head.trim_end() == commit.to_string()) {
             // Whoever put it there may not have lived to make it durable.
-            return sync_dir(&self.worktrees());
+            return self.root.synced().name(&place);
         }
         let workshop = self.workshop(owner);
         file::make_dir(&workshop, 0o755)?;
@@ -105,7 +105,7 @@ impl<'a> Pins<'a> {
             self.take_away(owner, &name)?;
         }
         fs::rename(&next, &place).map_err(fail)?;
-        sync_dir(&self.worktrees())
+        self.root.synced().name(&place)
     }
 
     /// Lets go of what a deployment pinned.
@@ -160,7 +160,7 @@ impl<'a> Pins<'a> {
             let entry = entry.map_err(fail)?;
             if let Some(name) = entry.file_name().to_str()
                 && name.starts_with(PREFIX)
-                && let Some(pin) = file::read_sound(&entry.path().join("rollback.json"))?
+                && let Some(pin) = json::read_sound(&entry.path().join("rollback.json"))?
             {
                 pins.push((name.to_owned(), pin));
             }

@@ -12,11 +12,12 @@ use rollback_core::id::DeploymentId;
 use rollback_process::Engine;
 use serde::{Deserialize, Serialize};
 
-use crate::error;
-use crate::file::{self, absent_is_fine, sync_dir};
+use crate::file::{absent_is_fine, sync_dir};
 use crate::listing::Relative;
+use crate::reserve::with_reserve;
 use crate::root::Root;
 use crate::scan::Instant;
+use crate::{error, json};
 
 /// Whose a release directory is and how far it got. Written before the directory is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,7 +142,7 @@ impl Releases {
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
             return Ok(Note::Missing);
         }
-        match file::read_json(&self.note_path(name)) {
+        match json::read(&self.note_path(name)) {
             Ok(Some(record)) => Ok(Note::Sound(record)),
             Ok(None) => Ok(Note::Missing),
             Err(e) if e.kind() == BackendErrorKind::Corrupt => {
@@ -182,7 +183,9 @@ impl Releases {
     }
 
     pub(crate) fn write_record(&self, name: &str, record: &Record) -> Result<(), BackendError> {
-        file::write_json(&self.note_path(name), record)
+        let path = self.note_path(name);
+        json::put(&path, record)?;
+        self.root.synced().name(&path)
     }
 
     /// Whether the release is complete and stands, as far as its note can be read.
@@ -217,6 +220,11 @@ impl Releases {
         absent_is_fine(fs::remove_file(self.note_path(name))).map_err(fail)?;
         sync_dir(&self.root.path().join("releases"))?;
         self.sync_notes()
+    }
+
+    /// Makes the note of a release durable: whoever wrote it may not have lived to do so.
+    pub(crate) fn sync_note(&self, name: &str) -> Result<(), BackendError> {
+        self.root.synced().name(&self.note_path(name))
     }
 
     pub(crate) fn sync_notes(&self) -> Result<(), BackendError> {
@@ -259,17 +267,17 @@ impl Releases {
 
     /// What the last switch did, if that is on record and can be read.
     pub(crate) fn switched(&self) -> Result<Option<Switched>, BackendError> {
-        file::read_sound(&self.root.state().join("switched.json"))
+        json::read_sound(&self.root.state().join("switched.json"))
     }
 
     pub(crate) fn write_switched(&self, switched: &Switched) -> Result<(), BackendError> {
-        file::write_json(&self.root.state().join("switched.json"), switched)
+        json::write(&self.root.state().join("switched.json"), switched)
     }
 
     /// What time it is by the clock of the file system that the releases are on.
     pub(crate) fn clock(&self) -> Result<Instant, BackendError> {
         let path = self.root.state().join("clock.next");
-        let meta = file::with_reserve(&path, || {
+        let meta = with_reserve(&path, || {
             let asked = fs::write(&path, b"").and_then(|()| path.metadata());
             asked.map_err(|e| error::io("cannot ask the clock", path.display(), e))
         })?;

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use rollback_core::error::BackendError;
+use rollback_core::error::{BackendError, BackendErrorKind};
 
 use crate::{error, file};
 
@@ -22,8 +22,19 @@ pub(crate) fn keep(state: &Path) -> Result<(), BackendError> {
     file::write_once(&path, file::PRIVATE, &noise()?)
 }
 
+/// Tries once more where the disk is full and room was kept.
+pub(crate) fn with_reserve<T>(
+    path: &Path,
+    work: impl Fn() -> Result<T, BackendError>,
+) -> Result<T, BackendError> {
+    match work() {
+        Err(e) if e.kind() == BackendErrorKind::Exhausted && give_up(path) => work(),
+        done => done,
+    }
+}
+
 /// Gives up the one that is kept for this record; whether there was one.
-pub(crate) fn give_up(record: &Path) -> bool {
+fn give_up(record: &Path) -> bool {
     let state = record.ancestors().find(|dir| dir.ends_with(".rollback"));
     let given = state.is_some_and(|state| fs::remove_file(state.join(NAME)).is_ok());
     if given {

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rollback_core::context::Context;
@@ -12,8 +13,8 @@ use rollback_core::id::WorkloadId;
 use serde::{Deserialize, Serialize};
 
 use crate::config::GitConfig;
-use crate::error;
-use crate::file;
+use crate::synced::Synced;
+use crate::{error, file, json};
 
 /// How long who waits for the root's lock waits between two tries.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -23,6 +24,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub(crate) struct Root {
     path: PathBuf,
     workload: WorkloadId,
+    synced: Arc<Synced>,
 }
 
 /// Whose a root is. Written when it is first used, and never again.
@@ -44,6 +46,7 @@ impl Root {
         Self {
             path: config.root.clone(),
             workload: config.workload.clone(),
+            synced: Arc::default(),
         }
     }
 
@@ -55,6 +58,11 @@ impl Root {
         &self.workload
     }
 
+    /// What this process has made durable of it, and of its pins.
+    pub(crate) fn synced(&self) -> &Synced {
+        &self.synced
+    }
+
     /// Where our own records are.
     pub(crate) fn state(&self) -> PathBuf {
         self.path.join(".rollback")
@@ -63,7 +71,7 @@ impl Root {
     /// Its owner, which is this workload; `None` before it is first used. `Denied` if it is
     /// another's: each would remove what the other keeps.
     pub(crate) fn owner(&self) -> Result<Option<Owner>, BackendError> {
-        let owner: Option<Owner> = file::read_sound(&self.owner_path())?;
+        let owner: Option<Owner> = json::read_sound(&self.owner_path())?;
         match owner {
             Some(owner) if owner.workload != self.workload => Err(BackendError::new(
                 BackendErrorKind::Denied,
@@ -101,7 +109,7 @@ impl Root {
             root: HistoryId::generate()
                 .map_err(|e| error::io("the root cannot be named", self.path.display(), e))?,
         };
-        file::write_json(&self.owner_path(), &owner)?;
+        json::write(&self.owner_path(), &owner)?;
         Ok(owner)
     }
 
@@ -155,7 +163,7 @@ impl Root {
         if let Some(own) = cx.fence()
             && self.published()?.as_ref() != Some(own)
         {
-            file::put_json(&self.fence_path(), own)?;
+            json::put(&self.fence_path(), own)?;
         }
         Ok(turn)
     }
@@ -170,7 +178,7 @@ impl Root {
     /// be let in, and a history that is behind would not be found out.
     pub(crate) fn published(&self) -> Result<Option<Fence>, BackendError> {
         let path = self.fence_path();
-        file::read_json(&path).map_err(|e| match e.kind() {
+        json::read(&path).map_err(|e| match e.kind() {
             BackendErrorKind::Corrupt => e.advice(format!(
                 "look at what is live, remove {}, and adopt what is live",
                 path.display()

@@ -16,10 +16,10 @@ use rollback_core::error::{BackendError, BackendErrorKind};
 use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
+use crate::content::{Content, Files, Kind};
 use crate::error;
 use crate::ignore::Ignored;
 use crate::listing::{Listing, Relative};
-use crate::tree::{Content, Files, Kind};
 
 /// How many files are looked at between two looks at the deadline.
 const STRIDE: usize = 64;

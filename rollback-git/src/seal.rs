@@ -8,12 +8,13 @@ use std::path::Path;
 use git2::Oid;
 use rollback_core::error::BackendError;
 
+use crate::content::{Content, Files, Kind};
 use crate::error;
 use crate::file;
 use crate::ignore::Ignored;
 use crate::listing::{Listing, Relative};
 use crate::scan::{Found, Instant, Mark, Scan};
-use crate::tree::{self, Content, Differences, Files, Kind};
+use crate::tree::{self, Differences};
 
 const HEADER: &str = "rollback seal 1";
 

@@ -325,8 +325,7 @@ impl Inner {
                 .map(|_| Rest::Seal);
         }
         if !is_new {
-            // Whoever wrote it may not have lived to make it durable.
-            self.releases.sync_notes()?;
+            self.releases.sync_note(name)?;
         }
         Ok(alone)
     }

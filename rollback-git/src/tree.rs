@@ -8,49 +8,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use git2::Oid;
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
 use sha2::{Digest as _, Sha256};
 
+use crate::content::{Content, Files, Kind};
 use crate::error;
 use crate::file::sync_dir;
 use crate::ignore::Ignored;
 use crate::listing::{Listing, Relative};
 use crate::scan::Scan;
-
-/// What a path in a tree is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    File,
-    Executable,
-    Link,
-    /// Nobody here can look into it: a socket, or something that this user may not read.
-    Opaque,
-}
-
-impl Kind {
-    pub(crate) fn letter(self) -> char {
-        match self {
-            Self::File => 'f',
-            Self::Executable => 'x',
-            Self::Link => 'l',
-            Self::Opaque => 'o',
-        }
-    }
-
-    pub(crate) fn of_letter(letter: &[u8]) -> Option<Self> {
-        [Self::File, Self::Executable, Self::Link, Self::Opaque]
-            .into_iter()
-            .find(|kind| letter == [kind.letter() as u8])
-    }
-}
-
-/// What a file or link holds, as git would say it.
-pub(crate) type Content = (Kind, Oid);
-
-/// Every file and link of a tree, with its blob.
-pub(crate) type Files = Listing<Content>;
 
 /// How what stands differs from what belongs there: `added`, `missing`, `modified` or `unreadable`.
 pub(crate) type Differences = Vec<(Relative, &'static str)>;

@@ -23,9 +23,9 @@ const FILES: usize = 50;
 /// prepared. Nothing is built there, so that it need not be sealed.
 const LOOKS: usize = 3;
 
-/// Of `prepare`: the directory of the pins. Of `switch`: the token, the directory of the notes, the
-/// switch, its directory; that of the link.
-const SYNCS: usize = 6;
+/// Of `switch`: the token, the note of the switch, their directory; that of the link. The release's own
+/// note and its pin this process has made durable before.
+const SYNCS: usize = 4;
 
 /// Commits `one` and `two`, of so many files.
 fn repository(path: &Path) {

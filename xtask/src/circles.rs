@@ -12,6 +12,7 @@ const CRATES: &[(&str, &[(&str, &str)])] = &[
     ("rollback-core", &[("engine::builder", "engine::facade")]),
     ("rollback-compose", &[]),
     ("rollback-fs", &[]),
+    ("rollback-git", &[]),
     ("rollback-health", &[]),
     ("rollback-json", &[]),
     ("rollback-process", &[]),

@@ -1,6 +1,7 @@
 //! The git backend's switch, against the swap of a symbolic link that it cannot do without.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Mutex;
@@ -14,6 +15,7 @@ use rollback_git::{GitBackend, GitConfig};
 use rollback_sqlite::SqliteStore;
 
 use crate::figure::{Figure, Unit, clocked, compare, timed};
+use crate::raw::{DeploymentRow, EventRow, Raw, transactions};
 
 /// As many files as a directory of the releases has at most.
 const IN_ONE: usize = 100;
@@ -53,6 +55,20 @@ fn repository(path: &Path, files: usize) {
             .unwrap();
         parent = Some(id);
     }
+}
+
+/// What no rollback can do without that survives a kill: the token and the note of the switch, each
+/// durable, and the swap. What is written need not be true.
+fn noted_swap(dir: &Path, n: usize) {
+    for name in ["fence", "switched"] {
+        let next = dir.join("next");
+        let mut file = File::create(&next).unwrap();
+        file.write_all(&[7; 200]).unwrap();
+        file.sync_all().unwrap();
+        std::fs::rename(next, dir.join("notes").join(name)).unwrap();
+    }
+    File::open(dir.join("notes")).unwrap().sync_all().unwrap();
+    swap(dir, n);
 }
 
 /// What no swap of a published directory can do without.
@@ -106,9 +122,17 @@ fn operation(n: usize, from: End, to: End) -> Operation {
     )
 }
 
+/// What a whole rollback is measured against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Against {
+    Swap,
+    /// The swap with all that has to be durable about it: its notes, and the transactions of its record.
+    Record,
+}
+
 /// A whole rollback to a release of so many files, which is kept and unchanged.
-pub(crate) async fn rollback(dir: &Path, files: usize) -> Figure {
-    let dir = dir.join(format!("rollback-{files}"));
+pub(crate) async fn rollback(dir: &Path, files: usize, against: Against) -> Figure {
+    let dir = dir.join(format!("rollback-{files}-{against:?}"));
     std::fs::create_dir(&dir).unwrap();
     repository(&dir.join("repo"), files);
     let config = GitConfig::new(site(), dir.join("repo"), dir.join("root"));
@@ -117,7 +141,7 @@ pub(crate) async fn rollback(dir: &Path, files: usize) -> Figure {
         .build()
         .unwrap();
     let actor = || Actor::user("bench").unwrap();
-    let mut ids = Vec::new();
+    let (mut ids, mut sample) = (Vec::new(), None);
     for version in ["v1", "v2"] {
         let report = engine
             .deploy(&site(), version, actor())
@@ -127,13 +151,26 @@ pub(crate) async fn rollback(dir: &Path, files: usize) -> Figure {
             .unwrap();
         assert!(report.succeeded(), "{}", report.summary());
         ids.push(report.deployment().id().clone());
+        sample = Some(report.deployment().clone());
     }
+    let sample = sample.unwrap();
+    let events: Vec<EventRow> = sample.events().iter().map(EventRow::from).collect();
+    let (row, steps) = (DeploymentRow::from(sample.opening()), transactions(&events));
+    let history = Mutex::new(Raw::open(&dir.join("raw.db")).await);
     let raw = dir.join("raw");
-    std::fs::create_dir(&raw).unwrap();
+    std::fs::create_dir_all(raw.join("notes")).unwrap();
     let last = Mutex::new(0);
     let (engine, ids, raw, last) = (&engine, &ids, &raw, &last);
+    let (row, steps, history) = (&row, &steps, &history);
     compare(
-        format!("git: a whole rollback to {files} kept files on SQLite, against that swap"),
+        match against {
+            Against::Swap => {
+                format!("git: a whole rollback to {files} kept files on SQLite, against that swap")
+            }
+            Against::Record => {
+                "git: the same, against that swap and its durable records".to_owned()
+            }
+        },
         Unit::Millis,
         60,
         |_| async move {
@@ -151,7 +188,16 @@ pub(crate) async fn rollback(dir: &Path, files: usize) -> Figure {
             assert!(report.succeeded(), "{}", report.summary());
             time
         },
-        |n| async move { clocked(|| swap(raw, n)) },
+        |n| async move {
+            clocked(|| match against {
+                Against::Swap => swap(raw, n),
+                Against::Record => {
+                    noted_swap(raw, n);
+                    let row = row.renamed(&DeploymentId::generate(SystemClock.now()), n);
+                    history.lock().unwrap().deploy(&row, steps);
+                }
+            })
+        },
     )
     .await
 }

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use git::Against::{Record, Swap};
 use reads::Subject;
 use report::Report;
 use rollback_json::JsonStore;
@@ -64,8 +65,9 @@ async fn measure(dir: &Path, report: &mut Report) {
     }
     if report.wants("git") {
         report.add(git::switch(dir).await);
-        report.add(git::rollback(dir, 60).await.at_most("5 ms"));
-        report.add(git::rollback(dir, 10_000).await.at_most("60 ms"));
+        report.add(git::rollback(dir, 60, Swap).await.at_most("5 ms"));
+        report.add(git::rollback(dir, 60, Record).await);
+        report.add(git::rollback(dir, 10_000, Swap).await.at_most("60 ms"));
     }
     if report.wants("docker") {
         docker::figures(dir, report).await;

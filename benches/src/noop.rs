@@ -13,7 +13,7 @@ use rollback_core::prelude::*;
 use rollback_sqlite::SqliteStore;
 
 use crate::figure::{Figure, Unit, clocked, compare, timed, warm_up};
-use crate::raw::{DeploymentRow, EventRow, Raw};
+use crate::raw::{DeploymentRow, EventRow, Raw, transactions};
 
 /// Does nothing, at once; remembers what it has switched to, if it is to.
 #[derive(Debug)]
@@ -188,10 +188,7 @@ pub(crate) async fn engine_overhead_on_sqlite(dir: &Path) -> Figure {
     let sample = deploy(&engine, all).await;
     let events: Vec<EventRow> = sample.events().iter().map(EventRow::from).collect();
     let row = DeploymentRow::from(sample.opening());
-    // Opening it is a transaction of its own. Each intent is one more, with what was left to it; so is
-    // what lasts a while, and the settlement.
-    let lasts = |e: &EventRow| e.name.ends_with("intended") || e.name == "switched";
-    let steps: Vec<&[EventRow]> = events.split_inclusive(lasts).collect();
+    let steps = transactions(&events);
     let (durable, transactions) = (events.len(), steps.len() + 1);
     let raw = Mutex::new(Raw::open(&dir.join("engine-raw.db")).await);
     let (engine, raw, steps, row) = (&engine, &raw, &steps, &row);

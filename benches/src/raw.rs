@@ -71,6 +71,13 @@ impl DeploymentRow {
     }
 }
 
+/// Events as they are written, each step in one transaction: each intent, with what was left to it;
+/// so what lasts a while, and the settlement. Opening the deployment is one more.
+pub(crate) fn transactions(events: &[EventRow]) -> Vec<&[EventRow]> {
+    let lasts = |e: &EventRow| e.name.ends_with("intended") || e.name == "switched";
+    events.split_inclusive(lasts).collect()
+}
+
 /// The event with which a deployment ends.
 pub(crate) fn settled(at: rollback_core::time::Timestamp, settlement: &Settlement) -> EventRow {
     EventRow::from(&TimedEvent::new(at, Event::Settled(settlement.clone())))

@@ -230,7 +230,10 @@ impl Backend for DockerBackend {
     }
 
     fn place(&self) -> Place {
-        let daemon = self.config.endpoint.to_string();
+        let daemon = match &self.config.daemon {
+            Some(name) => format!("docker {name}"),
+            None => self.config.endpoint.to_string(),
+        };
         Place::new(daemon, self.config.container.as_str())
     }
 

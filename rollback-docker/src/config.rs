@@ -46,6 +46,7 @@ pub struct DockerConfig {
     pub(crate) container: String,
     pub(crate) state_dir: PathBuf,
     pub(crate) endpoint: Endpoint,
+    pub(crate) daemon: Option<String>,
     pub(crate) wanted: Wanted,
     pub(crate) soak: Duration,
     pub(crate) pull: PullPolicy,
@@ -64,6 +65,7 @@ impl fmt::Debug for DockerConfig {
             .field("container", &self.container)
             .field("state_dir", &self.state_dir)
             .field("endpoint", &self.endpoint)
+            .field("daemon", &self.daemon)
             .field("wanted", &self.wanted)
             .field("soak", &self.soak)
             .field("pull", &self.pull)
@@ -88,6 +90,7 @@ impl DockerConfig {
             container: container.into(),
             state_dir: state_dir.into(),
             endpoint: Endpoint::default(),
+            daemon: None,
             wanted: Wanted::default(),
             soak: Duration::from_secs(10),
             pull: PullPolicy::default(),
@@ -109,6 +112,15 @@ impl DockerConfig {
     #[must_use]
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoint = endpoint;
+        self
+    }
+
+    /// What the daemon is called, by all programs that deploy to it. Unless it is said, the place of a
+    /// container is named after the way to its daemon: two ways are two places, and two daemons of one
+    /// host that both are reached by its ssh (rootless ones, each its user's) would be one.
+    #[must_use]
+    pub fn daemon(mut self, name: impl Into<String>) -> Self {
+        self.daemon = Some(name.into());
         self
     }
 

@@ -7,12 +7,11 @@ use base64::prelude::BASE64_URL_SAFE;
 use bollard::auth::DockerCredentials;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Builder;
 use hyper::{Request, StatusCode};
 use rollback_core::error::BackendError;
 use serde_json::Value;
-use tokio::task::JoinSet;
 
 use crate::endpoint::Dialer;
 
@@ -78,12 +77,7 @@ async fn ask(dialer: &Dialer, path: &str) -> Answer {
 }
 
 async fn send(dialer: &Dialer, request: Builder, body: Bytes) -> Answer {
-    let (mut sender, connection) = dialer.open().await?;
-    // It ends with this call, whether that ends or is dropped.
-    let mut connections = JoinSet::new();
-    connections.spawn(connection);
-    let request = request.header(HOST, "docker").body(Full::new(body))?;
-    let answer = sender.send_request(request).await?;
+    let answer = dialer.ask(request.body(Full::new(body))?).await?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), MAX).collect().await?;
     Ok((status, serde_json::from_slice(&body.to_bytes())?))

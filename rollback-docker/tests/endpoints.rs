@@ -5,10 +5,11 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rollback_core::backend::Backend;
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
-use rollback_docker::{DockerBackend, Endpoint, SwarmBackend, SwarmConfig};
+use rollback_docker::{DockerBackend, DockerConfig, Endpoint, SwarmBackend, SwarmConfig};
 use rollback_testkit::fixtures::docker::DockerFixture;
 use rollback_testkit::service::unavailable;
 use rollback_testkit::world::{Build, World};
@@ -156,4 +157,50 @@ async fn a_daemon_behind_ssh_is_deployed_to_and_a_strange_host_or_key_is_told() 
     let e = refused(&w, nobody).await;
     assert_eq!(e.kind(), Kind::Unreachable, "{e}");
     assert!(e.to_string().contains("Connection refused"), "{e}");
+}
+
+/// Processes of this machine that were started with these words.
+fn started_with(words: &str) -> usize {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = all.filter_map(|p| std::fs::read(p.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines
+        .filter(|line| line.trim_end().ends_with(words))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ssh_had_started_to_get_through_outlived_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let words = format!("sleep 86400.{}", std::process::id());
+    // Two of them: the shell, which waits, and what it waits for.
+    let config = format!("Host *\nProxyCommand sh -c '{words}; true'\n");
+    std::fs::write(dir.path().join("config"), config).unwrap();
+    let endpoint = Endpoint::ssh_configured("h", dir.path().join("config")).unwrap();
+    let config = DockerConfig::new("a@b".parse().unwrap(), "api", dir.path());
+    let backend = DockerBackend::new(config.endpoint(endpoint)).unwrap();
+    let cx = cx();
+    let asked = tokio::time::timeout(Duration::from_secs(2), backend.observe(&cx));
+    if asked.await.is_ok() {
+        return unavailable("ssh is not installed");
+    }
+    for _ in 0..50 {
+        if started_with(&words) == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{words} goes on");
+}
+
+#[test]
+fn two_daemons_behind_one_ssh_host_were_one_place() {
+    let place = |name: Option<&str>| {
+        let config = DockerConfig::new("a@b".parse().unwrap(), "api", "/var/lib/a");
+        let config = config.endpoint(Endpoint::ssh("one@host").unwrap());
+        let named = name.into_iter().fold(config, DockerConfig::daemon);
+        DockerBackend::new(named).unwrap().place()
+    };
+    assert_ne!(place(Some("one's")), place(Some("two's")));
+    assert_ne!(place(Some("one's")), place(None));
 }

@@ -12,6 +12,7 @@ use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use rollback_core::error::BackendError;
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -26,6 +27,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// How long a connection that has failed may take to say why.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a machine that says nothing is asked whether it is there.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// From when on one that does not answer that is gone.
+const GONE_AFTER: Duration = Duration::from_secs(60);
 
 type Io = TokioIo<Box<dyn Stream>>;
 
@@ -89,7 +95,10 @@ impl Dialer {
     }
 
     /// Asks over a connection of its own, which ends with the answer.
-    async fn ask(&self, mut request: Request<impl Sendable>) -> io::Result<Response<Incoming>> {
+    pub(crate) async fn ask(
+        &self,
+        mut request: Request<impl Sendable>,
+    ) -> io::Result<Response<Incoming>> {
         let (mut sender, connection) = self.open().await?;
         let driven = tokio::spawn(connection);
         prepare(&mut request)?;
@@ -107,9 +116,7 @@ impl Dialer {
     }
 
     /// A connection, to be driven by whoever asks.
-    pub(crate) async fn open<B: Sendable>(
-        &self,
-    ) -> io::Result<(SendRequest<B>, Connection<Io, B>)> {
+    async fn open<B: Sendable>(&self) -> io::Result<(SendRequest<B>, Connection<Io, B>)> {
         let stream = TokioIo::new(self.dial().await?);
         http1::handshake(stream).await.map_err(io::Error::other)
     }
@@ -139,6 +146,15 @@ impl<B> Sendable for B where
 pub(super) async fn connect(address: &Address) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
     stream.set_nodelay(true)?;
+    // Who waits for a container to stop, or for a pull, hears nothing for long; of a machine that is
+    // gone, never.
+    sockopt::set_socket_keepalive(&stream, true)?;
+    sockopt::set_tcp_keepidle(&stream, LOOK_EVERY)?;
+    sockopt::set_tcp_keepintvl(&stream, LOOK_EVERY)?;
+    sockopt::set_tcp_user_timeout(
+        &stream,
+        GONE_AFTER.as_millis().try_into().unwrap_or(u32::MAX),
+    )?;
     Ok(stream)
 }
 
@@ -161,4 +177,21 @@ pub(super) fn without_tls() -> BackendError {
     )
     .advice("build rollback-docker with its feature `tls`")
     .untouched()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_machine_that_was_gone_was_waited_for_without_an_end() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stream = connect(&Address::new("127.0.0.1", port).unwrap()).await;
+        let stream = stream.unwrap();
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), LOOK_EVERY);
+        assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), 60_000);
+    }
 }

@@ -163,8 +163,8 @@ impl Default for Endpoint {
     }
 }
 
-/// Without users and keys: a place is named after it. Two users of one host whose docker is not the same,
-/// or one alias of two configurations of ssh, read alike.
+/// Without users and keys: a place is named after it, unless its daemon has a name. Two users of one host
+/// whose docker is not the same, or one alias of two configurations of ssh, read alike.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {

@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rollback_core::error::{BackendError, BackendErrorKind as Kind};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::address::split;
@@ -19,6 +22,9 @@ use crate::wanted::bad;
 
 /// Longest complaint of ssh's that is repeated.
 const MAX_WORDS: usize = 400;
+
+/// How long an ssh that was told to end may take.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Before all that ssh's own configuration says.
 const OPTIONS: [&str; 5] = [
@@ -98,8 +104,7 @@ impl Destination {
         ssh.stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
+            .process_group(0);
         let mut child = ssh.spawn().map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => io::Error::from(Refusal::new(
                 Kind::Unsupported,
@@ -116,7 +121,7 @@ impl Destination {
             stdin,
             stdout,
             complaint: Some(tokio::spawn(listen(stderr))),
-            _child: child,
+            ssh: Some(Ssh(child)),
         })
     }
 }
@@ -138,7 +143,46 @@ pub(super) struct Pipe {
     stdout: ChildStdout,
     /// What it complains of, until the daemon has said something.
     complaint: Option<JoinHandle<String>>,
-    _child: Child,
+    /// Until this is dropped.
+    ssh: Option<Ssh>,
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        if let Some(ssh) = self.ssh.take() {
+            ssh.ask(Signal::TERM);
+            // Without a runtime it ends at once.
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn(ssh.end());
+            }
+        }
+    }
+}
+
+/// An ssh, and the programs that it has started to get through (`ProxyCommand`): they are of its process
+/// group. A shared connection that it leaves to others (`ControlPersist`) is not.
+struct Ssh(Child);
+
+impl Ssh {
+    fn ask(&self, signal: Signal) {
+        let id = self.0.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = id.and_then(Pid::from_raw) {
+            // There may be nobody left in it.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+
+    /// Waits for it to end by itself, for a while.
+    async fn end(mut self) {
+        let _ = tokio::time::timeout(GRACE, self.0.wait()).await;
+    }
+}
+
+/// Who is still there by then is killed.
+impl Drop for Ssh {
+    fn drop(&mut self) {
+        self.ask(Signal::KILL);
+    }
 }
 
 impl Pipe {

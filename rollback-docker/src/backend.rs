@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bollard::models::ImageInspect;
+use futures_util::try_join;
 use rollback_core::backend::{
     Availability, Backend, End, Evidence, Instance, Observation, Operation, Place, Preflight,
     Prepared, Rollout, Started, WayBack,
@@ -26,10 +27,10 @@ use crate::fingerprint::Key;
 use crate::health::Watch;
 use crate::inventory::Inventory;
 use crate::myself::Myself;
+use crate::pins::Pins;
 use crate::settings::CONTAINER;
 use crate::settings::with_artifact;
 use crate::source::Source;
-use crate::tag::Hold;
 
 /// One workload's container on one Docker daemon.
 ///
@@ -107,7 +108,10 @@ impl DockerBackend {
             ));
         };
         let client = &self.client().await?;
-        let inventory = &Inventory::take(client).await?;
+        let pins = Pins::read(client, &self.source.pins);
+        let (inventory, pins) = try_join!(Inventory::with_others(client), pins)?;
+        let inventory = &inventory;
+        inventory.look_at(&[&op.from, &op.to]).await?;
         self.refuse_stranger(inventory, op).await?;
         self.refuse_replicas(client, inventory, op).await?;
         let from = inventory.at(&op.from).await?;
@@ -119,14 +123,13 @@ impl DockerBackend {
             }
         }
         cx.check()?;
-        let is_new = self.source.is_to_be_copied(cx, client, op, release).await?;
+        let is_new = self.source.is_to_be_copied(cx, &pins, op, release);
         let standing = self.standing(client, inventory, &op.to, Some(op)).await?;
         let container = match standing {
             Some(container) => {
-                let hold = Hold::by(cx, op, release).to_string();
                 let image = &container.summary.image;
-                // One whose image somebody has removed by force starts all the same.
-                client.tag(image, &self.source.pins, &hold).await?;
+                let held = self.source.hold(cx, client, &pins, op, image);
+                held.await?;
                 if self.is_beside() {
                     self.refuse_beside(client, inventory, &op.from, &container)
                         .await?;
@@ -147,7 +150,7 @@ impl DockerBackend {
         if let Some(from) = &from
             && from.summary.id != container.summary.id
         {
-            self.tell(cx, self.foretold_dependents(client, from).await);
+            self.tell(cx, self.foretold_dependents(client, inventory, from).await);
         }
         let way_back = match (&op.from, from) {
             (End::Placed(_), Some(from)) => self.way_back(client, &from),

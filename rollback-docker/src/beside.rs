@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::models::{EndpointSettings, HealthStatusEnum, HostConfig};
+use futures_util::try_join;
 use rollback_core::backend::{Address, End, Evidence, Operation, Running, Started};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind, Chain};
@@ -186,6 +187,9 @@ impl DockerBackend {
         cx.check().map_err(untouched)?;
         let client = &self.client().await.map_err(untouched)?;
         let inventory = Inventory::take(client).await.map_err(untouched)?;
+        let ends = [&op.from, &op.to];
+        let looked = try_join!(inventory.look_at(&ends), self.refuse_late(cx, client));
+        let ((), pins) = looked.map_err(untouched)?;
         let to = self.target(&inventory, op).await.map_err(untouched)?;
         let (Some(to), Some(release)) = (to, op.to.release()) else {
             return Ok(Evidence::default());
@@ -200,10 +204,11 @@ impl DockerBackend {
                 allowed => allowed?,
             }
         }
-        let others = self.others(cx, client, &inventory, op, Some(&to)).await;
+        let others = self.others(cx, &inventory, op, Some(&to)).await;
         let others = others.map_err(untouched)?;
         let image = Some(to.summary.image.as_str());
-        self.claim(cx, client, image).await.map_err(untouched)?;
+        let claimed = self.publish(cx, client, &pins, image).await;
+        claimed.map_err(untouched)?;
         cx.check().map_err(untouched)?;
         let from = inventory.at(&op.from).await.map_err(untouched)?;
         let is_former = |c: &Arc<Container>| {

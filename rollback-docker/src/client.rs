@@ -1,49 +1,42 @@
 //! [`Client`]: dockerd's API, as far as this crate needs it.
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, EndpointSettings,
-    NetworkConnectRequest, SystemVersion,
+    ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, SystemVersion,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
-    LogsOptionsBuilder, RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
-    RestartContainerOptions, StartContainerOptions, StopContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, InspectContainerOptions, RemoveContainerOptionsBuilder,
+    RenameContainerOptionsBuilder, RestartContainerOptions, StartContainerOptions,
+    StopContainerOptionsBuilder,
 };
 use bollard::{ClientVersion, Docker};
 use rollback_core::error::{BackendError, BackendErrorKind, Chain};
 
 use serde::Serialize;
 
-use crate::body::unsupported;
 use crate::connection::Daemon;
 use crate::container::Container;
 use crate::credentials::Logins;
+use crate::dependents::Alone;
 use crate::endpoint::Dialer;
 use crate::error;
-use crate::log::LogTail;
-use crate::marks::WORKLOAD;
 use crate::platform::Platform;
 use crate::raw;
 use crate::restart::RestartPolicy;
 use crate::secrets;
 use crate::summary::Summary;
-use crate::traffic::joined_as;
 
 /// Longest answer that is waited for, a stop's own timeout aside.
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a name or a port may stay busy after it was freed.
 const BUSY_TRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(150);
-/// Longest wait for the log of a task that may be on another node.
-const LOG_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The first API version in which a hardware address is an endpoint's, and no container's.
 const CHOSEN_MACS: ClientVersion = ClientVersion {
     major_version: 1,
@@ -62,6 +55,7 @@ pub(crate) struct Client {
     pub(crate) workload: String,
     pub(crate) live_name: String,
     dialer: Dialer,
+    pub(crate) alone: Mutex<Alone>,
     /// Whether the daemon was away: what comes back may be another version.
     lost: AtomicBool,
 }
@@ -86,6 +80,7 @@ impl Client {
             workload: daemon.workload.clone(),
             live_name: daemon.live_name.clone(),
             dialer,
+            alone: Mutex::default(),
             lost: AtomicBool::new(false),
         })
     }
@@ -201,25 +196,6 @@ impl Client {
         let other = |_| BackendError::new(BackendErrorKind::Unsupported, what).on(id);
         let inspect = serde_json::from_value(shown).map_err(other)?;
         Ok(Some((inspect, mac)))
-    }
-
-    /// The containers that this crate made for the workload, oldest first.
-    pub(crate) async fn list(&self) -> Result<Vec<Summary>, BackendError> {
-        let label = format!("{WORKLOAD}={}", self.workload);
-        let filters = HashMap::from([("label", vec![label])]);
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&filters)
-            .build();
-        let mut listed = self
-            .docker
-            .list_containers(Some(options))
-            .await
-            .map_err(|e| self.failed("cannot list the containers", &self.workload, e))?;
-        listed.sort_by_key(|c| c.created);
-        let listed = listed.into_iter();
-        let all = listed.filter_map(|c| Summary::listed(&self.workload, c));
-        Ok(all.filter(|c| c.ours.is_some()).collect())
     }
 
     /// Makes a container; the id.
@@ -369,40 +345,6 @@ impl Client {
         })
     }
 
-    /// Joins a container to a network. One that it is in already stays as it is.
-    pub(crate) async fn join(
-        &self,
-        container: &Container,
-        network: &str,
-        endpoint: EndpointSettings,
-    ) -> Result<(), BackendError> {
-        if joined_as(container, network).is_some() {
-            return Ok(());
-        }
-        self.connect_to(container, network, endpoint).await
-    }
-
-    /// The same of one that it is not in.
-    pub(crate) async fn connect_to(
-        &self,
-        container: &Container,
-        network: &str,
-        endpoint: EndpointSettings,
-    ) -> Result<(), BackendError> {
-        if endpoint.mac_address.is_some() && !self.chooses_macs() {
-            return Err(unsupported(&format!("mac:{network}")));
-        }
-        let request = NetworkConnectRequest {
-            container: container.summary.id.clone(),
-            endpoint_config: Some(endpoint),
-        };
-        let fail = |e| self.failed("cannot join the container to the network", network, e);
-        self.docker
-            .connect_network(network, request)
-            .await
-            .map_err(fail)
-    }
-
     /// Removes a stopped container. Its volumes stay: they are data.
     pub(crate) async fn remove(&self, id: &str) -> Result<(), BackendError> {
         self.remove_with(id, false).await
@@ -428,29 +370,6 @@ impl Client {
         if let Err(e) = self.remove(&container.id).await {
             tracing::warn!(container = %container.name, error = %Chain::of(&e), "a leftover stays");
         }
-    }
-
-    /// The last lines that a container wrote. Best effort: no log is no error.
-    pub(crate) async fn log_tail(&self, id: &str, lines: u32) -> LogTail {
-        let options = LogsOptionsBuilder::default()
-            .stdout(true)
-            .stderr(true)
-            .tail(&lines.to_string())
-            .build();
-        LogTail::read(self.docker.logs(id, Some(options))).await
-    }
-
-    /// The same of a task of a service, on whichever node it ran: one that is away may not answer.
-    pub(crate) async fn task_log_tail(&self, id: &str, lines: u32) -> LogTail {
-        let options = LogsOptionsBuilder::default()
-            .stdout(true)
-            .stderr(true)
-            .tail(&lines.to_string())
-            .build();
-        let log = LogTail::read(self.docker.task_logs(id, Some(options)));
-        tokio::time::timeout(LOG_TIMEOUT, log)
-            .await
-            .unwrap_or_default()
     }
 }
 

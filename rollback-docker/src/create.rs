@@ -63,7 +63,7 @@ impl DockerBackend {
             true => beside_name(&park),
             false => park,
         };
-        self.make(client, &name, &image, marks, made).await
+        Box::pin(self.make(client, &name, &image, marks, made)).await
     }
 
     /// Refuses an image that this engine does not run, or that is not what the release asks for.

@@ -1,10 +1,10 @@
 //! [`Dependents`]: containers that live in another one's namespaces, and lose them with it.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
-use bollard::query_parameters::ListContainersOptionsBuilder;
 use futures_util::{StreamExt, stream};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, Chain};
@@ -13,6 +13,7 @@ use rollback_core::time::Timestamp;
 use crate::backend::DockerBackend;
 use crate::client::Client;
 use crate::container::Container;
+use crate::inventory::Inventory;
 use crate::marks::WORKLOAD;
 
 /// What becomes of other containers that share the live one's network, processes or IPC: those that
@@ -107,16 +108,17 @@ fn started_at(container: &Container) -> Option<Timestamp> {
 }
 
 impl DockerBackend {
-    /// Sees to those that lived in the namespaces of what was put aside, or of what runs now: they
-    /// are restarted, or what a person should know of them is told. Nobody's switch fails for them.
+    /// Sees to those that lived in the namespaces of what was put aside, or of what runs now, as they
+    /// were listed before anything stopped: they are restarted, or what a person should know of them is told. Nobody's switch fails for them.
     pub(crate) async fn see_to_dependents(
         &self,
         cx: &Context,
         client: &Client,
+        inventory: &Inventory<'_>,
         live: &Container,
         former: &[Arc<Container>],
     ) -> Vec<String> {
-        let (found, former) = match client.left_behind(former).await {
+        let (found, former) = match client.left_behind(inventory, former).await {
             Ok(found) => found,
             Err(e) => {
                 let what = "whether other containers share what was its is not known";
@@ -184,20 +186,14 @@ impl DockerBackend {
         client.restart(dependent).await
     }
 
-    /// Who will be left without when this one stops, or that this is not known, for people: nothing
-    /// depends on it.
+    /// Who will be left without when this one stops, for people: nothing depends on it.
     pub(crate) async fn foretold_dependents(
         &self,
         client: &Client,
+        inventory: &Inventory<'_>,
         from: &Container,
     ) -> Vec<String> {
-        let all = match client.dependents().await {
-            Ok(all) => all,
-            Err(e) => {
-                let what = "whether other containers share what is its is not known";
-                return vec![format!("{what}: {}", Chain::of(&e))];
-            }
-        };
+        let all = client.dependents(inventory).await;
         let name = Some(self.config.container.as_str());
         let told = all.iter().filter(|d| d.container.summary.is_up());
         let told = told.filter_map(|d| {
@@ -216,9 +212,10 @@ impl Client {
     /// Containers that share something with another one, and these as they ended.
     async fn left_behind(
         &self,
+        inventory: &Inventory<'_>,
         former: &[Arc<Container>],
     ) -> Result<(Vec<Dependent>, Vec<Container>), BackendError> {
-        let (found, mut ended) = (self.dependents().await?, Vec::new());
+        let (found, mut ended) = (self.dependents(inventory).await, Vec::new());
         if !found.is_empty() {
             for former in former {
                 ended.extend(self.inspect(&former.summary.id).await?);
@@ -230,20 +227,24 @@ impl Client {
     /// Containers that share something with another one. The list knows of networks alone: of the
     /// rest each one that runs, or was just killed, is asked. One that does not answer is passed over:
     /// a stranger's that hangs is no reason to wait.
-    async fn dependents(&self) -> Result<Vec<Dependent>, BackendError> {
-        let options = ListContainersOptionsBuilder::default().all(true).build();
-        let listed = self.docker.list_containers(Some(options)).await;
-        let listed = listed.map_err(|e| self.failed("cannot list the containers", "dockerd", e))?;
+    ///
+    /// Namespaces are a container's for good: one that shares nothing is not asked again.
+    async fn dependents(&self, inventory: &Inventory<'_>) -> Vec<Dependent> {
         // The workload's own take each other's place: none lives in another one's namespaces.
-        let others = listed.into_iter().filter(|listed| {
+        let others = inventory.all().iter().filter(|listed| {
             let labels = listed.labels.as_ref();
             let of = labels.and_then(|labels| labels.get(WORKLOAD));
             of != Some(&self.workload)
         });
-        let ids = others.filter(may_depend).filter_map(|l| l.id);
+        let ids = others.filter(may_depend).filter_map(|l| l.id.clone());
+        let ids = self.alone().among(ids);
         let looks = stream::iter(ids).map(|id| self.dependent(id));
         let found = looks.buffered(LOOKS).filter_map(|found| async { found });
-        Ok(found.collect().await)
+        found.collect().await
+    }
+
+    fn alone(&self) -> MutexGuard<'_, Alone> {
+        self.alone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn dependent(&self, id: String) -> Option<Dependent> {
@@ -259,11 +260,28 @@ impl Client {
                 return None;
             }
         };
-        (!found.shares.is_empty()).then_some(found)
+        if found.shares.is_empty() {
+            self.alone().0.insert(id);
+            return None;
+        }
+        Some(found)
     }
 }
 
-fn may_depend(listed: &ContainerSummary) -> bool {
+/// Containers that share nothing with another one, by id.
+#[derive(Debug, Default)]
+pub(crate) struct Alone(HashSet<String>);
+
+impl Alone {
+    /// The others of these; what is not among them is forgotten.
+    fn among(&mut self, ids: impl Iterator<Item = String>) -> Vec<String> {
+        let (known, new) = ids.partition::<Vec<_>, _>(|id| self.0.contains(id));
+        self.0 = known.into_iter().collect();
+        new
+    }
+}
+
+fn may_depend(listed: &&ContainerSummary) -> bool {
     let mode = listed.host_config.as_ref();
     let mode = mode.and_then(|h| h.network_mode.as_deref());
     let killed = listed.status.as_ref();

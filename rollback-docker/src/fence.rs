@@ -4,7 +4,7 @@
 //! bears the token under which it was made.
 
 use rollback_core::context::Context;
-use rollback_core::error::BackendError;
+use rollback_core::error::{BackendError, Chain};
 use rollback_core::history::{Epoch, Fence, Sequence};
 
 use crate::backend::DockerBackend;
@@ -66,14 +66,25 @@ impl DockerBackend {
         client: &Client,
         image: Option<&str>,
     ) -> Result<(), BackendError> {
+        let pins = self.refuse_late(cx, client).await?;
+        self.publish(cx, client, &pins, image).await
+    }
+
+    /// Keeps this actor's token, where none of a later one was seen just now.
+    pub(crate) async fn publish(
+        &self,
+        cx: &Context,
+        client: &Client,
+        pins: &Pins,
+        image: Option<&str>,
+    ) -> Result<(), BackendError> {
         let Some(own) = cx.fence() else {
             return Ok(());
         };
-        let pins = self.refuse_late(cx, client).await?;
         let kept = pins.fences().any(|f| f == own);
         if let Some(tag) = tag(own).filter(|_| !kept) {
             cx.check()?;
-            client.mark(image, &self.source.pins, &tag).await?;
+            client.mark(cx, image, &self.source.pins, &tag).await?;
         }
         Ok(())
     }
@@ -89,6 +100,20 @@ impl DockerBackend {
             cx.may_publish(Some(published))?;
         }
         Ok(pins)
+    }
+
+    /// Takes away those tokens of this history which the one that has just been kept supersedes, as far
+    /// as nothing goes with them: their images are held. Whatever stays, `supersede` takes.
+    pub(crate) async fn supersede_held(&self, cx: &Context, client: &Client, pins: &Pins) {
+        let Some(own) = cx.fence() else { return };
+        let is_held = |pin: &Pin| pins.holds().any(|(held, _)| held.image == pin.image);
+        let older = pins
+            .tokens()
+            .filter(|(pin, f)| *f != own && f.history == own.history && is_held(pin));
+        let older = Vec::from_iter(older.map(|(pin, _)| pin));
+        if let Err(e) = pins.remove(cx, client, &older).await {
+            tracing::debug!(error = %Chain::of(&e), "an older token stays for now");
+        }
     }
 
     /// Takes older tokens away once this one is kept.

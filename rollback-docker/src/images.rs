@@ -123,6 +123,7 @@ impl Client {
     /// Keeps a mark as a tag: on an image that is here or, without one, on an empty one.
     pub(crate) async fn mark(
         &self,
+        cx: &Context,
         image: Option<&str>,
         repository: &str,
         tag: &str,
@@ -142,7 +143,7 @@ impl Client {
             .build();
         let empty = bollard::body_full(Bytes::from_static(&[0; 1024]));
         let mut stream = self.docker.create_image(Some(options), Some(empty), None);
-        while let Some(step) = stream.next().await {
+        while let Some(step) = next(cx, &mut stream).await? {
             step.map_err(|e| self.failed("cannot keep a mark", tag, e))?;
         }
         Ok(())
@@ -232,7 +233,7 @@ fn stopped(cx: &Context) -> BackendError {
         Err(e) => e,
         Ok(()) => BackendError::new(
             BackendErrorKind::DeadlineExceeded,
-            "the deadline passed before the registry answered",
+            "the deadline passed before there was an answer",
         ),
     }
 }

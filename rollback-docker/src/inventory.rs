@@ -1,14 +1,17 @@
 //! [`Inventory`]: the workload's containers, as one verb works from them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bollard::models::ContainerSummary;
+use bollard::query_parameters::ListContainersOptionsBuilder;
+use futures_util::future::try_join_all;
 use rollback_core::backend::{End, Handle};
 use rollback_core::error::BackendError;
 
 use crate::client::Client;
 use crate::container::Container;
-use crate::marks::is_id;
+use crate::marks::{WORKLOAD, is_id};
 use crate::summary::Summary;
 
 /// The containers that this crate made for the workload, listed once. One that a verb needs more of
@@ -17,6 +20,7 @@ use crate::summary::Summary;
 pub(crate) struct Inventory<'a> {
     client: &'a Client,
     ours: Vec<Summary>,
+    all: Vec<ContainerSummary>,
     /// By id or by name, as they were asked for; `None` for what is not there.
     inspected: Mutex<HashMap<String, Option<Arc<Container>>>>,
 }
@@ -26,8 +30,32 @@ impl<'a> Inventory<'a> {
         Ok(Self {
             client,
             ours: client.list().await?,
+            all: Vec::new(),
             inspected: Mutex::default(),
         })
+    }
+
+    /// The same, with all other containers of the daemon.
+    pub(crate) async fn with_others(client: &'a Client) -> Result<Self, BackendError> {
+        let all = client.listed(&HashMap::new()).await?;
+        Ok(Self {
+            client,
+            ours: client.ours(all.clone()),
+            all,
+            inspected: Mutex::default(),
+        })
+    }
+
+    /// Inspects at once what is live and what stands at these ends, for those that ask for it to find
+    /// it known.
+    pub(crate) async fn look_at(&self, ends: &[&End]) -> Result<(), BackendError> {
+        let handles = ends.iter().filter_map(|end| end.instance());
+        let handles = handles.map(|instance| &instance.handle);
+        let known = handles.filter(|handle| is_id(handle.as_str()));
+        let ids = known.map(|h| self.holder(h).map_or(h.as_str(), |c| &c.id));
+        let ids = BTreeSet::from_iter(ids.chain(self.live().map(|c| &*c.id)));
+        let looks = ids.into_iter().map(|id| self.container(id));
+        try_join_all(looks).await.map(drop)
     }
 
     /// The container of a recorded handle, for a verb that needs no other.
@@ -53,6 +81,11 @@ impl<'a> Inventory<'a> {
     /// Those that this crate made, oldest first.
     pub(crate) fn ours(&self) -> &[Summary] {
         &self.ours
+    }
+
+    /// All containers of the daemon, where they were listed.
+    pub(crate) fn all(&self) -> &[ContainerSummary] {
+        &self.all
     }
 
     /// Whether another container has this one's handle with a better claim: it is what is left of a
@@ -121,5 +154,31 @@ impl<'a> Inventory<'a> {
         let inspected = self.inspected.lock();
         let inspected = inspected.unwrap_or_else(PoisonError::into_inner);
         inspected.get(id).cloned()
+    }
+}
+
+impl Client {
+    /// The containers that this crate made for the workload, oldest first.
+    pub(crate) async fn list(&self) -> Result<Vec<Summary>, BackendError> {
+        let label = format!("{WORKLOAD}={}", self.workload);
+        let filters = HashMap::from([("label", vec![label])]);
+        Ok(self.ours(self.listed(&filters).await?))
+    }
+
+    async fn listed(
+        &self,
+        filters: &HashMap<&str, Vec<String>>,
+    ) -> Result<Vec<ContainerSummary>, BackendError> {
+        let options = ListContainersOptionsBuilder::default().all(true);
+        let options = options.filters(filters).build();
+        let listed = self.docker.list_containers(Some(options)).await;
+        listed.map_err(|e| self.failed("cannot list the containers", &self.workload, e))
+    }
+
+    fn ours(&self, mut listed: Vec<ContainerSummary>) -> Vec<Summary> {
+        listed.sort_by_key(|c| c.created);
+        let listed = listed.into_iter();
+        let all = listed.filter_map(|c| Summary::listed(&self.workload, c));
+        all.filter(|c| c.ours.is_some()).collect()
     }
 }

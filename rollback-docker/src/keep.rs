@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::try_join;
 use rollback_core::backend::{End, Instance, Operation};
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
@@ -10,6 +11,7 @@ use crate::backend::DockerBackend;
 use crate::client::Client;
 use crate::container::Container;
 use crate::inventory::Inventory;
+use crate::pins::Pins;
 use crate::restart::RestartPolicy;
 use crate::summary::Summary;
 use crate::tag::artifact_of;
@@ -24,7 +26,10 @@ impl DockerBackend {
     ) -> Result<(), BackendError> {
         cx.check().map_err(BackendError::untouched)?;
         let client = &self.client().await.map_err(BackendError::untouched)?;
-        let inventory = Inventory::take(client).await;
+        let inventory = match self.is_beside() {
+            true => Inventory::with_others(client).await,
+            false => Inventory::take(client).await,
+        };
         let inventory = inventory.map_err(BackendError::untouched)?;
         let at = |end: &End| end.instance().map(|i| i.handle.clone());
         let (from, to) = (at(&op.from), at(&op.to));
@@ -91,7 +96,9 @@ impl DockerBackend {
             && let Some(to) = inventory.at(&op.to).await?
             && to.summary.is_up()
         {
-            let told = self.see_to_dependents(cx, client, &to, &running).await;
+            let told = self
+                .see_to_dependents(cx, client, &inventory, &to, &running)
+                .await;
             self.tell(cx, told);
         }
         self.undress_all(cx, client, op).await?;
@@ -123,7 +130,8 @@ impl DockerBackend {
     ) -> Result<(), BackendError> {
         cx.check()?;
         let client = &self.client().await?;
-        let inventory = Inventory::take(client).await?;
+        let pins = Pins::read(client, &self.source.pins);
+        let (inventory, pins) = try_join!(Inventory::take(client), pins)?;
         // What is kept: each artifact and, where a container is made of it, its image.
         let mut kept: BTreeMap<String, Option<String>> = BTreeMap::new();
         for instance in window {
@@ -166,7 +174,7 @@ impl DockerBackend {
                 false => client.remove(&container.id).await?,
             }
         }
-        self.source.pin(cx, client, window, &kept).await
+        self.source.pin(cx, client, &pins, window, &kept).await
     }
 }
 

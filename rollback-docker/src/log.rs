@@ -1,9 +1,17 @@
 //! [`LogTail`]: the end of a container's log.
 
+use std::time::Duration;
+
 use bollard::container::LogOutput;
 use bollard::errors::Error;
+use bollard::query_parameters::LogsOptionsBuilder;
 use futures_util::{Stream, StreamExt};
 use rollback_core::masking::{Part, Secrets};
+
+use crate::client::Client;
+
+/// Longest wait for the log of a task that may be on another node.
+const LOG_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Most of a log that is kept, in bytes, from the end: 16 KiB.
 const MAX_LOG: usize = 16 * 1024;
@@ -59,6 +67,31 @@ impl LogTail {
     /// What it says, without these.
     pub(crate) fn without(&self, secrets: &Secrets) -> String {
         secrets.tell(&self.text, self.part)
+    }
+}
+
+impl Client {
+    /// The last lines that a container wrote. Best effort: no log is no error.
+    pub(crate) async fn log_tail(&self, id: &str, lines: u32) -> LogTail {
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .tail(&lines.to_string())
+            .build();
+        LogTail::read(self.docker.logs(id, Some(options))).await
+    }
+
+    /// The same of a task of a service, on whichever node it ran: one that is away may not answer.
+    pub(crate) async fn task_log_tail(&self, id: &str, lines: u32) -> LogTail {
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .tail(&lines.to_string())
+            .build();
+        let log = LogTail::read(self.docker.task_logs(id, Some(options)));
+        tokio::time::timeout(LOG_TIMEOUT, log)
+            .await
+            .unwrap_or_default()
     }
 }
 

@@ -5,8 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use bollard::models::PortSummaryTypeEnum;
-use bollard::query_parameters::ListContainersOptionsBuilder;
+use bollard::models::{ContainerSummary, PortSummaryTypeEnum};
 use rollback_core::error::BackendError;
 use rollback_core::release::Release;
 use tokio::net::{TcpSocket, UnixStream};
@@ -15,6 +14,7 @@ use crate::backend::DockerBackend;
 use crate::body::first_network;
 use crate::client::Client;
 use crate::container::Container;
+use crate::inventory::Inventory;
 use crate::port::{ContainerPort, Protocol};
 use crate::settings;
 
@@ -68,13 +68,14 @@ impl DockerBackend {
     pub(crate) async fn ports_taken(
         &self,
         client: &Client,
+        inventory: &Inventory<'_>,
         release: &Release,
         live: Option<&Container>,
         ours: &[&str],
     ) -> Result<Vec<String>, BackendError> {
         let wanted = published(release);
         let mut told = Vec::new();
-        let (theirs, own) = client.ports(ours).await?;
+        let (theirs, own) = ports(inventory.all(), ours);
         let mut free = Vec::new();
         for port in wanted {
             match theirs.iter().find(|(_, its)| port.meets(*its)) {
@@ -124,39 +125,6 @@ impl DockerBackend {
 }
 
 impl Client {
-    /// The ports that running containers have, of others by name, and those of these.
-    async fn ports(
-        &self,
-        ours: &[&str],
-    ) -> Result<(Vec<(String, HostPort)>, Vec<HostPort>), BackendError> {
-        let options = ListContainersOptionsBuilder::default().build();
-        let listed = self.docker.list_containers(Some(options)).await;
-        let listed = listed.map_err(|e| self.failed("cannot list the containers", "dockerd", e))?;
-        let (mut theirs, mut own) = (Vec::new(), Vec::new());
-        for container in listed {
-            let id = container.id.unwrap_or_default();
-            let name = container.names.into_iter().flatten().next();
-            let name = name.unwrap_or_default().trim_start_matches('/').to_owned();
-            for port in container.ports.into_iter().flatten() {
-                let ip: Option<IpAddr> = port.ip.and_then(|ip| ip.parse().ok());
-                let protocol = match port.typ {
-                    Some(PortSummaryTypeEnum::UDP) => Protocol::Udp,
-                    Some(PortSummaryTypeEnum::SCTP) => Protocol::Sctp,
-                    _ => Protocol::Tcp,
-                };
-                let Some(at) = ip.zip(port.public_port).map(SocketAddr::from) else {
-                    continue;
-                };
-                let port = HostPort { at, protocol };
-                match ours.contains(&id.as_str()) {
-                    true => own.push(port),
-                    false => theirs.push((name.clone(), port)),
-                }
-            }
-        }
-        Ok((theirs, own))
-    }
-
     /// Whether this process has the same ports as the daemon: not from within a container.
     async fn shares_network(&self) -> bool {
         let Some(socket) = self.local_socket() else {
@@ -171,6 +139,33 @@ impl Client {
         let its = network(&pid.to_string());
         its.is_some() && its == network("self")
     }
+}
+
+/// The ports that containers have, of others by name, and those of these. Only what runs has any.
+fn ports(all: &[ContainerSummary], ours: &[&str]) -> (Vec<(String, HostPort)>, Vec<HostPort>) {
+    let (mut theirs, mut own) = (Vec::new(), Vec::new());
+    for container in all {
+        let id = container.id.as_deref().unwrap_or_default();
+        let name = container.names.iter().flatten().next();
+        let name = name.map_or("", |name| name.trim_start_matches('/'));
+        for port in container.ports.iter().flatten() {
+            let ip: Option<IpAddr> = port.ip.as_ref().and_then(|ip| ip.parse().ok());
+            let protocol = match port.typ {
+                Some(PortSummaryTypeEnum::UDP) => Protocol::Udp,
+                Some(PortSummaryTypeEnum::SCTP) => Protocol::Sctp,
+                _ => Protocol::Tcp,
+            };
+            let Some(at) = ip.zip(port.public_port).map(SocketAddr::from) else {
+                continue;
+            };
+            let port = HostPort { at, protocol };
+            match ours.contains(&id) {
+                true => own.push(port),
+                false => theirs.push((name.to_owned(), port)),
+            }
+        }
+    }
+    (theirs, own)
 }
 
 /// Whether nobody could listen there now. Nobody is kept out meanwhile: of TCP it is tried without

@@ -34,7 +34,8 @@ impl DockerBackend {
             return Ok(Preflight::default());
         };
         let client = &self.client().await?;
-        let inventory = &Inventory::take(client).await?;
+        let inventory = &Inventory::with_others(client).await?;
+        inventory.look_at(&[from, to]).await?;
         let live = inventory.at(from).await?;
         cx.check()?;
         let standing = self.standing(client, inventory, to, None).await?;
@@ -68,12 +69,12 @@ impl DockerBackend {
             let ids = inventory.ours().iter().map(|c| c.id.as_str());
             let ours = Vec::from_iter(ids.chain(live.iter().map(|c| c.summary.id.as_str())));
             remarks.extend(
-                self.ports_taken(client, release, live.as_deref(), &ours)
+                self.ports_taken(client, inventory, release, live.as_deref(), &ours)
                     .await?,
             );
             if let Some(live) = &live {
                 remarks.extend(self.slow_stop(live));
-                remarks.extend(self.foretold_dependents(client, live).await);
+                remarks.extend(self.foretold_dependents(client, inventory, live).await);
             }
         }
         let all = remarks.into_iter();

@@ -28,10 +28,9 @@ impl RestartContainer {
 
     async fn restart(&self, cx: &Context, op: &Operation) -> Result<String, BackendError> {
         let client = &self.backend.client().await?;
-        let live = match op.to.instance() {
-            Some(instance) => Inventory::find(client, &instance.handle).await?,
-            None => None,
-        };
+        let inventory = Inventory::with_others(client).await;
+        let inventory = inventory.map_err(BackendError::untouched)?;
+        let live = inventory.at(&op.to).await?;
         let Some(live) = live.filter(|c| c.summary.name == self.backend.config.container) else {
             return Err(BackendError::new(
                 BackendErrorKind::Conflict,
@@ -55,8 +54,10 @@ impl RestartContainer {
         }
         client.start(&live).await?;
         if let Some(now) = client.inspect(&live.summary.id).await? {
-            let told = self.backend.see_to_dependents(cx, client, &now, &[]).await;
-            self.backend.tell(cx, told);
+            let seen = self
+                .backend
+                .see_to_dependents(cx, client, &inventory, &now, &[]);
+            self.backend.tell(cx, seen.await);
         }
         Ok(format!("restarted container {}", live.summary.short_id()))
     }

@@ -282,20 +282,40 @@ impl Source {
 
     /// Whether copies are wanted, and no earlier deployment holds this release's image here: it is new. Its
     /// own hold tells nothing, for it may have been cut off before the copy was whole.
-    pub(crate) async fn is_to_be_copied(
+    pub(crate) fn is_to_be_copied(
+        &self,
+        cx: &Context,
+        pins: &Pins,
+        op: &Operation,
+        release: &Release,
+    ) -> bool {
+        let artifact = artifact_of(release);
+        let mut holds = pins.holds().filter(|(_, hold)| hold.artifact == artifact);
+        let are_wanted = self.copies.as_ref().is_some_and(Copies::are_wanted);
+        are_wanted && holds.all(|(_, hold)| hold.is_of(cx, op))
+    }
+
+    /// Holds the image of what stands for an operation, which its history may do already. One that
+    /// somebody has removed by force cannot be held, and its container starts all the same.
+    pub(crate) async fn hold(
         &self,
         cx: &Context,
         client: &Client,
+        pins: &Pins,
         op: &Operation,
-        release: &Release,
-    ) -> Result<bool, BackendError> {
-        if !self.copies.as_ref().is_some_and(Copies::are_wanted) {
-            return Ok(false);
+        image: &str,
+    ) -> Result<(), BackendError> {
+        let Some(release) = op.to.release() else {
+            return Ok(());
+        };
+        let mut same = pins.holds().filter(|(pin, hold)| {
+            pin.image == image && hold.artifact == artifact_of(release) && !hold.is_elsewhere(cx)
+        });
+        if same.next().is_none() {
+            let hold = Hold::by(cx, op, release).to_string();
+            client.tag(image, &self.pins, &hold).await?;
         }
-        let pins = Pins::read(client, &self.pins).await?;
-        let artifact = artifact_of(release);
-        let mut holds = pins.holds().filter(|(_, hold)| hold.artifact == artifact);
-        Ok(holds.all(|(_, hold)| hold.is_of(cx, op)))
+        Ok(())
     }
 
     /// Keeps a copy of a release's image, where that is wanted.
@@ -397,10 +417,10 @@ impl Source {
         &self,
         cx: &Context,
         client: &Client,
+        pins: &Pins,
         window: &[Instance],
         kept: &BTreeMap<String, Option<String>>,
     ) -> Result<(), BackendError> {
-        let pins = Pins::read(client, &self.pins).await?;
         let mut pinned: Vec<&str> = Vec::new();
         let mut surplus = Vec::new();
         for (pin, hold) in pins.holds().filter(|(_, hold)| !hold.is_elsewhere(cx)) {

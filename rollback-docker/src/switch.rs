@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{join, try_join};
 use rollback_core::backend::{End, Evidence, Operation};
 use rollback_core::context::Context;
 use rollback_core::error::{BackendError, BackendErrorKind, Chain};
@@ -31,14 +32,18 @@ impl DockerBackend {
         let untouched = BackendError::untouched;
         cx.check().map_err(untouched)?;
         let client = &self.client().await.map_err(untouched)?;
-        let inventory = Inventory::take(client).await.map_err(untouched)?;
+        let inventory = Inventory::with_others(client).await.map_err(untouched)?;
+        let ends = [&op.from, &op.to];
+        let looked = try_join!(inventory.look_at(&ends), self.refuse_late(cx, client));
+        let ((), pins) = looked.map_err(untouched)?;
         let to = self.target(&inventory, op).await.map_err(untouched)?;
-        let others = self.others(cx, client, &inventory, op, to.as_deref());
+        let others = self.others(cx, &inventory, op, to.as_deref());
         let others = others.await;
         let others = others.map_err(untouched)?;
         let mut images = to.iter().chain(&others).map(|c| c.summary.image.as_str());
         let image = images.next();
-        self.claim(cx, client, image).await.map_err(untouched)?;
+        let claimed = self.publish(cx, client, &pins, image).await;
+        claimed.map_err(untouched)?;
         cx.check().map_err(untouched)?;
         // What was put away from beside its successor has lost its names; what was started beside what is
         // live, by a program that was configured so, never had them.
@@ -56,10 +61,16 @@ impl DockerBackend {
             (to, _) => to,
         };
         let cx = &self.while_stopping(cx, &others);
-        let mut told = Vec::new();
-        for other in &others {
-            told.extend(self.put_aside(cx, client, op, other).await?);
-        }
+        let aside = async {
+            let mut told = Vec::new();
+            for other in &others {
+                told.extend(self.put_aside(cx, client, op, other).await?);
+            }
+            Ok(told)
+        };
+        // dockerd has time for it as long as the former one stops.
+        let (told, ()) = join!(aside, self.supersede_held(cx, client, &pins));
+        let mut told = told?;
         let (Some(to), Some(release)) = (to, op.to.release()) else {
             self.tell(cx, told);
             return Ok(Evidence::default().with("container", "none"));
@@ -88,7 +99,10 @@ impl DockerBackend {
             .on(id)
         })?;
         tracing::debug!(workload = %op.workload, container = %now.summary.id, "switched");
-        told.extend(self.see_to_dependents(cx, client, &now, &others).await);
+        told.extend(
+            self.see_to_dependents(cx, client, &inventory, &now, &others)
+                .await,
+        );
         self.tell(cx, told);
         Ok(now.evidence())
     }
@@ -126,11 +140,10 @@ impl DockerBackend {
 
     /// What must not run or have the live name any longer: what the operation names, what its
     /// deployment made, and what earlier ones of the same history have left. Refuses if anything
-    /// else is in the way: somebody has put it there.
+    /// else is in the way: no later actor has published, so somebody has put it there.
     pub(crate) async fn others(
         &self,
         cx: &Context,
-        client: &Client,
         inventory: &Inventory<'_>,
         op: &Operation,
         to: Option<&Container>,
@@ -155,8 +168,6 @@ impl DockerBackend {
         all.retain(|c| blocks(&c.summary));
         for container in &all {
             if !knows(cx, op, &container.summary)? {
-                // It may have been made without a token, and published under one.
-                self.refuse_late(cx, client).await?;
                 return Err(stranger(&container.summary));
             }
             self.myself.spare(&container.summary)?;

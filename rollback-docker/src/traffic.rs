@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use bollard::models::{EndpointSettings, NetworkDisconnectRequest};
+use bollard::models::{EndpointSettings, NetworkConnectRequest, NetworkDisconnectRequest};
 use bollard::query_parameters::InspectNetworkOptions;
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
 use rollback_core::release::Release;
 
 use crate::backend::DockerBackend;
-use crate::body::{Blueprint, first_network};
+use crate::body::{Blueprint, first_network, unsupported};
 use crate::client::Client;
 use crate::container::Container;
 use crate::error;
@@ -173,6 +173,40 @@ impl Client {
             Err(e) if error::status(&e) == Some(404) => Ok(None),
             Err(e) => Err(self.failed("cannot inspect the network", asked, e)),
         }
+    }
+
+    /// Joins a container to a network. One that it is in already stays as it is.
+    pub(crate) async fn join(
+        &self,
+        container: &Container,
+        network: &str,
+        endpoint: EndpointSettings,
+    ) -> Result<(), BackendError> {
+        if joined_as(container, network).is_some() {
+            return Ok(());
+        }
+        self.connect_to(container, network, endpoint).await
+    }
+
+    /// The same of one that it is not in.
+    pub(crate) async fn connect_to(
+        &self,
+        container: &Container,
+        network: &str,
+        endpoint: EndpointSettings,
+    ) -> Result<(), BackendError> {
+        if endpoint.mac_address.is_some() && !self.chooses_macs() {
+            return Err(unsupported(&format!("mac:{network}")));
+        }
+        let request = NetworkConnectRequest {
+            container: container.summary.id.clone(),
+            endpoint_config: Some(endpoint),
+        };
+        let fail = |e| self.failed("cannot join the container to the network", network, e);
+        self.docker
+            .connect_network(network, request)
+            .await
+            .map_err(fail)
     }
 
     async fn leave(&self, container: &Container, network: &str) -> Result<(), BackendError> {

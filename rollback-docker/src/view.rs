@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bollard::models::ImageConfig;
+use futures_util::try_join;
 use rollback_core::backend::{
     Availability, End, Evidence, Instance, Live, Observation, Operation, Reuse, Running, Sighting,
 };
@@ -28,6 +29,8 @@ impl DockerBackend {
         let client = &self.client().await?;
         let inventory = Inventory::take(client).await?;
         cx.check()?;
+        let pins = Pins::read(client, &self.source.pins);
+        let ((), pins) = try_join!(inventory.look_at(&[]), pins)?;
         let named = match inventory.live() {
             Some(_) => None,
             None => inventory.named().await?,
@@ -52,7 +55,6 @@ impl DockerBackend {
         for container in &up {
             sightings.push(self.sighting(client, container).await?);
         }
-        let pins = Pins::read(client, &self.source.pins).await?;
         let published = fence::newest(&pins, up.first().map(|c| &c.summary));
         let live = match sightings.len() {
             0 => Live::Nothing,

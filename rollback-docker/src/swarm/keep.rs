@@ -9,6 +9,7 @@ use rollback_core::error::BackendError;
 use super::backend::SwarmBackend;
 use super::record::Record;
 use super::survey::Survey;
+use crate::pins::Pins;
 use crate::tag::artifact_of;
 
 impl SwarmBackend {
@@ -64,6 +65,7 @@ impl SwarmBackend {
             cx.check()?;
             client.remove_config(&record.config.id).await?;
         }
-        self.source.pin(cx, client, window, &kept).await
+        let pins = Pins::read(client, &self.source.pins).await?;
+        self.source.pin(cx, client, &pins, window, &kept).await
     }
 }

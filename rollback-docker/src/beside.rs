@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::backend::DockerBackend;
 use crate::body::{Blueprint, first_network};
-use crate::claims::{Claims, not_beside};
+use crate::claims::{Claims, not_beside, real};
 use crate::client::Client;
 use crate::config_swap::Successor;
 use crate::container::Container;
@@ -56,9 +56,15 @@ impl DockerBackend {
         for (network, asked) in &all {
             named.push((self.found(client, network).await?, (**asked).clone()));
         }
-        let claims = Claims::of(&host, named.iter().map(|(name, asked)| (name, asked)));
+        let mut claims = Claims::of(&host, named.iter().map(|(name, asked)| (name, asked)));
+        for other in host.volumes_from.iter().flatten() {
+            let (whose, mode) = other.split_once(':').unwrap_or((other, ""));
+            if let Some(whose) = client.inspect(whose).await? {
+                claims.mounts(&whose, mode != "ro");
+            }
+        }
         if let Some(from) = inventory.at(from).await? {
-            self.refuse_shared(&claims, &from)?;
+            self.refuse_shared(client, &claims, &from).await?;
         }
         self.refuse_nameless(client, &host, &claims).await?;
         self.refuse_hostname(made.body.hostname.as_deref(), "")?;
@@ -80,7 +86,7 @@ impl DockerBackend {
         let claims = Claims::of_container(to);
         let from = inventory.at(from).await?;
         if let Some(from) = from.filter(|from| from.summary.id != to.summary.id) {
-            self.refuse_shared(&claims, &from)?;
+            self.refuse_shared(client, &claims, &from).await?;
         }
         let config = to.inspect.config.as_ref();
         let hostname = config.and_then(|config| config.hostname.as_deref());
@@ -99,10 +105,25 @@ impl DockerBackend {
         }
     }
 
-    fn refuse_shared(&self, claims: &Claims, from: &Container) -> Result<(), BackendError> {
-        let its = Claims::of_container(from);
-        let may_share = &self.config.swap.shared_volumes;
-        match claims.shared_with(&its, may_share) {
+    async fn refuse_shared(
+        &self,
+        client: &Client,
+        claims: &Claims,
+        from: &Container,
+    ) -> Result<(), BackendError> {
+        let mut both = (claims.clone(), Claims::of_container(from));
+        let mut may_share = self.config.swap.shared_volumes.clone();
+        if client.is_on_this_host() {
+            let found = tokio::task::spawn_blocking(move || {
+                let (own, its) = both;
+                let may_share = may_share.iter().map(|source| real(source)).collect();
+                ((own.on_this_machine(), its.on_this_machine()), may_share)
+            });
+            let what = "where the data of both are is not known";
+            let fail = |e| BackendError::new(BackendErrorKind::Failed, what).because(e);
+            (both, may_share) = found.await.map_err(fail)?;
+        }
+        match both.0.shared_with(&both.1, &may_share) {
             Some(shared) => {
                 let why = format!("both would have {shared}");
                 Err(not_beside(&why, &self.config.container))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use bollard::models::{EndpointSettings, HostConfig, MountType};
 use rollback_core::error::{BackendError, BackendErrorKind};
@@ -38,7 +38,24 @@ impl Claims {
             let chosen = container.chosen_mac.clone();
             endpoint.mac_address = chosen.filter(|_| Some(name) == first);
         }
-        Self::of(&host, networks.iter())
+        let mut claims = Self::of(&host, networks.iter());
+        claims.mounts(container, true);
+        claims
+    }
+
+    /// What a container has mounted, as dockerd has found it: what it has of other containers is among
+    /// it. Who takes it over may be kept from writing.
+    pub(crate) fn mounts(&mut self, container: &Container, may_write: bool) {
+        for mount in container.inspect.mounts.iter().flatten() {
+            let source = match mount.typ.as_deref() {
+                Some("volume") => mount.name.as_deref(),
+                Some("bind") => mount.source.as_deref(),
+                _ => None,
+            };
+            if let Some(source) = source.filter(|source| !source.is_empty()) {
+                self.uses(source, may_write && mount.rw != Some(false));
+            }
+        }
     }
 
     /// Of a container's host configuration and of what is asked in its networks, by their names: an id
@@ -86,11 +103,15 @@ impl Claims {
                 claims.uses(source, mount.read_only != Some(true));
             }
         }
-        for other in host.volumes_from.iter().flatten() {
-            let whose = other.split(':').next().unwrap_or(other);
-            claims.uses(whose, !other.ends_with(":ro"));
-        }
         claims
+    }
+
+    /// The same of a daemon whose directories are this machine's: however links lead to them.
+    pub(crate) fn on_this_machine(mut self) -> Self {
+        for (source, writes) in std::mem::take(&mut self.data) {
+            *self.data.entry(real(&source)).or_default() |= writes;
+        }
+        self
     }
 
     fn uses(&mut self, source: &str, writes: bool) {
@@ -131,15 +152,31 @@ impl Claims {
     }
 }
 
-/// A volume by its name, and a directory of the host however it is written.
+/// A volume by its name, and a directory of the host however it is written: as dockerd does, which
+/// takes `..` for what it looks like.
 pub(crate) fn place(source: &str) -> String {
-    match source.starts_with('/') {
-        true => {
-            let path: PathBuf = Path::new(source).components().collect();
-            path.to_string_lossy().into_owned()
-        }
-        false => source.to_owned(),
+    if !source.starts_with('/') {
+        return source.to_owned();
     }
+    let mut path = PathBuf::from("/");
+    for part in Path::new(source).components() {
+        match part {
+            Component::ParentDir => drop(path.pop()),
+            Component::Normal(name) => path.push(name),
+            _ => {}
+        }
+    }
+    path.to_string_lossy().into_owned()
+}
+
+/// Where links lead to that are in the path of a directory, as far as it is there.
+pub(crate) fn real(source: &str) -> String {
+    let mut ancestors = Path::new(source).ancestors().filter(|a| a.is_absolute());
+    let found = ancestors.find_map(|a| {
+        let real = a.canonicalize().ok()?;
+        Some(real.join(Path::new(source).strip_prefix(a).ok()?))
+    });
+    found.map_or(source.to_owned(), |found| place(&found.to_string_lossy()))
 }
 
 /// Whether a path is this directory, or below it; a volume is only itself.
@@ -165,6 +202,7 @@ pub(crate) fn not_beside(why: &str, name: &str) -> BackendError {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use bollard::models::{Mount, PortBinding};
     use std::collections::HashMap;
@@ -188,6 +226,33 @@ mod tests {
             ..Default::default()
         };
         Claims::of(&host, std::iter::empty())
+    }
+
+    #[test]
+    fn one_directory_in_two_spellings_was_two() {
+        let none = BTreeSet::new();
+        let shared = |a: &Claims, b: &Claims| a.shared_with(b, &none).is_some();
+        let data = bound("/srv/data:/data");
+        for spelled in ["/srv/./data", "/srv/x/../data", "/../srv//data/"] {
+            assert!(shared(&data, &bound(&format!("{spelled}:/d"))), "{spelled}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir(at("real")).unwrap();
+        std::os::unix::fs::symlink(at("real"), at("link")).unwrap();
+        let bound_at = |name: &str| bound(&format!("{}:/d", at(name).display()));
+        // Also what dockerd is yet to make.
+        for (one, other) in [
+            ("real", "link"),
+            ("real/new", "link/new"),
+            ("real", "link/new"),
+        ] {
+            let both = [bound_at(one), bound_at(other)].map(Claims::on_this_machine);
+            assert!(shared(&both[0], &both[1]), "{one}, {other}");
+            let allowed = BTreeSet::from([real(&at("link").to_string_lossy())]);
+            assert_eq!(both[0].shared_with(&both[1], &allowed), None);
+        }
+        assert_eq!(real("data"), "data");
     }
 
     #[test]

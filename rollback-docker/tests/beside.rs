@@ -214,6 +214,42 @@ async fn what_two_cannot_have_at_once_is_refused_before_anything_moves() {
         backend.retire(&cx(), &op.reversed()).await.unwrap();
         assert_eq!((live(), apart.names()), (before, names));
     }
+    // The same volume, by way of a third one that has it; and the live one has it by its name.
+    let _ = apart.fixture.docker(&["rm", "-f", "api"]);
+    let keeper = ["create", "--name", "keeper", "-v", "data:/data", "api:v1"];
+    apart.fixture.must(&keeper);
+    let run = [
+        "run",
+        "-d",
+        "--name",
+        "api",
+        "--network",
+        "web",
+        "--volumes-from",
+        "keeper",
+    ];
+    let reached = [
+        "--network-alias",
+        "service",
+        "-e",
+        "ADDRESS=0.0.0.0",
+        "api:v1",
+    ];
+    apart.fixture.must(&[&run[..], &reached].concat());
+    for config in [
+        base().join(&joined()),
+        base()
+            .join(&joined())
+            .bind("data", "/x")
+            .without("host:VolumesFrom"),
+    ] {
+        let backend = DockerBackend::new(config.successor(Successor::Beside)).unwrap();
+        let op = apart.plan(&backend, "api:v2").await;
+        let e = backend.prepare(&cx(), &op).await.unwrap_err().to_string();
+        assert!(e.contains("data, which one of them writes to"), "{e}");
+        backend.retire(&cx(), &op.reversed()).await.unwrap();
+    }
+    apart.fixture.must(&["rm", "-f", "keeper"]);
     // What may be shared is said by name.
     let _ = apart.fixture.docker(&["rm", "-f", "api"]);
     let shares = base()

@@ -6,6 +6,7 @@ use futures_util::try_join;
 use rollback_core::backend::{End, Instance, Operation};
 use rollback_core::context::Context;
 use rollback_core::error::BackendError;
+use rollback_core::id::DeploymentId;
 
 use crate::backend::DockerBackend;
 use crate::client::Client;
@@ -101,8 +102,45 @@ impl DockerBackend {
                 .await;
             self.tell(cx, told);
         }
+        if decided {
+            self.revive(cx, client, &inventory, op).await?;
+        }
         self.undress_all(cx, client, op).await?;
         self.unpin_undone(cx, client, op, &kept).await
+    }
+
+    /// Starts what is live, where dockerd has stopped it in the course of this deployment. One of 20.10
+    /// that was killed ends on its next start what runs still, and then takes it for stopped by hand:
+    /// `unless-stopped` does not bring it back. What was down before stays so.
+    async fn revive(
+        &self,
+        cx: &Context,
+        client: &Client,
+        inventory: &Inventory<'_>,
+        op: &Operation,
+    ) -> Result<(), BackendError> {
+        let handle = op.to.instance().map(|i| &i.handle);
+        let listed = handle.and_then(|handle| inventory.holder(handle));
+        if listed.is_some_and(Summary::is_up) {
+            return Ok(());
+        }
+        let Some(live) = inventory.at(&op.to).await? else {
+            return Ok(());
+        };
+        let is_down = !live.summary.is_up() && live.summary.is_sound();
+        let is_live = live.summary.name == self.config.container;
+        if is_down
+            && is_live
+            && live.restart() == RestartPolicy::UnlessStopped
+            && has_ended_since(&live, &op.deployment)
+        {
+            self.myself.spare(&live.summary)?;
+            self.claim(cx, client, Some(&live.summary.image)).await?;
+            cx.check()?;
+            cx.say("starting what is live: it was stopped meanwhile");
+            client.start(&live).await?;
+        }
+        Ok(())
     }
 
     /// Removes what this deployment has pinned and does not keep, and tokens that it supersedes.
@@ -176,6 +214,17 @@ impl DockerBackend {
         }
         self.source.pin(cx, client, &pins, window, &kept).await
     }
+}
+
+/// Whether a container has ended since a deployment was begun, by the second that its id tells.
+fn has_ended_since(container: &Container, deployment: &DeploymentId) -> bool {
+    let second = |text: &str| -> String {
+        let digits = text.chars().filter(char::is_ascii_digit);
+        digits.take("20260315143022".len()).collect()
+    };
+    let state = container.inspect.state.as_ref();
+    let ended = state.and_then(|state| state.finished_at.as_deref());
+    ended.is_some_and(|ended| second(ended) >= second(deployment.as_str()))
 }
 
 /// Whether a container runs, or would again when dockerd restarts.

@@ -14,7 +14,7 @@ use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use rollback_docker::{DockerBackend, DockerConfig};
 use rollback_testkit::world::{Build, World};
-use support::{DockerWorld, cx, fixture};
+use support::{DockerWorld, cx, fixture, free_port};
 
 fn world() -> Option<DockerWorld> {
     Some(DockerWorld::new(&Arc::new(fixture()?)))
@@ -126,4 +126,34 @@ async fn what_was_found_on_a_container_made_by_hand_is_lost_with_the_first_deplo
         .await;
     let facets: Vec<_> = bare.unwrap().facets().keys().cloned().collect();
     assert_eq!(facets, ["env"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_is_given_the_name_of_anothers_standby_does_not_get_its_container() {
+    let Some(w) = world() else { return };
+    let own = engine(&MemoryStore::new(), w.config());
+    let (id, me) = (w.workload(), Actor::user("me").unwrap());
+    for build in [Build::V1, Build::V2] {
+        let run = own.deploy(&id, w.reference(build), me.clone()).await;
+        assert!(run.unwrap().await.unwrap().succeeded());
+    }
+    let standby = w.containers().into_iter().find(|(_, name)| *name != w.name);
+    let (standby, name) = standby.unwrap();
+    let thief = "thief@web-1".parse().unwrap();
+    let config = DockerConfig::new(thief, &name, w.fixture.dir().join("thief"));
+    let config = config
+        .socket(w.fixture.socket())
+        .network("host")
+        .env("PORT", free_port().to_string());
+    let thief = engine(&MemoryStore::new(), config);
+    // However that ends.
+    let id_of_thief = "thief@web-1".parse().unwrap();
+    let run = thief.deploy(&id_of_thief, w.reference(Build::V2), me.clone());
+    if let Ok(run) = run.await {
+        let _ = run.await;
+    }
+    let back = own.rollback(&id, Goal::Previous, me).await;
+    assert!(back.unwrap().await.unwrap().succeeded());
+    assert_eq!(w.serving().await.as_deref(), Some("v1"));
+    assert_eq!(w.inspect(&w.name, "{{.Id}}"), standby);
 }

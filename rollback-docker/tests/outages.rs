@@ -14,7 +14,13 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use rollback_core::backend::Operation;
+use rollback_core::context::Context;
+use rollback_core::deployment::TriggerKind;
 use rollback_core::engine::{RollbackEngine, Workload};
+use rollback_core::error::HookError;
+use rollback_core::guard::ReleaseTask;
+use rollback_core::memory::MemoryStore;
 use rollback_core::policy::{Keep, Retention};
 use rollback_core::prelude::*;
 use rollback_docker::{DockerBackend, DockerConfig, RestartPolicy};
@@ -304,6 +310,60 @@ async fn dockerd_killed_anywhere_in_a_deployment_leaves_one_release_and_nothing_
 async fn dockerd_killed_anywhere_in_a_rollback_leaves_one_release_and_nothing_else() {
     let Some(docker) = docker() else { return };
     sweep(&docker, Scenario::Rollback, 12, &Outage::new(&docker)).await;
+}
+
+/// A release task in which dockerd is killed, and comes up again.
+#[derive(Debug)]
+struct Kills(Arc<DockerFixture>);
+
+#[async_trait]
+impl ReleaseTask for Kills {
+    fn name(&self) -> String {
+        "kill".into()
+    }
+
+    fn runs_on(&self, trigger: TriggerKind) -> bool {
+        trigger == TriggerKind::Deploy
+    }
+
+    async fn run(&self, _: &Context, op: &Operation) -> Result<(), HookError> {
+        if op.from.instance().is_none() {
+            return Ok(());
+        }
+        let fixture = Arc::clone(&self.0);
+        let restarted = tokio::task::spawn_blocking(move || {
+            fixture.kill_dockerd();
+            fixture.start_dockerd()
+        });
+        restarted.await.unwrap().unwrap();
+        Err(HookError::new("it fails"))
+    }
+
+    async fn abandon(&self, _: &Context, _: &Operation) -> Result<(), HookError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_live_stayed_down_where_dockerd_was_killed_before_the_switch() {
+    let Some(fixture) = support::fixture() else {
+        return;
+    };
+    let w = DockerWorld::new(&Arc::new(fixture));
+    let config = w.config().soak(Duration::ZERO);
+    let backend = DockerBackend::new(config.restart(RestartPolicy::UnlessStopped)).unwrap();
+    let workload = Workload::new(backend).task(Kills(Arc::clone(&w.fixture)));
+    let engine = RollbackEngine::builder(MemoryStore::new()).workload(workload);
+    let (engine, id) = (engine.build().unwrap(), w.workload());
+    let deploy = async |build| {
+        let me = Actor::user("me").unwrap();
+        let run = engine.deploy(&id, w.reference(build), me).await;
+        run.unwrap().await.unwrap()
+    };
+    assert!(deploy(Build::V1).await.succeeded());
+    assert!(!deploy(Build::V2).await.succeeded());
+    assert_eq!(w.serving().await.as_deref(), Some("v1"));
+    assert_eq!(w.running().await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use rollback_compose::ComposeProject;
@@ -13,10 +14,14 @@ use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use rollback_docker::{DockerBackend, PullPolicy};
 use rollback_examples::shop::Shop;
-use rollback_examples::story::{chapter, say, table, tell};
+use rollback_examples::story::{chapter, end, say, table, tell};
 use rollback_testkit::fixtures::server::server;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    end(play())
+}
+
+fn play() -> Result<(), Box<dyn Error>> {
     // Removes the project and its images when it is dropped, so it outlives the runtime.
     let shop = Shop::new()?;
     let runtime = tokio::runtime::Runtime::new()?;

@@ -8,6 +8,7 @@
 
 use std::error::Error;
 use std::io::{IsTerminal, Write, stdout};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use rollback_core::context::TransferProgress;
@@ -16,14 +17,18 @@ use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use rollback_docker::{DockerBackend, DockerConfig, Healthcheck};
 use rollback_examples::container::Container;
-use rollback_examples::story::{chapter, say, table, tell};
+use rollback_examples::story::{chapter, end, say, table, tell};
 
 /// How often a bar is drawn.
 const FRAME: Duration = Duration::from_millis(50);
 /// How long it is.
 const CELLS: u64 = 30;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    end(play())
+}
+
+fn play() -> Result<(), Box<dyn Error>> {
     let images: Vec<String> = std::env::args().skip(1).collect();
     if images.len() < 2 {
         return Err(

@@ -6,17 +6,22 @@
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use rollback_core::engine::{Report, RollbackEngine, Workload};
 use rollback_core::memory::MemoryStore;
 use rollback_core::prelude::*;
 use rollback_docker::{Healthcheck, PullPolicy, SwarmBackend, SwarmConfig};
-use rollback_examples::story::{chapter, say, table, tell};
+use rollback_examples::story::{chapter, end, say, table, tell};
 use rollback_examples::swarm::Swarm;
 use rollback_testkit::fixtures::server::server;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    end(play())
+}
+
+fn play() -> Result<(), Box<dyn Error>> {
     // Removes the service and its images when it is dropped, so it outlives the runtime.
     let swarm = Swarm::new()?;
     let runtime = tokio::runtime::Runtime::new()?;

@@ -1,10 +1,25 @@
 //! How the examples tell what happened.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use rollback_core::engine::{AutomaticRollback, Report};
+use rollback_core::error::Chain;
 use rollback_core::prelude::*;
+
+/// What a program ends with; what went wrong, and why, in words. Returned from `main` it would be shown
+/// as programmers see it.
+pub fn end(told: Result<(), Box<dyn Error>>) -> ExitCode {
+    match told {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {}", Chain::of(&*e));
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// A new chapter.
 pub fn chapter(title: &str) {

@@ -203,6 +203,8 @@ fn docker_swap_says_what_it_needs() {
     let output = command.output().unwrap();
     assert!(!output.status.success());
     let err = String::from_utf8_lossy(&output.stderr);
+    // In words, and not as programmers see an error.
+    assert!(err.starts_with("error: this example needs"), "{err}");
     assert!(err.contains("cargo xtask docker"), "{err}");
     nothing_is_left(tmp.path());
 }

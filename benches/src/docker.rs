@@ -44,6 +44,7 @@ pub(crate) async fn figures(dir: &Path, report: &mut Report) {
         if net == Net::Host {
             let raw = Prepared::new(&swap.fixture, &swap.images);
             report.add(swap.whole(&raw).await.at_most("1.15"));
+            report.add(raw.kept(&swap.images[0]).await);
             report.add(swap.downtime(&raw).await.at_most("1.15"));
         }
         let bound = match net {
@@ -213,16 +214,49 @@ impl Prepared {
         ids.reverse();
     }
 
+    /// The floor of a rollback: a swap that can be gone back from, by whoever comes after a crash. A token
+    /// is kept, what stops does not start again by itself, and the names say which is which.
+    async fn kept(&self, image: &str) -> Figure {
+        compare(
+            "docker: stop + start with a token, policies and names, against stop + start",
+            Unit::Millis,
+            ROUNDS,
+            |round| async move { clocked(|| self.keep(image, round)) },
+            |_| async { clocked(|| self.swap()) },
+        )
+        .await
+    }
+
+    fn keep(&self, image: &str, round: usize) {
+        let mut ids = self.ids.lock().unwrap();
+        let restart = |name: &str| format!("{{\"RestartPolicy\":{{\"Name\":\"{name}\"}}}}");
+        let token = format!("/images/{image}/tag?repo=floor.local/token&tag={round}");
+        self.ask(&token, "");
+        self.post(&ids[0], "stop");
+        let [former, successor] = ids.each_ref().map(|id| format!("/containers/{id}"));
+        self.ask(&format!("{former}/update"), &restart("no"));
+        self.ask(&format!("{former}/rename?name=former-{round}"), "");
+        self.ask(&format!("{successor}/rename?name=live-{round}"), "");
+        self.ask(&format!("{successor}/update"), &restart("unless-stopped"));
+        self.post(&ids[1], "start");
+        ids.reverse();
+    }
+
     fn post(&self, id: &str, verb: &str) {
+        self.ask(&format!("/containers/{id}/{verb}"), "");
+    }
+
+    fn ask(&self, path: &str, body: &str) {
         let mut socket = UnixStream::connect(&self.socket).unwrap();
         write!(
             socket,
-            "POST /containers/{id}/{verb} HTTP/1.1\r\nHost: docker\r\nContent-Length: 0\r\n\
-             Connection: close\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
         )
         .unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
     }
 }

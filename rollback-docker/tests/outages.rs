@@ -366,18 +366,26 @@ async fn what_was_live_stayed_down_where_dockerd_was_killed_before_the_switch() 
     assert_eq!(w.running().await, 1);
 }
 
+/// A process of its own for each point.
+async fn deaths(scenario: Scenario, stride: usize) {
+    let Some(docker) = docker() else { return };
+    docker.link();
+    let strike = Deaths {
+        docker: &docker,
+        child: kill::Child {
+            kill: &docker,
+            child: "child",
+        },
+    };
+    sweep(&docker, scenario, stride, &strike).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_dies_at_a_request_leaves_one_release_and_nothing_else() {
-    for (scenario, stride) in [(Scenario::Deploy, 15), (Scenario::Rollback, 12)] {
-        let Some(docker) = docker() else { return };
-        docker.link();
-        let strike = Deaths {
-            docker: &docker,
-            child: kill::Child {
-                kill: &docker,
-                child: "child",
-            },
-        };
-        sweep(&docker, scenario, stride, &strike).await;
-    }
+async fn a_process_that_dies_at_a_request_of_a_deployment_leaves_one_release_and_nothing_else() {
+    deaths(Scenario::Deploy, 15).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_dies_at_a_request_of_a_rollback_leaves_one_release_and_nothing_else() {
+    deaths(Scenario::Rollback, 12).await;
 }

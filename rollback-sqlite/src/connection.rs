@@ -41,6 +41,9 @@ fn configure(connection: &Connection) -> Result<(), Failure> {
 /// The settings of every connection, also of one that cannot write.
 pub(crate) fn plain(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "trusted_schema", false)?;
+    // What undoes a statement that fails, the log's commit needs none of: in a file (in /var/tmp, as
+    // SQLite has it) it would be one more to make for each deployment, and to get rid of.
+    connection.pragma_update(None, "temp_store", "memory")?;
     // A plan must not depend on the values that are bound: without this, SQLite prepares some
     // cached statements again for every value, which takes longer than to run them.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;

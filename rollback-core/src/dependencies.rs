@@ -53,6 +53,55 @@ impl Graph {
         }
         affected
     }
+
+    /// These workloads, each after those of them that it needs, directly or through others, and with them.
+    /// In a circle one has to be first: it is then said to need none of those that come after it.
+    pub fn in_order(&self, of: &BTreeSet<WorkloadId>) -> Vec<(WorkloadId, BTreeSet<WorkloadId>)> {
+        let mut order = Vec::new();
+        let mut seen = BTreeSet::new();
+        for workload in of {
+            self.visit(workload, of, &mut seen, &mut order);
+        }
+        order
+    }
+
+    fn visit(
+        &self,
+        workload: &WorkloadId,
+        of: &BTreeSet<WorkloadId>,
+        seen: &mut BTreeSet<WorkloadId>,
+        order: &mut Vec<(WorkloadId, BTreeSet<WorkloadId>)>,
+    ) {
+        if !seen.insert(workload.clone()) {
+            return;
+        }
+        let needs = self.needs_among(workload, of);
+        for other in &needs {
+            self.visit(other, of, seen, order);
+        }
+        let before = |w: &WorkloadId| order.iter().any(|(earlier, _)| earlier == w);
+        let needs = needs.into_iter().filter(before).collect();
+        order.push((workload.clone(), needs));
+    }
+
+    /// Which of these a workload needs, directly or through others.
+    fn needs_among(
+        &self,
+        workload: &WorkloadId,
+        of: &BTreeSet<WorkloadId>,
+    ) -> BTreeSet<WorkloadId> {
+        let mut found = BTreeSet::new();
+        let mut next = vec![workload];
+        while let Some(at) = next.pop() {
+            for other in self.needs(at) {
+                if other != workload && found.insert(other.clone()) {
+                    next.push(other);
+                }
+            }
+        }
+        found.retain(|w| of.contains(w));
+        found
+    }
 }
 
 /// How a neighbour stands to a workload.
@@ -120,5 +169,36 @@ mod tests {
             .collect();
         assert_eq!(affected, ["api@a", "cron@a", "web@a"]);
         assert_eq!(graph.needs(&id("cron@a")).count(), 1);
+    }
+
+    #[test]
+    fn each_comes_after_what_it_needs_also_through_one_that_is_not_among_them() {
+        let id = |s: &str| -> WorkloadId { s.parse().unwrap() };
+        let mut graph = Graph::default();
+        graph.declare(id("api@a"), id("pool@a"));
+        graph.declare(id("pool@a"), id("db@a"));
+        graph.declare(id("cron@a"), id("api@a"));
+        // A circle is cut where it is entered.
+        graph.declare(id("x@a"), id("y@a"));
+        graph.declare(id("y@a"), id("x@a"));
+        let of = ["api@a", "cron@a", "db@a", "x@a", "y@a"].map(id);
+        let told: Vec<String> = graph
+            .in_order(&of.into_iter().collect())
+            .iter()
+            .map(|(w, needs)| {
+                let needs: Vec<String> = needs.iter().map(ToString::to_string).collect();
+                format!("{w} after {}", needs.join("+"))
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "db@a after ",
+                "api@a after db@a",
+                "cron@a after api@a+db@a",
+                "y@a after ",
+                "x@a after y@a"
+            ]
+        );
     }
 }

@@ -4,6 +4,7 @@ mod annotation;
 mod asked;
 mod composition;
 mod fold;
+mod membership;
 mod opening;
 mod origin;
 mod outcome;
@@ -20,6 +21,7 @@ pub use annotation::{Annotation, Annotations, MAX_NOTES, Note};
 pub use asked::Asked;
 pub use composition::{Composition, Need};
 pub use fold::IllegalEvent;
+pub use membership::{Membership, Part, Roll};
 pub use opening::{Opening, Skipped};
 pub use origin::Origin;
 pub use outcome::{LiveRecord, NotAttempted, Outcome, Settlement};
@@ -228,6 +230,22 @@ impl Deployment {
     /// Why it turned round, if it did.
     pub fn cause(&self) -> Option<&Cause> {
         self.fold.cause.as_ref()
+    }
+
+    /// The group it moves with.
+    pub fn group(&self) -> Option<&Membership> {
+        self.new.group.as_deref()
+    }
+
+    /// The group that its record speaks for.
+    pub fn coordinates(&self) -> Option<&Membership> {
+        self.group()
+            .filter(|group| group.id.coordinator() == self.id())
+    }
+
+    /// Whether its record says that its group goes forward.
+    pub fn has_decided(&self) -> bool {
+        self.fold.decided
     }
 
     /// A release task that was begun and of whose end there is no evidence.

@@ -10,7 +10,7 @@ use crate::deployment::{Outcome, Settlement};
 use crate::diagnosis::Diagnosis;
 use crate::health::{Site, Verdict};
 use crate::history::Holder;
-use crate::id::{Actor, DeploymentId};
+use crate::id::{Actor, DeploymentId, WorkloadId};
 use crate::newer::{Newer, keeps_newer};
 use crate::time::Timestamp;
 
@@ -40,8 +40,17 @@ pub enum Cause {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<Actor>,
     },
-    /// The process died before anything live was touched.
+    /// The process died before anything live was touched, or before its group was decided.
     Interrupted,
+    /// Its group does not go live, because of another member.
+    WithItsGroup {
+        /// The other member's workload.
+        workload: WorkloadId,
+        /// The other member.
+        deployment: DeploymentId,
+        /// What became of it.
+        why: String,
+    },
 }
 
 impl Cause {
@@ -53,7 +62,8 @@ impl Cause {
             }
             Self::StepFailed { .. } | Self::Unhealthy { .. } => Outcome::Failed,
             Self::Guarded { .. } => Outcome::Refused,
-            Self::Cancelled { .. } => Outcome::Cancelled,
+            // Nothing is wrong with it.
+            Self::Cancelled { .. } | Self::WithItsGroup { .. } => Outcome::Cancelled,
             Self::Interrupted => Outcome::Interrupted,
         }
     }
@@ -68,6 +78,9 @@ impl fmt::Display for Cause {
             Self::Cancelled { by: Some(by) } => write!(f, "cancelled by {by}"),
             Self::Cancelled { by: None } => f.write_str("cancelled"),
             Self::Interrupted => f.write_str("the engine's process ended half-way"),
+            Self::WithItsGroup { workload, why, .. } => {
+                write!(f, "{workload}, which it moves with, did not go live: {why}")
+            }
         }
     }
 }
@@ -134,6 +147,10 @@ pub enum Event {
         /// What it did.
         did: String,
     },
+    /// It is live and healthy, and goes on if its group does.
+    Agreed,
+    /// On the coordinator's record: every member of the group has agreed, and all of them go forward.
+    Decided,
     /// The deployment turns round.
     GoingBack(Cause),
     /// `switch` of the reversed operation is about to run.
@@ -186,6 +203,8 @@ impl Event {
             Self::RemediationWithheld { .. } => "remediation-withheld",
             Self::RemediationIntended { .. } => "remediation-intended",
             Self::Remediated { .. } => "remediated",
+            Self::Agreed => "agreed",
+            Self::Decided => "decided",
             Self::GoingBack(_) => "going-back",
             Self::SwitchBackIntended => "switch-back-intended",
             Self::SwitchedBack { .. } => "switched-back",

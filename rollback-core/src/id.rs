@@ -4,6 +4,7 @@
 //! alphabet is the intersection of what those take, and nothing outside ASCII can imitate it.
 
 mod actor;
+mod group;
 mod key;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::time::Timestamp;
 
 pub use actor::{Actor, ShortText};
+pub use group::GroupId;
 pub use key::{IdempotencyKey, MAX_KEY};
 
 /// Why a text is not an identifier.
@@ -134,9 +136,9 @@ macro_rules! name_type {
 }
 
 name_type!(
-    /// Several deployments that move as one: a stack's, say.
-    GroupId,
-    "group id"
+    /// Several workloads that belong together: `shop`.
+    StackName,
+    "stack name"
 );
 name_type!(
     /// What runs: `api`, `billing-worker`.
@@ -178,6 +180,11 @@ impl GuardName {
     /// The built-in guard over rollbacks below the floor.
     pub fn floor() -> Self {
         Self("floor".to_owned())
+    }
+
+    /// The built-in guard over what moves with a group and could not be put back.
+    pub fn way_back() -> Self {
+        Self("way-back".to_owned())
     }
 
     /// The built-in guard over what a deployment is to be finished with: see

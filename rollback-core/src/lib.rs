@@ -62,6 +62,7 @@ pub mod drift;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod group;
 pub mod guard;
 #[doc = include_str!("guide.md")]
 pub mod guide {}
@@ -81,6 +82,7 @@ pub mod recover;
 pub mod release;
 pub mod request;
 pub mod retention;
+pub mod stack;
 pub mod time;
 pub mod told;
 mod wish;

@@ -3,7 +3,7 @@
 mod refusal;
 mod warning;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,9 @@ pub struct Plan {
     /// Which built-in guards refuse the release that is gone to, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) withheld: Vec<(GuardName, String)>,
+    /// Which workloads move as one with it: no reason to wait for them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) moves_with: BTreeSet<WorkloadId>,
 }
 
 impl Plan {
@@ -155,6 +158,13 @@ impl Plan {
     /// What to know before going ahead. Empty when all is well.
     pub fn warnings(&self) -> &[Warning] {
         &self.new.warnings
+    }
+
+    /// Whether it would change anything: another release, or what was changed by hand.
+    pub(crate) fn changes_nothing(&self) -> bool {
+        let is_same = self.new.from.release().map(Release::digest)
+            == self.new.to.release().map(Release::digest);
+        is_same && self.drift == Drift::None
     }
 
     /// The state this plan was made for.

@@ -125,10 +125,12 @@ pub fn decide(deployment: &Deployment, fence: Option<&Fence>, observed: &Observa
         // A failed verdict may have been about to be remedied: judge again, it costs a look.
         Phase::Judged if deployment.verdict().is_failed() => Decision::Gate,
         // What was judged is not what runs now.
-        Phase::Judged | Phase::Retiring | Phase::Retired if started_since(deployment, sighting) => {
+        Phase::Judged | Phase::Agreed | Phase::Retiring | Phase::Retired
+            if started_since(deployment, sighting) =>
+        {
             Decision::Gate
         }
-        Phase::Judged | Phase::Retiring | Phase::Retired => Decision::Conclude,
+        Phase::Judged | Phase::Agreed | Phase::Retiring | Phase::Retired => Decision::Conclude,
         _ => Decision::Switch,
     }
 }

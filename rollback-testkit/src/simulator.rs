@@ -27,6 +27,8 @@
 //! | [`troubled`] | one act of each kind at every point, in every trouble |
 //! | [`recoveries`] | acts after every write, and the recovery from each at every point |
 //! | [`pairs`] | acts and recoveries at points drawn by chance, in every trouble |
+//! | [`stacks`] | stacks of three workloads at every point, recovered by one process or several |
+//! | [`stacks_twice`] | the same and the recovery from it, at points drawn by chance |
 //!
 //! Each gives a [`Tally`], whose `Display` names every promise that was broken, and the first story
 //! in which it was. The same numbers give the same story.
@@ -45,9 +47,10 @@ mod oracle;
 mod play;
 mod process;
 mod scenario;
+mod stack;
 mod sweep;
 mod threads;
 mod trouble;
 
 pub use oracle::Breach;
-pub use sweep::{Broken, Tally, pairs, recoveries, singles, troubled};
+pub use sweep::{Broken, Tally, pairs, recoveries, singles, stacks, stacks_twice, troubled};

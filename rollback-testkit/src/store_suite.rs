@@ -26,6 +26,7 @@ mod amending;
 mod appending;
 pub mod counted;
 mod full;
+mod groups;
 mod keys;
 pub mod kills;
 mod leases;
@@ -127,6 +128,7 @@ pub async fn test_all(fresh: impl Fn() -> Box<dyn StoreHarness>) {
         keys::a_key_is_forgotten_with_its_record,
         amending::what_is_withheld_lasts,
         writing::annotations_last,
+        groups::a_groups_decision_is_durable_and_is_not_taken_back,
         writing::what_a_newer_version_wrote_is_kept,
         writing::what_came_of_a_watch_is_not_taken_back,
         writing::forget_is_all_or_nothing,

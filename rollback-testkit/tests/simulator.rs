@@ -33,6 +33,22 @@ fn no_pair_of_drops_in_trouble_breaks_a_promise() {
     finds_nothing(&what, || simulator::pairs(seed, pairs as usize));
 }
 
+#[test]
+fn no_single_drop_of_a_stack_leaves_it_in_parts() {
+    finds_nothing("single drops of a stack", simulator::stacks);
+}
+
+#[test]
+fn no_pair_of_drops_of_a_stack_leaves_it_in_parts() {
+    let pairs = from_environment("PAIRS").unwrap_or(2_000);
+    let seed = from_environment("SEED").unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        now.as_secs()
+    });
+    let what = format!("pairs of drops of a stack, seed {seed}");
+    finds_nothing(&what, || simulator::stacks_twice(seed, pairs as usize / 4));
+}
+
 fn finds_nothing(what: &str, sweep: impl FnOnce() -> Tally) {
     let began = Instant::now();
     let tally = sweep();

@@ -47,6 +47,7 @@ pub(super) struct Fold {
     pub(super) remedied: Vec<String>,
     pub(super) settlement: Option<Settlement>,
     pub(super) rolled_back_by: Option<DeploymentId>,
+    pub(super) decided: bool,
     /// Whether a newer version has added what this one does not know.
     pub(super) newer: bool,
 }
@@ -95,6 +96,7 @@ impl Deployment {
                             | P::Switched
                             | P::Remediating
                             | P::Judged
+                            | P::Agreed
                             | P::Retiring
                             | P::Retired
                     )
@@ -110,7 +112,12 @@ impl Deployment {
                     // Recovery judges anew what was started since, also while it puts away.
                     && (matches!(
                         phase,
-                        P::Switched | P::Judged | P::Remediating | P::Retiring | P::Retired
+                        P::Switched
+                            | P::Judged
+                            | P::Agreed
+                            | P::Remediating
+                            | P::Retiring
+                            | P::Retired
                     )
                         || (self.new.trigger.kind() == TriggerKind::Adopt && phase == P::Prepared))
             }
@@ -126,7 +133,15 @@ impl Deployment {
                 !back && phase == P::Judged
             }
             Event::Remediated { .. } => phase == P::Remediating,
-            Event::GoingBack(_) => !back && !matches!(phase, P::Settled),
+            Event::Agreed => {
+                !back
+                    && self.new.group.is_some()
+                    && matches!(phase, P::Judged | P::Agreed)
+                    && !fold.verdict.is_failed()
+            }
+            Event::Decided => !back && self.coordinates().is_some() && phase == P::Agreed,
+            // What was decided is decided.
+            Event::GoingBack(_) => !back && !fold.decided && !matches!(phase, P::Settled),
             Event::SwitchBackIntended => {
                 back && fold.switch_began
                     && matches!(
@@ -150,7 +165,8 @@ impl Deployment {
                             | P::Retired
                     )
                 } else {
-                    matches!(phase, P::Judged | P::Retiring | P::Retired)
+                    let undecided = self.coordinates().is_some() && !fold.decided;
+                    !undecided && matches!(phase, P::Judged | P::Agreed | P::Retiring | P::Retired)
                 }
             }
             Event::Retired => phase == P::Retiring,
@@ -242,6 +258,8 @@ impl Deployment {
                 fold.phase = Phase::Remediating;
             }
             Event::Remediated { .. } | Event::RemediationWithheld { .. } | Event::Diagnosed(_) => {}
+            Event::Agreed => fold.phase = Phase::Agreed,
+            Event::Decided => fold.decided = true,
             Event::GoingBack(cause) => {
                 fold.cause = Some(cause.clone());
                 fold.phase = Phase::GoingBack;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
 use super::composition::Composition;
+use super::membership::Membership;
 use super::origin::Origin;
 use super::outcome::LiveRecord;
 use super::trigger::Trigger;
@@ -13,7 +14,7 @@ use super::version::RecordVersion;
 use crate::backend::{End, Reuse};
 use crate::health::Gate;
 use crate::history::{Holder, Identity};
-use crate::id::{Actor, BackendKind, DeploymentId, GroupId, GuardName, ShortText, WorkloadId};
+use crate::id::{Actor, BackendKind, DeploymentId, GuardName, ShortText, WorkloadId};
 use crate::plan::Warning;
 use crate::policy::Policy;
 use crate::time::Timestamp;
@@ -98,9 +99,9 @@ pub struct Opening {
     /// The embedder's own id for what this belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation: Option<ShortText>,
-    /// The group it moves with.
+    /// The group it moves with; `None`: it moves alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<GroupId>,
+    pub group: Option<Box<Membership>>,
     /// Of what the workload was composed; `None` in records of before this was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub composition: Option<Composition>,
@@ -127,7 +128,7 @@ impl Opening {
         opened_at: Timestamp,
     ) -> Self {
         Self {
-            record_version: RecordVersion::NEWEST,
+            record_version: RecordVersion::ALONE,
             id,
             workload,
             trigger,
@@ -154,6 +155,14 @@ impl Opening {
             history: None,
             holder: None,
         }
+    }
+
+    /// The same as a member of a group, by the rules for those.
+    #[must_use]
+    pub fn in_group(mut self, group: Membership) -> Self {
+        self.record_version = RecordVersion::NEWEST;
+        self.group = Some(Box::new(group));
+        self
     }
 
     /// Which backend it runs on.

@@ -159,6 +159,8 @@ pub enum NotAttempted {
     Migrations,
     /// The history is behind what is live: an older copy of it was put back.
     HistoryBehind,
+    /// It went live with its group: alone it does not go back unasked.
+    WithItsGroup,
     /// Where to could not be looked up, and trying again will not help; the log says why.
     NotLookedUp,
 }

@@ -32,6 +32,8 @@ pub enum Phase {
     Remediating,
     /// The gate has ended at what is live.
     Judged,
+    /// It is live and healthy, and waits for what becomes of its group.
+    Agreed,
     /// It has turned round: `from` is to be live again.
     GoingBack,
     /// `switch` back runs, or died.
@@ -60,6 +62,7 @@ impl Phase {
             Self::Switched => "switched, checking health",
             Self::Remediating => "remediating",
             Self::Judged => "judged",
+            Self::Agreed => "waiting for its group",
             Self::GoingBack => "going back",
             Self::SwitchingBack => "switching back",
             Self::SwitchedBack => "switched back",

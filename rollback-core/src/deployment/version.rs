@@ -19,8 +19,12 @@ impl RecordVersion {
     /// The newest that this library writes.
     ///
     /// 1: records without a version. 2: what was asked, the history, the holder, diagnostics and
-    /// watches have a place.
-    pub const NEWEST: Self = Self(2);
+    /// watches have a place. 3: it moves with a group, and does not decide for itself; a record of a
+    /// deployment that moves alone is still of version 2.
+    pub const NEWEST: Self = Self(3);
+
+    /// That of a deployment which moves alone.
+    pub const ALONE: Self = Self(2);
 
     /// Whether a newer library wrote it.
     pub fn is_newer(self) -> bool {

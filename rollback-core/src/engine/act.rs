@@ -81,6 +81,10 @@ impl Runner {
     where
         F: Future<Output = Result<T, BackendError>>,
     {
+        let _room = match self.seat() {
+            Some(seat) => seat.room().await,
+            None => None,
+        };
         self.holds()?;
         let stop = Cancellation::new();
         let cx = self.context(limits.timeout, &stop);

@@ -45,6 +45,7 @@ impl Runner {
             },
             cause => cause,
         };
+        let cause = self.turns_its_group(cause);
         self.note(Event::GoingBack(cause))?;
         // The way back is not cancelled by what made us take it.
         self.cancellation = Cancellation::new();
@@ -61,6 +62,7 @@ impl Runner {
     }
 
     pub(super) async fn switch_back(&mut self) -> Result<Step, Error> {
+        self.waits_for_dependents().await?;
         // What is journaled confirms the lease.
         self.journal(Event::SwitchBackIntended).await?;
         let op = self.deployment.operation().reversed();
@@ -195,6 +197,9 @@ impl Runner {
     }
 
     pub(super) async fn retire_back(&mut self) -> Result<Step, Error> {
+        if let Some(seat) = self.seat() {
+            seat.is_back();
+        }
         self.journal(Event::RetireIntended).await?;
         let retired = self
             .retire_op(self.deployment.operation().reversed())

@@ -13,7 +13,8 @@ use crate::engine::{RollbackEngine, Workload};
 use crate::error::{Error, ErrorKind};
 use crate::guard::{Authorizer, Observer};
 use crate::history::HistoryStore;
-use crate::id::WorkloadId;
+use crate::id::{StackName, WorkloadId};
+use crate::stack::Stack;
 use crate::time::{Clock, SystemClock};
 
 /// Builds a [`RollbackEngine`].
@@ -22,6 +23,7 @@ pub struct EngineBuilder {
     store: Arc<dyn HistoryStore>,
     clock: Arc<dyn Clock>,
     workloads: Vec<Workload>,
+    stacks: Vec<Stack>,
     observers: Vec<Arc<dyn Observer>>,
     authorizer: Option<Arc<dyn Authorizer>>,
 }
@@ -32,6 +34,7 @@ impl EngineBuilder {
             store,
             clock: Arc::new(SystemClock),
             workloads: Vec::new(),
+            stacks: Vec::new(),
             observers: Vec::new(),
             authorizer: None,
         }
@@ -41,6 +44,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn workload(mut self, workload: Workload) -> Self {
         self.workloads.push(workload);
+        self
+    }
+
+    /// Adds a stack of workloads that are in the catalog, and in no other stack.
+    #[must_use]
+    pub fn stack(mut self, stack: Stack) -> Self {
+        self.stacks.push(stack);
         self
     }
 
@@ -70,7 +80,8 @@ impl EngineBuilder {
     /// # Errors
     ///
     /// [`InvalidRequest`](ErrorKind::InvalidRequest) if a workload is in the catalog twice, two of
-    /// them have the same place, or one has a policy that cannot hold.
+    /// them have the same place, or one has a policy that cannot hold; if a stack is, has no workload,
+    /// or has one that is in no catalog or in another stack as well.
     pub fn build(self) -> Result<RollbackEngine, Error> {
         let mut catalog: BTreeMap<WorkloadId, Workload> = BTreeMap::new();
         let mut places: BTreeMap<Place, WorkloadId> = BTreeMap::new();
@@ -108,6 +119,7 @@ impl EngineBuilder {
             store: self.store,
             identity: OnceCell::new(),
             clock: self.clock,
+            stacks: stacks(self.stacks, &catalog)?,
             catalog,
             graph,
             authorizer: self.authorizer,
@@ -115,4 +127,42 @@ impl EngineBuilder {
             running: Mutex::new(HashMap::new()),
         }))
     }
+}
+
+/// The stacks by their names.
+fn stacks(
+    all: Vec<Stack>,
+    catalog: &BTreeMap<WorkloadId, Workload>,
+) -> Result<BTreeMap<StackName, Stack>, Error> {
+    let mut stacks: BTreeMap<StackName, Stack> = BTreeMap::new();
+    let wrong = |what: String| Error::new(ErrorKind::InvalidRequest, what);
+    for stack in all {
+        let name = stack.name().clone();
+        if stack.workloads().is_empty() {
+            return Err(wrong("a stack has no workload".into())
+                .on(&name)
+                .advice("name what belongs to it"));
+        }
+        for workload in stack.workloads() {
+            if !catalog.contains_key(workload) {
+                return Err(wrong(format!("{workload} is not in the catalog"))
+                    .on(&name)
+                    .advice("add it to the builder with its backend"));
+            }
+            let other = stacks.values().find(|s| s.workloads().contains(workload));
+            if let Some(other) = other {
+                return Err(
+                    wrong(format!("{workload} belongs to {} already", other.name()))
+                        .on(&name)
+                        .advice("let each workload belong to one stack at most"),
+                );
+            }
+        }
+        if stacks.insert(name.clone(), stack).is_some() {
+            return Err(wrong("a stack is there twice".into())
+                .on(&name)
+                .advice("give every stack a name of its own"));
+        }
+    }
+    Ok(stacks)
 }

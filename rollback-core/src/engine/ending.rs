@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::grouped::InGroup;
 use super::patience::Patience;
 use super::runner::{Runner, Step};
 use super::successor::{Successor, successor};
@@ -10,7 +11,8 @@ use crate::deployment::{
     Annotation, LiveRecord, NotAttempted, Note, Outcome, Settlement, Skipped, Trigger,
 };
 use crate::error::{BackendErrorKind, Chain, Error, ErrorKind, StoreErrorKind};
-use crate::event::Event;
+use crate::event::{Cause, Event};
+use crate::health::Verdict;
 use crate::history::{Amend, Amendment, Then};
 use crate::id::ShortText;
 use crate::plan::Warning;
@@ -20,7 +22,7 @@ impl Runner {
     /// Acts on the live verdict: on, or an automatic rollback, or a failed release that stays.
     pub(super) async fn conclude(&mut self) -> Result<Step, Error> {
         if !self.deployment.verdict().is_failed() {
-            return Ok(Step::Retire);
+            return self.agree().await;
         }
         let mut patience = Patience::of(self.deadlines().observe);
         // It may have failed because a person has put something else in place: that is not taken
@@ -36,6 +38,18 @@ impl Runner {
             Err(e) if e.is_transient() => return Err(self.stopped(e)),
             // What cannot be told by a look is not told by the next one either.
             Ok(None) | Err(_) => {}
+        }
+        match (&self.group, self.deployment.verdict()) {
+            (None, _) => {}
+            (Some(InGroup::Among(_)), Verdict::Failed { diagnostic }) => {
+                let diagnostic = diagnostic.clone();
+                return self.go_back(Cause::Unhealthy { diagnostic }).await;
+            }
+            // The others are live, and stay so.
+            (Some(_), _) => {
+                self.not_attempted = Some(NotAttempted::WithItsGroup);
+                return Ok(Step::Retire);
+            }
         }
         let mut patience = Patience::of(self.deadlines().observe);
         let found = loop {

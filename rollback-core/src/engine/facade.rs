@@ -24,7 +24,7 @@ use crate::request::{Goal, Request};
 use crate::withheld::Withheld;
 
 /// How often a request is planned anew when the workload moves under it.
-const REPLANS: usize = 5;
+pub(super) const REPLANS: usize = 5;
 
 /// How often one is tried again that upkeep keeps from beginning: for a second and a half.
 const BUSY: u32 = 6;
@@ -115,22 +115,12 @@ impl RollbackEngine {
     ///   or the task that opens the deployment ended half-way. What it opened all the same,
     ///   [`recover`](Self::recover) settles.
     pub async fn execute(&self, plan: Plan) -> Result<Run, Error> {
-        let deployment = match &plan.new.trigger {
-            Trigger::Redeploy { of } => Some(of),
-            _ => plan.rollback_point.as_ref(),
-        };
-        let action = Action {
-            actor: &plan.new.actor,
-            workload: &plan.new.workload,
-            verb: match plan.new.trigger.kind() {
-                TriggerKind::Rollback => Verb::Rollback,
-                TriggerKind::Redeploy => Verb::Redeploy,
-                _ => Verb::Deploy,
-            },
-            deployment,
-            forced: &plan.new.forced,
-        };
-        self.inner.authorize(&action).await?;
+        // On the heap: whoever carries a plan out does not carry what that takes.
+        Box::pin(self.carry_out(plan)).await
+    }
+
+    async fn carry_out(&self, plan: Plan) -> Result<Run, Error> {
+        self.authorize(&plan).await?;
         let before = attach::asked_before(
             &self.inner,
             &plan.new.workload,
@@ -140,12 +130,7 @@ impl RollbackEngine {
         if let Some(run) = before.await? {
             return Ok(run);
         }
-        let mut new = plan.new.clone();
-        new.opened_at = self.inner.clock.now();
-        // What runs is this program's, whoever made the plan.
-        let entry = self.inner.workload(&new.workload)?;
-        new.reuse = entry.reuse(&new.trigger);
-        new.composition = Some(entry.composition(new.trigger.kind()));
+        let new = start::opening(&self.inner, &plan)?;
         let (workload, version, asked) = (new.workload.clone(), plan.version, new.asked.clone());
         let actor = new.actor.clone();
         if let Some(past) = plan.past {
@@ -168,6 +153,26 @@ impl RollbackEngine {
                 .ok_or(e),
             begun => begun,
         }
+    }
+
+    /// Whether what this plan says may be done.
+    pub(super) async fn authorize(&self, plan: &Plan) -> Result<(), Error> {
+        let deployment = match &plan.new.trigger {
+            Trigger::Redeploy { of } => Some(of),
+            _ => plan.rollback_point.as_ref(),
+        };
+        let action = Action {
+            actor: &plan.new.actor,
+            workload: &plan.new.workload,
+            verb: match plan.new.trigger.kind() {
+                TriggerKind::Rollback => Verb::Rollback,
+                TriggerKind::Redeploy => Verb::Redeploy,
+                _ => Verb::Deploy,
+            },
+            deployment,
+            forced: &plan.new.forced,
+        };
+        Ok(self.inner.authorize(&action).await?)
     }
 
     /// Previews and executes a request. Plans anew if the workload moves in between; recovers
@@ -194,7 +199,7 @@ impl RollbackEngine {
             }
             tried += 1;
             let result = match self.preview(&request).await {
-                Ok(plan) => Box::pin(self.execute(plan)).await,
+                Ok(plan) => self.execute(plan).await,
                 Err(e) => Err(e),
             };
             match result {

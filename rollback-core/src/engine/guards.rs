@@ -1,8 +1,11 @@
 //! The guards: the built-in ones over dependencies, migrations, holds, recalls and the floor, then the
 //! embedder's own.
 
+use std::collections::BTreeSet;
+
 use super::ask;
 use super::inner::Inner;
+use crate::backend::WayBack;
 use crate::dependencies::{Relation, trouble};
 use crate::deployment::Deployment;
 use crate::engine::Workload;
@@ -25,6 +28,7 @@ pub(super) fn known(workload: &Workload, forced: &[GuardName]) -> Result<(), Ref
         GuardName::hold(),
         GuardName::recall(),
         GuardName::floor(),
+        GuardName::way_back(),
     ];
     known.extend(workload.guards.iter().map(|g| g.name()));
     match forced.iter().find(|guard| !known.contains(guard)) {
@@ -59,8 +63,9 @@ pub(super) async fn ask(
     };
     rule(
         GuardName::dependencies(),
-        dependencies(inner, &workload.id).await?,
+        dependencies(inner, &workload.id, &plan.moves_with).await?,
     )?;
+    rule(GuardName::way_back(), way_back(plan))?;
     rule(GuardName::migrations(), migrations(plan))?;
     for (guard, why) in &plan.withheld {
         rule(guard.clone(), Ruling::Refuse(why.clone()))?;
@@ -80,11 +85,16 @@ pub(super) async fn ask(
 
 /// Whether everything that this workload needs, and everything that needs it, is in a state to
 /// go ahead with.
-async fn dependencies(inner: &Inner, id: &WorkloadId) -> Result<Ruling, Error> {
+async fn dependencies(
+    inner: &Inner,
+    id: &WorkloadId,
+    moves_with: &BTreeSet<WorkloadId>,
+) -> Result<Ruling, Error> {
     let needs = inner.graph.needs(id).map(|w| (Relation::Dependency, w));
     let needed_by = inner.graph.needed_by(id).map(|w| (Relation::Dependent, w));
     let mut troubles = Vec::new();
-    for (relation, neighbour) in needs.chain(needed_by) {
+    let others = needs.chain(needed_by);
+    for (relation, neighbour) in others.filter(|(_, n)| !moves_with.contains(n)) {
         match neighbours(inner, neighbour).await {
             Ok((state, live)) => troubles.extend(trouble(relation, &state, live.as_ref())),
             Err(e) if e.is_transient() => return Err(e.into()),
@@ -110,6 +120,19 @@ async fn neighbours(
         None => None,
     };
     Ok((state, live))
+}
+
+/// What moves with others has to be able to go back because of them.
+fn way_back(plan: &Plan) -> Ruling {
+    match &plan.way_back {
+        WayBack::None(why) if !plan.moves_with.is_empty() => Ruling::Refuse(no_way_back(why)),
+        _ => Ruling::Allow,
+    }
+}
+
+/// What is said of a member of a group that could not go back.
+pub(super) fn no_way_back(why: &str) -> String {
+    format!("what is live could not be put back if another member failed: {why}")
 }
 
 fn migrations(plan: &Plan) -> Ruling {

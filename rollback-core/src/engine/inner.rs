@@ -14,8 +14,9 @@ use crate::engine::Workload;
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::guard::{Action, Authorizer, Verb};
 use crate::history::{HistoryStore, Identity, Published, Sequence, Summaries, Summary};
-use crate::id::{Actor, DeploymentId, WorkloadId};
+use crate::id::{Actor, DeploymentId, StackName, WorkloadId};
 use crate::plan::Refusal;
+use crate::stack::Stack;
 use crate::time::Clock;
 
 /// How many of the newest records are read at first, by plans and by whom they are enough for; where they do not answer, by twice as many.
@@ -32,6 +33,7 @@ pub(super) struct Inner {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) catalog: BTreeMap<WorkloadId, Workload>,
     pub(super) graph: Graph,
+    pub(super) stacks: BTreeMap<StackName, Stack>,
     pub(super) authorizer: Option<Arc<dyn Authorizer>>,
     pub(super) observing: Observing,
     pub(super) running: Mutex<HashMap<DeploymentId, Channels>>,

@@ -24,7 +24,7 @@ impl Runner {
         answer.map_err(|over| self.over(over))
     }
 
-    fn over(&self, over: Over) -> Error {
+    pub(super) fn over(&self, over: Over) -> Error {
         let phase = self.deployment.phase();
         match over {
             Over::Fenced => Error::new(

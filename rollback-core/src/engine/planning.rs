@@ -1,6 +1,8 @@
 //! Planning's input and output: gathers state, records and an observation, and lets the pure
 //! planner choose.
 
+use std::collections::BTreeSet;
+
 use super::choose::{self, Choice};
 use super::guards;
 use super::inner::{Inner, NEWEST};
@@ -33,6 +35,15 @@ pub(super) async fn idle(inner: &Inner, workload: &WorkloadId) -> Result<Workloa
 
 /// Makes the plan for a request, guards asked.
 pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error> {
+    plan_among(inner, request, &BTreeSet::new()).await
+}
+
+/// The same for a workload that may move as one with these.
+pub(super) async fn plan_among(
+    inner: &Inner,
+    request: &Request,
+    others: &BTreeSet<WorkloadId>,
+) -> Result<Plan, Error> {
     let workload = inner.workload(&request.workload)?;
     inner.authorize(&request.action()).await?;
     guards::known(workload, &request.forced)?;
@@ -45,6 +56,7 @@ pub(super) async fn plan(inner: &Inner, request: &Request) -> Result<Plan, Error
         request,
         rules: &rules,
         state: &state,
+        others,
     };
     let mut limit = NEWEST;
     loop {
@@ -80,6 +92,7 @@ impl Asking<'_> {
             request,
             rules,
             state,
+            others,
         } = *self;
         let withheld = Withheld::of(state);
         let lineage = Lineage::new(&past.summaries, &state.live)
@@ -166,6 +179,7 @@ impl Asking<'_> {
             way_back: choose::way_back(&choice.observed),
             past: behind,
             withheld,
+            moves_with: others.clone(),
             new,
         };
         if !past.unreadable.is_empty() && plan.rollback_point.is_some() {

@@ -8,17 +8,19 @@ use tokio::time::Instant;
 
 use super::ask::Late;
 use super::back::{LEFT, NEWER, PUT_BACK, as_interrupted};
+use super::grouped::InGroup;
 use super::inner::Inner;
 use super::report::{Recovered, Report};
 use super::runner::Step;
 use super::start::{self, Start};
 use super::tenure::Tenure;
-use super::{adopt, ask};
+use super::{adopt, ask, fate};
 use crate::backend::Observation;
 use crate::deployment::{Deployment, LiveRecord, Need};
 use crate::engine::Workload;
 use crate::error::{Chain, Error, ErrorKind, HookError};
 use crate::event::Cause;
+use crate::group::{self, Fate};
 use crate::history::{Holder, Liveness};
 use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::plan::Refusal;
@@ -111,7 +113,7 @@ async fn in_turn(
 ) -> Option<Recovered> {
     let (own, id) = (Arc::clone(&inner), workload.clone());
     // In a task of its own: a panic in somebody's backend is one workload's trouble, and is said.
-    let recovery = tokio::spawn(async move { one(&own, &id, &[]).await });
+    let recovery = tokio::spawn(async move { one_after_its_group(&own, &id).await });
     let result = recovery.await.unwrap_or_else(|panic| {
         Err(
             Error::new(ErrorKind::Interrupted, "recovery ended before it was done")
@@ -132,6 +134,20 @@ async fn in_turn(
         deployment: Some(deployment),
         result,
     })
+}
+
+/// Recovers one workload. Its lease may be held for a moment by whoever recovers another member of its
+/// group, to put on record that the group goes back.
+async fn one_after_its_group(inner: &Arc<Inner>, id: &WorkloadId) -> Result<Report, Error> {
+    let until = Instant::now() + INHERITED;
+    loop {
+        match one(inner, id, &[]).await {
+            Err(e) if e.kind() == ErrorKind::Conflict && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            recovered => return recovered,
+        }
+    }
 }
 
 /// Whether a deployment is in flight no more.
@@ -303,6 +319,16 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Resul
         tracing::warn!(deployment = %deployment.id(), %why, "an automatic rollback is given up");
         (decision, cause) = (Decision::GoBack, Cause::Guarded { why });
     }
+    let group = match deployment.group() {
+        Some(_) => Some(fate::of(inner, &deployment).await?),
+        None => None,
+    };
+    if let Some(fate) = &group {
+        decision = group::decide(decision, fate);
+        if let Fate::Back(why) = fate {
+            cause = why.clone();
+        }
+    }
     is_composed_for(workload, &deployment, decision, forced)?;
     let fallback = || deployment.opening().fallback.clone();
     let settle = |live, summary| Ok(as_interrupted(&deployment, live, summary));
@@ -323,7 +349,8 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Resul
         decision: decision.to_string(),
         step: Box::new(step),
     };
-    start::start(inner, identity, tenure, deployment, start)?.await
+    let group = group.map(InGroup::Fated);
+    start::start(inner, identity, tenure, deployment, group, start)?.await
 }
 
 /// Ends what a dead process began, and what may run on: a release task, or a remediation. An error: it

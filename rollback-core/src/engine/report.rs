@@ -97,6 +97,9 @@ impl Report {
                         "there is no rollback point for an automatic rollback"
                     }
                     NotAttempted::WasARollback => "a rollback is not rolled back by itself",
+                    NotAttempted::WithItsGroup => {
+                        "it went live with its group, and does not go back alone by itself: roll the stack back, or this workload alone"
+                    }
                     NotAttempted::NotLookedUp => {
                         "where an automatic rollback would go could not be looked up: preview a rollback to see why"
                     }

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::grouped::InGroup;
 use super::guards;
 use super::inner::Inner;
 use super::report::{AutomaticRollback, Report};
 use super::run::Channels;
 use super::tenure::Tenure;
+use super::together::At;
 use super::warnings;
 use crate::backend::{Prepared, Rollout};
 use crate::context::{Cancellation, Context, ProgressSink, Said};
@@ -62,6 +64,8 @@ pub(super) struct Runner {
     /// The deployment whose failure set off the automatic rollback that now runs.
     pub(super) failed: Option<Deployment>,
     pub(super) to_last_healthy: bool,
+    /// How it stands to the group it moves with.
+    pub(super) group: Option<InGroup>,
 }
 
 impl Runner {
@@ -71,8 +75,13 @@ impl Runner {
         identity: Identity,
         tenure: Tenure<Lease>,
         deployment: Deployment,
+        group: Option<InGroup>,
     ) -> Self {
         let (progress, said) = ProgressSink::channel();
+        let cancellation = match &group {
+            Some(InGroup::Among(seat)) => seat.stop().clone(),
+            _ => Cancellation::new(),
+        };
         Self {
             inner,
             workload,
@@ -81,12 +90,13 @@ impl Runner {
             phase: watch::Sender::new((deployment.id().clone(), deployment.phase())),
             deployment,
             noted: Vec::new(),
-            cancellation: Cancellation::new(),
+            cancellation,
             progress,
             said,
             not_attempted: None,
             failed: None,
             to_last_healthy: false,
+            group,
         }
     }
 
@@ -211,8 +221,12 @@ impl Runner {
         };
         match self.act_forward(limits, prepare).await? {
             Ok(prepared) if Some(prepared.to.release.digest()) == planned => {
+                let way_back = prepared.way_back.clone();
                 self.note(Event::Prepared(prepared))?;
-                Ok(Step::Tasks)
+                match self.cannot_go_back(&way_back) {
+                    Some(why) => self.go_back(Cause::Guarded { why }).await,
+                    None => Ok(Step::Tasks),
+                }
             }
             Ok(prepared) => {
                 let error = BackendError::new(
@@ -228,6 +242,9 @@ impl Runner {
     }
 
     async fn tasks(&mut self) -> Result<Step, Error> {
+        if let Some(step) = self.meets(At::Prepared).await? {
+            return Ok(step);
+        }
         let trigger = self.deployment.trigger().kind();
         for task in &self.workload.tasks.clone() {
             let name = task.name();
@@ -294,6 +311,9 @@ impl Runner {
     }
 
     async fn switch(&mut self) -> Result<Step, Error> {
+        if let Some(step) = self.meets(At::Ready).await? {
+            return Ok(step);
+        }
         if let Some(step) = self.stop_before_effect().await? {
             return Ok(step);
         }

@@ -44,6 +44,10 @@ impl Runner {
         let at = self.inner.clock.now();
         let mut retry = Retry::times(5);
         self.holds()?;
+        if let Some(seat) = self.seat() {
+            // Who was left as it was found does not go forward.
+            seat.turns(|| settlement.summary.clone());
+        }
         let (finished, asked) = loop {
             let asked = Instant::now();
             let lease = self.tenure.held();

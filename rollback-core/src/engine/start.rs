@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::grouped::InGroup;
 use super::inner::Inner;
 use super::run::Run;
 use super::runner::{Runner, Step};
@@ -12,6 +13,7 @@ use crate::deployment::{Deployment, Opening};
 use crate::error::{Error, ErrorKind};
 use crate::event::Cause;
 use crate::history::{Holder, Identity, Lease, Version};
+use crate::plan::Plan;
 
 /// How a run enters the path.
 pub(super) enum Start {
@@ -22,6 +24,16 @@ pub(super) enum Start {
         decision: String,
         step: Box<Result<Step, Cause>>,
     },
+}
+
+/// What a plan opens: what runs is this program's, whoever made the plan.
+pub(super) fn opening(inner: &Inner, plan: &Plan) -> Result<Opening, Error> {
+    let mut new = plan.new.clone();
+    new.opened_at = inner.clock.now();
+    let entry = inner.workload(&new.workload)?;
+    new.reuse = entry.reuse(&new.trigger);
+    new.composition = Some(entry.composition(new.trigger.kind()));
+    Ok(new)
 }
 
 /// Opens a deployment and sets it going.
@@ -46,7 +58,7 @@ pub(super) async fn begin(
         let tenure = Tenure::of(&inner.store, begun.lease, asked);
         let deployment = Deployment::open(new, begun.sequence);
         let start = Start::Fresh(Box::new(step));
-        self::start(&inner, identity, tenure, deployment, start)
+        self::start(&inner, identity, tenure, deployment, None, start)
     });
     task.await.unwrap_or_else(|e| {
         Err(
@@ -63,12 +75,14 @@ pub(super) fn start(
     identity: Identity,
     tenure: Tenure<Lease>,
     deployment: Deployment,
+    group: Option<InGroup>,
     start: Start,
 ) -> Result<Run, Error> {
     let workload = inner.workload(deployment.workload())?.clone();
     inner.observing.start();
     let id = deployment.id().clone();
-    let mut runner = Runner::new(Arc::clone(inner), workload, identity, tenure, deployment);
+    let own = Arc::clone(inner);
+    let mut runner = Runner::new(own, workload, identity, tenure, deployment, group);
     let channels = runner.channels();
     inner.note_running(&id, channels.clone());
     let task = tokio::spawn(async move {

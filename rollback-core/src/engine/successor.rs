@@ -123,7 +123,6 @@ pub(super) async fn successor(
     new.warnings = warnings;
     new.labels = own.labels.clone();
     new.correlation = own.correlation.clone();
-    new.group = own.group.clone();
     new.history = own.history.clone();
     new.holder = Some(Holder::this_process(now));
     Ok(Ok(Successor {

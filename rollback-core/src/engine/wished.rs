@@ -1,5 +1,6 @@
 //! What a wish comes to: the release that is to be live, and where it is known from.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::ask;
@@ -11,7 +12,7 @@ use crate::deployment::{Deployment, Trigger};
 use crate::engine::Workload;
 use crate::error::Error;
 use crate::history::{ReleaseSummary, Summary, WorkloadState};
-use crate::id::DeploymentId;
+use crate::id::{DeploymentId, WorkloadId};
 use crate::lineage::Lineage;
 use crate::no_point::NoPoint;
 use crate::plan::Refusal;
@@ -26,6 +27,8 @@ pub(super) struct Asking<'a> {
     pub(super) request: &'a Request,
     pub(super) rules: &'a Rules,
     pub(super) state: &'a WorkloadState,
+    /// What may move as one with it.
+    pub(super) others: &'a BTreeSet<WorkloadId>,
 }
 
 /// What a wish comes to.

@@ -5,6 +5,7 @@ use std::fmt;
 use super::detail::{Detail, detail_builders};
 use super::{BackendError, BackendErrorKind, StoreError, StoreErrorKind};
 use crate::history::Conflict;
+use crate::id::WorkloadId;
 use crate::plan::Refusal;
 
 /// What kind of thing went wrong for the embedder.
@@ -74,6 +75,15 @@ impl Error {
     }
 
     detail_builders!();
+
+    /// The same of a member of a group: it names the member, where it does not.
+    pub(crate) fn of_member(self, workload: &WorkloadId) -> Self {
+        let named = self.to_string().contains(&workload.to_string());
+        match named {
+            true => self,
+            false => self.on(workload),
+        }
+    }
 
     fn detail(&self) -> &Detail {
         match &self.said {

@@ -10,7 +10,7 @@ use super::{Fault, Sequence};
 use crate::deployment::{Deployment, LiveRecord, Note, Origin, Outcome, Trigger, TriggerKind};
 use crate::event::Event;
 use crate::health::VerdictKind;
-use crate::id::{BackendKind, DeploymentId, IdempotencyKey};
+use crate::id::{BackendKind, DeploymentId, GroupId, IdempotencyKey};
 use crate::policy::RollbackMode;
 use crate::release::{Facet, Release, ReleaseDigest, Restore};
 use crate::time::Timestamp;
@@ -70,6 +70,9 @@ pub struct Summary {
     /// Its idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<IdempotencyKey>,
+    /// The group it moved with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupId>,
     /// Until when its remediations count for the breaker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker_until: Option<Timestamp>,
@@ -83,7 +86,7 @@ pub struct SummaryRules;
 
 impl SummaryRules {
     /// Grows whenever the same record is summarized otherwise.
-    pub const NUMBER: u32 = 3;
+    pub const NUMBER: u32 = 4;
 }
 
 impl From<SummaryRules> for u32 {
@@ -184,6 +187,7 @@ impl Summary {
             pinned: d.annotations().pinned,
             bad: d.annotations().bad.clone(),
             key: new.asked.as_ref().map(|asked| asked.key.clone()),
+            group: d.group().map(|group| group.id.clone()),
             breaker_until: breaker_until(d),
         }
     }

@@ -98,6 +98,13 @@ fn every_event_is_read_as_itself() {
         Event::GoingBack(Cause::Cancelled {
             by: Some(Actor::user("ada").unwrap()),
         }),
+        Event::Agreed,
+        Event::Decided,
+        Event::GoingBack(Cause::WithItsGroup {
+            workload: "api@web-1".parse().unwrap(),
+            deployment: id(),
+            why: text(),
+        }),
         Event::SwitchBackIntended,
         Event::SwitchedBack {
             evidence: evidence(),

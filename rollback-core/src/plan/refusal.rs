@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::PassedOver;
 use crate::history::Fence;
-use crate::id::{DeploymentId, GuardName, IdempotencyKey, WorkloadId};
+use crate::id::{DeploymentId, GuardName, IdempotencyKey, StackName, WorkloadId};
 use crate::request::Goal;
+use crate::stack::StackGoal;
 
 /// Why there is no plan, or why it may not be carried out. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -41,6 +42,17 @@ pub enum Refusal {
         deployment: DeploymentId,
         /// What rules it out.
         why: String,
+    },
+    /// No group of the stack answers the goal.
+    #[error(
+        "{stack} has no group for {goal}; list its groups, name one to go to, or roll its workloads \
+         back one by one"
+    )]
+    NoGroup {
+        /// The stack that should go back.
+        stack: StackName,
+        /// What was asked.
+        goal: StackGoal,
     },
     /// The rollback point is what is live.
     #[error(

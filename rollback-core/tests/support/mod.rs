@@ -45,6 +45,8 @@ pub struct Target {
     pub not_yet_of: BTreeMap<String, usize>,
     /// Today's configuration cannot be read.
     pub configured_fails: bool,
+    /// Why what is live could not be put back.
+    pub no_way_back: Option<String>,
     /// For so many more times, switching to what is not sick fails.
     pub switch_fails_for: usize,
 }
@@ -141,7 +143,12 @@ impl Backend for Shelf {
                 true => Running::No("stopped".into()),
             };
             let evidence = Evidence::default().with("boot", target.boots.to_string());
-            Live::One(Sighting::new(instance.clone(), running).evidence(evidence))
+            let way_back = match &target.no_way_back {
+                Some(why) => WayBack::None(why.clone()),
+                None => WayBack::Exact,
+            };
+            let sighting = Sighting::new(instance.clone(), running).evidence(evidence);
+            Live::One(sighting.way_back(way_back))
         });
         Ok(Observation::new(live, target.published.clone()))
     }

@@ -197,9 +197,9 @@ impl<T: Send + 'static> Process<T> {
 /// What a process is composed of.
 #[derive(Debug, Clone)]
 pub(super) struct Composed {
-    machine: Machine,
+    pub(super) machine: Machine,
     program: Program,
-    life: Life,
+    pub(super) life: Life,
 }
 
 impl Composed {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::oracle::Breach;
 use super::play::{Play, Played};
 use super::scenario::{Says, Scenario, Verb};
+use super::stack::Story;
 use super::trouble::Trouble;
 
 /// More points than any act has.
@@ -35,15 +36,19 @@ pub struct Broken {
 
 impl Tally {
     fn add(&mut self, play: &Play, played: Played) {
+        self.count(play, &play.trouble.to_string(), played);
+    }
+
+    fn count(&mut self, story: &impl fmt::Display, kind: &str, played: Played) {
         self.plays += 1;
         self.drops += usize::from(played.cut_at.is_some());
         self.drops += usize::from(played.cut_again_at.is_some());
         for Breach { what, seen } in played.breaches {
-            let key = (what, play.trouble.to_string());
+            let key = (what, kind.to_owned());
             let broken = self.breaches.entry(key).or_insert_with(|| Broken {
                 times: 0,
                 first: format!(
-                    "{seen} | {play} | cut {:?}, then {:?}",
+                    "{seen} | {story} | cut {:?}, then {:?}",
                     played.cut_at, played.cut_again_at
                 ),
             });
@@ -154,6 +159,40 @@ pub fn pairs(seed: u64, count: usize) -> Tally {
         };
         let played = play.play();
         tally.add(&play, played);
+    })
+}
+
+/// Moves stacks of three workloads, and cuts that short at every single point, in each way of recovering.
+pub fn stacks() -> Tally {
+    let all = Story::all();
+    spread(all.len(), |nth, tally| {
+        for first in 0..TOO_MANY {
+            let story = Story {
+                first: Some(first),
+                ..all[nth]
+            };
+            let played = story.play();
+            let was_last = played.cut_at.is_none();
+            tally.count(&story, "a stack", played);
+            if was_last {
+                break;
+            }
+        }
+    })
+}
+
+/// The same with the recovery cut short as well, by chance: `count` stories, the same for the same seed.
+pub fn stacks_twice(seed: u64, count: usize) -> Tally {
+    let all = Story::all();
+    spread(count, |nth, tally| {
+        let mut chance = Chance::new(seed, nth);
+        let story = Story {
+            first: Some(chance.below(80)),
+            second: Some(chance.below(40)),
+            ..all[chance.below(all.len())]
+        };
+        let played = story.play();
+        tally.count(&story, "a stack", played);
     })
 }
 

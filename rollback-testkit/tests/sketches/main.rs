@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod blue_green;
-mod group;
 mod kubernetes;
 mod postgres;
 

@@ -1,0 +1,90 @@
+//! What becomes of a group whose coordinator does not run in this process, or not any more: the store
+//! says, and where it does not, it is ruled out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::inner::Inner;
+use super::tenure::Tenure;
+use crate::deployment::Deployment;
+use crate::error::{Error, ErrorKind, StoreErrorKind};
+use crate::event::{Cause, Event, TimedEvent};
+use crate::group::{Fate, fate};
+use crate::history::Holder;
+
+/// How long somebody who has the coordinator's lease is waited for: it is decided, or ruled out, within
+/// one write of theirs, unless their platform keeps them.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it is looked.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What becomes of the group of this deployment, whose lease is held here.
+///
+/// # Errors
+///
+/// [`Conflict`](ErrorKind::Conflict) while somebody else has the coordinator and has not decided.
+pub(super) async fn of(inner: &Arc<Inner>, deployment: &Deployment) -> Result<Fate, Error> {
+    let Some(group) = deployment.group() else {
+        return Ok(Fate::Forward);
+    };
+    if deployment.coordinates().is_some() {
+        // Nobody else can decide any more.
+        let told = fate(&group.id, Some(deployment));
+        return Ok(told.unwrap_or(Fate::Back(Cause::Interrupted)));
+    }
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let coordinator = inner.store.get(group.id.coordinator()).await?;
+        if let Some(fate) = fate(&group.id, coordinator.as_ref()) {
+            return Ok(fate);
+        }
+        let Some(coordinator) = coordinator else {
+            continue;
+        };
+        match rule_out(inner, &coordinator).await {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::Conflict && Instant::now() >= until => {
+                return Err(e);
+            }
+            // Somebody runs or recovers it, or has just ended it.
+            Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Writes on the record of a coordinator whose holder is dead that its group does not go forward. What
+/// is to be done for it, whoever recovers it does.
+async fn rule_out(inner: &Arc<Inner>, coordinator: &Deployment) -> Result<(), Error> {
+    let now = inner.clock.now();
+    let asked = Instant::now();
+    let holder = Holder::this_process(now);
+    let lease = inner
+        .store
+        .take_over(coordinator.workload(), &holder)
+        .await?;
+    let tenure = Tenure::of(&inner.store, lease, asked);
+    if tenure.held().deployment() != coordinator.id() {
+        return Ok(());
+    }
+    // It may have been decided between the look and now.
+    let record = inner.record(coordinator.id()).await?;
+    let open = record
+        .coordinates()
+        .is_some_and(|g| fate(&g.id, Some(&record)).is_none());
+    if !open {
+        return Ok(());
+    }
+    let event = TimedEvent::new(now, Event::GoingBack(Cause::Interrupted));
+    match tenure.append(&[event]).await {
+        Ok(_) => Ok(()),
+        // Another process was quicker, and will say.
+        Err(e) if e.kind() == StoreErrorKind::Fenced => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}

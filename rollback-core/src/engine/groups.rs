@@ -1,0 +1,219 @@
+//! [`Group`]: several deployments that moved as one, as the history has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::inner::Inner;
+use crate::deployment::{Outcome, Roll};
+use crate::engine::RollbackEngine;
+use crate::error::{Error, ErrorKind};
+use crate::history::Summary;
+use crate::id::{Actor, DeploymentId, GroupId, ShortText, StackName, WorkloadId};
+use crate::stack::Stack;
+use crate::time::Timestamp;
+
+/// Several deployments that moved as one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Group {
+    /// Its id.
+    pub id: GroupId,
+    /// The stack that it moved.
+    pub stack: StackName,
+    /// Who asked for it.
+    pub actor: Actor,
+    /// Why, in their words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<ShortText>,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// What it was about.
+    #[serde(flatten)]
+    pub roll: Roll,
+    /// How far it is.
+    pub way: Way,
+    /// What is known of each deployment that moved; `None`: its record is gone, or was never opened.
+    pub members: BTreeMap<WorkloadId, Option<Summary>>,
+}
+
+/// Which way a group went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Way {
+    /// It is not decided yet.
+    Undecided,
+    /// All went live.
+    Forward,
+    /// All went back, or are going back.
+    Back,
+}
+
+impl Group {
+    /// Whether all of it went live.
+    pub fn went_forward(&self) -> bool {
+        self.way == Way::Forward
+    }
+
+    /// Whether any of it is in flight still.
+    pub fn is_in_flight(&self) -> bool {
+        let mut members = self.members.values().flatten();
+        members.any(|m| m.settled.is_none())
+    }
+
+    /// Whether all of it went live, and no gate found any of it unhealthy: those that were judged were
+    /// found healthy, and a person has marked none bad.
+    pub fn is_healthy(&self) -> bool {
+        let well = |m: &Option<Summary>| {
+            m.as_ref().is_some_and(|m| {
+                let judged = m.is_healthy() || !m.is_judged();
+                m.outcome() == Some(Outcome::Succeeded) && judged && m.bad.is_none()
+            })
+        };
+        self.went_forward() && self.members.values().all(well)
+    }
+
+    /// The deployment whose release was live on a workload when the group had gone forward.
+    pub fn left(&self, workload: &WorkloadId) -> Option<&DeploymentId> {
+        self.roll.parts.get(workload)?.leaves()
+    }
+}
+
+impl RollbackEngine {
+    /// One group.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](ErrorKind::NotFound) if there is none of that id;
+    /// [`Store`](ErrorKind::Store) if its records cannot be read.
+    pub async fn group(&self, id: &GroupId) -> Result<Group, Error> {
+        let found = read(self.inner(), id, &BTreeMap::new()).await?;
+        found.ok_or_else(|| no_such(id))
+    }
+
+    /// The newest groups of a stack, newest first, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`NotRegistered`](ErrorKind::NotRegistered) without such a stack; [`Store`](ErrorKind::Store)
+    /// if its records cannot be read.
+    pub async fn groups(&self, stack: &StackName, limit: usize) -> Result<Vec<Group>, Error> {
+        let stack = self.inner().stack(stack)?;
+        let mut groups = Vec::new();
+        if limit > 0 {
+            let enough = |group: &Group| {
+                groups.push(group.clone());
+                groups.len() >= limit
+            };
+            newest(self.inner(), stack, enough).await?;
+        }
+        Ok(groups)
+    }
+}
+
+fn no_such(id: &GroupId) -> Error {
+    Error::new(ErrorKind::NotFound, "no such group")
+        .on(id)
+        .advice("list the stack's groups for the ids they have")
+}
+
+/// A group of this stack.
+pub(super) async fn of_stack(inner: &Inner, stack: &Stack, id: &GroupId) -> Result<Group, Error> {
+    let found = read(inner, id, &BTreeMap::new()).await?;
+    match found {
+        Some(group) if group.stack == *stack.name() => Ok(group),
+        _ => Err(no_such(id)),
+    }
+}
+
+/// The newest group of a stack that this is true of.
+pub(super) async fn newest(
+    inner: &Inner,
+    stack: &Stack,
+    mut is_it: impl FnMut(&Group) -> bool,
+) -> Result<Option<Group>, Error> {
+    let mut limit = super::inner::NEWEST;
+    let mut seen = BTreeSet::new();
+    loop {
+        let (mut known, mut whole) = (BTreeMap::new(), true);
+        for workload in stack.workloads() {
+            let past = inner.summaries(workload, limit).await?;
+            whole &= past.is_whole;
+            let grouped = past.summaries.into_iter().filter(|s| s.group.is_some());
+            known.extend(grouped.map(|s| (s.id.clone(), s)));
+        }
+        let mut ids: Vec<(GroupId, u64)> = Vec::new();
+        for summary in known.values() {
+            if let Some(id) = summary
+                .group
+                .as_ref()
+                .filter(|id| seen.insert((*id).clone()))
+            {
+                // Members are opened one after the other: those of one group lie together.
+                let of = known.values().filter(|s| s.group.as_ref() == Some(id));
+                let first = of.map(|s| s.sequence.0).min().unwrap_or_default();
+                ids.push((id.clone(), first));
+            }
+        }
+        ids.sort_by_key(|(_, first)| std::cmp::Reverse(*first));
+        for (id, _) in ids {
+            if let Some(group) = read(inner, &id, &known).await?
+                && group.stack == *stack.name()
+                && is_it(&group)
+            {
+                return Ok(Some(group));
+            }
+        }
+        if whole {
+            return Ok(None);
+        }
+        limit = limit.saturating_mul(4);
+    }
+}
+
+/// A group by its id, with what is known of its members already; `None`: there is none of that id.
+async fn read(
+    inner: &Inner,
+    id: &GroupId,
+    known: &BTreeMap<DeploymentId, Summary>,
+) -> Result<Option<Group>, Error> {
+    let record = match inner.store.get(id.coordinator()).await {
+        Ok(record) => record,
+        // One unreadable record hides no other group.
+        Err(e) if e.is_unreadable() && !known.is_empty() => None,
+        Err(e) => return Err(e.into()),
+    };
+    let Some(record) = record else {
+        return Ok(None);
+    };
+    let Some((group, roll)) = record
+        .coordinates()
+        .and_then(|g| Some((g, g.roll.as_ref()?)))
+    else {
+        return Ok(None);
+    };
+    let mut members = BTreeMap::new();
+    for (workload, deployment) in roll.moves() {
+        let summary = match known.get(deployment) {
+            Some(summary) => Some(summary.clone()),
+            None => inner.store.get(deployment).await?.as_ref().map(Summary::of),
+        };
+        members.insert(workload.clone(), summary);
+    }
+    let opening = record.opening();
+    Ok(Some(Group {
+        id: id.clone(),
+        stack: group.stack.clone(),
+        actor: opening.actor.clone(),
+        reason: opening.reason.clone(),
+        opened_at: opening.opened_at,
+        roll: roll.clone(),
+        way: match crate::group::fate(id, Some(&record)) {
+            None => Way::Undecided,
+            Some(crate::group::Fate::Forward) => Way::Forward,
+            Some(crate::group::Fate::Back(_)) => Way::Back,
+        },
+        members,
+    }))
+}

@@ -1,0 +1,298 @@
+//! Planning for a stack: what each of its workloads is asked for, and what comes of it together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::groups::{self, Group};
+use super::inner::Inner;
+use super::{guards, planning};
+use crate::deployment::LiveRecord;
+use crate::error::{Error, ErrorKind};
+use crate::id::{DeploymentId, GuardName, StackName, WorkloadId};
+use crate::plan::{Plan, Refusal};
+use crate::request::{Goal, Request, Wish};
+use crate::stack::{Stack, StackGoal, StackPlan, StackRequest, StackWish, Stays};
+
+/// How many members are planned at once.
+const AT_ONCE: usize = 8;
+
+/// What a wish for a stack means for one of its workloads.
+enum Wanted {
+    This(Wish),
+    Nothing(&'static str),
+}
+
+/// What came of planning one.
+enum Planned {
+    Moves(Box<Plan>),
+    Stays(&'static str),
+}
+
+impl Inner {
+    pub(super) fn stack(&self, name: &StackName) -> Result<&Stack, Error> {
+        self.stacks.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.stacks.keys().map(StackName::as_str).collect();
+            Error::new(ErrorKind::NotRegistered, "this stack is not in the catalog")
+                .on(name)
+                .advice(match known.is_empty() {
+                    true => "add it to the builder with its workloads".to_owned(),
+                    false => format!("there are {}", known.join(", ")),
+                })
+        })
+    }
+}
+
+/// Makes the plan for a stack.
+pub(super) async fn plan(inner: &Arc<Inner>, request: &StackRequest) -> Result<StackPlan, Error> {
+    let stack = inner.stack(&request.stack)?;
+    let wanted = wanted(inner, stack, &request.wish).await?;
+    let movers: BTreeSet<WorkloadId> = wanted
+        .iter()
+        .filter(|(_, wanted)| matches!(wanted, Wanted::This(_)))
+        .map(|(workload, _)| workload.clone())
+        .collect();
+    let (mut moves, mut stays) = (BTreeMap::new(), BTreeMap::new());
+    for (workload, wanted) in &wanted {
+        if let Wanted::Nothing(why) = wanted {
+            stays.insert(workload.clone(), *why);
+        }
+    }
+    for (workload, planned) in each(inner, request, wanted, &movers).await? {
+        match planned {
+            Planned::Moves(plan) => drop(moves.insert(workload, *plan)),
+            Planned::Stays(why) => drop(stays.insert(workload, why)),
+        }
+    }
+    if moves.is_empty() {
+        return Err(nothing_moves(&request.stack, &stays));
+    }
+    let who: BTreeSet<WorkloadId> = moves.keys().cloned().collect();
+    if who != movers {
+        // What was thought to move with them, and does not, has to be in a state to build upon.
+        for plan in moves.values_mut() {
+            plan.moves_with.clone_from(&who);
+            guards::ask(inner, inner.workload(plan.workload())?, plan).await?;
+        }
+    }
+    let order = inner.graph.in_order(&who);
+    Ok(StackPlan {
+        stack: request.stack.clone(),
+        goal: match &request.wish {
+            StackWish::Rollback(goal) => Some(goal.clone()),
+            _ => None,
+        },
+        moves: order.iter().filter_map(|(w, _)| moves.remove(w)).collect(),
+        stays: left_alone(inner, stays).await?,
+    })
+}
+
+fn nothing_moves(stack: &StackName, stays: &BTreeMap<WorkloadId, &'static str>) -> Error {
+    let why: Vec<String> = stays.iter().map(|(w, why)| format!("{w}: {why}")).collect();
+    Error::new(
+        ErrorKind::AlreadyLive,
+        format!("nothing of it would move ({})", why.join("; ")),
+    )
+    .on(stack)
+    .advice("name another goal or other references; or reapply what drifted, workload by workload")
+}
+
+async fn left_alone(
+    inner: &Inner,
+    stays: BTreeMap<WorkloadId, &'static str>,
+) -> Result<BTreeMap<WorkloadId, Stays>, Error> {
+    let mut told = BTreeMap::new();
+    for (workload, why) in stays {
+        let live = inner.store.workload(&workload).await?.live;
+        told.insert(workload, Stays::new(live, why));
+    }
+    Ok(told)
+}
+
+/// Plans each of them, some at a time. The first that fails names itself.
+async fn each(
+    inner: &Arc<Inner>,
+    request: &StackRequest,
+    wanted: BTreeMap<WorkloadId, Wanted>,
+    movers: &BTreeSet<WorkloadId>,
+) -> Result<BTreeMap<WorkloadId, Planned>, Error> {
+    let room = Arc::new(Semaphore::new(AT_ONCE));
+    let mut at_work = JoinSet::new();
+    for (workload, wanted) in wanted {
+        let Wanted::This(wish) = wanted else {
+            continue;
+        };
+        let own = request.of(workload.clone(), wish);
+        let (inner, movers, room) = (Arc::clone(inner), movers.clone(), Arc::clone(&room));
+        at_work.spawn(async move {
+            let _room = room.acquire_owned().await;
+            (workload, one(&inner, &own, &movers).await)
+        });
+    }
+    let (mut planned, mut failed) = (BTreeMap::new(), BTreeMap::new());
+    while let Some(joined) = at_work.join_next().await {
+        let (workload, result) = joined.map_err(|e| {
+            Error::new(ErrorKind::Interrupted, "a member was not planned")
+                .advice("look for a panic in the log; nothing was changed")
+                .because(e)
+        })?;
+        match result {
+            Ok(plan) => drop(planned.insert(workload, plan)),
+            Err(e) => drop(failed.insert(workload, e)),
+        }
+    }
+    match failed.pop_first() {
+        // The same each time, whoever was quicker.
+        Some((workload, e)) => Err(e.of_member(&workload)),
+        None => Ok(planned),
+    }
+}
+
+async fn one(
+    inner: &Inner,
+    request: &Request,
+    movers: &BTreeSet<WorkloadId>,
+) -> Result<Planned, Error> {
+    match planning::plan_among(inner, request, movers).await {
+        Ok(plan) if plan.changes_nothing() => Ok(Planned::Stays("it is live already")),
+        Ok(plan) => Ok(Planned::Moves(Box::new(plan))),
+        Err(e) if e.kind() == ErrorKind::AlreadyLive => Ok(Planned::Stays("it is live already")),
+        Err(e) => Err(e),
+    }
+}
+
+impl StackRequest {
+    /// What it asks for one of the workloads.
+    fn of(&self, workload: WorkloadId, wish: Wish) -> Request {
+        let irreversible = self.without_way_back.contains(&workload);
+        let mut request = match wish {
+            Wish::Deploy { reference } => Request::deploy(workload, reference, self.actor.clone()),
+            Wish::Redeploy { of } => Request::redeploy(workload, of, self.actor.clone()),
+            Wish::Rollback { goal } => Request::rollback(workload, goal, self.actor.clone()),
+        };
+        request.reason.clone_from(&self.reason);
+        request.forced.clone_from(&self.forced);
+        request.labels.clone_from(&self.labels);
+        request.correlation.clone_from(&self.correlation);
+        match irreversible {
+            true => request.force(GuardName::way_back()),
+            false => request,
+        }
+    }
+}
+
+/// What a wish for the stack means for each workload of it.
+async fn wanted(
+    inner: &Inner,
+    stack: &Stack,
+    wish: &StackWish,
+) -> Result<BTreeMap<WorkloadId, Wanted>, Error> {
+    let all = stack.workloads().iter().cloned();
+    Ok(match wish {
+        StackWish::Deploy(references) => {
+            if let Some(other) = references.keys().find(|w| !stack.workloads().contains(w)) {
+                return Err(Error::new(
+                    ErrorKind::InvalidRequest,
+                    format!("it does not belong to the stack {}", stack.name()),
+                )
+                .on(other)
+                .advice("name workloads of the stack, or deploy it by itself"));
+            }
+            all.map(|w| {
+                let wanted = match references.get(&w) {
+                    Some(reference) => Wanted::This(Wish::Deploy {
+                        reference: reference.clone(),
+                    }),
+                    None => Wanted::Nothing("nothing was asked for it"),
+                };
+                (w, wanted)
+            })
+            .collect()
+        }
+        StackWish::Redeploy(id) => {
+            let group = groups::of_stack(inner, stack, id).await?;
+            let redeploy = |of: &DeploymentId| Wish::Redeploy { of: of.clone() };
+            all.map(|w| (w.clone(), left_by(&group, &w, redeploy)))
+                .collect()
+        }
+        StackWish::Rollback(goal) => back(inner, stack, goal).await?,
+    })
+}
+
+/// What a rollback of the stack means for each workload of it.
+async fn back(
+    inner: &Inner,
+    stack: &Stack,
+    goal: &StackGoal,
+) -> Result<BTreeMap<WorkloadId, Wanted>, Error> {
+    let all = stack.workloads().iter().cloned();
+    let to = |goal| Wanted::This(Wish::Rollback { goal });
+    let go_to = |of: &DeploymentId| Wish::Rollback {
+        goal: Goal::To(of.clone()),
+    };
+    Ok(match goal {
+        StackGoal::AsOf(t) => all.map(|w| (w, to(Goal::AsOf(*t)))).collect(),
+        StackGoal::To(id) => {
+            let group = groups::of_stack(inner, stack, id).await?;
+            all.map(|w| (w.clone(), left_by(&group, &w, go_to)))
+                .collect()
+        }
+        StackGoal::Before(id) => {
+            let group = groups::of_stack(inner, stack, id).await?;
+            before(&group, all)
+        }
+        StackGoal::Previous => {
+            let found = groups::newest(inner, stack, Group::went_forward).await?;
+            before(&found.ok_or_else(|| no_group(stack, goal))?, all)
+        }
+        StackGoal::LastHealthy => {
+            let mut live = BTreeMap::new();
+            for w in stack.workloads() {
+                live.insert(w.clone(), inner.store.workload(w).await?.live);
+            }
+            // Where all of it is live already there is nothing to go back to.
+            let is_it = |group: &Group| group.is_healthy() && !is_live(group, &live);
+            let found = groups::newest(inner, stack, is_it).await?;
+            let group = found.ok_or_else(|| no_group(stack, goal))?;
+            all.map(|w| (w.clone(), left_by(&group, &w, go_to)))
+                .collect()
+        }
+    })
+}
+
+fn is_live(group: &Group, live: &BTreeMap<WorkloadId, LiveRecord>) -> bool {
+    live.iter()
+        .all(|(w, live)| live.known().is_some() && live.known() == group.left(w))
+}
+
+fn no_group(stack: &Stack, goal: &StackGoal) -> Error {
+    Refusal::NoGroup {
+        stack: stack.name().clone(),
+        goal: goal.clone(),
+    }
+    .into()
+}
+
+fn left_by(group: &Group, w: &WorkloadId, wish: impl Fn(&DeploymentId) -> Wish) -> Wanted {
+    match group.left(w) {
+        Some(of) => Wanted::This(wish(of)),
+        None => Wanted::Nothing("the group did not know it, or what was live on it"),
+    }
+}
+
+/// Undoes a group.
+fn before(group: &Group, all: impl Iterator<Item = WorkloadId>) -> BTreeMap<WorkloadId, Wanted> {
+    let moved: BTreeMap<&WorkloadId, &DeploymentId> = group.roll.moves().collect();
+    all.map(|w| {
+        let wanted = match moved.get(&w) {
+            Some(of) => Wanted::This(Wish::Rollback {
+                goal: Goal::Before((*of).clone()),
+            }),
+            None => Wanted::Nothing("the group left it alone"),
+        };
+        (w, wanted)
+    })
+    .collect()
+}

@@ -18,6 +18,7 @@ const EXHAUSTIVE: &[(&str, &[&str])] = &[
             "Tasks",
             "Then",
             // There is no third way: yes or no, and why.
+            "Fate",
             "LiveImpact",
             "LiveRecord",
             "Need",

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::grouped::InGroup;
 use super::patience::Patience;
 use super::runner::{Runner, Step};
 use super::successor::{Successor, successor};
+use super::together::InGroup;
 use super::upkeep;
 use crate::deployment::{
     Annotation, LiveRecord, NotAttempted, Note, Outcome, Settlement, Skipped, Trigger,

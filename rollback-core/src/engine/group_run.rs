@@ -7,13 +7,12 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::grouped::InGroup;
 use super::inner::Inner;
 use super::run::{Progress, Run};
 use super::runner::Step;
 use super::start::{self, Start};
 use super::tenure::Tenure;
-use super::together::{Member, Together};
+use super::together::{InGroup, Member, Together};
 use crate::deployment::{Deployment, Membership, Opening, Outcome, Part, Roll, Settlement};
 use crate::engine::Report;
 use crate::error::{Chain, Error, ErrorKind};

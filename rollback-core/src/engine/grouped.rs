@@ -1,7 +1,7 @@
 //! The run path of a member of a group: where it waits for the others, and what it does with them.
 
 use super::runner::{Runner, Step};
-use super::together::{At, Seat, Turn, Turning};
+use super::together::{At, InGroup, Seat, Turn, Turning};
 use super::{fate, guards};
 use crate::backend::WayBack;
 use crate::deployment::Phase;
@@ -10,15 +10,6 @@ use crate::event::{Cause, Event};
 use crate::group::Fate;
 use crate::id::GuardName;
 use crate::plan::Refusal;
-
-/// How a run stands to its group.
-#[derive(Debug)]
-pub(super) enum InGroup {
-    /// The others run in this process.
-    Among(Seat),
-    /// It was recovered, and this is what becomes of the group.
-    Fated(Fate),
-}
 
 impl Runner {
     /// Its place among the others that run in this process.

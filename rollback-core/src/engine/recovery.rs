@@ -8,12 +8,12 @@ use tokio::time::Instant;
 
 use super::ask::Late;
 use super::back::{LEFT, NEWER, PUT_BACK, as_interrupted};
-use super::grouped::InGroup;
 use super::inner::Inner;
 use super::report::{Recovered, Report};
 use super::runner::Step;
 use super::start::{self, Start};
 use super::tenure::Tenure;
+use super::together::InGroup;
 use super::{adopt, ask, fate};
 use crate::backend::Observation;
 use crate::deployment::{Deployment, LiveRecord, Need};

@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::grouped::InGroup;
 use super::guards;
 use super::inner::Inner;
 use super::report::{AutomaticRollback, Report};
 use super::run::Channels;
 use super::tenure::Tenure;
-use super::together::At;
+use super::together::{At, InGroup};
 use super::warnings;
 use crate::backend::{Prepared, Rollout};
 use crate::context::{Cancellation, Context, ProgressSink, Said};

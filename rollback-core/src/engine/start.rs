@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::grouped::InGroup;
 use super::inner::Inner;
 use super::run::Run;
 use super::runner::{Runner, Step};
 use super::tenure::Tenure;
+use super::together::InGroup;
 use crate::deployment::{Deployment, Opening};
 use crate::error::{Error, ErrorKind};
 use crate::event::Cause;

@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::context::Cancellation;
 use crate::event::Cause;
+use crate::group::Fate;
 use crate::id::{DeploymentId, WorkloadId};
 
 /// How many members of a group act at once.
@@ -91,6 +92,15 @@ pub(super) struct Together {
 pub(super) struct Seat {
     group: Arc<Together>,
     place: usize,
+}
+
+/// How a run stands to its group.
+#[derive(Debug)]
+pub(super) enum InGroup {
+    /// The others run in this process.
+    Among(Seat),
+    /// It was recovered, and this is what becomes of the group.
+    Fated(Fate),
 }
 
 impl Together {

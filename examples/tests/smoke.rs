@@ -134,6 +134,28 @@ fn custom_backend_goes_back_by_itself_and_rolls_back() {
 }
 
 #[test]
+fn stack_rollback_moves_all_or_none() {
+    tells(
+        "stack_rollback",
+        &[
+            "answers v1; the proxy has workers = 2, the queue workers = 2.",
+            "== Deploy v3",
+            "api@shop-1: v3",
+            "answered 500",
+            "api@shop-1, which it moves with, did not go live",
+            "answers v1; the proxy has workers = 2, the queue workers = 2.",
+            "queue@shop-1 stays as it is: it is live already",
+            "answers v2; the proxy has workers = 16, the queue workers = 2.",
+            "== Roll back",
+            "answers v1; the proxy has workers = 2",
+            "answers v2; the proxy has workers = 16",
+            "answers v1; the proxy has workers = 2",
+            "went back",
+        ],
+    );
+}
+
+#[test]
 fn crash_recovery_finishes_what_was_killed() {
     tells(
         "crash_recovery",

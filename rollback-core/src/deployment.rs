@@ -243,6 +243,11 @@ impl Deployment {
             .filter(|group| group.id.coordinator() == self.id())
     }
 
+    /// Whether it has agreed that its group goes forward: until it has, there is no decision.
+    pub fn has_agreed(&self) -> bool {
+        self.fold.agreed
+    }
+
     /// Whether its record says that its group goes forward.
     pub fn has_decided(&self) -> bool {
         self.fold.decided

@@ -6,7 +6,6 @@
 
 use crate::deployment::Deployment;
 use crate::event::Cause;
-use crate::id::GroupId;
 use crate::recover::Decision;
 
 /// What becomes of every member of a group.
@@ -18,16 +17,9 @@ pub enum Fate {
     Back(Cause),
 }
 
-/// What the coordinator's record says of its group; `coordinator` is that record, where there is one.
-/// `None`: neither yet. Who runs it may still decide; once nobody does, it has to be ruled out on that
-/// record before anything else is done.
-///
-/// A group without its coordinator's record never went forward: that record is the first that is
-/// opened, and it is let go with the group.
-pub fn fate(group: &GroupId, coordinator: Option<&Deployment>) -> Option<Fate> {
-    let Some(record) = coordinator else {
-        return Some(Fate::Back(Cause::Interrupted));
-    };
+/// What the coordinator's record says of its group. `None`: neither yet. Who runs it may still decide;
+/// once nobody does, it has to be ruled out on that record before anything else is done.
+pub fn fate(record: &Deployment) -> Option<Fate> {
     if record.has_decided() {
         return Some(Fate::Forward);
     }
@@ -36,7 +28,7 @@ pub fn fate(group: &GroupId, coordinator: Option<&Deployment>) -> Option<Fate> {
         Some(cause @ Cause::WithItsGroup { .. }) => Some(Fate::Back(cause.clone())),
         Some(cause) => Some(Fate::Back(Cause::WithItsGroup {
             workload: record.workload().clone(),
-            deployment: group.coordinator().clone(),
+            deployment: record.id().clone(),
             why: cause.to_string(),
         })),
         // It was left as it was found, or given up.
@@ -63,7 +55,7 @@ mod tests {
     use crate::event::{Event, TimedEvent};
     use crate::health::Verdict;
     use crate::history::Sequence;
-    use crate::id::{Actor, DeploymentId};
+    use crate::id::{Actor, DeploymentId, GroupId};
     use crate::time::Timestamp;
 
     fn coordinator() -> Deployment {
@@ -80,7 +72,7 @@ mod tests {
         let events = event.map(|e| TimedEvent::new(Timestamp::UNIX_EPOCH, e));
         let events: Vec<TimedEvent> = events.into_iter().collect();
         let record = coordinator().with(&events).unwrap();
-        fate(&GroupId::of(record.id().clone()), Some(&record))
+        fate(&record)
     }
 
     #[test]
@@ -107,8 +99,6 @@ mod tests {
             "",
         );
         assert_eq!(said(Some(Event::Settled(left))), interrupted);
-        let id = GroupId::of(DeploymentId::generate(Timestamp::UNIX_EPOCH));
-        assert_eq!(fate(&id, None), interrupted);
     }
 
     #[test]

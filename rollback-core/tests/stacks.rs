@@ -492,47 +492,138 @@ async fn of_many_that_run_by_themselves_one_that_fails_stops_none() {
     assert_eq!(kind(3), ErrorKind::NotFound);
 }
 
+/// A process that died: it had opened a group of something that is not known here, and of `web`, whose
+/// deployment of v2 has come to this event.
+struct Died {
+    coordinator: DeploymentId,
+    web: DeploymentId,
+}
+
+impl Died {
+    async fn at(s: &Shop, last: Event) -> Self {
+        s.everything("v1").await;
+        let now = SystemClock.now();
+        let holder = Holder::this_process(now);
+        let open = |workload: WorkloadId| {
+            let id = DeploymentId::generate(now);
+            Opening::new(id, workload, Trigger::Deploy, me(), now)
+        };
+        let coordinator = open("aaa@elsewhere".parse().unwrap());
+        let group = Membership::new(GroupId::of(coordinator.id.clone()), shop());
+        let coordinator = coordinator.in_group(group.clone());
+        drop(
+            s.store
+                .begin(&coordinator, &holder, Version(0))
+                .await
+                .unwrap(),
+        );
+
+        let live = s.newest("web").await;
+        let former = live.instance().unwrap().clone();
+        let release = Release::new("shelf".parse().unwrap(), Artifact::new("v2", "v2"));
+        let mut web = open(id("web"));
+        web.from = End::Placed(former);
+        web.to = End::Planned(release.clone());
+        web.fallback = LiveRecord::Known(live.id().clone());
+        let web = web.in_group(group);
+        let version = s.store.workload(&id("web")).await.unwrap().version;
+        let begun = s.store.begin(&web, &holder, version).await.unwrap();
+        let instance = Instance::new(release, Handle::new(web.id.as_str()));
+        let judged = Event::Judged {
+            site: Site::Live,
+            verdict: Verdict::Passed,
+            notes: Vec::new(),
+        };
+        let switched = Event::Switched {
+            evidence: Evidence::default(),
+        };
+        for event in [
+            Event::PrepareIntended,
+            Event::Prepared(Prepared::new(Rollout::Replace, instance.clone())),
+            Event::SwitchIntended,
+            switched,
+            judged,
+            Event::Agreed,
+        ] {
+            let was_last = event == last;
+            let event = TimedEvent::new(now, event);
+            s.store.append(&begun.lease, &[event]).await.unwrap();
+            if was_last {
+                break;
+            }
+        }
+        if last == Event::Agreed {
+            s.shelf("web").0.lock().unwrap().live = Some(instance);
+        }
+        Self {
+            coordinator: coordinator.id.clone(),
+            web: web.id.clone(),
+        }
+    }
+
+    /// What recovery makes of `web`.
+    async fn recover(&self, s: &Shop) -> Result<Outcome, String> {
+        let mut recovered = s.engine.recover().await.unwrap().into_iter();
+        let web = recovered.find(|r| r.workload == id("web")).unwrap();
+        assert_eq!(web.deployment.as_ref(), Some(&self.web));
+        web.result.map(|r| r.outcome()).map_err(|e| e.to_string())
+    }
+}
+
 #[tokio::test]
-async fn a_member_whose_coordinator_nobody_runs_goes_back_and_rules_the_group_out() {
+async fn an_agreed_member_whose_coordinator_nobody_runs_rules_the_group_out_and_goes_back() {
     let s = Shop::new();
-    s.everything("v1").await;
-    // A process opened two of a group, and died; nobody here knows the coordinator's workload.
-    let holder = Holder::this_process(SystemClock.now());
-    let now = SystemClock.now();
-    let coordinator = DeploymentId::generate(now);
-    let group = GroupId::of(coordinator.clone());
-    let foreign: WorkloadId = "aaa@elsewhere".parse().unwrap();
-    let mut first = Opening::new(
-        coordinator.clone(),
-        foreign.clone(),
-        Trigger::Deploy,
-        me(),
-        now,
-    );
-    first = first.in_group(Membership::new(group.clone(), shop()));
-    let begun = s.store.begin(&first, &holder, Version(0)).await.unwrap();
-    drop(begun);
-    let own = DeploymentId::generate(now);
-    let mut second = Opening::new(own.clone(), id("web"), Trigger::Deploy, me(), now);
-    let live = s.newest("web").await;
-    second.from = End::Placed(live.instance().unwrap().clone());
-    second.fallback = LiveRecord::Known(live.id().clone());
-    second = second.in_group(Membership::new(group.clone(), shop()));
-    let version = s.store.workload(&id("web")).await.unwrap().version;
-    drop(s.store.begin(&second, &holder, version).await.unwrap());
-    let recovered = s.engine.recover().await.unwrap();
-    let web = recovered.iter().find(|r| r.workload == id("web")).unwrap();
-    let report = web.result.as_ref().unwrap();
-    assert_eq!(
-        report.outcome(),
-        Outcome::Interrupted,
-        "{}",
-        report.summary()
-    );
-    let ruled_out = s.store.get(&coordinator).await.unwrap().unwrap();
-    assert_eq!(ruled_out.cause(), Some(&Cause::Interrupted));
+    let died = Died::at(&s, Event::Agreed).await;
+    assert_eq!(s.live(), ["v1", "v1", "v2"]);
+    assert_eq!(died.recover(&s).await, Ok(Outcome::Interrupted));
+    assert_eq!(s.live(), ["v1", "v1", "v1"]);
+    let coordinator = s.store.get(&died.coordinator).await.unwrap().unwrap();
+    assert_eq!(coordinator.cause(), Some(&Cause::Interrupted));
     assert!(
-        ruled_out.settlement().is_none(),
-        "what is to be done for it, others do"
+        coordinator.settlement().is_none(),
+        "the rest is for who knows it"
     );
+}
+
+#[tokio::test]
+async fn a_member_that_has_not_agreed_goes_back_and_asks_nobody() {
+    let s = Shop::new();
+    let died = Died::at(&s, Event::PrepareIntended).await;
+    assert_eq!(died.recover(&s).await, Ok(Outcome::Interrupted));
+    let coordinator = s.store.get(&died.coordinator).await.unwrap().unwrap();
+    assert!(coordinator.events().is_empty());
+}
+
+#[tokio::test]
+async fn an_agreed_member_is_not_moved_where_the_decision_is_lost() {
+    let s = Shop::new();
+    let died = Died::at(&s, Event::Agreed).await;
+    let elsewhere: WorkloadId = "aaa@elsewhere".parse().unwrap();
+    let abandoned = s
+        .engine
+        .abandon(&elsewhere, "its host is gone".parse().unwrap(), me());
+    abandoned.await.unwrap();
+    s.store
+        .forget(std::slice::from_ref(&died.coordinator))
+        .await
+        .unwrap();
+    let said = died.recover(&s).await.unwrap_err();
+    assert!(said.contains("is gone; nothing was done"), "{said}");
+    assert_eq!(s.live(), ["v1", "v1", "v2"]);
+}
+
+#[tokio::test]
+async fn a_plan_from_elsewhere_moves_nothing_that_does_not_belong_to_its_stack() {
+    let s = Shop::new();
+    let plan = s
+        .engine
+        .preview_stack(&deploy(&[("api", "v1"), ("db", "v1")]))
+        .await
+        .unwrap();
+    let mut json = serde_json::to_value(&plan).unwrap();
+    json["moves"][0]["new"]["workload"] = "cron@shop-1".into();
+    let forged: StackPlan = serde_json::from_value(json).unwrap();
+    let e = s.engine.execute_stack(forged).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::InvalidRequest, "{e}");
+    assert_eq!(s.live(), ["nothing", "nothing", "nothing"]);
 }

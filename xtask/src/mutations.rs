@@ -54,6 +54,24 @@ const CHAOS_SYNC_SQLITE: Proof = Proof::Chaos(&["--kind", "sync", "--store", "sq
 const TEST_GIT: Proof = Proof::Test(&["-p", "rollback-git"]);
 const TEST_CORE: Proof = Proof::Test(&["-p", "rollback-core", "--tests"]);
 const TEST_CORE_MASKING: Proof = Proof::Test(&["-p", "rollback-core", "--test", "masking"]);
+const TEST_CORE_STACKS: Proof = Proof::Test(&[
+    "-p",
+    "rollback-core",
+    "--lib",
+    "--test",
+    "stacks",
+    "--",
+    "group",
+    "go",
+]);
+const TEST_SIMULATOR_STACKS: Proof = Proof::Test(&[
+    "-p",
+    "rollback-testkit",
+    "--test",
+    "simulator",
+    "--",
+    "pair_of_drops_of_a_stack",
+]);
 const TEST_TESTKIT_ASKS: Proof = Proof::Test(&["-p", "rollback-testkit", "--test", "asks"]);
 const TEST_TESTKIT_RULES: Proof = Proof::Test(&["-p", "rollback-testkit", "--test", "rules"]);
 const TEST_TESTKIT_SIMULATOR: Proof =
@@ -359,5 +377,26 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         find: "self.count > MOST_SECRETS ||",
         replace: "self.count > usize::MAX - 1 ||",
         proofs: &[TEST_CORE_MASKING],
+    },
+    Mutation {
+        file: "rollback-core/src/group.rs",
+        what: "until its group is decided a member goes back",
+        find: ") => Decision::GoBack,",
+        replace: ") if false => Decision::GoBack,",
+        proofs: &[TEST_SIMULATOR_STACKS, TEST_CORE_STACKS],
+    },
+    Mutation {
+        file: "rollback-core/src/engine/grouped.rs",
+        what: "a member goes on once its group is decided, and not before",
+        find: "        self.journal(Event::Agreed).await?;\n",
+        replace: "        self.journal(Event::Agreed).await?;\n        if self.deployment.coordinates().is_none() {\n            return Ok(Step::Retire);\n        }\n",
+        proofs: &[TEST_SIMULATOR_STACKS, TEST_CORE_STACKS],
+    },
+    Mutation {
+        file: "rollback-core/src/engine/grouped.rs",
+        what: "what others need is live before them",
+        find: "At::Ready => seat.needs().await,",
+        replace: "At::Ready => Ok(()),",
+        proofs: &[TEST_CORE_STACKS],
     },
 ];

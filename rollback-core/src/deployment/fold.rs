@@ -47,6 +47,7 @@ pub(super) struct Fold {
     pub(super) remedied: Vec<String>,
     pub(super) settlement: Option<Settlement>,
     pub(super) rolled_back_by: Option<DeploymentId>,
+    pub(super) agreed: bool,
     pub(super) decided: bool,
     /// Whether a newer version has added what this one does not know.
     pub(super) newer: bool,
@@ -258,7 +259,10 @@ impl Deployment {
                 fold.phase = Phase::Remediating;
             }
             Event::Remediated { .. } | Event::RemediationWithheld { .. } | Event::Diagnosed(_) => {}
-            Event::Agreed => fold.phase = Phase::Agreed,
+            Event::Agreed => {
+                fold.agreed = true;
+                fold.phase = Phase::Agreed;
+            }
             Event::Decided => fold.decided = true,
             Event::GoingBack(cause) => {
                 fold.cause = Some(cause.clone());

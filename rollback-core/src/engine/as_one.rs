@@ -48,8 +48,10 @@ impl RollbackEngine {
     /// names. Nothing was touched: members that were opened before it are on record as refused.
     pub async fn execute_stack(&self, plan: StackPlan) -> Result<GroupRun, Error> {
         let inner = self.inner();
-        inner.stack(plan.stack())?;
+        let stack = inner.stack(plan.stack())?;
         for member in plan.moves() {
+            // A plan may come from elsewhere.
+            stacks::belongs(stack, member.workload())?;
             self.authorize(member).await?;
         }
         for member in plan.moves() {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::inner::Inner;
 use super::tenure::Tenure;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Membership};
 use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::event::{Cause, Event, TimedEvent};
 use crate::group::{Fate, fate};
@@ -25,25 +25,31 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 ///
-/// [`Conflict`](ErrorKind::Conflict) while somebody else has the coordinator and has not decided.
+/// [`Conflict`](ErrorKind::Conflict) while somebody else has the coordinator and has not decided;
+/// [`Interrupted`](ErrorKind::Interrupted) if its record is gone, which may have said either.
 pub(super) async fn of(inner: &Arc<Inner>, deployment: &Deployment) -> Result<Fate, Error> {
     let Some(group) = deployment.group() else {
         return Ok(Fate::Forward);
     };
     if deployment.coordinates().is_some() {
         // Nobody else can decide any more.
-        let told = fate(&group.id, Some(deployment));
+        return Ok(fate(deployment).unwrap_or(Fate::Back(Cause::Interrupted)));
+    }
+    if !deployment.has_agreed() {
+        // Without it there is no decision, and there will be none: why, only tells.
+        let coordinator = inner.store.get(group.id.coordinator()).await;
+        let told = coordinator.ok().flatten().and_then(|c| fate(&c));
         return Ok(told.unwrap_or(Fate::Back(Cause::Interrupted)));
     }
     let until = Instant::now() + PATIENCE;
     loop {
         let coordinator = inner.store.get(group.id.coordinator()).await?;
-        if let Some(fate) = fate(&group.id, coordinator.as_ref()) {
+        let Some(coordinator) = coordinator else {
+            return Err(lost(deployment, group));
+        };
+        if let Some(fate) = fate(&coordinator) {
             return Ok(fate);
         }
-        let Some(coordinator) = coordinator else {
-            continue;
-        };
         match rule_out(inner, &coordinator).await {
             Ok(()) => {}
             Err(e) if e.kind() == ErrorKind::Conflict && Instant::now() >= until => {
@@ -56,6 +62,17 @@ pub(super) async fn of(inner: &Arc<Inner>, deployment: &Deployment) -> Result<Fa
             Err(e) => return Err(e),
         }
     }
+}
+
+fn lost(deployment: &Deployment, group: &Membership) -> Error {
+    let what = format!(
+        "it waits for its group, and the record of {}, which says what becomes of it, is gone; \
+         nothing was done",
+        group.id
+    );
+    Error::new(ErrorKind::Interrupted, what)
+        .on(deployment.id())
+        .advice("look at the other workloads of the stack; abandon it, then adopt what is live, or roll it back")
 }
 
 /// Writes on the record of a coordinator whose holder is dead that its group does not go forward. What
@@ -74,10 +91,7 @@ async fn rule_out(inner: &Arc<Inner>, coordinator: &Deployment) -> Result<(), Er
     }
     // It may have been decided between the look and now.
     let record = inner.record(coordinator.id()).await?;
-    let open = record
-        .coordinates()
-        .is_some_and(|g| fate(&g.id, Some(&record)).is_none());
-    if !open {
+    if fate(&record).is_some() {
         return Ok(());
     }
     let event = TimedEvent::new(now, Event::GoingBack(Cause::Interrupted));

@@ -4,7 +4,6 @@ use super::runner::{Runner, Step};
 use super::together::{At, InGroup, Seat, Turn, Turning};
 use super::{fate, guards};
 use crate::backend::WayBack;
-use crate::deployment::Phase;
 use crate::error::Error;
 use crate::event::{Cause, Event};
 use crate::group::Fate;
@@ -134,7 +133,7 @@ impl Runner {
                 Fate::Back(cause.unwrap_or(Cause::Cancelled { by: None }))
             }
             // Who has not agreed is needed for the decision: there is none.
-            Turn::Open | Turn::Deciding | Turn::Lost if !self.has_agreed() => {
+            Turn::Open | Turn::Deciding | Turn::Lost if !self.deployment.has_agreed() => {
                 Fate::Back(Cause::Interrupted)
             }
             Turn::Open | Turn::Deciding | Turn::Lost => {
@@ -149,10 +148,6 @@ impl Runner {
             Fate::Forward => Ok(Step::Retire),
             Fate::Back(cause) => self.go_back(cause).await,
         }
-    }
-
-    fn has_agreed(&self) -> bool {
-        self.deployment.phase() == Phase::Agreed
     }
 
     /// Turns its group round with it, and says why it goes back.

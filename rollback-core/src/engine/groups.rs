@@ -209,7 +209,7 @@ async fn read(
         reason: opening.reason.clone(),
         opened_at: opening.opened_at,
         roll: roll.clone(),
-        way: match crate::group::fate(id, Some(&record)) {
+        way: match crate::group::fate(&record) {
             None => Way::Undecided,
             Some(crate::group::Fate::Forward) => Way::Forward,
             Some(crate::group::Fate::Back(_)) => Way::Back,

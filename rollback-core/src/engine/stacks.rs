@@ -192,13 +192,8 @@ async fn wanted(
     let all = stack.workloads().iter().cloned();
     Ok(match wish {
         StackWish::Deploy(references) => {
-            if let Some(other) = references.keys().find(|w| !stack.workloads().contains(w)) {
-                return Err(Error::new(
-                    ErrorKind::InvalidRequest,
-                    format!("it does not belong to the stack {}", stack.name()),
-                )
-                .on(other)
-                .advice("name workloads of the stack, or deploy it by itself"));
+            for workload in references.keys() {
+                belongs(stack, workload)?;
             }
             all.map(|w| {
                 let wanted = match references.get(&w) {
@@ -219,6 +214,19 @@ async fn wanted(
         }
         StackWish::Rollback(goal) => back(inner, stack, goal).await?,
     })
+}
+
+/// Refuses what does not belong to the stack.
+pub(super) fn belongs(stack: &Stack, workload: &WorkloadId) -> Result<(), Error> {
+    if stack.workloads().contains(workload) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidRequest,
+        format!("it does not belong to the stack {}", stack.name()),
+    )
+    .on(workload)
+    .advice("name workloads of the stack, or deploy it by itself"))
 }
 
 /// What a rollback of the stack means for each workload of it.

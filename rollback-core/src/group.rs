@@ -6,6 +6,7 @@
 
 use crate::deployment::Deployment;
 use crate::event::Cause;
+use crate::health::Verdict;
 use crate::recover::Decision;
 
 /// What becomes of every member of a group.
@@ -37,6 +38,19 @@ pub fn fate(record: &Deployment) -> Option<Fate> {
     }
 }
 
+/// Why recovery takes this member back: because of itself, where it was the one that failed.
+pub fn cause(member: &Deployment, group: &Cause) -> Cause {
+    match (member.verdict(), group) {
+        (Verdict::Failed { diagnostic }, _) => Cause::Unhealthy {
+            diagnostic: diagnostic.clone(),
+        },
+        (_, Cause::WithItsGroup { deployment, .. }) if deployment == member.id() => {
+            Cause::Interrupted
+        }
+        _ => group.clone(),
+    }
+}
+
 /// What recovery does with a member that it would do this with alone.
 pub fn decide(alone: Decision, fate: &Fate) -> Decision {
     match (fate, alone) {
@@ -53,7 +67,6 @@ mod tests {
     use super::*;
     use crate::deployment::{LiveRecord, Membership, Opening, Outcome, Settlement, Trigger};
     use crate::event::{Event, TimedEvent};
-    use crate::health::Verdict;
     use crate::history::Sequence;
     use crate::id::{Actor, DeploymentId, GroupId};
     use crate::time::Timestamp;

@@ -499,6 +499,28 @@ struct Died {
     web: DeploymentId,
 }
 
+/// What a deployment says that comes to the end of its gate.
+fn until_agreed(new: &Opening) -> [Event; 6] {
+    let release = new.to.release().unwrap().clone();
+    let instance = Instance::new(release, Handle::new(new.id.as_str()));
+    let judged = Event::Judged {
+        site: Site::Live,
+        verdict: Verdict::Passed,
+        notes: Vec::new(),
+    };
+    let switched = Event::Switched {
+        evidence: Evidence::default(),
+    };
+    [
+        Event::PrepareIntended,
+        Event::Prepared(Prepared::new(Rollout::Replace, instance)),
+        Event::SwitchIntended,
+        switched,
+        judged,
+        Event::Agreed,
+    ]
+}
+
 impl Died {
     async fn at(s: &Shop, last: Event) -> Self {
         s.everything("v1").await;
@@ -508,19 +530,19 @@ impl Died {
             let id = DeploymentId::generate(now);
             Opening::new(id, workload, Trigger::Deploy, me(), now)
         };
-        let coordinator = open("aaa@elsewhere".parse().unwrap());
+        let release = Release::new("shelf".parse().unwrap(), Artifact::new("v2", "v2"));
+        let mut coordinator = open("aaa@elsewhere".parse().unwrap());
+        coordinator.to = End::Planned(release.clone());
         let group = Membership::new(GroupId::of(coordinator.id.clone()), shop());
         let coordinator = coordinator.in_group(group.clone());
-        drop(
-            s.store
-                .begin(&coordinator, &holder, Version(0))
-                .await
-                .unwrap(),
-        );
+        let leads = s
+            .store
+            .begin(&coordinator, &holder, Version(0))
+            .await
+            .unwrap();
 
         let live = s.newest("web").await;
         let former = live.instance().unwrap().clone();
-        let release = Release::new("shelf".parse().unwrap(), Artifact::new("v2", "v2"));
         let mut web = open(id("web"));
         web.from = End::Placed(former);
         web.to = End::Planned(release.clone());
@@ -529,28 +551,26 @@ impl Died {
         let version = s.store.workload(&id("web")).await.unwrap().version;
         let begun = s.store.begin(&web, &holder, version).await.unwrap();
         let instance = Instance::new(release, Handle::new(web.id.as_str()));
-        let judged = Event::Judged {
-            site: Site::Live,
-            verdict: Verdict::Passed,
-            notes: Vec::new(),
-        };
-        let switched = Event::Switched {
-            evidence: Evidence::default(),
-        };
-        for event in [
-            Event::PrepareIntended,
-            Event::Prepared(Prepared::new(Rollout::Replace, instance.clone())),
-            Event::SwitchIntended,
-            switched,
-            judged,
-            Event::Agreed,
-        ] {
+        let decided = last == Event::Decided;
+        let last = if decided { Event::Agreed } else { last };
+        for event in until_agreed(&web) {
             let was_last = event == last;
             let event = TimedEvent::new(now, event);
             s.store.append(&begun.lease, &[event]).await.unwrap();
             if was_last {
                 break;
             }
+        }
+        if decided {
+            for event in until_agreed(&coordinator)
+                .into_iter()
+                .chain([Event::Decided])
+            {
+                let event = TimedEvent::new(now, event);
+                s.store.append(&leads.lease, &[event]).await.unwrap();
+            }
+            // Somebody asked for a stop, too late.
+            s.store.request_cancel(&web.id, &me()).await.unwrap();
         }
         if last == Event::Agreed {
             s.shelf("web").0.lock().unwrap().live = Some(instance);
@@ -626,4 +646,113 @@ async fn a_plan_from_elsewhere_moves_nothing_that_does_not_belong_to_its_stack()
     let e = s.engine.execute_stack(forged).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::InvalidRequest, "{e}");
     assert_eq!(s.live(), ["nothing", "nothing", "nothing"]);
+}
+
+#[tokio::test]
+async fn a_decided_member_was_taken_back_alone_by_who_had_cancelled_it_too_late() {
+    let s = Shop::new();
+    let died = Died::at(&s, Event::Decided).await;
+    // A reboot: it is switched again, and judged.
+    s.shelf("web").0.lock().unwrap().stopped = true;
+    assert_eq!(died.recover(&s).await, Ok(Outcome::Succeeded));
+    assert_eq!(s.live(), ["v1", "v1", "v2"]);
+}
+
+#[tokio::test]
+async fn a_decided_member_that_cannot_be_finished_was_taken_back_alone() {
+    let s = Shop::new();
+    let died = Died::at(&s, Event::Decided).await;
+    {
+        let mut web = s.shelf("web").0.lock().unwrap();
+        web.stopped = true;
+        web.switch_fails.insert("v2".into());
+    }
+    assert_eq!(died.recover(&s).await, Ok(Outcome::Degraded));
+    let web = s.store.get(&died.web).await.unwrap().unwrap();
+    assert_eq!(web.cause(), None);
+    let said = &web.settlement().unwrap().summary;
+    assert!(
+        said.starts_with("Its group went live, and this member could not"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn going_back_twice_went_forward_again() {
+    let s = Shop::new();
+    for version in ["v1", "v2", "v3"] {
+        s.everything(version).await;
+    }
+    for expected in ["v2", "v1"] {
+        s.rollback(StackGoal::LastHealthy).await.unwrap();
+        assert_eq!(s.live(), [expected, expected, expected]);
+    }
+    let e = s.rollback(StackGoal::LastHealthy).await.unwrap_err();
+    assert!(matches!(e.refusal(), Some(Refusal::NoGroup { .. })), "{e}");
+}
+
+#[tokio::test]
+async fn a_workload_that_was_never_deployed_kept_its_stack_from_going_back() {
+    let s = Shop::new();
+    s.engine
+        .deploy(&id("db"), "v1", me())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    s.deploy(&[("api", "v1"), ("db", "v2")]).await;
+    s.deploy(&[("api", "v2"), ("db", "v3")]).await;
+    s.rollback(StackGoal::LastHealthy).await.unwrap();
+    assert_eq!(s.live(), ["v1", "v2", "nothing"]);
+}
+
+#[tokio::test]
+async fn a_newer_group_was_passed_over_for_an_older_one_of_a_quieter_workload() {
+    let s = Shop::new();
+    s.everything("v1").await;
+    s.everything("v2").await;
+    s.deploy(&[("web", "v3")]).await;
+    for n in 0..70 {
+        let run = s.engine.deploy(&id("web"), format!("w{n}"), me()).await;
+        run.unwrap().await.unwrap();
+    }
+    let groups = s.engine.groups(&shop(), 2).await.unwrap();
+    let moved: Vec<usize> = groups.iter().map(|g| g.members.len()).collect();
+    assert_eq!(moved, [1, 3]);
+    s.rollback(StackGoal::Previous).await.unwrap();
+    assert_eq!(s.live(), ["v2", "v2", "v2"]);
+}
+
+#[tokio::test]
+async fn what_was_to_stay_and_has_moved_is_named() {
+    let s = Shop::new();
+    s.everything("v1").await;
+    let request = deploy(&[("api", "v2")]);
+    let plan = s.engine.preview_stack(&request).await.unwrap();
+    s.engine
+        .deploy(&id("web"), "v9", me())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    let e = s.engine.execute_stack(plan).await.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Stale);
+    assert!(e.to_string().contains("web@shop-1"), "{e}");
+    assert_eq!(s.live(), ["v1", "v1", "v9"]);
+}
+
+#[tokio::test]
+async fn a_member_that_is_run_alone_was_not_asked_about_its_neighbours() {
+    let s = Shop::new();
+    let request = deploy(&ALL.map(|name| (name, "v1")));
+    let plan = s.engine.preview_stack(&request).await.unwrap();
+    let web = plan.moves().iter().find(|p| *p.workload() == id("web"));
+    let run = s.engine.execute(web.unwrap().clone()).await.unwrap();
+    let report = run.await.unwrap();
+    assert_eq!(report.outcome(), Outcome::Refused, "{}", report.summary());
+    assert!(
+        report
+            .summary()
+            .contains("api@shop-1: nothing is live on it")
+    );
 }

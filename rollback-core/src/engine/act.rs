@@ -42,8 +42,10 @@ impl Runner {
 
     /// An automatic rollback is a way back, and ways back are not cancelled: what is known to be sick
     /// would be live again.
+    ///
+    /// Nor is what recovery finishes of a group that went live: it would go back alone.
     pub(super) fn is_cancellable(&self) -> bool {
-        self.deployment.trigger().kind() != TriggerKind::AutomaticRollback
+        self.deployment.trigger().kind() != TriggerKind::AutomaticRollback && !self.is_decided()
     }
 
     pub(super) fn limits(&self, timeout: Duration, cancellable: bool) -> Limits {
@@ -81,10 +83,15 @@ impl Runner {
     where
         F: Future<Output = Result<T, BackendError>>,
     {
-        let _room = match self.seat() {
+        let room = match self.seat() {
             Some(seat) => seat.room().await,
             None => None,
         };
+        // Its group may have turned round while it waited for room.
+        if room.is_some() && self.cancellation.is_cancelled() && !self.deployment.has_agreed() {
+            let stopped = BackendError::new(BackendErrorKind::Cancelled, "cancelled");
+            return Ok(Err(stopped.untouched()));
+        }
         self.holds()?;
         let stop = Cancellation::new();
         let cx = self.context(limits.timeout, &stop);
@@ -163,6 +170,7 @@ impl Runner {
     pub(super) async fn failed(&mut self, error: BackendError) -> Result<Step, Error> {
         match error.kind() {
             BackendErrorKind::Fenced => self.fenced(&error).await,
+            _ if self.is_decided() && error.is_transient() => Err(self.stopped(error)),
             _ => self.go_back(self.cause_of(&error)).await,
         }
     }

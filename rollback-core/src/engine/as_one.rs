@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::facade::{REPLANS, is_left_by_the_dead};
+use super::facade::{BUSY, REPLANS, is_left_by_the_dead};
 use super::group_run::{self, GroupRun};
+use super::retry::Retry;
 use super::{recovery, stacks};
 use crate::engine::{Report, RollbackEngine};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, StoreErrorKind};
 use crate::id::WorkloadId;
 use crate::request::Request;
 use crate::stack::{StackPlan, StackRequest};
@@ -82,7 +83,7 @@ impl RollbackEngine {
     /// As [`preview_stack`](Self::preview_stack) and [`execute_stack`](Self::execute_stack).
     /// [`Stale`](ErrorKind::Stale) only if members moved under plan after plan.
     pub async fn run_stack(&self, request: StackRequest) -> Result<GroupRun, Error> {
-        let mut tried = 0;
+        let (mut tried, mut retry) = (0, Retry::times(BUSY));
         loop {
             tried += 1;
             let result = match self.preview_stack(&request).await {
@@ -91,6 +92,9 @@ impl RollbackEngine {
             };
             match result {
                 Err(e) if tried < REPLANS && e.kind() == ErrorKind::Stale => {}
+                Err(e)
+                    if e.kind() == ErrorKind::Store(StoreErrorKind::Busy)
+                        && retry.again().await => {}
                 Err(e) if tried < REPLANS && is_left_by_the_dead(&e) => {
                     if let Some(left) = e.conflict().map(|c| c.workload.clone()) {
                         Box::pin(recovery::first(self.inner(), &left)).await?;

@@ -9,7 +9,7 @@ use crate::deployment::{Deployment, LiveRecord, Outcome, Settlement, TriggerKind
 use crate::error::{BackendError, BackendErrorKind, Chain, Error, LiveImpact};
 use crate::event::{Cause, Event};
 use crate::history::Then;
-use crate::recover::{Decision, decide, is_foreign};
+use crate::recover::{Decision, decide, is_foreign, live_by_look};
 
 /// What the record says where something else is live than the deployment knows.
 pub(super) const LEFT: &str = "Something else is live than this deployment knows, and was left \
@@ -39,6 +39,9 @@ pub(super) fn as_interrupted(deployment: &Deployment, live: LiveRecord, summary:
 impl Runner {
     /// Turns round. What follows depends only on whether a switch was begun.
     pub(super) async fn go_back(&mut self, cause: Cause) -> Result<Step, Error> {
+        if self.is_decided() {
+            return self.stays_behind(&cause).await;
+        }
         let cause = match cause {
             Cause::Cancelled { by: None } => Cause::Cancelled {
                 by: self.confirm().await?.cancel_requested_by,
@@ -46,10 +49,28 @@ impl Runner {
             cause => cause,
         };
         let cause = self.turns_its_group(cause);
-        self.note(Event::GoingBack(cause))?;
+        let event = Event::GoingBack(cause);
+        match self.seat() {
+            // It may wait for others now, who are not to wait for what it says.
+            Some(_) => self.journal(event).await?,
+            None => self.note(event)?,
+        }
         // The way back is not cancelled by what made us take it.
         self.cancellation = Cancellation::new();
         Ok(self.way_back())
+    }
+
+    /// Its group went live, and this member cannot be finished: alone it does not go back.
+    async fn stays_behind(&self, cause: &Cause) -> Result<Step, Error> {
+        let observed = self.observe().await.map_err(|e| self.stopped(e))?;
+        let live = live_by_look(&self.deployment, &observed);
+        let summary = format!(
+            "Its group went live, and this member could not be finished: {cause}. It was left as it is. \
+             Look at the platform, then deploy it, or roll the stack back."
+        );
+        let verdict = self.deployment.verdict().clone();
+        let settlement = Settlement::new(Outcome::Degraded, verdict, live, summary);
+        Ok(Step::Settle(Box::new(settlement), Box::new(Then::Release)))
     }
 
     /// The first step back from here.

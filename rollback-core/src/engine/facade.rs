@@ -27,7 +27,7 @@ use crate::withheld::Withheld;
 pub(super) const REPLANS: usize = 5;
 
 /// How often one is tried again that upkeep keeps from beginning: for a second and a half.
-const BUSY: u32 = 6;
+pub(super) const BUSY: u32 = 6;
 
 /// Records every deployment, and reverses any of them. Cheap to clone; clones share everything.
 ///
@@ -119,7 +119,9 @@ impl RollbackEngine {
         Box::pin(self.carry_out(plan)).await
     }
 
-    async fn carry_out(&self, plan: Plan) -> Result<Run, Error> {
+    async fn carry_out(&self, mut plan: Plan) -> Result<Run, Error> {
+        // Alone, also if it was planned as a part of something.
+        plan.moves_with.clear();
         self.authorize(&plan).await?;
         let before = attach::asked_before(
             &self.inner,

@@ -43,25 +43,62 @@ pub(super) async fn of(inner: &Arc<Inner>, deployment: &Deployment) -> Result<Fa
     }
     let until = Instant::now() + PATIENCE;
     loop {
-        let coordinator = inner.store.get(group.id.coordinator()).await?;
-        let Some(coordinator) = coordinator else {
-            return Err(lost(deployment, group));
+        let said = said(inner, deployment, group).await?;
+        let coordinator = match said {
+            Said::Fate(fate) => return Ok(fate),
+            Said::Nothing(coordinator) => coordinator,
         };
-        if let Some(fate) = fate(&coordinator) {
-            return Ok(fate);
+        let state = inner.store.workload(coordinator.workload()).await?;
+        let in_flight = state
+            .in_flight
+            .is_some_and(|f| f.deployment == *coordinator.id());
+        if !in_flight {
+            // Nobody has a lease to decide it with: it was settled just now, or never will be.
+            return Ok(match self::said(inner, deployment, group).await? {
+                Said::Fate(fate) => fate,
+                Said::Nothing(_) => Fate::Back(Cause::Interrupted),
+            });
         }
         match rule_out(inner, &coordinator).await {
-            Ok(()) => {}
-            Err(e) if e.kind() == ErrorKind::Conflict && Instant::now() >= until => {
-                return Err(e);
-            }
+            Ok(()) if Instant::now() < until => {}
             // Somebody runs or recovers it, or has just ended it.
-            Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {
+            Err(e)
+                if Instant::now() < until
+                    && matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) =>
+            {
                 tokio::time::sleep(PAUSE).await;
             }
+            Ok(()) => return Err(lost(deployment, group)),
             Err(e) => return Err(e),
         }
     }
+}
+
+/// What is known of it without changing anything; `None`: it is not decided.
+pub(super) async fn so_far(inner: &Inner, deployment: &Deployment) -> Result<Option<Fate>, Error> {
+    let Some(group) = deployment.group() else {
+        return Ok(None);
+    };
+    if !deployment.has_agreed() {
+        return Ok(Some(Fate::Back(Cause::Interrupted)));
+    }
+    let coordinator = inner.store.get(group.id.coordinator()).await?;
+    Ok(coordinator.and_then(|c| fate(&c)))
+}
+
+enum Said {
+    Fate(Fate),
+    Nothing(Box<Deployment>),
+}
+
+async fn said(inner: &Inner, deployment: &Deployment, group: &Membership) -> Result<Said, Error> {
+    let Some(coordinator) = inner.store.get(group.id.coordinator()).await? else {
+        return Err(lost(deployment, group));
+    };
+    Ok(match fate(&coordinator) {
+        Some(fate) => Said::Fate(fate),
+        None => Said::Nothing(Box::new(coordinator)),
+    })
 }
 
 fn lost(deployment: &Deployment, group: &Membership) -> Error {

@@ -1,6 +1,6 @@
 //! [`GroupRun`]: the deployments of a group, set going together; and how they ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::tenure::Tenure;
 use super::together::{InGroup, Member, Together};
 use crate::deployment::{Deployment, Membership, Opening, Outcome, Part, Roll, Settlement};
 use crate::engine::Report;
-use crate::error::{Chain, Error, ErrorKind};
+use crate::error::{Chain, Error, ErrorKind, StoreError};
 use crate::health::Verdict;
 use crate::history::{Holder, Identity, Lease, Then, Version};
 use crate::id::{GroupId, StackName, WorkloadId};
@@ -179,6 +179,10 @@ async fn together(inner: &Arc<Inner>, plan: StackPlan) -> Result<GroupRun, Error
         );
     };
     let opened = Box::pin(open_all(inner, &identity, opens)).await?;
+    if let Err(e) = still_stays(inner, &plan).await {
+        settle_all(inner, &identity, opened, &e).await;
+        return Err(e);
+    }
     let order = inner.graph.in_order(&opened.keys().cloned().collect());
     let places: Vec<&WorkloadId> = opened.keys().collect();
     let place = |w: &WorkloadId| places.iter().position(|p| *p == w);
@@ -214,6 +218,16 @@ async fn together(inner: &Arc<Inner>, plan: StackPlan) -> Result<GroupRun, Error
     })
 }
 
+/// What is left alone is as it was planned: the record of the group says what is live on it.
+async fn still_stays(inner: &Inner, plan: &StackPlan) -> Result<(), Error> {
+    for (workload, stays) in &plan.stays {
+        if inner.store.workload(workload).await?.live != stays.live {
+            return Err(Error::from(StoreError::stale(workload)));
+        }
+    }
+    Ok(())
+}
+
 /// What is opened, in the order of the workloads' ids: two groups that have members in common then meet
 /// at the first of these, and neither waits for the other. The first coordinates.
 fn opens(inner: &Inner, plan: &StackPlan) -> Result<BTreeMap<WorkloadId, Opens>, Error> {
@@ -237,7 +251,9 @@ fn opens(inner: &Inner, plan: &StackPlan) -> Result<BTreeMap<WorkloadId, Opens>,
     let Some(id) = opens.values().next().map(|m| GroupId::of(m.new.id.clone())) else {
         return Ok(opens);
     };
+    let who: BTreeSet<WorkloadId> = opens.keys().cloned().collect();
     for member in opens.values_mut() {
+        member.plan.moves_with.clone_from(&who);
         let mut membership = Membership::new(id.clone(), plan.stack.clone());
         membership.roll = roll.take();
         member.new = member.new.clone().in_group(membership);

@@ -19,6 +19,11 @@ impl Runner {
         }
     }
 
+    /// Whether it is recovered, and its group went live.
+    pub(super) fn is_decided(&self) -> bool {
+        matches!(&self.group, Some(InGroup::Fated(Fate::Forward)))
+    }
+
     /// Waits until all of its group have come so far, and until what it needs is live before it switches.
     /// `Some`: it goes back.
     pub(super) async fn meets(&mut self, at: At) -> Result<Option<Step>, Error> {
@@ -158,6 +163,7 @@ impl Runner {
         match (seat.turns(|| cause.to_string()), &cause) {
             // The others have stopped it: nobody else has.
             (Turning::With(others), Cause::Cancelled { by: None }) => others,
+            (Turning::TooLate, Cause::Cancelled { by: None }) => Cause::Interrupted,
             _ => cause,
         }
     }

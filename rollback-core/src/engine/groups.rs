@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::inner::Inner;
-use crate::deployment::{Outcome, Roll};
+use crate::deployment::{Outcome, Part, Roll};
 use crate::engine::RollbackEngine;
 use crate::error::{Error, ErrorKind};
-use crate::history::Summary;
+use crate::history::{Sequence, Summary};
 use crate::id::{Actor, DeploymentId, GroupId, ShortText, StackName, WorkloadId};
 use crate::stack::Stack;
 use crate::time::Timestamp;
@@ -35,6 +35,16 @@ pub struct Group {
     pub way: Way,
     /// What is known of each deployment that moved; `None`: its record is gone, or was never opened.
     pub members: BTreeMap<WorkloadId, Option<Summary>>,
+    /// Where each release that it left first came from, as far as that is known.
+    #[serde(skip)]
+    origins: BTreeMap<WorkloadId, Sequence>,
+}
+
+/// Where the release of a deployment first came from.
+fn origin(of: &Summary) -> Sequence {
+    of.origin
+        .as_ref()
+        .map_or(of.sequence, |origin| origin.sequence)
 }
 
 /// Which way a group went.
@@ -72,6 +82,23 @@ impl Group {
             })
         };
         self.went_forward() && self.members.values().all(well)
+    }
+
+    /// Whether it is an older state than this, by where the releases first came from: nothing of it is
+    /// newer, and something is older.
+    pub(super) fn is_before(&self, live: &BTreeMap<WorkloadId, Option<Sequence>>) -> bool {
+        let mut is_older = false;
+        for (workload, live) in live {
+            let (Some(left), live) = (self.origins.get(workload), live) else {
+                continue;
+            };
+            match live {
+                Some(live) if left > live => return false,
+                Some(live) if left == live => {}
+                _ => is_older = true,
+            }
+        }
+        is_older
     }
 
     /// The deployment whose release was live on a workload when the group had gone forward.
@@ -136,36 +163,37 @@ pub(super) async fn newest(
     let mut limit = super::inner::NEWEST;
     let mut seen = BTreeSet::new();
     loop {
-        let (mut known, mut whole) = (BTreeMap::new(), true);
+        // Of what lies before the horizon an older page may say more.
+        let (mut known, mut horizon) = (BTreeMap::new(), Sequence(0));
         for workload in stack.workloads() {
             let past = inner.summaries(workload, limit).await?;
-            whole &= past.is_whole;
-            let grouped = past.summaries.into_iter().filter(|s| s.group.is_some());
-            known.extend(grouped.map(|s| (s.id.clone(), s)));
+            let oldest = past.summaries.last().map(|s| s.sequence);
+            if let Some(oldest) = oldest.filter(|_| !past.is_whole) {
+                horizon = horizon.max(oldest);
+            }
+            known.extend(past.summaries.into_iter().map(|s| (s.id.clone(), s)));
         }
-        let mut ids: Vec<(GroupId, u64)> = Vec::new();
+        let mut firsts: BTreeMap<GroupId, Sequence> = BTreeMap::new();
         for summary in known.values() {
-            if let Some(id) = summary
-                .group
-                .as_ref()
-                .filter(|id| seen.insert((*id).clone()))
-            {
+            if let Some(id) = summary.group.clone() {
                 // Members are opened one after the other: those of one group lie together.
-                let of = known.values().filter(|s| s.group.as_ref() == Some(id));
-                let first = of.map(|s| s.sequence.0).min().unwrap_or_default();
-                ids.push((id.clone(), first));
+                let first = firsts.entry(id).or_insert(summary.sequence);
+                *first = (*first).min(summary.sequence);
             }
         }
-        ids.sort_by_key(|(_, first)| std::cmp::Reverse(*first));
-        for (id, _) in ids {
-            if let Some(group) = read(inner, &id, &known).await?
+        let mut ids: Vec<(Sequence, GroupId)> =
+            firsts.into_iter().map(|(id, first)| (first, id)).collect();
+        ids.sort_by(|a, b| b.cmp(a));
+        for (_, id) in ids.into_iter().filter(|(first, _)| *first >= horizon) {
+            if seen.insert(id.clone())
+                && let Some(group) = read(inner, &id, &known).await?
                 && group.stack == *stack.name()
                 && is_it(&group)
             {
                 return Ok(Some(group));
             }
         }
-        if whole {
+        if horizon == Sequence(0) {
             return Ok(None);
         }
         limit = limit.saturating_mul(4);
@@ -193,13 +221,26 @@ async fn read(
     else {
         return Ok(None);
     };
-    let mut members = BTreeMap::new();
-    for (workload, deployment) in roll.moves() {
+    let (mut members, mut origins) = (BTreeMap::new(), BTreeMap::new());
+    for (workload, part) in &roll.parts {
+        let Some(deployment) = part.leaves() else {
+            continue;
+        };
         let summary = match known.get(deployment) {
             Some(summary) => Some(summary.clone()),
-            None => inner.store.get(deployment).await?.as_ref().map(Summary::of),
+            None => match inner.store.get(deployment).await {
+                Ok(record) => record.as_ref().map(Summary::of),
+                // One unreadable record hides no other.
+                Err(e) if e.is_unreadable() => None,
+                Err(e) => return Err(e.into()),
+            },
         };
-        members.insert(workload.clone(), summary);
+        if let Some(summary) = &summary {
+            origins.insert(workload.clone(), origin(summary));
+        }
+        if let Part::Moves { .. } = part {
+            members.insert(workload.clone(), summary);
+        }
     }
     let opening = record.opening();
     Ok(Some(Group {
@@ -215,5 +256,6 @@ async fn read(
             Some(crate::group::Fate::Back(_)) => Way::Back,
         },
         members,
+        origins,
     }))
 }

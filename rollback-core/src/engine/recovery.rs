@@ -253,7 +253,11 @@ async fn may_recover(
     let deployment = read(inner, &left.deployment).await?;
     if is_composed_for(workload, &deployment, Decision::Prepare, forced).is_err() {
         let observed = look(workload, &deployment).await?;
-        let decision = decide(&deployment, None, &observed);
+        let mut decision = decide(&deployment, None, &observed);
+        // Asked anew under the lease; who only goes back needs less.
+        if let Some(fate) = fate::so_far(inner, &deployment).await? {
+            decision = group::decide(decision, &fate);
+        }
         is_composed_for(workload, &deployment, decision, forced)?;
     }
     end_leftovers(workload, &deployment).await?;
@@ -326,7 +330,7 @@ async fn one(inner: &Arc<Inner>, id: &WorkloadId, forced: &[GuardName]) -> Resul
     if let Some(fate) = &group {
         decision = group::decide(decision, fate);
         if let Fate::Back(why) = fate {
-            cause = why.clone();
+            cause = group::cause(&deployment, why);
         }
     }
     is_composed_for(workload, &deployment, decision, forced)?;

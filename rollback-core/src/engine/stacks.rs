@@ -9,7 +9,6 @@ use tokio::task::JoinSet;
 use super::groups::{self, Group};
 use super::inner::Inner;
 use super::{guards, planning};
-use crate::deployment::LiveRecord;
 use crate::error::{Error, ErrorKind};
 use crate::id::{DeploymentId, GuardName, StackName, WorkloadId};
 use crate::plan::{Plan, Refusal};
@@ -74,7 +73,14 @@ pub(super) async fn plan(inner: &Arc<Inner>, request: &StackRequest) -> Result<S
         // What was thought to move with them, and does not, has to be in a state to build upon.
         for plan in moves.values_mut() {
             plan.moves_with.clone_from(&who);
-            guards::ask(inner, inner.workload(plan.workload())?, plan).await?;
+            let workload = inner.workload(plan.workload())?;
+            let asked = guards::ask(inner, workload, plan).await;
+            let more = asked.map_err(|e| e.of_member(&workload.id))?;
+            for warning in more {
+                if !plan.new.warnings.contains(&warning) {
+                    plan.new.warnings.push(warning);
+                }
+            }
         }
     }
     let order = inner.graph.in_order(&who);
@@ -258,21 +264,18 @@ async fn back(
         StackGoal::LastHealthy => {
             let mut live = BTreeMap::new();
             for w in stack.workloads() {
-                live.insert(w.clone(), inner.store.workload(w).await?.live);
+                let record = inner.store.workload(w).await?.live;
+                let record = inner.live(&record).await?;
+                live.insert(w.clone(), record.map(|d| d.origin().sequence));
             }
-            // Where all of it is live already there is nothing to go back to.
-            let is_it = |group: &Group| group.is_healthy() && !is_live(group, &live);
+            // Where people have gone back already, it goes on from there.
+            let is_it = |group: &Group| group.is_healthy() && group.is_before(&live);
             let found = groups::newest(inner, stack, is_it).await?;
             let group = found.ok_or_else(|| no_group(stack, goal))?;
             all.map(|w| (w.clone(), left_by(&group, &w, go_to)))
                 .collect()
         }
     })
-}
-
-fn is_live(group: &Group, live: &BTreeMap<WorkloadId, LiveRecord>) -> bool {
-    live.iter()
-        .all(|(w, live)| live.known().is_some() && live.known() == group.left(w))
 }
 
 fn no_group(stack: &Stack, goal: &StackGoal) -> Error {

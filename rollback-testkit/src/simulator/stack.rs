@@ -67,12 +67,21 @@ pub(super) enum By {
     TwoAtOnce,
 }
 
+/// What happens before anybody recovers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meanwhile {
+    Nothing,
+    /// The machine comes up again, and nothing runs.
+    Reboot,
+}
+
 /// One story.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Story {
     pub(super) deed: Deed,
     pub(super) needs: Needs,
     pub(super) bringing: Bringing,
+    pub(super) meanwhile: Meanwhile,
     pub(super) by: By,
     /// Where the deed is cut short.
     pub(super) first: Option<Nth>,
@@ -84,8 +93,8 @@ impl fmt::Display for Story {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?}, needs: {:?}, {:?}, recovered by {:?} | first: {:?}, second: {:?}",
-            self.deed, self.needs, self.bringing, self.by, self.first, self.second
+            "{:?}, needs: {:?}, {:?}, {:?}, recovered by {:?} | first: {:?}, second: {:?}",
+            self.deed, self.needs, self.bringing, self.meanwhile, self.by, self.first, self.second
         )
     }
 }
@@ -136,21 +145,23 @@ impl Story {
         ];
         // Not all with all: what needs what, how it is brought up and who recovers have little to do with
         // each other.
+        use Meanwhile::{Nothing, Reboot};
         let ways = [
-            (Needs::InARow, Bringing::Replace, By::One),
-            (Needs::InARow, Bringing::Replace, By::Each),
-            (Needs::InARow, Bringing::Replace, By::EachBackwards),
-            (Needs::InARow, Bringing::Replace, By::TwoAtOnce),
-            (Needs::Backwards, Bringing::Beside, By::One),
-            (Needs::Backwards, Bringing::Beside, By::TwoAtOnce),
-            (Needs::Nothing, Bringing::Beside, By::EachBackwards),
+            (Needs::InARow, Bringing::Replace, Nothing, By::One),
+            (Needs::InARow, Bringing::Replace, Reboot, By::Each),
+            (Needs::InARow, Bringing::Replace, Nothing, By::EachBackwards),
+            (Needs::InARow, Bringing::Replace, Reboot, By::TwoAtOnce),
+            (Needs::Backwards, Bringing::Beside, Reboot, By::One),
+            (Needs::Backwards, Bringing::Beside, Nothing, By::TwoAtOnce),
+            (Needs::Nothing, Bringing::Beside, Nothing, By::EachBackwards),
         ];
         for deed in deeds {
-            for (needs, bringing, by) in ways {
+            for (needs, bringing, meanwhile, by) in ways {
                 all.push(Self {
                     deed,
                     needs,
                     bringing,
+                    meanwhile,
                     by,
                     first: None,
                     second: None,
@@ -337,8 +348,12 @@ impl Stage {
             Came::ToItsPoint => {}
         }
         process.kill();
-        for target in &self.targets {
-            target.mend();
+        for nth in 0..MEMBERS {
+            self.targets[nth].mend();
+            // What is not to be switched again, nobody starts either.
+            if self.story.meanwhile == Meanwhile::Reboot && self.goes_forward(nth) {
+                self.targets[nth].stop_by_hand();
+            }
         }
         cut_at
     }
@@ -403,6 +418,24 @@ impl Stage {
         }
         first.kill();
         cut
+    }
+
+    /// Whether a member is in flight, and its group decided.
+    fn goes_forward(&self, nth: usize) -> bool {
+        let store = self.machine.disk.store();
+        wait(async move {
+            let state = store.workload(&member(nth)).await.expect("a state");
+            let Some(in_flight) = state.in_flight else {
+                return false;
+            };
+            let own = store.get(&in_flight.deployment).await.expect("a record");
+            let group = own.as_ref().and_then(|d| d.group());
+            let Some(id) = group.map(|g| g.id.coordinator().clone()) else {
+                return false;
+            };
+            let coordinator = store.get(&id).await.expect("a record");
+            coordinator.is_some_and(|c| c.has_decided())
+        })
     }
 
     fn is_in_flight(&self) -> bool {

@@ -168,6 +168,13 @@ impl Client {
         }))
     }
 
+    /// The container of this name; `None` if there is none. Where no container is called so, dockerd
+    /// shows one whose id begins with that (`db`): somebody else's.
+    pub(crate) async fn named(&self, name: &str) -> Result<Option<Container>, BackendError> {
+        let found = self.inspect(name).await?;
+        Ok(found.filter(|c| c.summary.name == name))
+    }
+
     /// What dockerd shows of it, and the hardware address that was chosen for it: before API 1.44 that
     /// is shown where the client library no longer looks, and where else one is shown it may be
     /// dockerd's own.
@@ -278,7 +285,7 @@ impl Client {
         if error::status(e) != Some(409) {
             return Ok(false);
         }
-        let holder = self.inspect(name).await?;
+        let holder = self.named(name).await?;
         Ok(holder
             .is_none_or(|c| !c.summary.is_sound() || (c.removes_itself() && !c.summary.is_up())))
     }

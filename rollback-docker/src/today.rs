@@ -26,7 +26,7 @@ impl DockerBackend {
         let source = &self.source;
         let mut artifact = source.artifact_for(cx, client, reference, target).await?;
         cx.check()?;
-        let live = match client.inspect(&self.config.container).await? {
+        let live = match client.named(&self.config.container).await? {
             Some(live) => Some(match &live.summary.ours {
                 Some(marks) => marks.release.clone(),
                 None => self.seen(client, &live, live.restart()).await?,

@@ -23,6 +23,18 @@ fn by_hand(w: &SwarmWorld, args: &[&str], image: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_whose_id_begins_with_our_name_was_taken_for_ours() {
+    let Some(mut w) = world() else { return };
+    by_hand(&w, &["--replicas=0", "-d"], &w.reference(Build::V1));
+    let theirs = w.show()["ID"].as_str().unwrap().to_owned();
+    // dockerd resolves it, as there is nobody of that name.
+    w.name = theirs[..4].to_owned();
+    assert_eq!(w.show()["ID"].as_str(), Some(theirs.as_str()));
+    let seen = w.swarm().observe(&cx()).await.unwrap();
+    assert!(matches!(seen.live, Live::Nothing), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_by_hand_went_back_to_what_its_tag_had_come_to_mean() {
     let Some(w) = world() else { return };
     let mode = ["ENV MODE="];

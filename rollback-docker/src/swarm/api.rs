@@ -28,12 +28,14 @@ pub(super) enum Change {
 }
 
 impl Client {
-    /// The service of this name or id, as dockerd shows it: the client library reads it and loses
-    /// its health check. `None` if there is none.
+    /// The service of this name, as dockerd shows it: the client library reads it and loses its health
+    /// check. `None` if there is none. Where no service is called so, dockerd shows one whose id begins
+    /// with that: somebody else's.
     pub(super) async fn service(&self, name: &str) -> Result<Option<Value>, BackendError> {
         let path = format!("/services/{name}");
         let shown = self.raw(&path, "cannot inspect the service", name).await;
-        shown.map_err(manager)
+        let shown = shown.map_err(manager)?;
+        Ok(shown.filter(|shown| shown["Spec"]["Name"] == name))
     }
 
     /// Makes a service; raced if the name is taken.

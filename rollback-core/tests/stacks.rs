@@ -523,7 +523,7 @@ fn until_agreed(new: &Opening) -> [Event; 6] {
 
 impl Died {
     async fn at(s: &Shop, last: Event) -> Self {
-        s.everything("v1").await;
+        Box::pin(s.everything("v1")).await;
         let now = SystemClock.now();
         let holder = Holder::this_process(now);
         let open = |workload: WorkloadId| {

@@ -31,7 +31,8 @@ impl RollbackEngine {
     /// - [`Refused`](ErrorKind::Refused), with the guard `way-back`: what is live on a member could not
     ///   be put back; [`without_way_back`](StackRequest::without_way_back) names it all the same.
     pub async fn preview_stack(&self, request: &StackRequest) -> Result<StackPlan, Error> {
-        stacks::plan(self.inner(), request).await
+        // On the heap, as a plan for one.
+        Box::pin(stacks::plan(self.inner(), request)).await
     }
 
     /// Carries a stack's plan out: all of it goes live, or none. Returns as soon as the intent of every

@@ -68,7 +68,7 @@ pub(super) async fn of(inner: &Arc<Inner>, deployment: &Deployment) -> Result<Fa
             {
                 tokio::time::sleep(PAUSE).await;
             }
-            Ok(()) => return Err(lost(deployment, group)),
+            Ok(()) => return Err(waits(deployment, group, "cannot be told from here")),
             Err(e) => return Err(e),
         }
     }
@@ -93,7 +93,7 @@ enum Said {
 
 async fn said(inner: &Inner, deployment: &Deployment, group: &Membership) -> Result<Said, Error> {
     let Some(coordinator) = inner.store.get(group.id.coordinator()).await? else {
-        return Err(lost(deployment, group));
+        return Err(waits(deployment, group, "is gone"));
     };
     Ok(match fate(&coordinator) {
         Some(fate) => Said::Fate(fate),
@@ -101,9 +101,10 @@ async fn said(inner: &Inner, deployment: &Deployment, group: &Membership) -> Res
     })
 }
 
-fn lost(deployment: &Deployment, group: &Membership) -> Error {
+/// What becomes of it is on that record, and is not to be had.
+fn waits(deployment: &Deployment, group: &Membership, why: &str) -> Error {
     let what = format!(
-        "it waits for its group, and the record of {}, which says what becomes of it, is gone; \
+        "it waits for its group, and the record of {}, which says what becomes of it, {why}; \
          nothing was done",
         group.id
     );

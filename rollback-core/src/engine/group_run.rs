@@ -5,8 +5,6 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::inner::Inner;
 use super::run::{Progress, Run};
 use super::runner::Step;
@@ -17,7 +15,7 @@ use crate::deployment::{Deployment, Membership, Opening, Outcome, Part, Roll, Se
 use crate::engine::Report;
 use crate::error::{Chain, Error, ErrorKind, StoreError};
 use crate::health::Verdict;
-use crate::history::{Holder, Identity, Lease, Then, Version};
+use crate::history::{Identity, Lease, Then, Version};
 use crate::id::{GroupId, StackName, WorkloadId};
 use crate::plan::Plan;
 use crate::stack::{StackPlan, Stays};
@@ -247,7 +245,7 @@ fn opens(inner: &Inner, plan: &StackPlan) -> Result<BTreeMap<WorkloadId, Opens>,
         (w.clone(), Part::Moves { deployment })
     });
     let stays = plan.stays.iter().map(|(w, s)| (w.clone(), s.part()));
-    let mut roll = Some(Roll::new(plan.goal.clone(), moves.chain(stays).collect()));
+    let mut roll = Some(Roll::new(plan.goal.clone(), stays.chain(moves).collect()));
     let Some(id) = opens.values().next().map(|m| GroupId::of(m.new.id.clone())) else {
         return Ok(opens);
     };
@@ -282,19 +280,11 @@ async fn open_all(
 }
 
 async fn open(inner: &Arc<Inner>, identity: &Identity, member: Opens) -> Result<Opened, Error> {
-    let Opens {
-        mut new,
-        version,
-        plan,
-    } = member;
-    let holder = Holder::this_process(new.opened_at);
-    new.history = Some(identity.clone());
-    new.holder = Some(holder.clone());
-    let asked = Instant::now();
-    let begun = inner.store.begin(&new, &holder, version).await?;
+    let Opens { new, version, plan } = member;
+    let (tenure, deployment) = start::open(inner, identity, new, version).await?;
     Ok(Opened {
-        tenure: Tenure::of(&inner.store, begun.lease, asked),
-        deployment: Deployment::open(new, begun.sequence),
+        tenure,
+        deployment,
         plan,
     })
 }
@@ -306,8 +296,7 @@ async fn settle_all(
     opened: BTreeMap<WorkloadId, Opened>,
     because: &Error,
 ) {
-    // The coordinator last: as long as it is open, nobody takes the others for forgotten.
-    for (workload, opened) in opened.into_iter().rev() {
+    for (workload, opened) in opened {
         let settlement = Settlement::new(
             Outcome::Refused,
             Verdict::Unknown,

@@ -36,13 +36,29 @@ pub(super) fn opening(inner: &Inner, plan: &Plan) -> Result<Opening, Error> {
     Ok(new)
 }
 
+/// Opens a deployment, and takes its lease.
+pub(super) async fn open(
+    inner: &Inner,
+    identity: &Identity,
+    mut new: Opening,
+    expected: Version,
+) -> Result<(Tenure<Lease>, Deployment), Error> {
+    let holder = Holder::this_process(new.opened_at);
+    new.history = Some(identity.clone());
+    new.holder = Some(holder.clone());
+    let asked = Instant::now();
+    let begun = inner.store.begin(&new, &holder, expected).await?;
+    let tenure = Tenure::of(&inner.store, begun.lease, asked);
+    Ok((tenure, Deployment::open(new, begun.sequence)))
+}
+
 /// Opens a deployment and sets it going.
 ///
 /// In a task of its own: who asks may go away while the store is at it, and what has been opened
 /// must have somebody who runs it.
 pub(super) async fn begin(
     inner: &Arc<Inner>,
-    mut new: Opening,
+    new: Opening,
     expected: Version,
     step: Step,
 ) -> Result<Run, Error> {
@@ -50,13 +66,7 @@ pub(super) async fn begin(
     let inner = Arc::clone(inner);
     let task = tokio::spawn(async move {
         let identity = inner.identity().await?;
-        let holder = Holder::this_process(new.opened_at);
-        new.history = Some(identity.clone());
-        new.holder = Some(holder.clone());
-        let asked = Instant::now();
-        let begun = inner.store.begin(&new, &holder, expected).await?;
-        let tenure = Tenure::of(&inner.store, begun.lease, asked);
-        let deployment = Deployment::open(new, begun.sequence);
+        let (tenure, deployment) = open(&inner, &identity, new, expected).await?;
         let start = Start::Fresh(Box::new(step));
         self::start(&inner, identity, tenure, deployment, None, start)
     });

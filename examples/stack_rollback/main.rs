@@ -19,30 +19,37 @@ use rollback_core::prelude::*;
 use rollback_core::stack::{Stack, StackGoal, StackRequest};
 use rollback_examples::playground::{Guest, Playground};
 use rollback_examples::service;
-use rollback_examples::story::{chapter, say};
+use rollback_examples::story::{chapter, end, say};
 use rollback_git::{GitBackend, GitConfig};
 use rollback_health::HttpCheck;
 use rollback_sqlite::SqliteStore;
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+fn main() -> ExitCode {
     // The service, and the command that restarts it, are this program too.
-    if let Some(code) = service::subcommand() {
-        return Ok(code);
+    match service::subcommand() {
+        Some(code) => code,
+        None => end(play()),
     }
+}
+
+fn play() -> Result<(), Box<dyn Error>> {
     if std::env::args().len() > 1 {
         return Err("usage: stack_rollback".into());
     }
     let playground = Playground::new(None)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let told = runtime.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
             told = story(playground.guest()) => told,
             _ = tokio::signal::ctrl_c() => Err("stopped".into()),
+            _ = terminate.recv() => Err("stopped".into()),
         }
     });
     drop(runtime);
     drop(playground);
-    told.map(|()| ExitCode::SUCCESS)
+    told
 }
 
 async fn story(at: Guest) -> Result<(), Box<dyn Error>> {

@@ -48,6 +48,7 @@ mod play;
 mod process;
 mod scenario;
 mod stack;
+mod story;
 mod sweep;
 mod threads;
 mod trouble;

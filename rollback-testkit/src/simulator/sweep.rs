@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::oracle::Breach;
 use super::play::{Play, Played};
 use super::scenario::{Says, Scenario, Verb};
-use super::stack::Story;
+use super::story::Story;
 use super::trouble::Trouble;
 
 /// More points than any act has.

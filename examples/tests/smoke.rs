@@ -186,7 +186,7 @@ fn docker_swap_shows_what_is_pulled_goes_back_by_itself_and_rolls_back() {
     });
     let host = format!("unix://{}", docker.socket().display());
     let client = docker.dir().join("client").display().to_string();
-    let before = docker.must(&["image", "ls", "-aq"]);
+    let before = image_ids(&docker);
     let images: Vec<&str> = images.iter().map(String::as_str).collect();
     tells_of(
         "docker_swap",
@@ -208,11 +208,13 @@ fn docker_swap_shows_what_is_pulled_goes_back_by_itself_and_rolls_back() {
         ],
     );
     assert_eq!(docker.must(&["ps", "-aq"]), "", "containers were left");
-    assert_eq!(
-        docker.must(&["image", "ls", "-aq"]),
-        before,
-        "images were left"
-    );
+    assert_eq!(image_ids(&docker), before, "images were left");
+}
+
+/// As a set: those of one second dockerd lists in any order.
+fn image_ids(docker: &DockerFixture) -> BTreeSet<String> {
+    let all = docker.must(&["image", "ls", "-aq"]);
+    all.lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -239,11 +241,7 @@ fn swarm_service_fails_its_check_goes_back_by_itself_and_rolls_back() {
     };
     let host = format!("unix://{}", docker.socket().display());
     let client = docker.dir().join("client").display().to_string();
-    let images = || {
-        let all = docker.must(&["image", "ls", "-aq"]);
-        all.lines().map(str::to_owned).collect::<BTreeSet<_>>()
-    };
-    let before = images();
+    let before = image_ids(&docker);
     tells_with(
         "swarm_service",
         &[
@@ -272,7 +270,7 @@ fn swarm_service_fails_its_check_goes_back_by_itself_and_rolls_back() {
     ] {
         assert_eq!(docker.must(&list), "", "{list:?} were left");
     }
-    assert_eq!(images(), before, "images were left");
+    assert_eq!(image_ids(&docker), before, "images were left");
 }
 
 #[test]

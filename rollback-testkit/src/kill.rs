@@ -177,11 +177,31 @@ pub async fn sweep_of(
     assemble: &dyn Assemble,
     child: &str,
 ) -> usize {
+    sweep_every(1, scenarios, kill, assemble, child).await
+}
+
+/// The same at each `step`th write only, before and after others in turn; everywhere where
+/// `ROLLBACK_SWEEP_ALL` is set.
+pub async fn sweep_every(
+    step: usize,
+    scenarios: &[Scenario],
+    kill: &dyn KillWorld,
+    assemble: &dyn Assemble,
+    child: &str,
+) -> usize {
+    let step = match std::env::var_os("ROLLBACK_SWEEP_ALL") {
+        Some(_) => 1,
+        None => step.max(1),
+    };
     let strike = Child { kill, child };
     let mut points = 0;
     for scenario in scenarios.iter().copied() {
         for side in [Side::Before, Side::After] {
-            let at = (1..).map(|nth| Point { side, nth });
+            let first = match side {
+                Side::Before => 1,
+                Side::After => step,
+            };
+            let at = (first..).step_by(step).map(|nth| Point { side, nth });
             points += sweep_with(scenario, at, kill, assemble, &strike)
                 .await
                 .points;

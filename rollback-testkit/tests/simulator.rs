@@ -24,7 +24,7 @@ fn no_single_drop_in_trouble_breaks_a_promise() {
 
 #[test]
 fn no_pair_of_drops_in_trouble_breaks_a_promise() {
-    let pairs = from_environment("PAIRS").unwrap_or(2_000);
+    let pairs = from_environment("PAIRS").unwrap_or(600);
     let seed = from_environment("SEED").unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         now.as_secs()
@@ -40,13 +40,13 @@ fn no_single_drop_of_a_stack_leaves_it_in_parts() {
 
 #[test]
 fn no_pair_of_drops_of_a_stack_leaves_it_in_parts() {
-    let pairs = from_environment("PAIRS").unwrap_or(2_000);
+    let pairs = from_environment("PAIRS").unwrap_or(600);
     let seed = from_environment("SEED").unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         now.as_secs()
     });
     let what = format!("pairs of drops of a stack, seed {seed}");
-    finds_nothing(&what, || simulator::stacks_twice(seed, pairs as usize / 4));
+    finds_nothing(&what, || simulator::stacks_twice(seed, pairs as usize / 3));
 }
 
 fn finds_nothing(what: &str, sweep: impl FnOnce() -> Tally) {

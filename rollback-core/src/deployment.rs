@@ -9,6 +9,7 @@ mod opening;
 mod origin;
 mod outcome;
 mod phase;
+mod purpose;
 mod trigger;
 mod version;
 mod watch;
@@ -26,6 +27,7 @@ pub use opening::{Opening, Skipped};
 pub use origin::Origin;
 pub use outcome::{LiveRecord, NotAttempted, Outcome, Settlement};
 pub use phase::Phase;
+pub use purpose::Purpose;
 pub use trigger::{Trigger, TriggerKind};
 pub use version::RecordVersion;
 pub use watch::{MAX_SIGNALS, Watch, WatchVerdict};
@@ -230,6 +232,11 @@ impl Deployment {
     /// Why it turned round, if it did.
     pub fn cause(&self) -> Option<&Cause> {
         self.fold.cause.as_ref()
+    }
+
+    /// What it is for, where it is part of something longer.
+    pub fn purpose(&self) -> Option<&Purpose> {
+        self.new.purpose.as_ref()
     }
 
     /// The group it moves with.

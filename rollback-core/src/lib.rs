@@ -82,6 +82,7 @@ pub mod recover;
 pub mod release;
 pub mod request;
 pub mod retention;
+pub mod retrace;
 pub mod stack;
 pub mod time;
 pub mod told;

@@ -1,6 +1,7 @@
 //! Lineage: what followed what, derived from the records or from summaries of them. Pure.
 
 mod links;
+mod retraced;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use crate::request::Goal;
 use crate::time::Timestamp;
 use crate::withheld::Withheld;
 use links::Links;
+pub use retraced::Retraced;
 
 /// What has become of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -272,6 +274,9 @@ impl<'a, R: Summarized> Lineage<'a, R> {
                 let settled = |d: &Summary| d.settled.as_ref().is_some_and(|s| s.at <= *time);
                 self.facts.iter().any(|d| settled(d))
             }
+            Goal::Undo | Goal::Redo => self
+                .retraced(goal)
+                .is_some_and(|retraced| self.answers(&retraced.goal, restore)),
         }
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{Availability, End, WayBack};
 use crate::compare::Diff;
-use crate::deployment::{LiveRecord, Opening, Trigger};
+use crate::deployment::{LiveRecord, Opening, Purpose, Trigger};
 use crate::drift::{Change, Drift};
 use crate::history::{Sequence, Version};
 use crate::id::{DeploymentId, GuardName, WorkloadId};
@@ -195,6 +195,11 @@ impl fmt::Display for Plan {
                 writeln!(f, "  as in:      {of}, with today's configuration")?;
             }
             _ => writeln!(f, "Deploy {release} to {workload}")?,
+        }
+        match &self.new.purpose {
+            Some(Purpose::Undo { change }) => writeln!(f, "  undoes:     {change}")?,
+            Some(Purpose::Redo { change }) => writeln!(f, "  redoes:     {change}")?,
+            _ => {}
         }
         writeln!(f, "  asked by:   {}", self.new.actor)?;
         if let Some(reason) = &self.new.reason {

@@ -73,6 +73,8 @@ impl<'a> Selection<'a> {
                 self.one(before.and_then(|id| self.lineage.get(id)))
             }
             Goal::AsOf(time) => self.one(self.lineage.as_of(*time)),
+            // What they come to is known before one is selected.
+            Goal::Undo | Goal::Redo => Err(self.none(Vec::new())),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::deployment::{Asked, Skipped};
+use crate::deployment::{Asked, Purpose, Skipped};
 use crate::guard::{Action, Verb};
 use crate::id::{Actor, DeploymentId, GuardName, IdempotencyKey, ShortText, WorkloadId};
 use crate::release::Restore;
@@ -32,6 +32,7 @@ pub struct Request {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) correlation: Option<ShortText>,
     pub(crate) idempotency_key: Option<IdempotencyKey>,
+    pub(crate) purpose: Option<Purpose>,
 }
 
 impl Request {
@@ -48,6 +49,7 @@ impl Request {
             labels: BTreeMap::new(),
             correlation: None,
             idempotency_key: None,
+            purpose: None,
         }
     }
 
@@ -71,6 +73,16 @@ impl Request {
     /// Roll back to a goal.
     pub fn rollback(workload: WorkloadId, goal: Goal, actor: Actor) -> Self {
         Self::new(workload, Wish::Rollback { goal }, actor)
+    }
+
+    /// Undo the last change that is not undone.
+    pub fn undo(workload: WorkloadId, actor: Actor) -> Self {
+        Self::rollback(workload, Goal::Undo, actor)
+    }
+
+    /// Do again what was undone last.
+    pub fn redo(workload: WorkloadId, actor: Actor) -> Self {
+        Self::rollback(workload, Goal::Redo, actor)
     }
 
     /// Says why; recorded.

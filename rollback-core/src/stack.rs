@@ -65,6 +65,11 @@ pub enum StackGoal {
     Before(GroupId),
     /// What was live at this time.
     AsOf(Timestamp),
+    /// What was live before the last change that is not undone, whether the stack was moved or one of its
+    /// workloads alone. What that change left alone is left alone.
+    Undo,
+    /// What the change that was undone last had left. There is none once something new was done.
+    Redo,
 }
 
 impl fmt::Display for StackGoal {
@@ -75,6 +80,8 @@ impl fmt::Display for StackGoal {
             Self::To(id) => write!(f, "what {id} left"),
             Self::Before(id) => write!(f, "what was live before {id}"),
             Self::AsOf(t) => write!(f, "what was live at {t}"),
+            Self::Undo => f.write_str("what was live before the last change"),
+            Self::Redo => f.write_str("what was undone last"),
         }
     }
 }
@@ -136,6 +143,16 @@ impl StackRequest {
     /// Roll the stack back to a goal.
     pub fn rollback(stack: StackName, goal: StackGoal, actor: Actor) -> Self {
         Self::new(stack, StackWish::Rollback(goal), actor)
+    }
+
+    /// Undo the last change of the stack, or of one of its workloads, that is not undone.
+    pub fn undo(stack: StackName, actor: Actor) -> Self {
+        Self::rollback(stack, StackGoal::Undo, actor)
+    }
+
+    /// Do again what was undone last.
+    pub fn redo(stack: StackName, actor: Actor) -> Self {
+        Self::rollback(stack, StackGoal::Redo, actor)
     }
 
     /// Says why; recorded with every member.

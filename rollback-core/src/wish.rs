@@ -23,6 +23,11 @@ pub enum Goal {
     Before(DeploymentId),
     /// What was live at this time.
     AsOf(Timestamp),
+    /// What was live before the last change that is not undone: undoing again goes back further. It is a
+    /// state that is gone back to, all of it, unless the request says how much.
+    Undo,
+    /// What the change that was undone last had left. There is none once something new was done.
+    Redo,
 }
 
 impl fmt::Display for Goal {
@@ -33,6 +38,8 @@ impl fmt::Display for Goal {
             Self::To(id) => write!(f, "the release of {id}"),
             Self::Before(id) => write!(f, "what was live before {id}"),
             Self::AsOf(t) => write!(f, "what was live at {t}"),
+            Self::Undo => f.write_str("what was live before the last change"),
+            Self::Redo => f.write_str("what was undone last"),
         }
     }
 }

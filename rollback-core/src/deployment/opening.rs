@@ -9,6 +9,7 @@ use super::composition::Composition;
 use super::membership::Membership;
 use super::origin::Origin;
 use super::outcome::LiveRecord;
+use super::purpose::Purpose;
 use super::trigger::Trigger;
 use super::version::RecordVersion;
 use crate::backend::{End, Reuse};
@@ -102,6 +103,9 @@ pub struct Opening {
     /// The group it moves with; `None`: it moves alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Box<Membership>>,
+    /// What it is for, where it is part of something longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<Purpose>,
     /// Of what the workload was composed; `None` in records of before this was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub composition: Option<Composition>,
@@ -150,6 +154,7 @@ impl Opening {
             labels: BTreeMap::new(),
             correlation: None,
             group: None,
+            purpose: None,
             composition: None,
             asked: None,
             history: None,

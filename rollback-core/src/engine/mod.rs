@@ -36,6 +36,7 @@ mod planning;
 mod query;
 mod recovery;
 mod report;
+mod retracing;
 mod retry;
 mod rules;
 mod run;

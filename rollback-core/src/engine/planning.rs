@@ -108,6 +108,7 @@ impl Asking<'_> {
             choice,
             today,
             point,
+            purpose,
         } = self.choose(&lineage, recorded).await?;
         let (published, behind) = self.published(&choice.observed, past).await?;
 
@@ -151,6 +152,7 @@ impl Asking<'_> {
         new.labels = request.labels.clone();
         new.correlation = request.correlation.clone();
         new.asked = request.asked();
+        new.purpose = purpose;
         let (before, after) = (new.from.release(), new.to.release());
         let withheld = guards::withheld(&withheld, &lineage, after, choice.point.as_ref());
         let mut plan = Plan {

@@ -8,10 +8,12 @@ use tokio::task::JoinSet;
 
 use super::groups::{self, Group};
 use super::inner::Inner;
-use super::{guards, planning};
+use super::{guards, planning, retracing};
+use crate::deployment::Purpose;
 use crate::error::{Error, ErrorKind};
 use crate::id::{DeploymentId, GuardName, StackName, WorkloadId};
 use crate::plan::{Plan, Refusal};
+use crate::release::Restore;
 use crate::request::{Goal, Request, Wish};
 use crate::stack::{Stack, StackGoal, StackPlan, StackRequest, StackWish, Stays};
 
@@ -19,8 +21,10 @@ use crate::stack::{Stack, StackGoal, StackPlan, StackRequest, StackWish, Stays};
 const AT_ONCE: usize = 8;
 
 /// What a wish for a stack means for one of its workloads.
-enum Wanted {
+pub(super) enum Wanted {
     This(Wish),
+    /// The same, as a part of something longer.
+    For(Purpose, Wish),
     Nothing(&'static str),
 }
 
@@ -50,7 +54,7 @@ pub(super) async fn plan(inner: &Arc<Inner>, request: &StackRequest) -> Result<S
     let wanted = wanted(inner, stack, &request.wish).await?;
     let movers: BTreeSet<WorkloadId> = wanted
         .iter()
-        .filter(|(_, wanted)| matches!(wanted, Wanted::This(_)))
+        .filter(|(_, wanted)| !matches!(wanted, Wanted::Nothing(_)))
         .map(|(workload, _)| workload.clone())
         .collect();
     let (mut moves, mut stays) = (BTreeMap::new(), BTreeMap::new());
@@ -127,10 +131,13 @@ async fn each(
     let room = Arc::new(Semaphore::new(AT_ONCE));
     let mut at_work = JoinSet::new();
     for (workload, wanted) in wanted {
-        let Wanted::This(wish) = wanted else {
-            continue;
+        let (purpose, wish) = match wanted {
+            Wanted::This(wish) => (None, wish),
+            Wanted::For(purpose, wish) => (Some(purpose), wish),
+            Wanted::Nothing(_) => continue,
         };
-        let own = request.of(workload.clone(), wish);
+        let mut own = request.of(workload.clone(), wish);
+        own.purpose = purpose;
         let (inner, movers, room) = (Arc::clone(inner), movers.clone(), Arc::clone(&room));
         at_work.spawn(async move {
             let _room = room.acquire_owned().await;
@@ -182,6 +189,12 @@ impl StackRequest {
         request.forced.clone_from(&self.forced);
         request.labels.clone_from(&self.labels);
         request.correlation.clone_from(&self.correlation);
+        if matches!(
+            self.wish,
+            StackWish::Rollback(StackGoal::Undo | StackGoal::Redo)
+        ) {
+            request = request.restore(Restore::Everything);
+        }
         match irreversible {
             true => request.force(GuardName::way_back()),
             false => request,
@@ -256,6 +269,16 @@ async fn back(
         StackGoal::Before(id) => {
             let group = groups::of_stack(inner, stack, id).await?;
             before(&group, all)
+        }
+        StackGoal::Undo | StackGoal::Redo => {
+            let found = retracing::of_stack(inner, stack, goal).await?;
+            let mut found = found.ok_or_else(|| no_group(stack, goal))?;
+            all.map(|w| {
+                let left = Wanted::Nothing("the change left it alone");
+                let wanted = found.remove(&w).unwrap_or(left);
+                (w, wanted)
+            })
+            .collect()
         }
         StackGoal::Previous => {
             let found = groups::newest(inner, stack, Group::went_forward).await?;

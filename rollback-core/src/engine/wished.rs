@@ -8,7 +8,7 @@ use super::choose::{self, Choice};
 use super::inner::Inner;
 use super::rules::Rules;
 use crate::backend::{Backend, End, Instance};
-use crate::deployment::{Deployment, Trigger};
+use crate::deployment::{Deployment, Purpose, Trigger};
 use crate::engine::Workload;
 use crate::error::Error;
 use crate::history::{ReleaseSummary, Summary, WorkloadState};
@@ -18,7 +18,7 @@ use crate::no_point::NoPoint;
 use crate::plan::Refusal;
 use crate::planner::Selection;
 use crate::release::{Release, Restore};
-use crate::request::{Request, Wish};
+use crate::request::{Goal, Request, Wish};
 
 /// Who asks for what.
 pub(super) struct Asking<'a> {
@@ -41,6 +41,8 @@ pub(super) struct Chosen {
     pub(super) today: Option<Release>,
     /// The deployment whose release a rollback brings back.
     pub(super) point: Option<Deployment>,
+    /// What the deployment is for.
+    pub(super) purpose: Option<Purpose>,
 }
 
 impl Asking<'_> {
@@ -71,6 +73,7 @@ impl Asking<'_> {
                     // A reference is resolved with today's configuration.
                     today: Some(release),
                     point: None,
+                    purpose: request.purpose.clone(),
                 })
             }
             Wish::Redeploy { of } => {
@@ -87,6 +90,7 @@ impl Asking<'_> {
                     choice: choose::anew(limit, backend, End::Planned(release), observed).await?,
                     today,
                     point: None,
+                    purpose: request.purpose.clone(),
                 })
             }
             Wish::Rollback { goal } => {
@@ -95,13 +99,14 @@ impl Asking<'_> {
                 let today = today(limit, backend, live.release()).await?;
                 let live = live.release().map(ReleaseSummary::of);
                 let configured = today.as_ref().map(ReleaseSummary::of);
+                let retraced = lineage.retraced(goal);
                 let selection = Selection {
                     workload: &request.workload,
-                    goal,
+                    goal: retraced.as_ref().map_or(goal, |retraced| &retraced.goal),
                     lineage,
                     live: live.as_ref(),
                     today: configured.as_ref(),
-                    restore: request.restore.as_ref().unwrap_or(&rules.restore),
+                    restore: self.restores(goal),
                     policy: &rules.policy,
                     reapply: request.reapply,
                 };
@@ -115,8 +120,24 @@ impl Asking<'_> {
                     choice,
                     today,
                     point: Some(point),
+                    purpose: retraced.map_or_else(
+                        || request.purpose.clone(),
+                        |retraced| Some(retraced.purpose),
+                    ),
                 })
             }
+        }
+    }
+}
+
+impl<'a> Asking<'a> {
+    /// How much a rollback restores.
+    fn restores(&self, goal: &Goal) -> &'a Restore {
+        match (&self.request.restore, goal) {
+            (Some(asked), _) => asked,
+            // They go to a state.
+            (None, Goal::Undo | Goal::Redo) => &Restore::Everything,
+            (None, _) => &self.rules.restore,
         }
     }
 }

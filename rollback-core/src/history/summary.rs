@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Fault, Sequence};
-use crate::deployment::{Deployment, LiveRecord, Note, Origin, Outcome, Trigger, TriggerKind};
+use crate::deployment::{
+    Deployment, LiveRecord, Note, Origin, Outcome, Purpose, Trigger, TriggerKind,
+};
 use crate::event::Event;
 use crate::health::VerdictKind;
 use crate::id::{BackendKind, DeploymentId, GroupId, IdempotencyKey};
@@ -73,6 +75,9 @@ pub struct Summary {
     /// The group it moved with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupId>,
+    /// What it is for, where it is part of something longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<Purpose>,
     /// Until when its remediations count for the breaker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker_until: Option<Timestamp>,
@@ -188,6 +193,7 @@ impl Summary {
             bad: d.annotations().bad.clone(),
             key: new.asked.as_ref().map(|asked| asked.key.clone()),
             group: d.group().map(|group| group.id.clone()),
+            purpose: d.purpose().cloned(),
             breaker_until: breaker_until(d),
         }
     }

@@ -136,3 +136,52 @@ async fn a_newer_group_was_passed_over_for_an_older_one_of_a_quieter_workload() 
     s.rollback(StackGoal::Previous).await.unwrap();
     assert_eq!(s.live(), ["v2", "v2", "v2"]);
 }
+
+#[tokio::test]
+async fn the_last_change_of_a_stack_is_undone_whatever_it_was_and_done_again() {
+    let s = Shop::new();
+    s.everything("v1").await;
+    s.deploy(&[("api", "v2"), ("db", "v2")]).await;
+    let alone = s.engine.deploy(&id("web"), "v9", me()).await;
+    alone.unwrap().await.unwrap();
+    assert_eq!(s.live(), ["v2", "v2", "v9"]);
+    // A workload that was moved alone, ...
+    let undone = s.rollback(StackGoal::Undo).await.unwrap();
+    assert_eq!(undone.members().len(), 1);
+    assert_eq!(s.live(), ["v2", "v2", "v1"]);
+    // ... then the group before that, ...
+    s.rollback(StackGoal::Undo).await.unwrap();
+    assert_eq!(s.live(), ["v1", "v1", "v1"]);
+    // ... and forward again in the other order.
+    s.rollback(StackGoal::Redo).await.unwrap();
+    assert_eq!(s.live(), ["v2", "v2", "v1"]);
+    s.rollback(StackGoal::Redo).await.unwrap();
+    assert_eq!(s.live(), ["v2", "v2", "v9"]);
+    let e = s.rollback(StackGoal::Redo).await.unwrap_err();
+    assert!(
+        matches!(
+            e.refusal(),
+            Some(Refusal::NoGroup {
+                goal: StackGoal::Redo,
+                ..
+            })
+        ),
+        "{e}"
+    );
+}
+
+#[tokio::test]
+async fn a_part_of_a_group_that_was_undone_alone_is_not_the_group() {
+    let s = Shop::new();
+    s.everything("v1").await;
+    s.deploy(&[("api", "v2"), ("db", "v2")]).await;
+    let alone = s.engine.rollback(&id("api"), Goal::Undo, me()).await;
+    alone.unwrap().await.unwrap();
+    assert_eq!(s.live(), ["v1", "v2", "v1"]);
+    // The rest of the group is what is left to undo.
+    s.rollback(StackGoal::Undo).await.unwrap();
+    assert_eq!(s.live(), ["v1", "v1", "v1"]);
+    s.rollback(StackGoal::Redo).await.unwrap();
+    s.rollback(StackGoal::Redo).await.unwrap();
+    assert_eq!(s.live(), ["v2", "v2", "v1"]);
+}

@@ -42,6 +42,8 @@ pub enum Cause {
     },
     /// The process died before anything live was touched, or before its group was decided.
     Interrupted,
+    /// It was a drill that ends before the switch, and went well so far.
+    Practised,
     /// Its group does not go live, because of another member.
     WithItsGroup {
         /// The other member's workload.
@@ -65,6 +67,7 @@ impl Cause {
             // Nothing is wrong with it.
             Self::Cancelled { .. } | Self::WithItsGroup { .. } => Outcome::Cancelled,
             Self::Interrupted => Outcome::Interrupted,
+            Self::Practised => Outcome::Succeeded,
         }
     }
 }
@@ -78,6 +81,7 @@ impl fmt::Display for Cause {
             Self::Cancelled { by: Some(by) } => write!(f, "cancelled by {by}"),
             Self::Cancelled { by: None } => f.write_str("cancelled"),
             Self::Interrupted => f.write_str("the engine's process ended half-way"),
+            Self::Practised => f.write_str("it was a drill, which ends before the switch"),
             Self::WithItsGroup { workload, why, .. } => {
                 write!(f, "{workload}, which it moves with, did not go live: {why}")
             }

@@ -87,6 +87,8 @@ pub enum Verb {
     Cancel,
     /// Pin, note or mark a record.
     Annotate,
+    /// Confirm a deployment that would go back by itself.
+    Confirm,
     /// Hold deploys, or let them go.
     Hold,
     /// Recall an artifact, or take a recall back.
@@ -110,6 +112,7 @@ impl fmt::Display for Verb {
             Self::Adopt => "adopt",
             Self::Cancel => "cancel",
             Self::Annotate => "annotate",
+            Self::Confirm => "confirm",
             Self::Hold => "hold",
             Self::Recall => "recall an artifact of",
             Self::Floor => "set the floor of",

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::{Aim, HealthCheck, Healthy, Probe, Unhealthy};
 pub use gate::Gate;
-pub(crate) use gate::millis;
+pub(crate) use gate::{maybe_millis, millis};
 
 /// How a health gate ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

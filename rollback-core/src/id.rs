@@ -172,6 +172,11 @@ impl GuardName {
         Self("migrations".to_owned())
     }
 
+    /// The built-in guard over rollbacks that were not practised.
+    pub fn drill() -> Self {
+        Self("drill".to_owned())
+    }
+
     /// The built-in guard over artifacts that were recalled.
     pub fn recall() -> Self {
         Self("recall".to_owned())

@@ -74,6 +74,7 @@ pub mod masking;
 pub mod memory;
 mod newer;
 mod no_point;
+pub mod owed;
 pub mod plan;
 pub mod planner;
 pub mod points;

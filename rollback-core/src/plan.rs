@@ -1,5 +1,6 @@
 //! [`Plan`]: what a deploy or rollback will do, as a value; and why one may not be.
 
+mod practised;
 mod refusal;
 mod warning;
 
@@ -17,6 +18,7 @@ use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::release::Release;
 use crate::wish::Goal;
 
+pub use practised::{Extent, Practised};
 pub use refusal::Refusal;
 pub use warning::{Migrations, Warning};
 
@@ -63,6 +65,9 @@ pub struct Plan {
     /// Which built-in guards refuse the release that is gone to, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) withheld: Vec<(GuardName, String)>,
+    /// When a rollback of the workload was last practised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) practised: Option<Practised>,
     /// Which workloads move as one with it: no reason to wait for them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) moves_with: BTreeSet<WorkloadId>,
@@ -143,6 +148,11 @@ impl Plan {
     /// How what is live differs from its record.
     pub fn drift(&self) -> &Drift {
         &self.drift
+    }
+
+    /// When a rollback of the workload was last practised, as far as the newest records tell.
+    pub fn practised(&self) -> Option<&Practised> {
+        self.practised.as_ref()
     }
 
     /// How near its release is.
@@ -244,6 +254,17 @@ impl fmt::Display for Plan {
             WayBack::None(why) => format!("none: {why}"),
         };
         write!(f, "  way back:   {back}")?;
+        if let Some(practised) = &self.practised {
+            let told = practised.told(self.new.opened_at);
+            write!(f, "\n  practised:  {told}")?;
+        }
+        if let Some(span) = self.new.confirm_within {
+            let span = span.as_secs();
+            write!(
+                f,
+                "\n  confirm:    within {span} s of going live, or it goes back by itself"
+            )?;
+        }
         for warning in self.warnings() {
             write!(f, "\n  warning:    {warning}")?;
         }

@@ -192,6 +192,35 @@ pub enum AfterRollback {
     Hold,
 }
 
+/// How often a rollback is to be practised, and what it means for deploys when it was not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DrillRule {
+    /// A drill that is older than so many days is overdue.
+    pub days: u32,
+    /// What that means.
+    pub then: OnOverdue,
+}
+
+impl DrillRule {
+    /// Overdue after so many days, and what that means.
+    pub const fn new(days: u32, then: OnOverdue) -> Self {
+        Self { days, then }
+    }
+}
+
+/// What an overdue drill means for a deploy. No rollback is ever kept from going back by it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OnOverdue {
+    /// The plan warns.
+    #[default]
+    Warn,
+    /// The guard `drill` refuses; it can be forced by name.
+    Block,
+}
+
 /// Rules for one workload. Recorded with every deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -216,6 +245,9 @@ pub struct Policy {
     pub migrations: OnMigrations,
     /// What follows a rollback.
     pub after_rollback: AfterRollback,
+    /// How often a rollback is to be practised; `None`: nobody asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drill: Option<DrillRule>,
     /// Longest time for each effect.
     pub deadlines: Deadlines,
 }
@@ -231,6 +263,7 @@ impl Default for Policy {
             breaker: Breaker::default(),
             migrations: OnMigrations::Warn,
             after_rollback: AfterRollback::Nothing,
+            drill: None,
             deadlines: Deadlines::default(),
         }
     }
@@ -275,6 +308,7 @@ impl Policy {
         breaker: Breaker,
         migrations: OnMigrations,
         after_rollback: AfterRollback,
+        drill: Option<DrillRule>,
         deadlines: Deadlines,
     }
 
@@ -306,6 +340,9 @@ impl Policy {
                     "soaks for longer than its deadline; raise deadlines.gate",
                 );
             }
+        }
+        if self.drill.is_some_and(|drill| drill.days == 0) {
+            return bad("drill", "is overdue after 0 days: use at least 1");
         }
         if matches!(&self.restore, Some(Restore::Facets(names)) if names.is_empty()) {
             return bad("restore", "names no facet; write artifact instead");

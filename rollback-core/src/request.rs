@@ -1,6 +1,7 @@
 //! What a caller asks for.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::deployment::{Asked, Purpose, Skipped};
 use crate::guard::{Action, Verb};
@@ -33,6 +34,7 @@ pub struct Request {
     pub(crate) correlation: Option<ShortText>,
     pub(crate) idempotency_key: Option<IdempotencyKey>,
     pub(crate) purpose: Option<Purpose>,
+    pub(crate) confirm_within: Option<Duration>,
 }
 
 impl Request {
@@ -50,6 +52,7 @@ impl Request {
             correlation: None,
             idempotency_key: None,
             purpose: None,
+            confirm_within: None,
         }
     }
 
@@ -134,6 +137,15 @@ impl Request {
     #[must_use]
     pub fn correlation(mut self, id: ShortText) -> Self {
         self.correlation = Some(id);
+        self
+    }
+
+    /// Goes back by itself, to what was live before, unless somebody
+    /// [confirms](crate::engine::RollbackEngine::confirm) it within so long of its settlement: also if
+    /// this program is gone by then, as soon as any engine recovers.
+    #[must_use]
+    pub fn confirm_within(mut self, span: Duration) -> Self {
+        self.confirm_within = Some(span);
         self
     }
 

@@ -4,6 +4,7 @@ mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +110,21 @@ pub struct StackRequest {
     pub(crate) without_way_back: BTreeSet<WorkloadId>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) correlation: Option<ShortText>,
+    pub(crate) confirm_within: Option<Duration>,
+    pub(crate) purposes: Purposes,
+}
+
+/// What the members of a group are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purposes {
+    /// What the goal makes of them.
+    OfTheGoal,
+    /// They practise the rollback that they are.
+    Drill,
+    /// They go back to before the drill that they undo.
+    DrillEnds,
+    /// They go back, since nobody had confirmed what they undo.
+    Unconfirmed,
 }
 
 impl StackRequest {
@@ -122,6 +138,8 @@ impl StackRequest {
             without_way_back: BTreeSet::new(),
             labels: BTreeMap::new(),
             correlation: None,
+            confirm_within: None,
+            purposes: Purposes::OfTheGoal,
         }
     }
 
@@ -190,6 +208,14 @@ impl StackRequest {
     #[must_use]
     pub fn correlation(mut self, id: ShortText) -> Self {
         self.correlation = Some(id);
+        self
+    }
+
+    /// All of it goes back by itself unless somebody confirms it, as with
+    /// [`Request::confirm_within`](crate::request::Request::confirm_within).
+    #[must_use]
+    pub fn confirm_within(mut self, span: Duration) -> Self {
+        self.confirm_within = Some(span);
         self
     }
 

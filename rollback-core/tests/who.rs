@@ -76,7 +76,7 @@ async fn a_guard_that_there_is_not_could_be_forced() {
     assert_eq!(e.http_status(), 400);
     assert_eq!(
         e.to_string(),
-        "there is no guard migration to force; there are dependencies, migrations, hold, recall, floor, way-back"
+        "there is no guard migration to force; there are dependencies, migrations, hold, recall, floor, way-back, drill"
     );
 }
 

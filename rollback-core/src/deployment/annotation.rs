@@ -77,6 +77,8 @@ pub enum Annotation {
     ClearBad,
     /// A note. At most [`MAX_NOTES`] are kept for a record.
     Note(Note),
+    /// It stays: it was to be confirmed. The first one counts.
+    Confirm(Note),
     /// A watch over what went live. A later one takes the place of an earlier one, but for one that
     /// has ended: what came of it is not taken back.
     Watch(Watch),
@@ -95,6 +97,9 @@ pub struct Annotations {
     /// Notes, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
+    /// Who confirmed it, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<Note>,
     /// What is looked at since it was settled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch: Option<Watch>,
@@ -114,6 +119,7 @@ impl Annotations {
             Annotation::ClearBad => self.bad = None,
             Annotation::Note(_) if self.notes.len() >= MAX_NOTES => return None,
             Annotation::Note(note) => self.notes.push(note.clone()),
+            Annotation::Confirm(note) => drop(self.confirmed.get_or_insert_with(|| note.clone())),
             Annotation::Watch(watch) => {
                 let ended = self.watch.as_ref().is_some_and(|w| w.verdict.is_some());
                 if !ended {

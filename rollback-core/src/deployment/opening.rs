@@ -1,6 +1,7 @@
 //! [`Opening`]: everything that is known when a deployment opens.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use super::purpose::Purpose;
 use super::trigger::Trigger;
 use super::version::RecordVersion;
 use crate::backend::{End, Reuse};
-use crate::health::Gate;
+use crate::health::{Gate, maybe_millis};
 use crate::history::{Holder, Identity};
 use crate::id::{Actor, BackendKind, DeploymentId, GuardName, ShortText, WorkloadId};
 use crate::plan::Warning;
@@ -106,6 +107,15 @@ pub struct Opening {
     /// What it is for, where it is part of something longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<Purpose>,
+    /// It goes back by itself, unless somebody confirms it within so long of its settlement; in
+    /// milliseconds.
+    #[serde(
+        rename = "confirm_within_ms",
+        default,
+        with = "maybe_millis",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub confirm_within: Option<Duration>,
     /// Of what the workload was composed; `None` in records of before this was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub composition: Option<Composition>,
@@ -155,6 +165,7 @@ impl Opening {
             correlation: None,
             group: None,
             purpose: None,
+            confirm_within: None,
             composition: None,
             asked: None,
             history: None,

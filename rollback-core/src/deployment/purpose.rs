@@ -52,3 +52,10 @@ pub enum Purpose {
 }
 
 keeps_newer!(Purpose, "for");
+
+impl Purpose {
+    /// Whether the engine owes it, and nobody asks for it.
+    pub(crate) fn is_owed(&self) -> bool {
+        matches!(self, Self::DrillEnds { .. } | Self::Unconfirmed { .. })
+    }
+}

@@ -7,6 +7,7 @@ use tokio::sync::OnceCell;
 
 use super::inner::Inner;
 use super::observing::Observing;
+use super::owing::Owing;
 use crate::backend::{Backend, Place};
 use crate::dependencies::Graph;
 use crate::engine::{RollbackEngine, Workload};
@@ -125,6 +126,7 @@ impl EngineBuilder {
             authorizer: self.authorizer,
             observing: Observing::new(self.observers),
             running: Mutex::new(HashMap::new()),
+            owing: Owing::default(),
         }))
     }
 }

@@ -102,6 +102,10 @@ impl GroupReport {
         &self.members
     }
 
+    pub(super) fn into_members(self) -> BTreeMap<WorkloadId, Result<Report, Error>> {
+        self.members
+    }
+
     /// What was left alone, and why.
     pub fn stays(&self) -> &BTreeMap<WorkloadId, Stays> {
         &self.stays

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use super::ask;
 use super::inner::Inner;
-use crate::backend::WayBack;
+use crate::backend::{End, WayBack};
 use crate::dependencies::{Relation, trouble};
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Trigger};
 use crate::engine::Workload;
 use crate::error::{Chain, Error, StoreError};
 use crate::guard::Ruling;
@@ -15,9 +15,10 @@ use crate::history::{Summary, WorkloadState};
 use crate::id::{DeploymentId, GuardName, WorkloadId};
 use crate::lineage::Lineage;
 use crate::plan::{Migrations, Plan, Refusal, Warning};
-use crate::policy::OnMigrations;
+use crate::policy::{OnMigrations, OnOverdue};
 use crate::release::Release;
 use crate::request::{Request, Wish};
+use crate::time::Timestamp;
 use crate::withheld::Withheld;
 
 /// Refuses to force what is no guard of this workload: it would be recorded, and skip nothing.
@@ -29,6 +30,7 @@ pub(super) fn known(workload: &Workload, forced: &[GuardName]) -> Result<(), Ref
         GuardName::recall(),
         GuardName::floor(),
         GuardName::way_back(),
+        GuardName::drill(),
     ];
     known.extend(workload.guards.iter().map(|g| g.name()));
     match forced.iter().find(|guard| !known.contains(guard)) {
@@ -67,6 +69,7 @@ pub(super) async fn ask(
     )?;
     rule(GuardName::way_back(), way_back(plan))?;
     rule(GuardName::migrations(), migrations(plan))?;
+    rule(GuardName::drill(), drill(plan, inner.clock.now()))?;
     for (guard, why) in &plan.withheld {
         rule(guard.clone(), Ruling::Refuse(why.clone()))?;
     }
@@ -133,6 +136,30 @@ fn way_back(plan: &Plan) -> Ruling {
 /// What is said of a member of a group that could not go back.
 pub(super) fn no_way_back(why: &str) -> String {
     format!("what is live could not be put back if another member failed: {why}")
+}
+
+/// Who asks for drills deploys nothing new while none was held in time.
+fn drill(plan: &Plan, now: Timestamp) -> Ruling {
+    let goes_forward = matches!(plan.trigger(), Trigger::Deploy | Trigger::Redeploy { .. });
+    let Some(rule) = plan.new.policy.drill.filter(|_| goes_forward) else {
+        return Ruling::Allow;
+    };
+    // Nobody can practise going back to nothing.
+    if matches!(plan.new.from, End::Nothing) {
+        return Ruling::Allow;
+    }
+    let why = match &plan.practised {
+        Some(practised) if !practised.is_overdue(&rule, now) => return Ruling::Allow,
+        Some(practised) => format!("a rollback was last practised {}", practised.told(now)),
+        None => format!("no rollback was practised in {} days", rule.days),
+    };
+    match rule.then {
+        OnOverdue::Block => Ruling::Refuse(format!("{why}; hold a drill first")),
+        OnOverdue::Warn => Ruling::Warn(vec![Warning::Guard {
+            guard: GuardName::drill(),
+            message: why,
+        }]),
+    }
 }
 
 fn migrations(plan: &Plan) -> Ruling {

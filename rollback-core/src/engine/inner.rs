@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 
 use super::observing::Observing;
+use super::owing::Owing;
 use super::run::Channels;
 use crate::backend::{Instance, Observation};
 use crate::dependencies::Graph;
@@ -37,6 +38,7 @@ pub(super) struct Inner {
     pub(super) authorizer: Option<Arc<dyn Authorizer>>,
     pub(super) observing: Observing,
     pub(super) running: Mutex<HashMap<DeploymentId, Channels>>,
+    pub(super) owing: Owing,
 }
 
 impl Inner {

@@ -240,7 +240,7 @@ impl RollbackEngine {
         self.annotate(id, Annotation::ClearBad, actor).await
     }
 
-    fn say(&self, text: ShortText, actor: &Actor) -> Note {
+    pub(super) fn say(&self, text: ShortText, actor: &Actor) -> Note {
         Note {
             by: actor.clone(),
             at: self.inner().clock.now(),

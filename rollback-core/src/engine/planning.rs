@@ -11,15 +11,16 @@ use super::warnings::{migrations, not_judged_beside, preflight, reference_stays,
 use super::wished::{Asking, Chosen};
 use crate::backend::Observation;
 use crate::compare::Diff;
-use crate::deployment::{Deployment, Origin};
+use crate::deployment::{Deployment, Origin, Purpose};
 use crate::drift::{Change, Drift, changes, drift};
 use crate::error::{Error, StoreError};
 use crate::history::{Conflict, Published, Sequence, Summaries, Summary, WorkloadState};
 use crate::id::{DeploymentId, WorkloadId};
 use crate::lineage::{Lineage, Standing};
-use crate::plan::{Plan, Refusal, Warning};
+use crate::plan::{Plan, Practised, Refusal, Warning};
 use crate::release::Release;
 use crate::request::{Request, Wish};
+use crate::time::Timestamp;
 use crate::withheld::Withheld;
 
 /// Refuses while something is in flight.
@@ -45,7 +46,10 @@ pub(super) async fn plan_among(
     others: &BTreeSet<WorkloadId>,
 ) -> Result<Plan, Error> {
     let workload = inner.workload(&request.workload)?;
-    inner.authorize(&request.action()).await?;
+    // What the engine owes nobody asks for.
+    if !request.purpose.as_ref().is_some_and(Purpose::is_owed) {
+        inner.authorize(&request.action()).await?;
+    }
     guards::known(workload, &request.forced)?;
     let state = idle(inner, &request.workload).await?;
     let forced_hold = guards::held(&state, request)?;
@@ -97,7 +101,9 @@ impl Asking<'_> {
         let withheld = Withheld::of(state);
         let lineage = Lineage::new(&past.summaries, &state.live)
             .withholding(withheld.clone().forcing(&request.forced));
-        if !past.is_whole && !is_enough(&lineage, request, rules) {
+        let is_enough = is_enough(&lineage, request, rules)
+            && tells_of_drills(past, rules, self.inner.clock.now());
+        if !past.is_whole && !is_enough {
             return Ok(None);
         }
         let (backend, limit) = (workload.backend.as_ref(), rules.policy.deadlines.observe);
@@ -153,6 +159,7 @@ impl Asking<'_> {
         new.correlation = request.correlation.clone();
         new.asked = request.asked();
         new.purpose = purpose;
+        new.confirm_within = request.confirm_within;
         let (before, after) = (new.from.release(), new.to.release());
         let withheld = guards::withheld(&withheld, &lineage, after, choice.point.as_ref());
         let mut plan = Plan {
@@ -181,6 +188,7 @@ impl Asking<'_> {
             way_back: choose::way_back(&choice.observed),
             past: behind,
             withheld,
+            practised: Practised::newest(&past.summaries),
             moves_with: others.clone(),
             new,
         };
@@ -234,6 +242,16 @@ fn is_enough(lineage: &Lineage<'_, Summary>, request: &Request, rules: &Rules) -
             Wish::Redeploy { of } => lineage.get(of).is_some(),
             Wish::Rollback { goal } => lineage.answers(goal, restore),
         }
+}
+
+/// Whether a drill that the policy asks for would be among these.
+fn tells_of_drills(past: &Summaries, rules: &Rules, now: Timestamp) -> bool {
+    let Some(rule) = rules.policy.drill else {
+        return true;
+    };
+    let span = std::time::Duration::from_secs(u64::from(rule.days) * 24 * 60 * 60);
+    let oldest = past.summaries.last().map(|d| d.opened_at);
+    Practised::newest(&past.summaries).is_some() || oldest.is_some_and(|at| now.since(at) > span)
 }
 
 /// Where the release of what is live first came from, if that is deployed once more.

@@ -14,7 +14,7 @@ use super::runner::Step;
 use super::start::{self, Start};
 use super::tenure::Tenure;
 use super::together::InGroup;
-use super::{adopt, ask, fate};
+use super::{adopt, ask, fate, owing};
 use crate::backend::Observation;
 use crate::deployment::{Deployment, LiveRecord, Need};
 use crate::engine::Workload;
@@ -55,8 +55,11 @@ pub(super) async fn all(inner: &Arc<Inner>) -> Result<Vec<Recovered>, Error> {
             result: Err(error),
         });
     }
+    let mut idle = Vec::new();
     for state in all.states {
         let Some(in_flight) = state.in_flight else {
+            let live = state.live.known().cloned();
+            idle.extend(live.map(|live| (state.workload, live)));
             continue;
         };
         let liveness = match in_flight.liveness {
@@ -78,6 +81,7 @@ pub(super) async fn all(inner: &Arc<Inner>) -> Result<Vec<Recovered>, Error> {
     while let Some(joined) = at_work.join_next().await {
         done.extend(joined.ok().flatten());
     }
+    done.extend(owing::all(inner, idle).await);
     done.sort_by(|a, b| a.workload.cmp(&b.workload));
     Ok(done)
 }

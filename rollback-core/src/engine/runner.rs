@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::guards;
 use super::inner::Inner;
+use super::owing;
 use super::report::{AutomaticRollback, Report};
 use super::run::Channels;
 use super::tenure::Tenure;
@@ -17,7 +18,9 @@ use super::together::{At, InGroup};
 use super::warnings;
 use crate::backend::{Prepared, Rollout};
 use crate::context::{Cancellation, Context, ProgressSink, Said};
-use crate::deployment::{Deployment, LiveRecord, NotAttempted, Outcome, Phase, Settlement};
+use crate::deployment::{
+    Deployment, LiveRecord, NotAttempted, Outcome, Phase, Purpose, Settlement,
+};
 use crate::engine::Workload;
 use crate::error::{BackendError, BackendErrorKind, Chain, Error, LiveImpact};
 use crate::event::{Cause, Event, TimedEvent};
@@ -143,6 +146,9 @@ impl Runner {
 
     async fn guard(&mut self, plan: &Plan) -> Result<Step, Error> {
         let limit = self.deadlines().observe;
+        if let Some(why) = owing::is_owed_no_more(&self.inner, &self.deployment).await? {
+            return self.go_back(Cause::Guarded { why }).await;
+        }
         let mut plan = plan.clone();
         if let Some(point) = &plan.rollback_point {
             // What has been said of the rollback point since the plan was made holds, too.
@@ -246,6 +252,10 @@ impl Runner {
         }
         let trigger = self.deployment.trigger().kind();
         for task in &self.workload.tasks.clone() {
+            // What is only practised changes no data.
+            if self.is_dry() {
+                break;
+            }
             let name = task.name();
             if !task.runs_on(trigger) || self.deployment.tasks_done().contains(&name) {
                 continue;
@@ -309,7 +319,15 @@ impl Runner {
         }
     }
 
+    /// Whether it is practised, up to the switch.
+    fn is_dry(&self) -> bool {
+        self.deployment.purpose() == Some(&Purpose::DryDrill)
+    }
+
     async fn switch(&mut self) -> Result<Step, Error> {
+        if self.is_dry() {
+            return self.go_back(Cause::Practised).await;
+        }
         if let Some(step) = self.meets(At::Ready).await? {
             return Ok(step);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::owing;
 use super::patience::Patience;
 use super::retry::Retry;
 use super::runner::{Runner, Step};
@@ -104,7 +105,10 @@ impl Runner {
                 self.announce(None);
                 Ok(Some(Step::Prepare))
             }
-            _ => Ok(None),
+            _ => {
+                owing::settled(&self.inner, &self.deployment);
+                Ok(None)
+            }
         }
     }
 }

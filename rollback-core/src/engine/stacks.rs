@@ -15,7 +15,7 @@ use crate::id::{DeploymentId, GuardName, StackName, WorkloadId};
 use crate::plan::{Plan, Refusal};
 use crate::release::Restore;
 use crate::request::{Goal, Request, Wish};
-use crate::stack::{Stack, StackGoal, StackPlan, StackRequest, StackWish, Stays};
+use crate::stack::{Purposes, Stack, StackGoal, StackPlan, StackRequest, StackWish, Stays};
 
 /// How many members are planned at once.
 const AT_ONCE: usize = 8;
@@ -137,7 +137,7 @@ async fn each(
             Wanted::Nothing(_) => continue,
         };
         let mut own = request.of(workload.clone(), wish);
-        own.purpose = purpose;
+        own.purpose = purpose.or_else(|| request.purpose(&own.wish));
         let (inner, movers, room) = (Arc::clone(inner), movers.clone(), Arc::clone(&room));
         at_work.spawn(async move {
             let _room = room.acquire_owned().await;
@@ -177,6 +177,31 @@ async fn one(
 }
 
 impl StackRequest {
+    /// Whether it goes to a state, all of it.
+    fn is_to_a_state(&self) -> bool {
+        let retraces = matches!(
+            self.wish,
+            StackWish::Rollback(StackGoal::Undo | StackGoal::Redo)
+        );
+        retraces || self.purposes != Purposes::OfTheGoal
+    }
+
+    /// What a member is for that is asked for this.
+    fn purpose(&self, wish: &Wish) -> Option<Purpose> {
+        let undone = match wish {
+            Wish::Rollback {
+                goal: Goal::Before(id),
+            } => Some(id.clone()),
+            _ => None,
+        };
+        match self.purposes {
+            Purposes::OfTheGoal => None,
+            Purposes::Drill => Some(Purpose::Drill),
+            Purposes::DrillEnds => undone.map(|drill| Purpose::DrillEnds { drill }),
+            Purposes::Unconfirmed => undone.map(|deployment| Purpose::Unconfirmed { deployment }),
+        }
+    }
+
     /// What it asks for one of the workloads.
     fn of(&self, workload: WorkloadId, wish: Wish) -> Request {
         let irreversible = self.without_way_back.contains(&workload);
@@ -189,10 +214,8 @@ impl StackRequest {
         request.forced.clone_from(&self.forced);
         request.labels.clone_from(&self.labels);
         request.correlation.clone_from(&self.correlation);
-        if matches!(
-            self.wish,
-            StackWish::Rollback(StackGoal::Undo | StackGoal::Redo)
-        ) {
+        request.confirm_within = self.confirm_within;
+        if self.is_to_a_state() {
             request = request.restore(Restore::Everything);
         }
         match irreversible {

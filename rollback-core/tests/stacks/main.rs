@@ -4,6 +4,7 @@
 mod died;
 mod goals;
 mod moving;
+mod owed;
 mod refused;
 mod shop;
 #[path = "../support/mod.rs"]

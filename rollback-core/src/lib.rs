@@ -52,6 +52,7 @@
 //! to do next. Names are parsed at the edge, in [`id`]; time is behind [`time`].
 
 pub mod backend;
+pub mod bisect;
 pub mod breaker;
 pub mod compare;
 pub mod context;

@@ -10,6 +10,7 @@ mod as_one;
 mod ask;
 mod attach;
 mod back;
+mod bisecting;
 mod builder;
 mod cancel;
 mod catalog;
@@ -55,6 +56,7 @@ mod warnings;
 mod wished;
 mod withhold;
 
+pub use bisecting::{Bisect, Bisected, Judge};
 pub use builder::EngineBuilder;
 pub use catalog::Workload;
 pub use clean_up::CleanedUp;

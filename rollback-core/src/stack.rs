@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Actor, GroupId, GuardName, ShortText, StackName, WorkloadId};
+use crate::deployment::Asked;
+use crate::id::{Actor, GroupId, GuardName, IdempotencyKey, ShortText, StackName, WorkloadId};
 use crate::time::Timestamp;
 
 pub use plan::{StackPlan, Stays};
@@ -88,7 +89,8 @@ impl fmt::Display for StackGoal {
 }
 
 /// What is to become of a stack.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StackWish {
     /// These references go live; workloads that are not named are left alone.
@@ -111,6 +113,7 @@ pub struct StackRequest {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) correlation: Option<ShortText>,
     pub(crate) confirm_within: Option<Duration>,
+    pub(crate) idempotency_key: Option<IdempotencyKey>,
     pub(crate) purposes: Purposes,
 }
 
@@ -139,6 +142,7 @@ impl StackRequest {
             labels: BTreeMap::new(),
             correlation: None,
             confirm_within: None,
+            idempotency_key: None,
             purposes: Purposes::OfTheGoal,
         }
     }
@@ -217,6 +221,21 @@ impl StackRequest {
     pub fn confirm_within(mut self, span: Duration) -> Self {
         self.confirm_within = Some(span);
         self
+    }
+
+    /// Makes this request, however often it is sent, one request, as with
+    /// [`Request::idempotency_key`](crate::request::Request::idempotency_key): a second one gets the
+    /// group that the first one got. The key is taken on one of its members.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: IdempotencyKey) -> Self {
+        self.idempotency_key = Some(key);
+        self
+    }
+
+    /// What is asked under the request's key; `None`: it has none.
+    pub(crate) fn asked(&self) -> Option<Asked> {
+        let key = self.idempotency_key.clone()?;
+        Some(Asked::of_stack(key, &self.stack, &self.wish))
     }
 
     /// The stack that is to move.

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::id::IdempotencyKey;
+use crate::id::{IdempotencyKey, StackName};
 use crate::release::Restore;
+use crate::stack::StackWish;
 use crate::wish::{Reapply, Wish};
 
 /// What was asked under an idempotency key: the key, and a digest of the wish, which tells the same
@@ -40,12 +41,24 @@ impl Asked {
             restore,
             reapply,
         };
-        // Plain enums of strings are always written; an empty text would only make two keys differ.
-        let text = serde_json::to_vec(&canonical).unwrap_or_default();
-        let digest = Sha256::digest(&text);
         Self {
             key,
-            wish: digest.iter().map(|b| format!("{b:02x}")).collect(),
+            wish: digest(&canonical),
         }
     }
+
+    /// What a request for a stack asks under a key.
+    pub(crate) fn of_stack(key: IdempotencyKey, stack: &StackName, wish: &StackWish) -> Self {
+        Self {
+            key,
+            wish: digest(&(stack, wish)),
+        }
+    }
+}
+
+fn digest(of: &impl Serialize) -> String {
+    // Plain enums of strings are always written; an empty text would only make two keys differ.
+    let text = serde_json::to_vec(of).unwrap_or_default();
+    let digest = Sha256::digest(&text);
+    digest.iter().map(|b| format!("{b:02x}")).collect()
 }

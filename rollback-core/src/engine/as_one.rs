@@ -6,6 +6,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::facade::{BUSY, REPLANS, is_left_by_the_dead};
+use super::group_attach;
 use super::group_run::{self, GroupRun};
 use super::retry::Retry;
 use super::{recovery, stacks};
@@ -56,6 +57,12 @@ impl RollbackEngine {
             stacks::belongs(stack, member.workload())?;
             self.authorize(member).await?;
         }
+        if let Some(actor) = plan.moves().first().map(|m| m.deployment().actor.clone()) {
+            let before = group_attach::asked_before(inner, stack, plan.asked.as_ref(), &actor);
+            if let Some(run) = before.await? {
+                return Ok(run);
+            }
+        }
         for member in plan.moves() {
             if let Some(past) = member.past {
                 inner.advance(past).await?;
@@ -84,8 +91,16 @@ impl RollbackEngine {
     /// As [`preview_stack`](Self::preview_stack) and [`execute_stack`](Self::execute_stack).
     /// [`Stale`](ErrorKind::Stale) only if members moved under plan after plan.
     pub async fn run_stack(&self, request: StackRequest) -> Result<GroupRun, Error> {
+        let asked = request.asked();
+        let before = || async {
+            let stack = self.inner().stack(request.stack())?;
+            group_attach::asked_before(self.inner(), stack, asked.as_ref(), &request.actor).await
+        };
         let (mut tried, mut retry) = (0, Retry::times(BUSY));
         loop {
+            if let Some(run) = before().await? {
+                return Ok(run);
+            }
             tried += 1;
             let result = match self.preview_stack(&request).await {
                 Ok(plan) => Box::pin(self.execute_stack(plan)).await,
@@ -101,6 +116,8 @@ impl RollbackEngine {
                         Box::pin(recovery::first(self.inner(), &left)).await?;
                     }
                 }
+                // Somebody may have been quicker with the same key.
+                Err(e) => return before().await?.ok_or(e),
                 begun => return begun,
             }
         }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::effect::{Told, to_its_end};
 use super::inner::NEWEST;
 use super::tenure::{Over, Tenure};
-use super::{Workload, ask, recovery};
+use super::{Workload, ask, keeping, recovery};
 use crate::backend::Instance;
 use crate::context::{Cancellation, Context};
 use crate::engine::RollbackEngine;
@@ -214,10 +214,11 @@ impl RollbackEngine {
         let rules = rules.unwrap_or(in_force.policy.retention);
         let retained = retained(&lineage, None, &rules, now);
         let id = |d: &&Summary| d.id.clone();
+        let forgotten = keeping::goes(self.inner(), workload, &retained.forget).await?;
         let cleaned_up = CleanedUp {
             workload: workload.clone(),
-            forgotten: retained.forget.iter().map(id).collect(),
-            kept: records.len() - retained.forget.len(),
+            kept: records.len() - forgotten.len(),
+            forgotten,
             window: retained.window.iter().map(id).collect(),
         };
         let window = self.inner().instances(&retained.window).await?;

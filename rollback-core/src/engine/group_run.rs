@@ -24,10 +24,10 @@ use crate::stack::{StackPlan, Stays};
 #[derive(Debug)]
 #[must_use = "the group runs by itself, but its report is lost"]
 pub struct GroupRun {
-    id: GroupId,
-    stack: StackName,
-    runs: BTreeMap<WorkloadId, Run>,
-    stays: BTreeMap<WorkloadId, Stays>,
+    pub(super) id: GroupId,
+    pub(super) stack: StackName,
+    pub(super) runs: BTreeMap<WorkloadId, Run>,
+    pub(super) stays: BTreeMap<WorkloadId, Stays>,
 }
 
 /// How a group ended.
@@ -253,6 +253,10 @@ fn opens(inner: &Inner, plan: &StackPlan) -> Result<BTreeMap<WorkloadId, Opens>,
     let Some(id) = opens.values().next().map(|m| GroupId::of(m.new.id.clone())) else {
         return Ok(opens);
     };
+    // Once the last one is opened all are: a key is not taken by a group that never came to be.
+    if let Some(last) = opens.values_mut().next_back() {
+        last.new.asked.clone_from(&plan.asked);
+    }
     let who: BTreeSet<WorkloadId> = opens.keys().cloned().collect();
     for member in opens.values_mut() {
         member.plan.moves_with.clone_from(&who);

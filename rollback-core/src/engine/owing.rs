@@ -37,7 +37,7 @@ pub(super) struct Owing {
 /// What came of looking whether something is owed.
 enum Seen {
     Nothing,
-    Later(Deployment, Timestamp),
+    Later(Box<Deployment>, Timestamp),
     Done(Vec<Recovered>),
 }
 
@@ -137,7 +137,7 @@ async fn see_to(inner: &Arc<Inner>, workload: &WorkloadId) -> Result<Seen, Error
         return Ok(Seen::Nothing);
     };
     if inner.clock.now() < due.at {
-        return Ok(Seen::Later(live, due.at));
+        return Ok(Seen::Later(Box::new(live), due.at));
     }
     let newest = inner.summaries(workload, NEWEST).await?;
     if was_tried(&own.purpose, &newest.summaries) {

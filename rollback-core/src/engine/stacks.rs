@@ -96,6 +96,7 @@ pub(super) async fn plan(inner: &Arc<Inner>, request: &StackRequest) -> Result<S
         },
         moves: order.iter().filter_map(|(w, _)| moves.remove(w)).collect(),
         stays: left_alone(inner, stays).await?,
+        asked: request.asked(),
     })
 }
 

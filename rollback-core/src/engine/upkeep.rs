@@ -1,7 +1,7 @@
 //! Retention, carried out: records are forgotten, then what only they needed is let go.
 
-use super::inner::Inner;
-use super::inner::NEWEST;
+use super::inner::{Inner, NEWEST};
+use super::keeping;
 use super::rules::PolicySource;
 use crate::backend::Instance;
 use crate::deployment::{Deployment, LiveRecord};
@@ -39,7 +39,7 @@ pub(super) async fn shrink(
         .withholding(Withheld::of(&state));
     let now = inner.clock.now();
     let retained = retained(&lineage, Some(own.id()), &policy.retention, now);
-    let forget: Vec<_> = retained.forget.iter().map(|d| d.id.clone()).collect();
+    let forget = keeping::goes(inner, own.workload(), &retained.forget).await?;
     // The store may have been away for long: who has taken over may need what is forgotten here.
     holds()?;
     if !forget.is_empty() {

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::StackGoal;
-use crate::deployment::{LiveRecord, Part};
+use crate::deployment::{Asked, LiveRecord, Part};
 use crate::id::{ShortText, StackName, WorkloadId};
 use crate::plan::{Plan, Warning};
 
@@ -25,6 +25,9 @@ pub struct StackPlan {
     /// In the order in which they go live.
     pub(crate) moves: Vec<Plan>,
     pub(crate) stays: BTreeMap<WorkloadId, Stays>,
+    /// What was asked under an idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked: Option<Asked>,
 }
 
 /// A workload of the stack that is left alone.

@@ -3,6 +3,7 @@
 
 mod died;
 mod goals;
+mod keys;
 mod moving;
 mod owed;
 mod refused;

@@ -113,8 +113,11 @@ async fn story(at: Guest) -> Result<(), Box<dyn Error>> {
         rollback: RollbackMode::Auto,
         depends_on: Vec::new(),
     };
-    let workloads = vec![entry];
-    Catalog { workloads }.write(&at.root().join(catalog::FILE))?;
+    let catalog = Catalog {
+        workloads: vec![entry],
+        stacks: Vec::new(),
+    };
+    catalog.write(&at.root().join(catalog::FILE))?;
 
     chapter("The history, oldest first");
     table(&engine.list(&Query::workload(&api)).await?.deployments);

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rollback_core::engine::Workload;
 use rollback_core::health::Gate;
-use rollback_core::id::WorkloadId;
+use rollback_core::id::{StackName, WorkloadId};
 use rollback_core::policy::{Policy, RollbackMode};
+use rollback_core::stack::Stack;
 use rollback_git::{GitBackend, GitConfig};
 use rollback_health::HttpCheck;
 use serde::de::Error as _;
@@ -24,6 +25,19 @@ pub const FILE: &str = "workloads.json";
 pub struct Catalog {
     /// The workloads.
     pub workloads: Vec<Entry>,
+    /// What of them belongs together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stacks: Vec<StackEntry>,
+}
+
+/// Workloads that move as one.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StackEntry {
+    /// What they are called together.
+    pub stack: StackName,
+    /// Those that belong to it; each to one stack at most.
+    pub workloads: Vec<WorkloadId>,
 }
 
 /// One workload, deployed from git.
@@ -70,6 +84,13 @@ impl Catalog {
     /// Writes a file.
     pub fn write(&self, path: &Path) -> Result<(), Box<dyn Error>> {
         Ok(fs::write(path, serde_json::to_string_pretty(self)?)?)
+    }
+}
+
+impl StackEntry {
+    /// The same for the engine.
+    pub fn stack(&self) -> Stack {
+        Stack::new(self.stack.clone(), self.workloads.iter().cloned())
     }
 }
 

@@ -9,8 +9,9 @@ use rollback_core::id::WorkloadId;
 use rollback_core::plan::{Plan, Refusal};
 use rollback_core::prelude::*;
 use rollback_examples::abbreviation::Abbreviation;
+use serde::de::DeserializeOwned;
 
-use crate::args::{Back, Go, How, RestoreWhat};
+use crate::args::{Back, Go, How, Preview, RestoreWhat, Retrace};
 use crate::ask;
 use crate::end::{self, End, FAILED, REFUSED, UNKNOWN, USAGE};
 use crate::follow;
@@ -41,12 +42,12 @@ async fn goal(world: &World, back: &Back) -> Result<(WorkloadId, Goal), End> {
 
 async fn request(world: &World, back: &Back) -> Result<Request, End> {
     let (workload, goal) = goal(world, back).await?;
-    let mut request = Request::rollback(workload, goal, world.actor.clone());
-    match back.restore {
-        Some(RestoreWhat::Artifact) => request = request.restore(Restore::Artifact),
-        Some(RestoreWhat::Everything) => request = request.restore(Restore::Everything),
-        None => {}
-    }
+    to(world, workload, goal, back)
+}
+
+fn to(world: &World, workload: WorkloadId, goal: Goal, back: &Back) -> Result<Request, End> {
+    let request = Request::rollback(workload, goal, world.actor.clone());
+    let mut request = restoring(request, back.restore);
     if back.mark_skipped_bad {
         request = request.mark_skipped_bad();
     }
@@ -54,6 +55,14 @@ async fn request(world: &World, back: &Back) -> Result<Request, End> {
         request = request.reapply();
     }
     with(request, &back.how)
+}
+
+fn restoring(request: Request, what: Option<RestoreWhat>) -> Request {
+    match what {
+        Some(RestoreWhat::Artifact) => request.restore(Restore::Artifact),
+        Some(RestoreWhat::Everything) => request.restore(Restore::Everything),
+        None => request,
+    }
 }
 
 fn with(mut request: Request, how: &How) -> Result<Request, End> {
@@ -69,8 +78,23 @@ fn with(mut request: Request, how: &How) -> Result<Request, End> {
     Ok(request)
 }
 
-pub(crate) async fn preview(world: &World, back: Back) -> Result<ExitCode, End> {
-    let plan = world.engine.preview(&request(world, &back).await?).await?;
+pub(crate) async fn preview(world: &World, asked: Preview) -> Result<ExitCode, End> {
+    let Preview { back, undo, redo } = asked;
+    let retraced = match (undo, redo) {
+        (true, _) => Some(Goal::Undo),
+        (_, true) => Some(Goal::Redo),
+        _ => None,
+    };
+    let request = match retraced {
+        Some(goal) => to(
+            world,
+            world.workload(back.how.workload.clone())?,
+            goal,
+            &back,
+        )?,
+        None => request(world, &back).await?,
+    };
+    let plan = world.engine.preview(&request).await?;
     if back.json {
         say!("{}", serde_json::to_string_pretty(&plan)?);
     } else {
@@ -82,6 +106,16 @@ pub(crate) async fn preview(world: &World, back: Back) -> Result<ExitCode, End> 
 pub(crate) async fn rollback(world: &World, back: Back, yes: bool) -> Result<ExitCode, End> {
     let plan = plan(world, &request(world, &back).await?, yes).await?;
     go(world, plan, yes, back.json).await
+}
+
+/// Undo, or redo.
+pub(crate) async fn retrace(world: &World, goal: Goal, asked: Retrace) -> Result<ExitCode, End> {
+    let Retrace { restore, go: go_ } = asked;
+    let workload = world.workload(go_.how.workload.clone())?;
+    let request = Request::rollback(workload, goal, world.actor.clone());
+    let request = with(restoring(request, restore), &go_.how)?;
+    let plan = plan(world, &request, go_.yes).await?;
+    go(world, plan, go_.yes, go_.json).await
 }
 
 pub(crate) async fn redeploy(world: &World, id: &Abbreviation, go_: Go) -> Result<ExitCode, End> {
@@ -107,16 +141,21 @@ pub(crate) async fn execute(
     yes: bool,
     json: bool,
 ) -> Result<ExitCode, End> {
+    let plan: Plan = read_plan(file, "preview --json")?;
+    world.deploys(plan.workload())?;
+    go(world, plan, yes, json).await
+}
+
+/// A plan that another command has made.
+pub(crate) fn read_plan<T: DeserializeOwned>(file: &Path, made_by: &str) -> Result<T, End> {
     let text = match file == Path::new("-") {
         true => std::io::read_to_string(std::io::stdin()),
         false => std::fs::read_to_string(file),
     };
     let file = file.display();
     let text = text.map_err(|e| End::new(USAGE, format!("{file} cannot be read: {e}")))?;
-    let plan: Plan = serde_json::from_str(&text)
-        .map_err(|e| End::new(USAGE, format!("{file} is no plan of preview --json: {e}")))?;
-    world.deploys(plan.workload())?;
-    go(world, plan, yes, json).await
+    serde_json::from_str(&text)
+        .map_err(|e| End::new(USAGE, format!("{file} is no plan of {made_by}: {e}")))
 }
 
 /// The plan. What a dead process left unfinished on the workload is settled first, as the engine
@@ -133,7 +172,7 @@ async fn plan(world: &World, request: &Request, yes: bool) -> Result<Plan, End> 
     Ok(world.engine.preview(request).await?)
 }
 
-async fn settle_first(world: &World, left: &Conflict, yes: bool) -> Result<(), End> {
+pub(crate) async fn settle_first(world: &World, left: &Conflict, yes: bool) -> Result<(), End> {
     if !yes {
         // That changes something, so somebody has to be there who wants it.
         ask::somebody()?;

@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod act;
+mod stack;
 
 use std::path::PathBuf;
 
@@ -8,7 +9,10 @@ use clap::{Args, Parser, Subcommand};
 use rollback_core::id::{ServiceName, TargetName, WorkloadId};
 use rollback_examples::abbreviation::Abbreviation;
 
-pub(crate) use act::{Back, Cancel, Cleanup, Configure, Go, How, InFlight, RestoreWhat};
+pub(crate) use act::{
+    Back, Cancel, Cleanup, Configure, Go, How, InFlight, Preview, RestoreWhat, Retrace,
+};
+pub(crate) use stack::{Reference, StackBack, StackCommand, StackGo, StackHow, StackPreview};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -103,7 +107,7 @@ pub(crate) enum Command {
         json: bool,
     },
     /// What a rollback would do
-    Preview(Back),
+    Preview(Preview),
     /// Roll back: to a deployment, or to the last healthy one
     Rollback {
         #[command(flatten)]
@@ -112,6 +116,10 @@ pub(crate) enum Command {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Undo the last change that is not undone; once more, the one before it
+    Undo(Retrace),
+    /// Do again what was undone last
+    Redo(Retrace),
     /// Deploy an earlier deployment's artifact anew, with today's configuration
     Redeploy {
         /// Which
@@ -126,6 +134,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         go: Go,
     },
+    /// Move several workloads as one: all of them go live, or none
+    #[command(subcommand)]
+    Stack(StackCommand),
     /// Put on record what is live
     Adopt {
         /// On which workload; may be left out if there is only one
@@ -264,11 +275,13 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// The workload whose first deployment it may put on record, where it may, and if it is named.
-    pub(crate) fn first_deployment(&self) -> Option<Option<&WorkloadId>> {
+    /// The workloads whose first deployments it may put on record, where it may: none of them if none
+    /// is named.
+    pub(crate) fn first_deployments(&self) -> Option<Vec<&WorkloadId>> {
         match self {
-            Self::Adopt { workload, .. } => Some(workload.as_ref()),
-            Self::Deploy { go, .. } => Some(go.how.workload.as_ref()),
+            Self::Adopt { workload, .. } => Some(workload.iter().collect()),
+            Self::Deploy { go, .. } => Some(go.how.workload.iter().collect()),
+            Self::Stack(command) => command.first_deployments(),
             _ => None,
         }
     }
@@ -293,6 +306,7 @@ impl Command {
                 | Self::Abandon { .. }
                 | Self::Backup { .. }
                 | Self::RebuildIndex
+                | Self::Stack(StackCommand::Show { .. })
         )
     }
 }

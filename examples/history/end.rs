@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::out::aside;
 use crate::words;
 use rollback_core::deployment::Outcome;
-use rollback_core::engine::{AutomaticRollback, Report};
+use rollback_core::engine::{AutomaticRollback, GroupReport, Report};
 use rollback_core::error::{Error, ErrorKind, StoreError};
 use rollback_examples::abbreviation::NotOne;
 
@@ -114,5 +114,25 @@ pub(crate) fn code_of_run(report: &Report) -> ExitCode {
     ExitCode::from(match by_itself {
         Some(Outcome::Degraded) => DEGRADED,
         _ => code(report.outcome()),
+    })
+}
+
+/// The code for how a group ended: what a person has to look at counts most, then what was not ended,
+/// then who failed before those who only went along.
+pub(crate) fn code_of_group(report: &GroupReport) -> ExitCode {
+    let members = || report.members().values();
+    let ended_as = |outcome| members().flatten().any(|m| m.outcome() == outcome);
+    ExitCode::from(if report.succeeded() {
+        0
+    } else if ended_as(Outcome::Degraded) {
+        DEGRADED
+    } else if members().any(Result::is_err) {
+        FAILED
+    } else if ended_as(Outcome::FailedAndRolledBack) {
+        ROLLED_BACK
+    } else if ended_as(Outcome::Refused) {
+        REFUSED
+    } else {
+        FAILED
     })
 }

@@ -21,7 +21,7 @@ use crate::words;
 use crate::world::World;
 
 /// How often what the backend says is looked at.
-const LOOK: Duration = Duration::from_millis(200);
+pub(crate) const LOOK: Duration = Duration::from_millis(200);
 
 /// Carries a plan out and waits. Says each phase; on a terminal also what the backend says. The first
 /// Ctrl-C asks the deployment to stop, as `cancel` does; the second one leaves it as it is.
@@ -72,11 +72,11 @@ pub(crate) async fn to_the_end(world: &World, plan: Plan) -> Result<Report, End>
     }
 }
 
-fn on(kind: SignalKind) -> Result<Signal, End> {
+pub(crate) fn on(kind: SignalKind) -> Result<Signal, End> {
     signal(kind).map_err(|e| End::new(FAILED, format!("signals cannot be heard: {e}")))
 }
 
-async fn either(one: &mut Signal, other: &mut Signal) {
+pub(crate) async fn either(one: &mut Signal, other: &mut Signal) {
     tokio::select! {
         _ = one.recv() => {}
         _ = other.recv() => {}
@@ -111,8 +111,14 @@ fn tell(notice: &Notice) {
         let (what, id) = (notice.trigger, &notice.deployment);
         return aside!("  … {what} {id}");
     };
-    // What a phase begins with. What follows from it is said at the end.
-    let phase = match &timed.event {
+    if let Some(phase) = phase(&timed.event) {
+        aside!("  … {phase}");
+    }
+}
+
+/// What a phase begins with. What follows from it is said at the end.
+pub(crate) fn phase(event: &Event) -> Option<String> {
+    Some(match event {
         Event::PrepareIntended => "preparing".to_owned(),
         Event::TaskIntended { name } => format!("running the release task {name}"),
         Event::StartIntended => "starting".to_owned(),
@@ -122,9 +128,8 @@ fn tell(notice: &Notice) {
         Event::GoingBack(cause) => format!("going back: {cause}"),
         Event::SwitchBackIntended => "switching back".to_owned(),
         Event::RetireIntended => "retiring".to_owned(),
-        _ => return,
-    };
-    aside!("  … {phase}");
+        _ => return None,
+    })
 }
 
 /// Which deployment it was, how it ended and how long it took; and the same in words.

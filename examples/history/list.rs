@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use rollback_core::deployment::Deployment;
 use rollback_core::engine::Row;
 use rollback_core::history::{Query, Sequence};
 use rollback_core::id::InvalidId;
@@ -54,6 +55,9 @@ pub(crate) async fn run(world: &World, list: List) -> Result<ExitCode, End> {
         let table = Table::new(&COLUMNS, rows.collect(), width);
         say!("{}", table.text);
         say!("\n* live   + last healthy   ! no rollback point (show ID says why)");
+        if history.rows.iter().any(|r| r.deployment.group().is_some()) {
+            say!("& moved with others, as one (show ID says with which)");
+        }
         if !table.left_out.is_empty() {
             say!("Left out to fit: {}", table.left_out.join(", "));
         }
@@ -108,7 +112,7 @@ fn line(world: &World, ids: &Ids, row: &Row) -> Vec<String> {
         mark.to_owned(),
         ids.short(d.id()).to_owned(),
         d.workload().to_string(),
-        d.trigger().kind().to_string(),
+        what(d),
         release(d),
         fate(row),
         verdict(d),
@@ -116,6 +120,15 @@ fn line(world: &World, ids: &Ids, row: &Row) -> Vec<String> {
         ago(d.opening().opened_at, world.now),
         took(d),
     ]
+}
+
+/// What it was, and whether others moved with it.
+fn what(d: &Deployment) -> String {
+    let kind = d.trigger().kind();
+    match d.group() {
+        Some(_) => format!("{kind} &"),
+        None => kind.to_string(),
+    }
 }
 
 /// The record, and what scripts ask first of it at its top.

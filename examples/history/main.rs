@@ -1,5 +1,5 @@
-//! The history on the command line: list, show, compare, count, preview, roll back, cancel,
-//! trim.
+//! The history on the command line: list, show, compare, count, preview, roll back, undo, cancel,
+//! trim; and several workloads moved as one.
 //!
 //! `cargo run --example history -- --store DIR list`, for a directory that
 //! `cargo run --example quickstart -- --keep DIR` left behind.
@@ -20,6 +20,7 @@ mod list;
 mod out;
 mod place;
 mod read;
+mod stack;
 mod status;
 mod table;
 mod text;
@@ -32,6 +33,7 @@ use std::process::ExitCode;
 use args::{Cli, Command};
 use clap::Parser;
 use end::End;
+use rollback_core::request::Goal;
 use world::World;
 
 fn main() -> ExitCode {
@@ -70,10 +72,13 @@ async fn run(cli: Cli) -> Result<ExitCode, End> {
             json,
         } => read::stats(&world, service, days, json).await,
         Command::Verify { json } => read::verify(&world, json).await,
-        Command::Preview(back) => act::preview(&world, back).await,
+        Command::Preview(preview) => act::preview(&world, preview).await,
         Command::Rollback { back, yes } => act::rollback(&world, back, yes).await,
+        Command::Undo(undo) => act::retrace(&world, Goal::Undo, undo).await,
+        Command::Redo(redo) => act::retrace(&world, Goal::Redo, redo).await,
         Command::Redeploy { id, go } => act::redeploy(&world, &id, go).await,
         Command::Deploy { reference, go } => act::deploy(&world, reference, go).await,
+        Command::Stack(command) => Box::pin(stack::run(&world, command)).await,
         Command::Adopt { workload, json } => act::adopt(&world, workload, json).await,
         Command::Cancel(cancel) => cancel::run(&world, cancel).await,
         Command::Recover {

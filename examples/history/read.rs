@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::end::{AWAY, End, FAILED, UNKNOWN};
 use crate::list::as_json;
 use crate::out::say;
-use crate::text::{DAY, ago, fate, field, release, span, took};
+use crate::text::{self, DAY, ago, fate, field, release, span, took};
 use crate::words;
 use crate::world::World;
 
@@ -38,6 +38,16 @@ pub(crate) async fn show(world: &World, id: &Abbreviation, json: bool) -> Result
         field("backend", backend.as_str());
     }
     field("what", trigger(d));
+    if let Some(purpose) = d.purpose() {
+        field("purpose", text::purpose(purpose));
+    }
+    if let Some(group) = d.group() {
+        let (id, stack) = (&group.id, &group.stack);
+        field(
+            "group",
+            format!("{id}, of {stack}; stack show has all of it"),
+        );
+    }
     field("release", release(d));
     field(
         "by",

@@ -70,7 +70,7 @@ pub(crate) async fn run(
 
 /// The state, the live `record`, how it is `now`, the `rules`, and whether a `rollback` would go
 /// ahead: all that is told to people.
-async fn as_json(world: &World, state: &WorkloadState) -> Result<Value, End> {
+pub(crate) async fn as_json(world: &World, state: &WorkloadState) -> Result<Value, End> {
     let workload = &state.workload;
     let mut told = serde_json::to_value(state)?;
     if let Some(id) = state.live.known() {
@@ -107,18 +107,24 @@ async fn as_json(world: &World, state: &WorkloadState) -> Result<Value, End> {
     Ok(told)
 }
 
-async fn one(world: &World, state: &WorkloadState) -> Result<(), End> {
-    let workload = &state.workload;
-    say!("{workload}");
+/// What is on record as live, what is live now, and what is in flight.
+pub(crate) async fn seen(world: &World, state: &WorkloadState) -> Result<(), End> {
     on_record(world, state).await?;
     // Only for a workload of the catalog is more known than the records say.
-    match world.deploys(workload) {
+    match world.deploys(&state.workload) {
         Ok(()) => now(world, state).await?,
         Err(why) => field("  now", format!("cannot be seen: {}", why.text())),
     }
     if let Some(in_flight) = &state.in_flight {
         field("  in flight", who_runs(in_flight));
     }
+    Ok(())
+}
+
+async fn one(world: &World, state: &WorkloadState) -> Result<(), End> {
+    let workload = &state.workload;
+    say!("{workload}");
+    seen(world, state).await?;
     for recall in &state.recalls {
         let since = ago(recall.at, world.now);
         let (artifact, why, by) = (&recall.artifact, &recall.why, &recall.by);

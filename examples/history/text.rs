@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rollback_core::deployment::{Deployment, Outcome};
+use rollback_core::deployment::{Deployment, Outcome, Purpose};
 use rollback_core::engine::Row;
 use rollback_core::health::Verdict;
 use rollback_core::lineage::Standing;
@@ -74,5 +74,32 @@ pub(crate) fn verdict(d: &Deployment) -> String {
     match d.verdict() {
         Verdict::Failed { .. } => "unhealthy".to_owned(),
         verdict => verdict.to_string(),
+    }
+}
+
+/// What it is for, where it is part of something longer.
+pub(crate) fn purpose(purpose: &Purpose) -> String {
+    match purpose {
+        Purpose::Undo { change } => format!("undoes {change}"),
+        Purpose::Redo { change } => format!("does {change} again"),
+        Purpose::DryDrill => "a drill, which stops before the switch".to_owned(),
+        Purpose::Drill => "a drill".to_owned(),
+        Purpose::DrillEnds { drill } => format!("ends the drill {drill}"),
+        Purpose::Unconfirmed { deployment } => {
+            format!("goes back, since nobody had confirmed {deployment}")
+        }
+        Purpose::Bisect { good, bad, tried } => match tried {
+            Some(tried) => {
+                format!("tries {tried}, to find the first bad one from {good} to {bad}")
+            }
+            None => format!("ends the search for the first bad one from {good} to {bad}"),
+        },
+        Purpose::Newer(newer) => {
+            format!(
+                "{}, which a newer version of this program knows",
+                newer.kind("for")
+            )
+        }
+        _ => "not known to this version".to_owned(),
     }
 }

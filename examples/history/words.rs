@@ -2,10 +2,13 @@
 
 use rollback_core::error::{Chain, Error};
 use rollback_core::history::{Conflict, Liveness};
+use rollback_core::id::StackName;
 use rollback_core::plan::Refusal;
+use rollback_core::request::Goal;
+use rollback_core::stack::StackGoal;
 
 /// Advice to programs, and what can be typed instead.
-const ADVICE: [(&str, &str); 10] = [
+const ADVICE: [(&str, &str); 14] = [
     (
         "this workload is not in the engine's catalog",
         "how this workload is deployed is not known",
@@ -36,6 +39,19 @@ const ADVICE: [(&str, &str); 10] = [
     (
         "list the history for the ids it has",
         "list shows those there are",
+    ),
+    (
+        "list the stack's groups for the ids they have",
+        "stack list shows those there are",
+    ),
+    ("nothing of it would move", "nothing would move"),
+    (
+        "or reapply what drifted, workload by workload",
+        "or rollback --reapply what drifted, workload by workload",
+    ),
+    (
+        "name workloads of the stack, or deploy it by itself",
+        "name workloads of the stack, or deploy it by itself; nothing was changed",
     ),
 ];
 
@@ -91,6 +107,47 @@ pub(crate) fn refused(refusal: &Refusal) -> String {
             workload,
             deployment,
         } => format!("{workload} has no deployment {deployment}; list shows those it has"),
+        Refusal::NoRollbackPoint {
+            workload,
+            goal: Goal::Undo,
+            ..
+        } => format!("there is nothing to undo on {workload}; nothing was changed"),
+        Refusal::NoRollbackPoint {
+            workload,
+            goal: Goal::Redo,
+            ..
+        } => format!(
+            "there is nothing to redo on {workload}: nothing was undone, or something new was done \
+             since; nothing was changed"
+        ),
+        Refusal::NoRollbackPoint {
+            workload,
+            goal: Goal::Before(id),
+            ..
+        } => format!(
+            "{workload} cannot go back to before {id}: nothing that was live then is on record; nothing \
+             was changed; deploy a fixed release, or name a deployment to go to"
+        ),
+        Refusal::NoGroup { stack, goal } => format!(
+            "{}; nothing was changed; stack list shows what was moved: name a group to go to, or roll \
+             the workloads back one by one",
+            no_group(stack, goal)
+        ),
         other => typed(&other.to_string()),
+    }
+}
+
+/// That no group of a stack answers a goal.
+pub(crate) fn no_group(stack: &StackName, goal: &StackGoal) -> String {
+    match goal {
+        StackGoal::Undo => format!("there is nothing to undo on {stack}"),
+        StackGoal::Redo => format!(
+            "there is nothing to redo on {stack}: nothing was undone, or something new was done since"
+        ),
+        StackGoal::LastHealthy => {
+            format!("{stack} has no earlier group in which all were healthy")
+        }
+        StackGoal::Previous => format!("no group of {stack} has gone forward"),
+        goal => format!("{stack} has no group for {goal}"),
     }
 }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use rollback_core::engine::{RollbackEngine, Workload};
 use rollback_core::history::{HistoryReader, HistoryStore, Query};
-use rollback_core::id::{Actor, DeploymentId, ServiceName, TargetName, WorkloadId};
+use rollback_core::id::{
+    Actor, DeploymentId, GroupId, ServiceName, StackName, TargetName, WorkloadId,
+};
+use rollback_core::stack::Stack;
 use rollback_core::time::{Clock, SystemClock, Timestamp};
 use rollback_examples::abbreviation::{Abbreviation, Ids, NotOne, alike};
-use rollback_examples::catalog::{self, Catalog};
+use rollback_examples::catalog::{self, Catalog, StackEntry};
 
 use crate::args::{Cli, Command};
 use crate::bare::Bare;
@@ -28,9 +31,32 @@ pub(crate) struct World {
     pub(crate) opened: Opened,
     pub(crate) actor: Actor,
     pub(crate) now: Timestamp,
-    /// The file of the workloads, and which it has; or what is wrong with it.
+    /// The file of the workloads, and what it has; or what is wrong with it.
     config: Option<PathBuf>,
-    catalog: Result<Vec<WorkloadId>, String>,
+    catalog: Result<Listed, String>,
+}
+
+/// What a file of workloads lists.
+#[derive(Debug, Default)]
+struct Listed {
+    workloads: Vec<WorkloadId>,
+    stacks: Vec<Stack>,
+}
+
+/// The same, as an engine is built of it.
+#[derive(Default)]
+struct Read {
+    workloads: Vec<Workload>,
+    stacks: Vec<Stack>,
+}
+
+impl Read {
+    fn listed(&self) -> Listed {
+        Listed {
+            workloads: self.workloads.iter().map(|w| w.id().clone()).collect(),
+            stacks: self.stacks.clone(),
+        }
+    }
 }
 
 /// Who types this: never nobody, for it is recorded.
@@ -46,10 +72,10 @@ fn user(cli: &Cli) -> String {
     named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
-/// The workloads of a file; none if there is none. `Err` says what is wrong with it.
-fn read(config: Option<&Path>) -> Result<Vec<Workload>, String> {
+/// What a file has; nothing if there is none. `Err` says what is wrong with it.
+fn read(config: Option<&Path>) -> Result<Read, String> {
     let Some(path) = config else {
-        return Ok(Vec::new());
+        return Ok(Read::default());
     };
     let read = Catalog::read(path).map_err(|e| e.to_string())?;
     let entries = read.workloads.iter();
@@ -57,15 +83,19 @@ fn read(config: Option<&Path>) -> Result<Vec<Workload>, String> {
         let workload = entry.workload();
         workload.map_err(|e| format!("{}: {}: {e}", path.display(), entry.workload))
     });
-    workloads.collect()
+    Ok(Read {
+        workloads: workloads.collect::<Result<_, _>>()?,
+        stacks: read.stacks.iter().map(StackEntry::stack).collect(),
+    })
 }
 
 fn engine(
     store: &Arc<dyn HistoryStore>,
-    workloads: Vec<Workload>,
+    of: Read,
 ) -> Result<RollbackEngine, rollback_core::error::Error> {
     let builder = RollbackEngine::builder(Arc::clone(store));
-    let builder = workloads.into_iter().fold(builder, |b, w| b.workload(w));
+    let builder = of.workloads.into_iter().fold(builder, |b, w| b.workload(w));
+    let builder = of.stacks.into_iter().fold(builder, |b, s| b.stack(s));
     builder.build()
 }
 
@@ -76,22 +106,23 @@ impl World {
             Some(path) => Some(path.clone()),
             None => Some(place.beside().join(catalog::FILE)).filter(|p| p.exists()),
         };
-        let mut workloads = read(config.as_deref());
-        let mut names = match &workloads {
-            Ok(all) => Ok(all.iter().map(|w| w.id().clone()).collect::<Vec<_>>()),
+        let mut read = read(config.as_deref());
+        let mut catalog = match &read {
+            Ok(all) => Ok(all.listed()),
             Err(why) => Err(why.clone()),
         };
-        let opened = place.open(begins(&cli.command, &names)).await?;
+        let opened = place.open(begins(&cli.command, &catalog)).await?;
         let store = Arc::clone(&opened.store);
-        if let (Ok(all), Ok(names), Command::Cleanup(_)) = (&mut workloads, &names, &cli.command) {
+        if let (Ok(all), Ok(listed), Command::Cleanup(_)) = (&mut read, &catalog, &cli.command) {
             // What is only on record can be trimmed, too.
             for state in store.workloads().await?.states {
-                if !names.contains(&state.workload) {
-                    all.push(Workload::new(Bare::new(state.workload)?));
+                if !listed.workloads.contains(&state.workload) {
+                    let bare = Workload::new(Bare::new(state.workload)?);
+                    all.workloads.push(bare);
                 }
             }
         }
-        let engine = match workloads.and_then(|all| {
+        let engine = match read.and_then(|all| {
             let file = config.as_deref().unwrap_or(Path::new(catalog::FILE));
             let built = engine(&store, all);
             built.map_err(|e| format!("{}: {}", file.display(), words::of(&e)))
@@ -100,8 +131,8 @@ impl World {
             Err(why) if cli.command.needs_catalog() => return Err(End::new(USAGE, why)),
             Err(why) => {
                 aside!("history: {why}; going on without it");
-                names = Err(why);
-                engine(&store, Vec::new())?
+                catalog = Err(why);
+                engine(&store, Read::default())?
             }
         };
         Ok(Self {
@@ -111,7 +142,7 @@ impl World {
             actor: Actor::user_via(&user(cli), "cli")?,
             now: SystemClock.now(),
             config,
-            catalog: names,
+            catalog,
         })
     }
 
@@ -121,20 +152,23 @@ impl World {
         if catalog.contains(workload) {
             return Ok(());
         }
-        let known: Vec<_> = catalog.iter().map(ToString::to_string).collect();
-        let file = self.config.as_deref().unwrap_or(Path::new(catalog::FILE));
         let text = format!(
             "{} has no {workload}; it has {}",
-            file.display(),
-            known.join(", ")
+            self.file().display(),
+            joined(catalog)
         );
         Err(End::new(UNKNOWN, text))
+    }
+
+    /// The file of the workloads.
+    fn file(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(catalog::FILE))
     }
 
     /// The workloads that can be deployed; `Err` says why there are none.
     pub(crate) fn catalog(&self) -> Result<&[WorkloadId], End> {
         let why = match (&self.catalog, &self.config) {
-            (Ok(catalog), _) if !catalog.is_empty() => return Ok(catalog),
+            (Ok(listed), _) if !listed.workloads.is_empty() => return Ok(&listed.workloads),
             (Err(why), _) => return Err(End::new(USAGE, why.clone())),
             (Ok(_), Some(path)) => format!("{} has none", path.display()),
             (Ok(_), None) => format!("there is no {} beside the history", catalog::FILE),
@@ -162,8 +196,8 @@ impl World {
         let states = self.store.workloads().await?;
         let damaged = states.damaged.iter().map(|d| &d.workload);
         let mut known = states.states.iter().map(|s| &s.workload).chain(damaged);
-        let listed = self.catalog.iter().flatten().any(meant);
-        match listed || known.any(meant) {
+        let mut listed = self.catalog.iter().flat_map(|listed| &listed.workloads);
+        match listed.any(meant) || known.any(meant) {
             true => Ok(()),
             false => Err(End::new(UNKNOWN, format!("nothing is known of {what}"))),
         }
@@ -211,21 +245,74 @@ impl World {
         match self.catalog()? {
             [only] => Ok(only.clone()),
             several => {
-                let names: Vec<_> = several.iter().map(ToString::to_string).collect();
-                let text = format!("name one of {} with --workload", names.join(", "));
+                let text = format!("name one of {} with --workload", joined(several));
                 Err(End::new(USAGE, text))
             }
         }
     }
+
+    /// The stacks that can be moved; `Err` says why there are none.
+    pub(crate) fn stacks(&self) -> Result<&[Stack], End> {
+        self.catalog()?;
+        match &self.catalog {
+            Ok(listed) if !listed.stacks.is_empty() => Ok(&listed.stacks),
+            _ => {
+                let text = format!(
+                    "{} has no stacks; write which workloads belong together as \
+                     \"stacks\": [{{\"stack\": \"shop\", \"workloads\": [\"api@web-1\", …]}}]",
+                    self.file().display()
+                );
+                Err(End::new(UNKNOWN, text))
+            }
+        }
+    }
+
+    /// The stack that is meant: the one named, or the only one there is.
+    pub(crate) fn stack(&self, named: Option<&StackName>) -> Result<&Stack, End> {
+        let stacks = self.stacks()?;
+        let names = || joined(stacks.iter().map(Stack::name));
+        let Some(named) = named else {
+            return match stacks {
+                [only] => Ok(only),
+                _ => Err(End::new(
+                    USAGE,
+                    format!("name one of the stacks {}", names()),
+                )),
+            };
+        };
+        stacks.iter().find(|s| s.name() == named).ok_or_else(|| {
+            let file = self.file().display();
+            let text = format!("{file} has no stack {named}; it has {}", names());
+            End::new(UNKNOWN, text)
+        })
+    }
+
+    /// The group that is meant, by its own id or by that of any member; and the stack that it moved.
+    pub(crate) async fn group(&self, typed: &Abbreviation) -> Result<(GroupId, StackName), End> {
+        let id = self.id(typed).await?;
+        match self.engine.get(&id).await?.group() {
+            Some(group) => Ok((group.id.clone(), group.stack.clone())),
+            None => Err(End::new(
+                UNKNOWN,
+                format!(
+                    "{id} moved alone, and is no group; nothing was changed; stack list shows \
+                         the groups there are"
+                ),
+            )),
+        }
+    }
+}
+
+fn joined(names: impl IntoIterator<Item: ToString>) -> String {
+    let names: Vec<_> = names.into_iter().map(|name| name.to_string()).collect();
+    names.join(", ")
 }
 
 /// Whether a command may begin a history: it puts a first deployment on record, of what the file of
 /// workloads says how to deploy.
-fn begins(command: &Command, catalog: &Result<Vec<WorkloadId>, String>) -> bool {
-    let Ok(catalog) = catalog else { return false };
-    match command.first_deployment() {
-        Some(Some(named)) => catalog.contains(named),
-        Some(None) => !catalog.is_empty(),
-        None => false,
-    }
+fn begins(command: &Command, catalog: &Result<Listed, String>) -> bool {
+    let Ok(listed) = catalog else { return false };
+    command.first_deployments().is_some_and(|named| {
+        !listed.workloads.is_empty() && named.iter().all(|w| listed.workloads.contains(w))
+    })
 }

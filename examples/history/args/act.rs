@@ -77,6 +77,28 @@ pub(crate) struct Back {
     pub(crate) how: How,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Preview {
+    #[command(flatten)]
+    pub(crate) back: Back,
+    /// Of undo
+    #[arg(long, conflicts_with_all = ["id", "previous", "before", "at", "redo"])]
+    pub(crate) undo: bool,
+    /// Of redo
+    #[arg(long, conflicts_with_all = ["id", "previous", "before", "at"])]
+    pub(crate) redo: bool,
+}
+
+/// What undo and redo take.
+#[derive(Debug, Args)]
+pub(crate) struct Retrace {
+    /// How much comes back; everything unless said
+    #[arg(long)]
+    pub(crate) restore: Option<RestoreWhat>,
+    #[command(flatten)]
+    pub(crate) go: Go,
+}
+
 /// What every deployment takes.
 #[derive(Debug, Args)]
 pub(crate) struct How {

@@ -39,5 +39,7 @@ mod reading;
 mod rules;
 mod session;
 mod short_ids;
+mod stack;
 mod status;
+mod undo;
 mod withheld;

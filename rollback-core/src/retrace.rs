@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 /// What one change did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Change<K> {
     /// Something new, known by this.
     New(K),

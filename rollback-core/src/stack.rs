@@ -235,7 +235,7 @@ impl StackRequest {
     /// What is asked under the request's key; `None`: it has none.
     pub(crate) fn asked(&self) -> Option<Asked> {
         let key = self.idempotency_key.clone()?;
-        Some(Asked::of_stack(key, &self.stack, &self.wish))
+        Some(Asked::of(key, &(&self.stack, &self.wish)))
     }
 
     /// The stack that is to move.

@@ -24,10 +24,10 @@
 //! | sweep | cuts |
 //! |---|---|
 //! | [`singles`] | every act at every point |
-//! | [`troubled`] | one act of each kind at every point, in every trouble |
+//! | [`troubled`] | one act of each kind at [`Points`] of it, all or some, in every trouble |
 //! | [`recoveries`] | acts after every write, and the recovery from each at every point |
 //! | [`pairs`] | acts and recoveries at points drawn by chance, in every trouble |
-//! | [`stacks`] | stacks of three workloads at every point, recovered by one process or several |
+//! | [`stacks`] | stacks of three workloads at such points, recovered by one process or several |
 //! | [`stacks_twice`] | the same and the recovery from it, at points drawn by chance |
 //!
 //! Each gives a [`Tally`], whose `Display` names every promise that was broken, and the first story
@@ -54,4 +54,6 @@ mod threads;
 mod trouble;
 
 pub use oracle::Breach;
-pub use sweep::{Broken, Tally, pairs, recoveries, singles, stacks, stacks_twice, troubled};
+pub use sweep::{
+    Broken, Points, Tally, pairs, recoveries, singles, stacks, stacks_twice, troubled,
+};

@@ -3,9 +3,8 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::id::{IdempotencyKey, StackName};
+use crate::id::IdempotencyKey;
 use crate::release::Restore;
-use crate::stack::StackWish;
 use crate::wish::{Reapply, Wish};
 
 /// What was asked under an idempotency key: the key, and a digest of the wish, which tells the same
@@ -41,17 +40,14 @@ impl Asked {
             restore,
             reapply,
         };
-        Self {
-            key,
-            wish: digest(&canonical),
-        }
+        Self::of(key, &canonical)
     }
 
-    /// What a request for a stack asks under a key.
-    pub(crate) fn of_stack(key: IdempotencyKey, stack: &StackName, wish: &StackWish) -> Self {
+    /// That this is asked under a key.
+    pub(crate) fn of(key: IdempotencyKey, what: &impl Serialize) -> Self {
         Self {
             key,
-            wish: digest(&(stack, wish)),
+            wish: digest(what),
         }
     }
 }

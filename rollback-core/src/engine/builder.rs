@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::OnceCell;
 
+use super::awaiting::Awaiting;
 use super::inner::Inner;
 use super::observing::Observing;
-use super::owing::Owing;
+use super::owing;
 use crate::backend::{Backend, Place};
 use crate::dependencies::Graph;
 use crate::engine::{RollbackEngine, Workload};
@@ -126,7 +127,8 @@ impl EngineBuilder {
             authorizer: self.authorizer,
             observing: Observing::new(self.observers),
             running: Mutex::new(HashMap::new()),
-            owing: Owing::default(),
+            owing: Awaiting::default(),
+            on_settled: owing::settled,
         }))
     }
 }

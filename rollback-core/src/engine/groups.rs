@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use super::inner::Inner;
 use crate::deployment::{Outcome, Part, Roll};
-use crate::engine::RollbackEngine;
 use crate::error::{Error, ErrorKind};
 use crate::history::{Sequence, Summary};
 use crate::id::{Actor, DeploymentId, GroupId, ShortText, StackName, WorkloadId};
@@ -107,39 +106,7 @@ impl Group {
     }
 }
 
-impl RollbackEngine {
-    /// One group.
-    ///
-    /// # Errors
-    ///
-    /// [`NotFound`](ErrorKind::NotFound) if there is none of that id;
-    /// [`Store`](ErrorKind::Store) if its records cannot be read.
-    pub async fn group(&self, id: &GroupId) -> Result<Group, Error> {
-        let found = read(self.inner(), id, &BTreeMap::new()).await?;
-        found.ok_or_else(|| no_such(id))
-    }
-
-    /// The newest groups of a stack, newest first, at most `limit`.
-    ///
-    /// # Errors
-    ///
-    /// [`NotRegistered`](ErrorKind::NotRegistered) without such a stack; [`Store`](ErrorKind::Store)
-    /// if its records cannot be read.
-    pub async fn groups(&self, stack: &StackName, limit: usize) -> Result<Vec<Group>, Error> {
-        let stack = self.inner().stack(stack)?;
-        let mut groups = Vec::new();
-        if limit > 0 {
-            let enough = |group: &Group| {
-                groups.push(group.clone());
-                groups.len() >= limit
-            };
-            newest(self.inner(), stack, enough).await?;
-        }
-        Ok(groups)
-    }
-}
-
-fn no_such(id: &GroupId) -> Error {
+pub(super) fn no_such(id: &GroupId) -> Error {
     Error::new(ErrorKind::NotFound, "no such group")
         .on(id)
         .advice("list the stack's groups for the ids they have")
@@ -201,7 +168,7 @@ pub(super) async fn newest(
 }
 
 /// A group by its id, with what is known of its members already; `None`: there is none of that id.
-async fn read(
+pub(super) async fn read(
     inner: &Inner,
     id: &GroupId,
     known: &BTreeMap<DeploymentId, Summary>,

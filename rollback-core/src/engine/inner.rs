@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
+use super::awaiting::Awaiting;
 use super::observing::Observing;
-use super::owing::Owing;
 use super::run::Channels;
 use crate::backend::{Instance, Observation};
 use crate::dependencies::Graph;
@@ -38,7 +38,9 @@ pub(super) struct Inner {
     pub(super) authorizer: Option<Arc<dyn Authorizer>>,
     pub(super) observing: Observing,
     pub(super) running: Mutex<HashMap<DeploymentId, Channels>>,
-    pub(super) owing: Owing,
+    pub(super) owing: Awaiting,
+    /// Waits for what was just settled, if it is live only for now.
+    pub(super) on_settled: fn(&Arc<Inner>, &Deployment),
 }
 
 impl Inner {

@@ -1,17 +1,15 @@
 //! Seeing to what is owed: what is live only for now goes back, in this program or in the next one.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::confirmed::speaks_for;
 use super::inner::{Inner, NEWEST};
 use super::report::Recovered;
 use super::runner::Step;
 use super::{group_run, planning, stacks, start};
 use crate::deployment::{Deployment, Purpose};
-use crate::engine::RollbackEngine;
 use crate::error::{Chain, Error, ErrorKind};
-use crate::guard::Verb;
 use crate::id::{Actor, DeploymentId, GuardName, ShortText, WorkloadId};
 use crate::owed::{owed, was_tried};
 use crate::release::Restore;
@@ -24,15 +22,6 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// How long is waited before what is in the way is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// What is known of what is owed.
-#[derive(Debug, Default)]
-pub(super) struct Owing {
-    /// What this program waits for.
-    awaited: Mutex<HashSet<DeploymentId>>,
-    /// What owes nothing, whatever comes.
-    free: Mutex<HashSet<DeploymentId>>,
-}
 
 /// What came of looking whether something is owed.
 enum Seen {
@@ -150,16 +139,6 @@ async fn see_to(inner: &Arc<Inner>, workload: &WorkloadId) -> Result<Seen, Error
     }
 }
 
-/// The record that says what is owed: a group's coordinator speaks for all of it.
-async fn speaks_for(inner: &Inner, deployment: Deployment) -> Result<Deployment, Error> {
-    match deployment.group() {
-        Some(group) if deployment.coordinates().is_none() => {
-            inner.record(group.id.coordinator()).await
-        }
-        _ => Ok(deployment),
-    }
-}
-
 fn actor(purpose: &Purpose) -> Actor {
     Actor::engine(match purpose {
         Purpose::DrillEnds { .. } => "drill",
@@ -246,109 +225,4 @@ async fn as_one(
         });
     }
     Ok(Seen::Done(done))
-}
-
-/// Why a deployment that was owed is not, any more: asked once more under its lease.
-pub(super) async fn is_owed_no_more(
-    inner: &Inner,
-    deployment: &Deployment,
-) -> Result<Option<String>, Error> {
-    let Some(Purpose::Unconfirmed { deployment: of }) = deployment.purpose() else {
-        return Ok(None);
-    };
-    let Some(of) = inner.store.get(of).await? else {
-        return Ok(None);
-    };
-    let speaks = speaks_for(inner, of).await?;
-    let confirmed = speaks.annotations().confirmed.as_ref();
-    Ok(confirmed.map(|by| format!("it was confirmed meanwhile by {}", by.by)))
-}
-
-impl Owing {
-    fn begins_to_wait(&self, id: &DeploymentId) -> bool {
-        lock(&self.awaited).insert(id.clone())
-    }
-
-    fn waits_no_more(&self, id: &DeploymentId) {
-        lock(&self.awaited).remove(id);
-    }
-
-    fn is_free(&self, id: &DeploymentId) -> bool {
-        lock(&self.free).contains(id)
-    }
-
-    fn is_free_for_ever(&self, id: &DeploymentId) {
-        lock(&self.free).insert(id.clone());
-    }
-}
-
-fn lock(set: &Mutex<HashSet<DeploymentId>>) -> std::sync::MutexGuard<'_, HashSet<DeploymentId>> {
-    set.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl RollbackEngine {
-    /// Confirms a deployment that would go back by itself
-    /// ([`confirm_within`](Request::confirm_within)): it stays. Of a group any member does, for all.
-    ///
-    /// # Errors
-    ///
-    /// - [`InvalidRequest`](ErrorKind::InvalidRequest): it need not be confirmed, is in flight, or did
-    ///   not go live.
-    /// - [`Stale`](ErrorKind::Stale): it is not live any more, or goes back already.
-    /// - [`NotFound`](ErrorKind::NotFound) without such a record; [`Refused`](ErrorKind::Refused) and
-    ///   [`Store`](ErrorKind::Store) as of [all verbs](RollbackEngine#errors-of-all-verbs).
-    pub async fn confirm(
-        &self,
-        id: &DeploymentId,
-        text: ShortText,
-        actor: &Actor,
-    ) -> Result<(), Error> {
-        let inner = self.inner();
-        let record = inner.record(id).await?;
-        let workload = record.workload().clone();
-        inner
-            .allow(actor, &workload, Verb::Confirm, Some(id))
-            .await?;
-        let not = |what: &str, advice: &str| {
-            Err(Error::new(ErrorKind::InvalidRequest, what)
-                .on(id)
-                .advice(advice))
-        };
-        if record.opening().confirm_within.is_none() {
-            return not("it need not be confirmed", "it stays as it is");
-        }
-        if record.settlement().is_none() {
-            return not("it is in flight", "confirm it when it has gone live");
-        }
-        if !record.went_live() {
-            return not("it did not go live", "show it to see why");
-        }
-        let speaks = speaks_for(inner, record).await?;
-        let note = self.say(text, actor);
-        let annotation = crate::deployment::Annotation::Confirm(note);
-        inner.store.annotate(speaks.id(), &annotation).await?;
-        // Who goes back looks for this once more when he is on record: one of both sees the other.
-        let state = inner.store.workload(&workload).await?;
-        let goes_back = match &state.in_flight {
-            Some(in_flight) => {
-                let purpose = inner
-                    .record(&in_flight.deployment)
-                    .await?
-                    .purpose()
-                    .cloned();
-                purpose.is_some_and(|p| p.is_owed())
-            }
-            None => false,
-        };
-        if goes_back || state.live.known() != Some(id) {
-            let what = match goes_back {
-                true => "it was confirmed too late: it goes back already",
-                false => "it was confirmed too late: something else is live",
-            };
-            return Err(Error::new(ErrorKind::Stale, what)
-                .on(id)
-                .advice("look at what is live; redo brings it back"));
-        }
-        Ok(())
-    }
 }

@@ -81,7 +81,8 @@ pub(super) async fn all(inner: &Arc<Inner>) -> Result<Vec<Recovered>, Error> {
     while let Some(joined) = at_work.join_next().await {
         done.extend(joined.ok().flatten());
     }
-    done.extend(owing::all(inner, idle).await);
+    // On the heap: whoever recovers does not carry what that takes.
+    done.extend(Box::pin(owing::all(inner, idle)).await);
     done.sort_by(|a, b| a.workload.cmp(&b.workload));
     Ok(done)
 }

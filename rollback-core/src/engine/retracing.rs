@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::inner::{Inner, NEWEST};
-use super::stacks::Wanted;
 use crate::deployment::{LiveRecord, Purpose};
 use crate::error::Error;
 use crate::history::{Sequence, Summary};
@@ -12,6 +11,14 @@ use crate::lineage::Lineage;
 use crate::request::{Goal, Wish};
 use crate::retrace::{Change, redoable, undoable};
 use crate::stack::{Stack, StackGoal};
+
+/// What a wish for a stack means for one of its workloads.
+pub(super) enum Wanted {
+    This(Wish),
+    /// The same, as a part of something longer.
+    For(Purpose, Wish),
+    Nothing(&'static str),
+}
 
 /// What changed a stack.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::confirmed;
 use super::guards;
 use super::inner::Inner;
-use super::owing;
 use super::report::{AutomaticRollback, Report};
 use super::run::Channels;
 use super::tenure::Tenure;
@@ -146,7 +146,7 @@ impl Runner {
 
     async fn guard(&mut self, plan: &Plan) -> Result<Step, Error> {
         let limit = self.deadlines().observe;
-        if let Some(why) = owing::is_owed_no_more(&self.inner, &self.deployment).await? {
+        if let Some(why) = confirmed::is_owed_no_more(&self.inner, &self.deployment).await? {
             return self.go_back(Cause::Guarded { why }).await;
         }
         let mut plan = plan.clone();

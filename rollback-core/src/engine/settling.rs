@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::owing;
 use super::patience::Patience;
 use super::retry::Retry;
 use super::runner::{Runner, Step};
@@ -106,7 +105,7 @@ impl Runner {
                 Ok(Some(Step::Prepare))
             }
             _ => {
-                owing::settled(&self.inner, &self.deployment);
+                (self.inner.on_settled)(&self.inner, &self.deployment);
                 Ok(None)
             }
         }

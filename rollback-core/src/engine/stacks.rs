@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 
 use super::groups::{self, Group};
 use super::inner::Inner;
-use super::{guards, planning, retracing};
+use super::retracing::{self, Wanted};
+use super::{guards, planning};
 use crate::deployment::Purpose;
 use crate::error::{Error, ErrorKind};
 use crate::id::{DeploymentId, GuardName, StackName, WorkloadId};
@@ -19,14 +20,6 @@ use crate::stack::{Purposes, Stack, StackGoal, StackPlan, StackRequest, StackWis
 
 /// How many members are planned at once.
 const AT_ONCE: usize = 8;
-
-/// What a wish for a stack means for one of its workloads.
-pub(super) enum Wanted {
-    This(Wish),
-    /// The same, as a part of something longer.
-    For(Purpose, Wish),
-    Nothing(&'static str),
-}
 
 /// What came of planning one.
 enum Planned {

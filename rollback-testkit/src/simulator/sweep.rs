@@ -14,6 +14,31 @@ use super::trouble::Trouble;
 /// More points than any act has.
 const TOO_MANY: usize = 1_000;
 
+/// Which points of each act are taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Points {
+    one_in: usize,
+    seed: u64,
+}
+
+impl Points {
+    /// Every single one.
+    pub const ALL: Self = Self { one_in: 1, seed: 0 };
+
+    /// One in so many: other ones for each seed.
+    pub fn one_in(many: usize, seed: u64) -> Self {
+        Self {
+            one_in: many.max(1),
+            seed,
+        }
+    }
+
+    fn of(self, nth: usize) -> impl Iterator<Item = usize> {
+        let first = Chance::new(self.seed, nth).below(self.one_in);
+        (first..TOO_MANY).step_by(self.one_in)
+    }
+}
+
 /// What came of a sweep.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
@@ -89,11 +114,12 @@ impl fmt::Display for Tally {
 /// Cuts every act short at every single point, and lets the next process recover.
 pub fn singles() -> Tally {
     let all = Scenario::all().into_iter();
-    sweep(&all.map(|s| (s, Trouble::None)).collect::<Vec<_>>())
+    let all: Vec<_> = all.map(|s| (s, Trouble::None)).collect();
+    sweep(&all, Points::ALL)
 }
 
-/// The same with every trouble, for one act of each kind.
-pub fn troubled() -> Tally {
+/// The same with every trouble, for one act of each kind, at these points.
+pub fn troubled(points: Points) -> Tally {
     let mut work = Vec::new();
     for scenario in Scenario::of_each_kind() {
         let troubles = Trouble::all().into_iter();
@@ -103,7 +129,7 @@ pub fn troubled() -> Tally {
                 .map(|t| (scenario, t)),
         );
     }
-    sweep(&work)
+    sweep(&work, points)
 }
 
 /// Cuts acts short after every single write, and the recovery from them at every single point.
@@ -162,11 +188,11 @@ pub fn pairs(seed: u64, count: usize) -> Tally {
     })
 }
 
-/// Moves stacks of three workloads, and cuts that short at every single point, in each way of recovering.
-pub fn stacks() -> Tally {
+/// Moves stacks of three workloads, and cuts that short at these points, in each way of recovering.
+pub fn stacks(points: Points) -> Tally {
     let all = Story::all();
     spread(all.len(), |nth, tally| {
-        for first in 0..TOO_MANY {
+        for first in points.of(nth) {
             let story = Story {
                 first: Some(first),
                 ..all[nth]
@@ -196,11 +222,11 @@ pub fn stacks_twice(seed: u64, count: usize) -> Tally {
     })
 }
 
-/// Cuts these acts short at every single point.
-fn sweep(work: &[(Scenario, Trouble)]) -> Tally {
+/// Cuts these acts short at these points.
+fn sweep(work: &[(Scenario, Trouble)], points: Points) -> Tally {
     spread(work.len(), |nth, tally| {
         let (scenario, trouble) = work[nth];
-        for first in 0..TOO_MANY {
+        for first in points.of(nth) {
             let play = Play {
                 scenario,
                 trouble,

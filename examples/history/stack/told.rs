@@ -31,8 +31,8 @@ pub(crate) struct Told {
 enum WhyBack {
     /// This member did not go live.
     Member { workload: WorkloadId, why: String },
-    /// Somebody asked it to stop.
-    Cancelled { why: String },
+    /// Nothing was wrong with it: somebody asked it to stop, or it was a drill.
+    Meant { why: String },
     /// Its process died before it was decided, or it was given up.
     Interrupted,
     /// It could not be opened, or was refused by a guard.
@@ -54,7 +54,7 @@ impl WhyBack {
         };
         let said = || record.cause().map_or_else(String::new, ToString::to_string);
         match record.cause() {
-            Some(Cause::Cancelled { .. }) => Self::Cancelled { why: said() },
+            Some(Cause::Cancelled { .. } | Cause::Practised) => Self::Meant { why: said() },
             Some(Cause::Guarded { why }) => Self::Refused { why: why.clone() },
             Some(Cause::StepFailed { .. } | Cause::Unhealthy { .. }) => Self::Member {
                 workload: record.workload().clone(),
@@ -135,7 +135,7 @@ impl Told {
             (Way::Back, Some(WhyBack::Member { workload, .. })) => {
                 format!("{verb} back because of {workload}")
             }
-            (Way::Back, Some(WhyBack::Cancelled { why })) => format!("{verb} back, {why}"),
+            (Way::Back, Some(WhyBack::Meant { why })) => format!("{verb} back, {why}"),
             (Way::Back, Some(WhyBack::Interrupted)) => format!("{verb} back, interrupted"),
             (Way::Back, Some(WhyBack::Refused { .. })) => "refused".to_owned(),
             (Way::Back, None) => format!("{verb} back"),
@@ -165,7 +165,7 @@ impl Told {
             (Way::Back, Some(WhyBack::Member { workload, why })) => {
                 format!("all go back: {workload} did not go live: {why}")
             }
-            (Way::Back, Some(WhyBack::Cancelled { why })) => format!("all go back: {why}"),
+            (Way::Back, Some(WhyBack::Meant { why })) => format!("all go back: {why}"),
             (Way::Back, Some(WhyBack::Interrupted)) => {
                 "all go back: it was interrupted before they could go forward".to_owned()
             }

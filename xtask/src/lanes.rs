@@ -20,6 +20,7 @@ const LONGEST: &[&str] = &[
     "beside",
     "endpoints",
     "history",
+    "real_stack",
     "simulator",
 ];
 

@@ -229,7 +229,7 @@ pub async fn sweep_with(
             break;
         };
         swept.points += 1;
-        recovers(kill, assemble, scenario, &context, &acknowledged).await;
+        Box::pin(recovers(kill, assemble, scenario, &context, &acknowledged)).await;
         swept.longest = swept.longest.max(at.elapsed());
     }
     swept

@@ -309,12 +309,9 @@ impl Rests {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_group_killed_on_its_way_forward_is_all_new_or_all_old_when_others_have_recovered() {
-    let Some(mut rests) = Rests::new().await else {
-        return;
-    };
-    for at in [
+/// Where a group dies on its way forward: a sample; with `ROLLBACK_SWEEP_ALL` set everywhere.
+fn forward() -> Vec<Point> {
+    let mut points = vec![
         after("begun", "api"),
         before("prepared", "api"),
         after("switch-intended", "worker"),
@@ -328,7 +325,46 @@ async fn a_group_killed_on_its_way_forward_is_all_new_or_all_old_when_others_hav
             .goes_live(),
         after("retire-intended", "api").later(5).goes_live(),
         after("settled", "worker").goes_live(),
-    ] {
+    ];
+    if std::env::var_os("ROLLBACK_SWEEP_ALL").is_some() {
+        points.extend(everywhere());
+    }
+    points
+}
+
+/// On both sides of each write of each workload.
+fn everywhere() -> Vec<Point> {
+    let undecided = ["begun", "prepare-intended", "prepared", "switch-intended"];
+    let undecided = [&undecided[..], &["switched", "judged", "agreed"]].concat();
+    let decided = ["retire-intended", "retired", "settled"];
+    let each = undecided.iter().map(|what| (*what, false));
+    let each = each.chain(decided.map(|what| (what, true)));
+    let mut points = Vec::new();
+    for (what, goes_live) in each {
+        for (nth, workload) in ALL.into_iter().enumerate() {
+            let [a, b, c] = ALL;
+            let order = [[b, c, a], [c, a, b], [c, b, a]][nth];
+            let both = [before(what, workload), after(what, workload)];
+            for (point, by) in both.into_iter().zip([By::Each(order), By::One]) {
+                points.push(Point {
+                    goes_live,
+                    by,
+                    ..point
+                });
+            }
+        }
+    }
+    // Before anything was written there is no group.
+    points.remove(0);
+    points
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_killed_on_its_way_forward_is_all_new_or_all_old_when_others_have_recovered() {
+    let Some(mut rests) = Rests::new().await else {
+        return;
+    };
+    for at in forward() {
         let ask = Ask::Deploy(rests.other());
         rests.killed(ask, &at).await;
     }

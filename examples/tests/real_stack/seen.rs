@@ -136,11 +136,14 @@ impl Shop {
                 "{context}: what is on record as live on {name}"
             );
             let all = engine.list(&Query::workload(&id(name)).limit(100)).await;
-            for d in all.unwrap().deployments {
-                if d.switched().is_some() {
-                    switched_to.insert(d.id().to_string());
-                    // By its number a checkout is named.
-                    switched_to.insert(d.sequence().0.to_string());
+            let all = all.unwrap().deployments;
+            // What it may have been, without evidence, the next deployment that goes live lets go.
+            let tidied = all[0].outcome() == Some(Outcome::Succeeded);
+            for d in all {
+                if d.switched().is_some() || d.switch_began() && !tidied {
+                    // One that was made for it, or one that stood by.
+                    let instance = d.instance().unwrap();
+                    switched_to.insert(instance.handle.as_str().to_owned());
                 }
             }
         }
@@ -149,35 +152,31 @@ impl Shop {
         build
     }
 
-    /// What is at a platform and belongs to no deployment that was ever live, if only until it failed.
+    /// What is at a platform and belongs to no deployment that was switched to, if only until it failed.
     fn orphans(&self, switched_to: &BTreeSet<String>) -> Vec<String> {
-        let format = "{{.Names}} {{.State}} {{.Label \"rollback.deployment\"}}";
-        let said = self.docker.must(&["ps", "-a", "--format", format]);
+        let format = "{{.Names}} {{.State}} {{.ID}}";
+        let said = self
+            .docker
+            .must(&["ps", "-a", "--no-trunc", "--format", format]);
         let stands = |line: &str| {
             let parts: Vec<&str> = line.split(' ').collect();
             match parts[..] {
-                ["api", "running", owner] | [_, "exited", owner] => switched_to.contains(owner),
+                ["api", "running", id] | [_, "exited", id] => switched_to.contains(id),
                 _ => false,
             }
         };
         let containers = said.lines().filter(|line| !stands(line));
         let mut orphans: Vec<String> = containers.map(|c| format!("container {c}")).collect();
-        let names = |dir: &str| {
-            let entries = std::fs::read_dir(self.place.dir.join(dir)).unwrap();
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        };
         // At most one for each build: what stands by is taken when it is asked for again.
         if said.lines().count() > BUILDS.len() {
             orphans.push(format!("more containers than builds: {said}"));
         }
-        for name in names("site/releases") {
-            let number = name.split_once('-').map_or(&*name, |(number, _)| number);
-            if !switched_to.contains(number) {
-                orphans.push(format!("checkout {name}"));
-            }
+        for (what, dir) in [("checkout", "site/releases"), ("unit", "systemd/instances")] {
+            let entries = std::fs::read_dir(self.place.dir.join(dir)).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let lost = names.filter(|name| !switched_to.contains(name));
+            orphans.extend(lost.map(|name| format!("{what} {name}")));
         }
-        let units = names("systemd/instances").filter(|name| !switched_to.contains(name));
-        orphans.extend(units.map(|name| format!("unit {name}")));
         orphans
     }
 }

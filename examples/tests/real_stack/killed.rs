@@ -313,7 +313,8 @@ impl Rests {
 fn forward() -> Vec<Point> {
     let mut points = vec![
         after("begun", "api"),
-        before("prepared", "api"),
+        // All prepare side by side. That they have is written with the next intent of each.
+        after("prepare-intended", "api").later(40),
         after("switch-intended", "worker"),
         after("switched", "worker"),
         // dockerd stops one container, or starts the other.

@@ -83,7 +83,7 @@ async fn killed_at_every_event_boundary(scenario: Scenario, least: usize) {
         kill: &world,
         child: "child",
     };
-    let stride = if support::is_whole() { 1 } else { 4 };
+    let stride = if support::is_whole() { 1 } else { 5 };
     let mut points = 0;
     for (side, first) in [(Side::Before, 1), (Side::After, 3)] {
         let first = first.min(stride);

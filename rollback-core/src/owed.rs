@@ -26,6 +26,8 @@ pub fn owed(live: &Deployment) -> Option<Owed> {
         });
     }
     let within = live.opening().confirm_within?;
+    // Where nothing was on record, there is nothing to go back to.
+    live.opening().replaces.known()?;
     if live.annotations().confirmed.is_some() {
         return None;
     }

@@ -259,6 +259,9 @@ impl fmt::Display for Plan {
             write!(f, "\n  practised:  {told}")?;
         }
         if let Some(span) = self.new.confirm_within {
+            if self.new.replaces.known().is_none() {
+                return f.write_str("\n  confirm:    not needed: there is nothing to go back to");
+            }
             let span = span.as_secs();
             write!(
                 f,

@@ -39,12 +39,12 @@ pub(crate) fn test_stages() -> Vec<Stage> {
 /// A little of each kind of chaos, the same in each run. See `docs/crash-testing.md` for more.
 const CHAOS: &[(&str, &str)] = &[
     // The longest first.
-    ("faults", "18"),
+    ("faults", "9"),
     ("power", "8"),
     ("prove", "1"),
     ("kill", "12"),
     ("sync", "1"),
-    ("damage", "25"),
+    ("damage", "12"),
 ];
 
 /// All of it, two kinds at a time: most of what it does is to wait.

@@ -105,6 +105,7 @@ impl RollbackEngine {
             confirm_within: None,
             ..request
         };
+        let held = Held::on(self.inner(), vec![workload.clone()]);
         let run = self.run(request).await?;
         let (inner, is_real) = (
             Arc::clone(self.inner()),
@@ -118,6 +119,7 @@ impl RollbackEngine {
                 true => go_back(&inner, &workload).await,
                 false => Vec::new(),
             };
+            drop(held);
             DrillReport {
                 there: vec![(workload, there)],
                 back,
@@ -145,6 +147,8 @@ impl RollbackEngine {
             confirm_within: None,
             ..request
         };
+        let stack = self.inner().stack(request.stack())?;
+        let held = Held::on(self.inner(), stack.workloads().iter().cloned().collect());
         let run = self.run_stack(request).await?;
         let inner = Arc::clone(self.inner());
         let both = tokio::spawn(async move {
@@ -158,9 +162,26 @@ impl RollbackEngine {
                 Some(workload) => go_back(&inner, &workload).await,
                 None => Vec::new(),
             };
+            drop(held);
             DrillReport { there, back }
         });
         both.await.map_err(interrupted)
+    }
+}
+
+/// While it lives, a drill on these workloads waits for its own way back, and nobody else here does.
+struct Held(Arc<Inner>, Vec<WorkloadId>);
+
+impl Held {
+    fn on(inner: &Arc<Inner>, workloads: Vec<WorkloadId>) -> Self {
+        inner.owing.begins_a_drill(&workloads);
+        Self(Arc::clone(inner), workloads)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.owing.ends_a_drill(&self.1);
     }
 }
 

@@ -38,11 +38,13 @@ pub(super) async fn all(
 ) -> Vec<Recovered> {
     let mut done = Vec::new();
     for (workload, id) in live {
-        if inner.catalog.contains_key(&workload) && !inner.owing.is_free(&id) {
+        if inner.catalog.contains_key(&workload) && !inner.owing.is_free(&workload, &id) {
             match see_to(inner, &workload).await {
                 Ok(Seen::Done(more)) => done.extend(more),
                 Ok(Seen::Later(of, at)) => arm(inner, &of, at),
                 Ok(Seen::Nothing) => {}
+                // Somebody was quicker, or is at it.
+                Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::Stale) => {}
                 Err(e) => {
                     tracing::warn!(%workload, error = %Chain::of(&e), "what is live only for now was not taken back");
                     done.push(Recovered {
@@ -57,11 +59,14 @@ pub(super) async fn all(
     done
 }
 
-/// Waits for what was just settled, if it is live only for now. A drill waits for itself.
+/// Waits for what was just settled, if it is live only for now and nobody here does so yet.
 pub(super) fn settled(inner: &Arc<Inner>, deployment: &Deployment) {
     let is_member = deployment.group().is_some() && deployment.coordinates().is_none();
-    let due = owed(deployment).filter(|owed| !matches!(owed.purpose, Purpose::DrillEnds { .. }));
-    if let Some(owed) = due.filter(|_| !is_member) {
+    let is_drill = deployment.purpose() == Some(&Purpose::Drill);
+    if is_member || is_drill && inner.owing.is_a_drill_held(deployment.workload()) {
+        return;
+    }
+    if let Some(owed) = owed(deployment) {
         arm(inner, deployment, owed.at);
     }
 }
@@ -86,7 +91,7 @@ fn arm(inner: &Arc<Inner>, of: &Deployment, at: Timestamp) {
                 // Something is in flight, or in the way for a moment.
                 Err(e) if is_in_the_way(&e) => tokio::time::sleep(AGAIN).await,
                 Err(e) => {
-                    tracing::error!(deployment = %id, error = %Chain::of(&e), "nobody confirmed it, and it was not taken back; recover tries again");
+                    tracing::error!(deployment = %id, error = %Chain::of(&e), "it is live only for now, and was not taken back; recover tries again");
                     break;
                 }
             }
@@ -117,7 +122,7 @@ async fn see_to(inner: &Arc<Inner>, workload: &WorkloadId) -> Result<Seen, Error
     };
     let Some(own) = owed(&live) else {
         if live.opening().confirm_within.is_none() {
-            inner.owing.is_free_for_ever(live.id());
+            inner.owing.is_free_for_ever(workload, live.id());
         }
         return Ok(Seen::Nothing);
     };
